@@ -1,0 +1,81 @@
+# durable: build with `make`, install with `make install`; both follow PG_CONFIG.
+# `make demo` and `make test` need nothing but a Debian machine: see test/sandbox.
+
+EXTENSION = durable
+EXTVERSION = $(shell sed -n "s/^default_version *= *'\(.*\)'/\1/p" durable.control)
+MODULE_big = durable
+OBJS = $(patsubst %.c,%.o,$(sort $(wildcard src/*.c)))
+DATA_built = $(EXTENSION)--$(EXTVERSION).sql
+PG_CFLAGS = -Wall -Wextra -Wno-unused-parameter -Wno-sign-compare -Wno-missing-field-initializers
+EXTRA_CLEAN = src/.build-for results regression.diffs regression.out output_iso test/output
+
+PG_CONFIG ?= pg_config
+
+# The HTTP gateway is a program; PGXS builds and installs it as what it calls a script.
+GATEWAY = src/gateway/durable-gateway
+GATEWAY_CFLAGS = -D_GNU_SOURCE -DDURABLE_VERSION='"$(EXTVERSION)"' -I$(shell $(PG_CONFIG) --includedir 2>/dev/null)
+ifeq ($(shell printf '\043include <%s>\n' microhttpd.h json-c/json.h libpq-fe.h | $(CC) $(GATEWAY_CFLAGS) -E - >/dev/null 2>&1 && echo yes),yes)
+SCRIPTS_built = $(GATEWAY)
+endif
+
+# For `make installcheck` against a running server; `make test` brings its own.
+REGRESS = $(sort $(patsubst sql/%.sql,%,$(wildcard sql/*.sql)))
+REGRESS_OPTS = --load-extension=durable
+ISOLATION = $(sort $(patsubst test/isolation/specs/%.spec,%,$(wildcard test/isolation/specs/*.spec)))
+ISOLATION_OPTS = --inputdir=test/isolation --outputdir=output_iso --load-extension=durable
+
+# Bitcode needs clang, which is often missing: only `make with_llvm=yes` builds it.
+override with_llvm ?= no
+
+PG_CONFIG ?= pg_config
+PGXS := $(shell $(PG_CONFIG) --pgxs 2>/dev/null)
+ifneq ($(wildcard $(PGXS)),)
+include $(PGXS)
+else ifneq ($(filter-out test demo bench deps,$(or $(MAKECMDGOALS),all)),)
+# On a fresh machine `make test` and `make demo` install the build tools first.
+$(error no PGXS at "$(PGXS)": install postgresql-server-dev-15 (`make deps`) or set PG_CONFIG)
+endif
+
+# Objects built for one server must not be linked for another.
+BUILD_FOR := $(shell ($(PG_CONFIG) --version --configure --pkglibdir; echo '$(COPT)') 2>/dev/null | cksum)
+$(shell echo '$(BUILD_FOR)' | cmp -s - src/.build-for || { [ ! -d src ] || echo '$(BUILD_FOR)' >src/.build-for; })
+
+$(OBJS): src/.build-for $(wildcard src/*.h)
+
+ifeq ($(SCRIPTS_built)$(filter test demo deps clean,$(MAKECMDGOALS)),)
+$(info durable-gateway is left out: it needs libmicrohttpd-dev, libjson-c-dev and libpq-dev (`make deps`))
+endif
+.PHONY: gateway
+gateway: $(GATEWAY)
+$(GATEWAY): $(wildcard src/gateway/*.[ch]) src/.build-for durable.control
+	$(CC) $(filter-out -Wdeclaration-after-statement,$(CFLAGS)) $(GATEWAY_CFLAGS) $(filter %.c,$^) -o $@ \
+		-L$(shell $(PG_CONFIG) --libdir) $(GATEWAY_LDFLAGS) -lmicrohttpd -ljson-c -lpq
+
+# The directory is a prerequisite so that a removed part is noticed.
+$(DATA_built): $(sort $(wildcard src/sql/*.sql)) src/sql durable.control
+	cat $(filter %.sql,$^) >$@
+
+deps:
+	PG_CONFIG='$(PG_CONFIG)' test/deps
+
+# T=pattern runs only the test files whose path matches the regular expression.
+test:
+	@PG_CONFIG='$(PG_CONFIG)' test/sandbox test/run '$(T)'
+
+demo:
+	@PG_CONFIG='$(PG_CONFIG)' test/sandbox test/demo.sh
+
+# B="hello wal" runs only these workloads.
+bench:
+	@mkdir -p test/bench/results
+	@results=test/bench/results/$$(date -u +%Y-%m-%d-%H%M).json; trap 'rm -f $$results.new' EXIT; \
+	PG_CONFIG='$(PG_CONFIG)' test/sandbox test/bench/run $(B) 3>$$results.new; status=$$?; \
+	if [ -s $$results.new ]; then mv $$results.new $$results; echo "$$results"; fi; exit $$status
+
+lint:
+	printf '%s\n' $(OBJS:.o=.c) | xargs -P 2 -n 1 $(CC) $(CPPFLAGS) $(CFLAGS) $(CFLAGS_SL) -Werror -o /dev/null -c
+	if command -v cppcheck >/dev/null; then \
+		cppcheck -q -j 2 --enable=warning,portability --inline-suppr --error-exitcode=1 \
+			--suppress=unknownMacro --suppress=missingIncludeSystem src; fi
+
+.PHONY: deps test demo bench lint

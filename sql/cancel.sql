@@ -1,0 +1,39 @@
+-- Terminate with cancel_activities interrupts what runs, also below; without, it is left alone.
+\set VERBOSITY terse
+CREATE FUNCTION cancel_sleep() RETURNS int LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(600); RETURN 1; END $$;
+CREATE FUNCTION cancel_leaf() RETURNS jsonb LANGUAGE plpgsql AS $$
+BEGIN
+    RETURN to_jsonb(durable.when_all(durable.schedule_activity('cancel_sleep'), durable.schedule_activity('cancel_sleep')));
+END $$;
+CREATE FUNCTION cancel_parent() RETURNS jsonb LANGUAGE sql AS
+    $$ SELECT durable.call_sub_orchestrator('cancel_leaf', instance_id => 'cancel-leaf') $$;
+-- Waits until so many of the activities run.
+CREATE PROCEDURE cancel_until(wanted int) LANGUAGE plpgsql AS $$
+BEGIN
+    FOR i IN 1..6000 LOOP
+        PERFORM pg_stat_clear_snapshot();
+        IF (SELECT count(*) = wanted FROM pg_stat_activity WHERE query = 'cancel_sleep' AND state = 'active') THEN
+            RETURN;
+        END IF;
+        COMMIT;
+        PERFORM pg_sleep(0.01);
+    END LOOP;
+    RAISE 'it never came to % activities', wanted;
+END $$;
+SELECT durable.start_new('cancel_parent', instance_id => 'cancel-parent');
+CALL cancel_until(2);
+SELECT durable.terminate('cancel-parent', 'left alone');
+SELECT runtime_status, output FROM durable.wait_for_completion('cancel-leaf', '1 min');
+CALL cancel_until(2);
+-- They run on for nobody; an administrator may end them.
+SELECT count(pg_cancel_backend(pid)) FROM pg_stat_activity WHERE query = 'cancel_sleep' AND state = 'active';
+CALL cancel_until(0);
+SELECT durable.start_new('cancel_parent', instance_id => 'cancel-parent');
+CALL cancel_until(2);
+SELECT durable.terminate('cancel-parent', 'interrupted', cancel_activities => true);
+SELECT runtime_status, output FROM durable.wait_for_completion('cancel-leaf', '1 min');
+SELECT runtime_status, output FROM durable.wait_for_completion('cancel-parent', '1 min');
+CALL cancel_until(0);
+SELECT * FROM durable_internal.violations WHERE instance_id LIKE 'cancel%';
+DROP FUNCTION cancel_sleep, cancel_leaf, cancel_parent;
+DROP PROCEDURE cancel_until;

@@ -1,0 +1,118 @@
+-- durable.check_orchestrator: what is found in PL/pgSQL with and without
+-- plpgsql_check, in SQL, and what is said of other languages.
+\set VERBOSITY terse
+SELECT count(*) = 0 AS skip FROM pg_available_extensions WHERE name = 'plpgsql_check' \gset
+\if :skip
+\echo plpgsql_check is not available
+\quit
+\endif
+\pset format unaligned
+CREATE SCHEMA check_elsewhere;
+CREATE TABLE check_table (a int);
+CREATE TABLE check_elsewhere."Table" (a int);
+CREATE VIEW check_view AS SELECT a FROM check_table;
+CREATE SEQUENCE check_sequence;
+CREATE FUNCTION check_volatile(a int DEFAULT 1) RETURNS int LANGUAGE plpgsql AS 'BEGIN RETURN a; END';
+CREATE FUNCTION check_immutable(a int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT a';
+
+-- All that is good.
+CREATE FUNCTION check_good(input jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
+DECLARE
+    -- a comment: random(); insert into check_table
+    task durable.task := durable.schedule_activity('check_volatile', '1', durable.retry_policy(3));
+    amount numeric := check_immutable(2);
+BEGIN
+    /* select now() from check_table */
+    PERFORM durable.log('log', format('now() is %s, random() is not', durable.now()));
+    PERFORM durable.call_sql('UPDATE check_table SET a = random()'), durable.call_sql($q$DELETE FROM check_table WHERE a < now()$q$);
+    PERFORM durable.set_custom_status(jsonb_build_object('id', durable.new_guid()));
+    PERFORM durable.when_any(task, durable.create_timer(interval '1 s'), durable.subscribe_event(E'it\'s now()'));
+    IF amount > 1 THEN
+        PERFORM durable.continue_as_new(to_jsonb(lower('X') || "substring"('abc', 2)));
+    END IF;
+    RETURN to_jsonb(durable.when_all(VARIADIC ARRAY(
+        SELECT durable.schedule_activity('check_volatile', to_jsonb(i)) FROM generate_series(1, 3) i)));
+END
+$$;
+
+-- All that is bad.
+CREATE FUNCTION check_bad(input jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
+DECLARE
+    started timestamptz := now();
+    id uuid := pg_catalog.gen_random_uuid();
+    n int;
+    r record;
+BEGIN
+    n := random() * 3 + check_volatile() + nextval('check_sequence');
+    IF clock_timestamp() - CURRENT_TIMESTAMP > '0' OR timeofday() > statement_timestamp()::text OR current_date > localtimestamp THEN
+        PERFORM pg_sleep(1), pg_backend_pid(), setval('check_sequence', 1), set_config('work_mem', '1MB', true);
+    END IF;
+    INSERT INTO check_table VALUES (n);
+    UPDATE ONLY check_table AS t SET a = 2;
+    UPDATE check_table SET a = 3;
+    DELETE FROM check_elsewhere."Table";
+    NOTIFY check_channel;
+    FOR r IN SELECT a FROM check_view FOR UPDATE LOOP
+        CREATE TEMP TABLE check_temporary (a int);
+    END LOOP;
+    EXECUTE 'SELECT 1';
+    PERFORM durable.start_new('check_good'), durable.raise_event('x', 'e'), durable.wait_for_completion('x'),
+            durable.set_custom_status('x', '1'), durable.terminate('x'), durable.run_sql('SELECT 1'), durable.task_id();
+    RETURN NULL;
+END
+$$;
+
+CREATE FUNCTION check_sql(input jsonb) RETURNS timestamptz LANGUAGE sql AS 'SELECT now() FROM check_table t JOIN check_elsewhere."Table" USING (a) /* random() */';
+CREATE FUNCTION check_atomic(input jsonb) RETURNS jsonb
+BEGIN ATOMIC
+    SELECT durable.call_activity('check_volatile', to_jsonb(check_volatile(a) * random())) FROM check_table WHERE CURRENT_DATE > '2000-01-01';
+    SELECT durable.call_activity('check_volatile', to_jsonb(durable.now()));
+END;
+CREATE FUNCTION check_internal(text) RETURNS text LANGUAGE internal AS 'upper';
+CREATE FUNCTION check_broken() RETURNS void LANGUAGE plpgsql AS 'BEGIN PERFORM a FROM check_none WHERE random() > 1; END';
+CREATE FUNCTION check_path() RETURNS void LANGUAGE plpgsql AS 'BEGIN PERFORM FROM "Table"; END';
+CREATE FUNCTION check_own_path() RETURNS void LANGUAGE plpgsql SET search_path = check_elsewhere AS 'BEGIN PERFORM FROM "Table"; END';
+
+-- Without the extension.
+SELECT severity, object, problem, regexp_replace(hint, 'postgresql-\d+', 'postgresql-NN') AS hint FROM durable.check_orchestrator('check_good(jsonb)');
+SELECT severity, object, problem FROM durable.check_orchestrator('check_bad(jsonb)');
+SELECT * FROM durable.check_orchestrator('check_path()');
+
+-- With it.
+CREATE SCHEMA check_extension;
+CREATE EXTENSION plpgsql_check SCHEMA check_extension;
+SELECT severity, object, problem, regexp_replace(hint, 'postgresql-\d+', 'postgresql-NN') AS hint FROM durable.check_orchestrator('check_good(jsonb)');
+SELECT severity, object, problem FROM durable.check_orchestrator('check_bad(jsonb)');
+SELECT * FROM durable.check_orchestrator('check_broken()');
+-- The search_path is the caller's, that which is given, or the function's own.
+SELECT object, problem FROM durable.check_orchestrator('check_path()');
+SELECT object, problem FROM durable.check_orchestrator('check_path()', 'check_elsewhere');
+SELECT object, problem FROM durable.check_orchestrator('check_own_path()');
+SET search_path = check_elsewhere;
+SELECT object, problem FROM durable.check_orchestrator('public.check_path()');
+SHOW search_path;
+RESET search_path;
+
+-- Other languages.
+SELECT * FROM durable.check_orchestrator('check_sql(jsonb)');
+SELECT * FROM durable.check_orchestrator('check_atomic(jsonb)');
+SELECT * FROM durable.check_orchestrator('check_internal(text)');
+SELECT * FROM durable.check_orchestrator(NULL);
+SELECT * FROM durable.check_orchestrator('0');
+
+-- By a user of the extension.
+CREATE ROLE regress_durable_check;
+SELECT durable.grant_usage('regress_durable_check');
+SET ROLE regress_durable_check;
+SELECT count(*) FROM durable.check_orchestrator('check_bad(jsonb)');
+SELECT object FROM durable.check_orchestrator('check_sql(jsonb)');
+RESET ROLE;
+SELECT durable.revoke_usage('regress_durable_check');
+DROP ROLE regress_durable_check;
+
+DROP EXTENSION plpgsql_check;
+DROP VIEW check_view;
+DROP FUNCTION check_volatile, check_immutable, check_good, check_bad, check_sql, check_atomic, check_internal, check_broken, check_path, check_own_path;
+DROP TABLE check_table, check_elsewhere."Table";
+DROP SEQUENCE check_sequence;
+DROP SCHEMA check_elsewhere, check_extension;

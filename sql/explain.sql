@@ -1,0 +1,175 @@
+-- durable.explain and what it stands on: durable.tasks, durable.sub_orchestrations.
+\set VERBOSITY terse
+SET datestyle = 'ISO';
+SET intervalstyle = 'postgres';
+\pset tuples_only on
+\pset format unaligned
+-- What explain says, without times, bars and process ids.
+CREATE FUNCTION explain_masked(id text) RETURNS SETOF text LANGUAGE sql AS $$
+    SELECT regexp_replace(regexp_replace(regexp_replace(regexp_replace(regexp_replace(regexp_replace(line,
+               '\d{4}-\d\d-\d\d \d\d:\d\d:\d\d[+-]\d\d', '<time>', 'g'),
+               '(\d+ days )?\d\d:\d\d:\d\d(\.\d+)?', '<interval>', 'g'),
+               ' +\+\S+( s)? +\S+( s)? +\|[ =>]{30}\|$', '  <bar>'),
+               'start    duration.*', '<bar>'),
+               '[0-9a-f]{8}-[-0-9a-f]{27}', '<uuid>', 'g'),
+               'process \d+(, \d+)*', 'process <pid>')
+      FROM durable.explain(id) line
+$$;
+CREATE FUNCTION explain_wait(id text, condition text) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+    met boolean;
+BEGIN
+    FOR i IN 1..1000 LOOP
+        PERFORM pg_stat_clear_snapshot();
+        EXECUTE format('SELECT %s FROM durable.instances WHERE instance_id = $1', condition) INTO met USING id;
+        EXIT WHEN met;
+        PERFORM pg_sleep(0.01);
+    END LOOP;
+    IF met IS NOT TRUE THEN
+        RAISE EXCEPTION '% has not come to %', id, condition;
+    END IF;
+END
+$$;
+CREATE FUNCTION explain_add(a int, b int) RETURNS int LANGUAGE sql AS 'SELECT a + b';
+CREATE FUNCTION explain_divide(x int) RETURNS int LANGUAGE plpgsql AS $$ BEGIN RETURN 1 / x; END $$;
+CREATE FUNCTION explain_blocked() RETURNS void LANGUAGE sql AS 'SELECT pg_advisory_xact_lock(20255)';
+CREATE FUNCTION explain_child(x int) RETURNS int LANGUAGE plpgsql AS $$
+BEGIN
+    RETURN durable.call_activity('explain_add', jsonb_build_object('a', x, 'b', durable.call_activity('explain_divide', to_jsonb(x))));
+END
+$$;
+CREATE FUNCTION explain_story(zero int) RETURNS int LANGUAGE plpgsql AS $$
+DECLARE
+    tasks durable.task[];
+BEGIN
+    PERFORM durable.call_activity('explain_add', '[1, 2]');
+    PERFORM durable.set_custom_status('{"step": 1}');
+    PERFORM durable.start_sub_orchestrator('explain_child', '1', instance_id => 'explain-kid-1');
+    PERFORM durable.start_sub_orchestrator('explain_child', '2', instance_id => 'explain-kid-2');
+    PERFORM durable.call_sub_orchestrator('explain_child', '1', instance_id => 'explain-kid-3');
+    BEGIN
+        PERFORM durable.call_sub_orchestrator('explain_child', '0', instance_id => 'explain-kid-4');
+    EXCEPTION WHEN division_by_zero THEN
+        NULL;
+    END;
+    BEGIN
+        PERFORM durable.call_activity('explain_divide', '0', durable.retry_policy(2, '1 ms'));
+    EXCEPTION WHEN division_by_zero THEN
+        NULL;
+    END;
+    PERFORM durable.sleep('1 ms');
+    PERFORM durable.wait_for_external_event('soon', '1 ms', 'null');
+    PERFORM durable.send_event(durable.instance_id(), 'Self', '1');
+    PERFORM durable.wait_for_external_event('self', '1 day');
+    tasks := ARRAY[durable.create_timer(interval '30 days'), durable.subscribe_event('Approval')];
+    PERFORM durable.when_any(VARIADIC tasks);
+    PERFORM durable.cancel_task(tasks[1]);
+    RETURN durable.call_activity('explain_divide', to_jsonb(zero));
+END
+$$;
+
+-- Nothing to see.
+SELECT durable.explain('explain-none');
+SELECT durable.explain(NULL);
+SELECT count(*) FROM durable.tasks('explain-none');
+
+-- It waits for an event.
+SELECT durable.start_new('explain_story', '0', 'explain-1', version => 'v1', tags => '{"for": "test"}');
+SELECT explain_wait('explain-1', $$(SELECT count(*) = 2 AND bool_and(t.task_id > 12) FROM durable.tasks(instance_id) t WHERE t.end_time IS NULL)$$);
+SELECT durable.raise_event('explain-1', 'Aproval', '1');
+SELECT explain_wait('explain-1', $$(SELECT count(*) FROM durable.history h WHERE h.instance_id = 'explain-1' AND name = 'Aproval') = 1$$);
+SELECT explain_masked('explain-1');
+\pset format aligned
+\pset tuples_only off
+SELECT task_id, kind, name, state, attempt, end_time >= start_time AS ended, due_time > now() AS due, deliveries, child_instance_id, failure ->> 'sqlstate' AS failure
+  FROM durable.tasks('explain-1');
+SELECT task_id, awaited, instance_id, name, runtime_status, completed_time >= created_time AS ended FROM durable.sub_orchestrations WHERE parent_instance_id = 'explain-1' ORDER BY 1;
+\pset tuples_only on
+\pset format unaligned
+
+-- Suspended, and then it fails.
+SELECT durable.suspend('explain-1', 'to look at it');
+SELECT explain_wait('explain-1', $$runtime_status = 'Suspended'$$);
+SELECT line FROM explain_masked('explain-1') line WHERE line ~ '^(Status|Waits|Events)';
+SELECT durable.resume('explain-1');
+SELECT durable.raise_event('explain-1', 'APPROVAL');
+SELECT runtime_status FROM durable.wait_for_completion('explain-1');
+SELECT line FROM explain_masked('explain-1') WITH ORDINALITY l (line, n) WHERE line ~ '^(Status|Progress|Waits|Events)' OR n > (SELECT count(*) - 11 FROM durable.explain('explain-1'));
+
+-- A thousand tasks: the first and the last, and those that failed.
+CREATE FUNCTION explain_fan_out() RETURNS int LANGUAGE plpgsql AS $$
+BEGIN
+    RETURN cardinality(durable.when_all(VARIADIC ARRAY(
+        SELECT durable.schedule_activity('explain_divide', to_jsonb(x % 400)) FROM generate_series(1, 1000) x)));
+END
+$$;
+SELECT durable.start_new('explain_fan_out', instance_id => 'explain-fan');
+SELECT runtime_status FROM durable.wait_for_completion('explain-fan', '30 s');
+SELECT explain_masked('explain-fan');
+
+-- Activities that run or are queued, and termination.
+CREATE FUNCTION explain_queue() RETURNS int LANGUAGE plpgsql AS $$
+BEGIN
+    RETURN cardinality(durable.when_all(durable.schedule_activity('explain_blocked'), durable.create_timer(interval '1 day')));
+END
+$$;
+SELECT pg_advisory_lock(20255);
+SELECT durable.start_new('explain_queue', instance_id => 'explain-queue');
+SELECT explain_wait('explain-queue', $$(SELECT count(*) = 1 FROM pg_stat_activity WHERE query = 'explain_blocked' AND wait_event = 'advisory')$$);
+SELECT explain_masked('explain-queue');
+SELECT durable.terminate('explain-queue', 'no longer wanted');
+SELECT pg_advisory_unlock(20255);
+SELECT runtime_status FROM durable.wait_for_completion('explain-queue');
+SELECT explain_masked('explain-queue');
+
+-- Pending, and continued as new.
+SELECT durable.start_new('explain_add', '[1, 2]', 'explain-later', start_at => '2999-01-01 00:00Z');
+SELECT explain_masked('explain-later');
+CREATE FUNCTION explain_eternal(round int) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM durable.call_sub_orchestrator('explain_child', to_jsonb(round), instance_id => 'explain-round-' || round);
+    IF round = 3 THEN
+        PERFORM durable.wait_for_external_event('go');
+    END IF;
+    PERFORM durable.continue_as_new(to_jsonb(round + 1));
+END
+$$;
+SELECT durable.start_new('explain_eternal', '1', 'explain-eternal');
+SELECT explain_wait('explain-eternal', $$(SELECT count(*) FROM durable.tasks(instance_id) WHERE state = 'waiting') = 1$$);
+SELECT explain_masked('explain-eternal');
+
+-- Children of children, their states next to those of the parent.
+CREATE FUNCTION explain_nested(depth int) RETURNS int LANGUAGE plpgsql AS $$
+BEGIN
+    RETURN CASE depth WHEN 0 THEN durable.call_activity('explain_add', '[1, 2]')
+                      ELSE durable.call_sub_orchestrator('explain_nested', to_jsonb(depth - 1), instance_id => 'explain-depth-' || depth - 1) END;
+END
+$$;
+SELECT durable.start_new('explain_nested', '3', 'explain-depth-3');
+SELECT output FROM durable.wait_for_completion('explain-depth-3');
+SELECT explain_masked('explain-depth-3');
+
+-- What somebody else may see.
+CREATE ROLE regress_explain LOGIN;
+SELECT durable.grant_usage('regress_explain');
+SET ROLE regress_explain;
+SELECT durable.explain('explain-1');
+SELECT count(*) FROM durable.tasks('explain-1');
+SELECT count(*) FROM durable.sub_orchestrations;
+RESET ROLE;
+GRANT pg_monitor TO regress_explain;
+SET ROLE regress_explain;
+SELECT count(*) > 20 FROM durable.explain('explain-1');
+RESET ROLE;
+-- A role that cannot be served.
+SET ROLE regress_explain;
+SELECT durable.start_new('explain_add', '[1, 2]', 'explain-nologin', start_at => now() + '50 ms');
+RESET ROLE;
+ALTER ROLE regress_explain NOLOGIN;
+SELECT pg_sleep(0.1);
+SELECT explain_masked('explain-nologin');
+ALTER ROLE regress_explain LOGIN;
+
+SELECT durable.terminate(id) FROM unnest('{explain-later,explain-eternal,explain-nologin}'::text[]) id;
+SELECT runtime_status FROM unnest('{explain-later,explain-eternal}'::text[]) id, durable.wait_for_completion(id);
+SELECT durable.revoke_usage('regress_explain');

@@ -1,0 +1,107 @@
+/*
+ * activity.c
+ *	  Running one activity, in the transaction that stores its end: its effects
+ *	  in the database and its completion commit together or not at all.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "tcop/tcopprot.h"
+#include "utils/backend_status.h"
+
+#include "activity.h"
+#include "blackbox.h"
+#include "call.h"
+#include "replay.h"
+#include "settings.h"
+#include "timing.h"
+#include "usercode.h"
+
+/*
+ * A deadlock or serialization failure may be due to what the transactions of
+ * workers hold besides the activity, so it is tried that often before it counts.
+ */
+#define MAX_CONFLICTS 5
+
+/* Add to a failure which activity it is of. */
+static Jsonb *
+name_failure(const ActivityRun *run, Jsonb *failure)
+{
+	failure = failure_with_text(failure, "activity", run->name);
+	failure = failure_with_int(failure, "task_id", run->task_id);
+	return failure_with_int(failure, "attempts", run->attempt);
+}
+
+/* The failure of an activity whose workers died too often. */
+Jsonb *
+activity_lost(const ActivityRun *run, int deliveries)
+{
+	return name_failure(run,
+						failure_make(ERRCODE_DURABLE_ACTIVITY_LOST,
+									 psprintf("activity \"%s\" was lost: %d workers died while running it",
+											  run->name, deliveries),
+									 NULL,
+									 "Look into the server's log for what the process died of; durable.max_activity_deliveries says how often it is tried."));
+}
+
+/* Whether an error may be due to what else is in the transaction. */
+static bool
+is_conflict(const ErrorData *error)
+{
+	return error->sqlerrcode == ERRCODE_T_R_SERIALIZATION_FAILURE ||
+		error->sqlerrcode == ERRCODE_T_R_DEADLOCK_DETECTED;
+}
+
+/* Whether the activity was interrupted in place of one that had just ended. */
+static bool
+is_stray_cancel(const ErrorData *error)
+{
+	return error->sqlerrcode == ERRCODE_QUERY_CANCELED && blackbox_canceled() == CANCEL_OTHER;
+}
+
+/* Run an activity. */
+ActivityOutcome
+activity_run(ActivityRun *run)
+{
+	ActivityContext context = {
+		.instance_id = run->instance->instance_id,
+		.task_id = run->task_id,
+		.attempt = run->attempt
+	};
+	UserCall	call = {
+		.resolve = resolve_name,
+		.name = run->name,
+		.input = run->input,
+		.search_path = run->instance->search_path,
+		.timeout = run->timeout
+	};
+	instr_time	start;
+
+	INSTR_TIME_SET_CURRENT(start);
+	current_activity = &context;
+	debug_query_string = run->name;
+	pgstat_report_activity(STATE_RUNNING, run->name);
+	blackbox_write(run->instance->key, run->task_id, run->queued);
+	user_call(&call);
+	blackbox_clear();
+	debug_query_string = NULL;
+	current_activity = NULL;
+	run->wrote = call.wrote;
+	if (call.error != NULL &&
+		(((!run->alone || run->tries < MAX_CONFLICTS) && is_conflict(call.error)) || is_stray_cancel(call.error)))
+		return ACTIVITY_AGAIN;
+	timing_add(run->instance->search_path, run->name, start);
+	run->result = call.result;
+	if (call.error == NULL)
+		return ACTIVITY_COMPLETED;
+	if (call.timed_out)
+		run->result = failure_make(ERRCODE_DURABLE_TIMED_OUT,
+								   psprintf("activity \"%s\" did not end within its timeout", run->name),
+								   NULL, NULL);
+	else
+		run->result = failure_from_error(call.error);
+	run->result = name_failure(run, run->result);
+	return ACTIVITY_FAILED;
+}

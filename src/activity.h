@@ -1,0 +1,38 @@
+/*
+ * activity.h
+ *	  Running one activity.
+ */
+#ifndef DURABLE_ACTIVITY_H
+#define DURABLE_ACTIVITY_H
+
+#include "instance.h"
+
+typedef enum ActivityOutcome
+{
+	ACTIVITY_COMPLETED,
+	ACTIVITY_FAILED,
+	ACTIVITY_AGAIN				/* a deadlock or the like with what else is in this transaction */
+} ActivityOutcome;
+
+typedef struct ActivityRun
+{
+	/* in */
+	const InstanceRow *instance;
+	int			task_id;
+	int			attempt;
+	const char *name;
+	Jsonb	   *input;
+	int64		timeout;		/* ms, 0: none */
+	bool		queued;			/* it comes from the queue */
+	bool		alone;			/* nothing else is in this transaction */
+	int			tries;			/* how often it met a conflict so far */
+	/* out */
+	Jsonb	   *result;			/* or the failure */
+	bool		wrote;
+} ActivityRun;
+
+extern ActivityOutcome activity_run(ActivityRun *run);
+/* the failure of an activity whose workers died too often */
+extern Jsonb *activity_lost(const ActivityRun *run, int deliveries);
+
+#endif

@@ -1,0 +1,211 @@
+/*
+ * blackbox.c
+ *	  The mapped file of notes, one a worker slot.
+ *
+ * A note's state is written last and cleared first.  RUNNING left behind by a
+ * process that is no more means that it vanished (crash, kill -9); EXITED that
+ * it left in order while running user code, which counts only as long as the
+ * same server runs, or an orderly shutdown would count.  SIGQUIT comes from
+ * the postmaster because of another process's crash and clears the note.
+ */
+#include "postgres.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "miscadmin.h"
+#include "storage/fd.h"
+
+#include "blackbox.h"
+#include "settings.h"
+
+#define BLACKBOX_FILE	"durable.blackbox"
+#define BLACKBOX_MAGIC	0x44524231
+
+typedef enum NoteState
+{
+	NOTE_NONE,
+	NOTE_RUNNING,
+	NOTE_EXITED
+} NoteState;
+
+typedef struct Note
+{
+	volatile uint32 state;
+	pid_t		pid;
+	TimestampTz server;			/* PgStartTime of the server it ran in */
+	volatile bool excused;		/* it is being stopped by the engine itself */
+	volatile int64 cancel;		/* key of the instance whose activity is to be canceled */
+	BlackboxNote note;
+} Note;
+
+typedef struct Blackbox
+{
+	uint32		magic;
+	uint32		size;
+	Note		notes[DURABLE_WORKERS_LIMIT];
+} Blackbox;
+
+static Blackbox *box = NULL;
+static Note *my_note = NULL;
+
+/*
+ * Map the file, making it if it is missing or of another version.  Children
+ * inherit the mapping.  A server that cannot map it runs without: then only
+ * the counting of crashes is lost.
+ */
+void
+blackbox_open(void)
+{
+	int			fd;
+	struct stat st;
+
+	if (box != NULL)
+		return;
+	fd = BasicOpenFile(BLACKBOX_FILE, O_RDWR | O_CREAT | PG_BINARY);
+	if (fd < 0 || fstat(fd, &st) != 0 ||
+		(st.st_size != sizeof(Blackbox) &&
+		 (ftruncate(fd, 0) != 0 || posix_fallocate(fd, 0, sizeof(Blackbox)) != 0)))
+	{
+		ereport(LOG, (errcode_for_file_access(),
+					  errmsg("could not open file \"%s\": %m", BLACKBOX_FILE)));
+		if (fd >= 0)
+			close(fd);
+		return;
+	}
+	box = mmap(NULL, sizeof(Blackbox), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	close(fd);
+	if (box == MAP_FAILED)
+	{
+		box = NULL;
+		ereport(LOG, (errmsg("could not map file \"%s\": %m", BLACKBOX_FILE)));
+		return;
+	}
+	if (box->magic != BLACKBOX_MAGIC || box->size != sizeof(Blackbox))
+	{
+		memset(box, 0, sizeof(Blackbox));
+		box->magic = BLACKBOX_MAGIC;
+		box->size = sizeof(Blackbox);
+	}
+}
+
+/* Leave at once because another process crashed: not this worker's doing. */
+static void
+quit_without_note(SIGNAL_ARGS)
+{
+	if (my_note != NULL)
+		my_note->state = NOTE_NONE;
+	_exit(2);
+}
+
+/* Use the note of this slot from now on. */
+void
+blackbox_attach(int slot)
+{
+	if (box == NULL)
+		return;
+	my_note = &box->notes[slot];
+	my_note->state = NOTE_NONE;
+	my_note->pid = MyProcPid;
+	my_note->server = PgStartTime;
+	my_note->note.db = MyDatabaseId;
+	pqsignal(SIGQUIT, quit_without_note);
+}
+
+/* This worker is about to run user code for an instance. */
+void
+blackbox_write(int64 key, int task_id, bool queued)
+{
+	if (my_note == NULL)
+		return;
+	my_note->note.db = MyDatabaseId;
+	my_note->note.key = key;
+	my_note->note.task_id = task_id;
+	my_note->note.queued = queued;
+	my_note->cancel = 0;
+	my_note->excused = false;
+	pg_compiler_barrier();
+	my_note->state = NOTE_RUNNING;
+}
+
+/* User code has returned. */
+void
+blackbox_clear(void)
+{
+	if (my_note != NULL)
+		my_note->state = NOTE_NONE;
+}
+
+/* The process ends in order, perhaps in the middle of user code. */
+void
+blackbox_leave(void)
+{
+	if (my_note != NULL && my_note->state == NOTE_RUNNING)
+		my_note->state = my_note->excused ? NOTE_NONE : NOTE_EXITED;
+	my_note = NULL;
+}
+
+/*
+ * Whether the interrupt that has just ended a call was meant for it: the signal
+ * may have come when the worker had gone on to something else.
+ */
+BlackboxCancel
+blackbox_canceled(void)
+{
+	if (my_note == NULL || my_note->cancel == 0)
+		return CANCEL_NONE;
+	return my_note->cancel == my_note->note.key ? CANCEL_THIS : CANCEL_OTHER;
+}
+
+/* Do not count it when the workers of a database end now. */
+void
+blackbox_excuse(Oid db)
+{
+	for (int i = 0; box != NULL && i < DURABLE_WORKERS_LIMIT; i++)
+		if (box->notes[i].note.db == db)
+			box->notes[i].excused = true;
+}
+
+/* Interrupt the workers that are running activities of an instance. */
+void
+blackbox_cancel(Oid db, int64 key)
+{
+	for (int i = 0; box != NULL && i < DURABLE_WORKERS_LIMIT; i++)
+	{
+		Note	   *note = &box->notes[i];
+
+		if (note->state != NOTE_RUNNING || note->note.db != db || note->note.key != key ||
+			note->note.task_id == 0 || note->server != PgStartTime)
+			continue;
+		note->cancel = key;
+		kill(note->pid, SIGINT);
+	}
+}
+
+/* Whether a note's process is no more. */
+static bool
+note_abandoned(const Note *note)
+{
+	return note->server != PgStartTime || kill(note->pid, 0) != 0;
+}
+
+/* Take the next note that a dead worker of this database left. */
+bool
+blackbox_collect(Oid db, BlackboxNote *result)
+{
+	for (int i = 0; box != NULL && i < DURABLE_WORKERS_LIMIT; i++)
+	{
+		Note	   *note = &box->notes[i];
+		uint32		state = note->state;
+
+		if (state == NOTE_NONE || note->note.db != db || !note_abandoned(note))
+			continue;
+		*result = note->note;
+		note->state = NOTE_NONE;
+		if (state == NOTE_RUNNING || note->server == PgStartTime)
+			return true;
+	}
+	return false;
+}

@@ -1,0 +1,46 @@
+/*
+ * blackbox.h
+ *	  What each worker is running right now, in a file that outlives it.
+ *
+ * The file is mapped into memory, so a note costs a few stores, no write and
+ * no commit, and is still there after kill -9 of the worker or a restart of
+ * the server.  The scheduler turns the notes of dead workers into delivery
+ * counts, so that a function that crashes its process is not tried for ever.
+ * A worker that the postmaster stops because of somebody else's crash, or that
+ * stops in an orderly shutdown, is not to blame and leaves no note.
+ */
+#ifndef DURABLE_BLACKBOX_H
+#define DURABLE_BLACKBOX_H
+
+#include "durable.h"
+
+typedef struct BlackboxNote
+{
+	Oid			db;
+	int64		key;
+	int			task_id;		/* 0: a turn of the orchestrator */
+	bool		queued;			/* a task of the queue, not of a turn's round */
+} BlackboxNote;
+
+extern void blackbox_open(void);
+/* the worker's side */
+extern void blackbox_attach(int slot);
+extern void blackbox_write(int64 key, int task_id, bool queued);
+extern void blackbox_clear(void);
+extern void blackbox_leave(void);
+/* whether somebody has asked to cancel what ran last, of this instance or by mistake of another */
+typedef enum BlackboxCancel
+{
+	CANCEL_NONE,
+	CANCEL_THIS,
+	CANCEL_OTHER
+} BlackboxCancel;
+extern BlackboxCancel blackbox_canceled(void);
+/* the workers in a database are about to be stopped, which is not their functions' doing */
+extern void blackbox_excuse(Oid db);
+/* interrupt all workers that are running activities of this instance */
+extern void blackbox_cancel(Oid db, int64 key);
+/* the scheduler's side: the next note left in this database, now removed */
+extern bool blackbox_collect(Oid db, BlackboxNote *note);
+
+#endif

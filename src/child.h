@@ -1,0 +1,28 @@
+/*
+ * child.h
+ *	  Sub-orchestrations: their options in history, their ids, their start.
+ */
+#ifndef DURABLE_CHILD_H
+#define DURABLE_CHILD_H
+
+#include "instance.h"
+
+typedef struct ChildOptions
+{
+	const char *instance_id;	/* NULL: one is derived */
+	Datum		retry;			/* a durable.retry_policy, 0: none */
+	const char *version;		/* NULL: the parent's */
+	Jsonb	   *tags;			/* merged into the parent's; or NULL */
+	bool		detached;		/* nobody awaits it */
+} ChildOptions;
+
+/* what history keeps of them; NULL if there is nothing to keep */
+extern Jsonb *child_options(const ChildOptions *options);
+/* the id of an attempt: the same on each replay */
+extern char *child_id(Instance *parent, Task *task, int attempt);
+/* whether nobody awaits it */
+extern bool child_is_detached(const Task *task);
+/* start the instance of the task's current attempt; a failure if that cannot be */
+extern Jsonb *child_start(Round *round, Instance *parent, Task *task);
+
+#endif

@@ -1,0 +1,391 @@
+/*
+ * client.c
+ *	  The functions by which any session starts instances and acts on them.
+ *
+ * Each is part of the caller's transaction.  start_new stores the instance
+ * itself; the others put a message into its inbox, which the worker that runs
+ * the instance takes out, so they never wait for the engine.  All act as the
+ * current user and see instances as of now, whatever the isolation level.
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "access/xact.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_authid.h"
+#include "fmgr.h"
+#include "lib/stringinfo.h"
+#include "mb/pg_wchar.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+#include "utils/json.h"
+#include "utils/snapmgr.h"
+#include "utils/syscache.h"
+
+#include "call.h"
+#include "client.h"
+#include "create.h"
+#include "hint.h"
+#include "replay.h"
+#include "shared.h"
+#include "status.h"
+
+#define EVENT_NAME_LENGTH	256
+
+PG_FUNCTION_INFO_V1(durable_start_new);
+PG_FUNCTION_INFO_V1(durable_terminate);
+PG_FUNCTION_INFO_V1(durable_raise_event);
+PG_FUNCTION_INFO_V1(durable_suspend);
+PG_FUNCTION_INFO_V1(durable_resume);
+PG_FUNCTION_INFO_V1(durable_set_custom_status);
+
+/* Refuse where a client function that writes cannot work. */
+void
+client_begin(const char *function)
+{
+	shared_require();
+	orchestrator_forbid(function);
+	PreventCommandIfReadOnly(function);
+	PreventCommandDuringRecovery(function);
+	PreventCommandIfParallelMode(function);
+}
+
+/* Error for a parameter that is null and must not be. */
+void
+client_require(FunctionCallInfo fcinfo, int number, const char *parameter, const char *function)
+{
+	if (PG_ARGISNULL(number))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("parameter \"%s\" of %s must not be null", parameter, function)));
+}
+
+/* A text argument as a string, NULL for null. */
+char *
+client_text(FunctionCallInfo fcinfo, int number)
+{
+	return PG_ARGISNULL(number) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(number));
+}
+
+/* A jsonb argument, NULL for null. */
+static Jsonb *
+jsonb_argument(FunctionCallInfo fcinfo, int number)
+{
+	return PG_ARGISNULL(number) ? NULL : PG_GETARG_JSONB_P(number);
+}
+
+/* OD001: there is none, or none that the caller may see. */
+void
+client_no_instance(const char *instance_id)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_DURABLE_NO_INSTANCE),
+			 errmsg("instance \"%s\" does not exist", instance_id)));
+	pg_unreachable();
+}
+
+/* Error unless a worker could connect as the current user. */
+void
+client_require_worker_role(void)
+{
+	HeapTuple	tuple = SearchSysCache1(AUTHOID, ObjectIdGetDatum(GetUserId()));
+	bool		login = HeapTupleIsValid(tuple) && ((Form_pg_authid) GETSTRUCT(tuple))->rolcanlogin;
+
+	if (HeapTupleIsValid(tuple))
+		ReleaseSysCache(tuple);
+	if (!login && !COMPAT_NOLOGIN_ROLES_WORK)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION),
+				 errmsg("role \"%s\" cannot own instances because it cannot log in",
+						GetUserNameFromId(GetUserId(), false)),
+				 errdetail("The engine runs an instance in a process that is connected as its owner."),
+				 errhint("Use ALTER ROLE ... LOGIN, or start it as a role that can log in. PostgreSQL 17 and later do not need this.")));
+	if (compat_database_aclcheck(MyDatabaseId, GetUserId(), ACL_CONNECT) != ACLCHECK_OK)
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("role \"%s\" cannot own instances because it cannot connect to this database",
+						GetUserNameFromId(GetUserId(), false)),
+				 errdetail("The engine runs an instance in a process that is connected as its owner."),
+				 errhint("GRANT CONNECT ON DATABASE to the role.")));
+}
+
+/* The tags of a new instance: an object, NULL when it is empty. */
+static Jsonb *
+tags_argument(FunctionCallInfo fcinfo, int number)
+{
+	Jsonb	   *tags = jsonb_argument(fcinfo, number);
+
+	if (tags == NULL)
+		return NULL;
+	if (!JB_ROOT_IS_OBJECT(tags))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("tags must be a JSON object")));
+	return JB_ROOT_COUNT(tags) == 0 ? NULL : tags;
+}
+
+/* Whether on_duplicate says to ignore one; another word but error is an error. */
+static bool
+ignore_argument(FunctionCallInfo fcinfo, int number)
+{
+	char	   *word = client_text(fcinfo, number);
+
+	if (strcmp(word, "ignore") == 0)
+		return true;
+	if (strcmp(word, "error") != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("invalid value for parameter \"on_duplicate\": \"%s\"", word),
+				 errhint("Available values: error, ignore.")));
+	return false;
+}
+
+/* Resolve the function as the caller would, and check that it will run. */
+static void
+resolve_function(CreateRequest *request)
+{
+	Oid			function = function_lookup(request->name);
+
+	function_check(function, GetUserId(), request->input);
+	request->function = function_signature(function);
+	request->search_path = namespace_search_path;
+}
+
+/* The request that the arguments of start_new describe. */
+static void
+read_request(FunctionCallInfo fcinfo, CreateRequest *request)
+{
+	client_require(fcinfo, 0, "name", "durable.start_new");
+	client_require(fcinfo, 6, "dedupe_statuses", "durable.start_new");
+	client_require(fcinfo, 7, "on_duplicate", "durable.start_new");
+	request->name = client_text(fcinfo, 0);
+	request->input = jsonb_argument(fcinfo, 1);
+	request->instance_id = client_text(fcinfo, 2);
+	request->now = GetCurrentTimestamp();
+	if (!PG_ARGISNULL(3))
+	{
+		request->start_at = PG_GETARG_TIMESTAMPTZ(3);
+		if (TIMESTAMP_NOT_FINITE(request->start_at))
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("parameter \"start_at\" must be finite")));
+	}
+	request->version = client_text(fcinfo, 4);
+	request->tags = tags_argument(fcinfo, 5);
+	request->owner = GetUserId();
+	if (request->instance_id != NULL)
+	{
+		create_check_id(request->instance_id);
+		request->dedupe = status_set(PG_GETARG_ARRAYTYPE_P(6), "dedupe_statuses");
+	}
+}
+
+/* durable.start_new(name, input, instance_id, start_at, version, tags, dedupe_statuses, on_duplicate) */
+Datum
+durable_start_new(PG_FUNCTION_ARGS)
+{
+	CreateRequest request = {0};
+	CreateResult result;
+	Store	   *store;
+	bool		ignore;
+
+	client_begin("durable.start_new");
+	read_request(fcinfo, &request);
+	ignore = ignore_argument(fcinfo, 7);
+	client_require_worker_role();
+	resolve_function(&request);
+
+	PushActiveSnapshot(GetTransactionSnapshot());
+	store = store_open();
+	result = instance_create(store, &request);
+	store_close(store);
+	PopActiveSnapshot();
+	CommandCounterIncrement();
+	if (result == CREATE_FOREIGN || (result == CREATE_EXISTS && !ignore))
+		ereport(ERROR,
+				(errcode(ERRCODE_DURABLE_INSTANCE_EXISTS),
+				 errmsg("instance \"%s\" already exists", request.instance_id),
+				 errhint("Choose another id, or see the parameters dedupe_statuses and on_duplicate of durable.start_new.")));
+	PG_RETURN_TEXT_P(cstring_to_text(request.instance_id));
+}
+
+/* Find an instance that the caller manages; OD001 if there is none. */
+static void
+find_instance(Store *store, const char *instance_id, InstanceRow *row)
+{
+	if (!instance_find(store, instance_id, row) || !status_may_manage(row))
+		client_no_instance(instance_id);
+}
+
+/* OD002 if the instance has ended. */
+static void
+require_live(const InstanceRow *row, const char *action)
+{
+	if (STATE_IS_TERMINAL(row->state))
+		ereport(ERROR,
+				(errcode(ERRCODE_DURABLE_WRONG_STATUS),
+				 errmsg("cannot %s instance \"%s\" because its status is %s",
+						action, row->instance_id, status_name(status_of(row)))));
+}
+
+/* Send a message to a live instance that the caller manages; action is what errors call it. */
+static void
+send_message(const char *instance_id, const char *action, MessageRow *message)
+{
+	InstanceRow row;
+	Store	   *store;
+
+	PushActiveSnapshot(GetLatestSnapshot());
+	store = store_open();
+	find_instance(store, instance_id, &row);
+	require_live(&row, action);
+	message->key = row.key;
+	message->time = GetCurrentTimestamp();
+	message_send(store, row.owner, message);
+	store_close(store);
+	PopActiveSnapshot();
+	CommandCounterIncrement();
+}
+
+/* {"reason": …} with further members already in JSON; NULL if there is nothing to say. */
+static Jsonb *
+reason_payload(const char *reason, const char *members)
+{
+	StringInfoData json;
+
+	if (reason == NULL && members == NULL)
+		return NULL;
+	initStringInfo(&json);
+	appendStringInfoChar(&json, '{');
+	if (reason != NULL)
+	{
+		appendStringInfoString(&json, "\"reason\": ");
+		escape_json(&json, reason);
+	}
+	if (members != NULL)
+		appendStringInfo(&json, "%s%s", reason != NULL ? ", " : "", members);
+	appendStringInfoChar(&json, '}');
+	return DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(json.data)));
+}
+
+/* durable.terminate(instance_id, reason, recursive, cancel_activities) */
+Datum
+durable_terminate(PG_FUNCTION_ARGS)
+{
+	MessageRow	message = {.kind = MESSAGE_TERMINATE};
+
+	client_begin("durable.terminate");
+	client_require(fcinfo, 0, "instance_id", "durable.terminate");
+	client_require(fcinfo, 2, "recursive", "durable.terminate");
+	client_require(fcinfo, 3, "cancel_activities", "durable.terminate");
+	message.payload = reason_payload(client_text(fcinfo, 1),
+									 psprintf("\"recursive\": %s, \"cancelActivities\": %s",
+											  PG_GETARG_BOOL(2) ? "true" : "false",
+											  PG_GETARG_BOOL(3) ? "true" : "false"));
+	send_message(client_text(fcinfo, 0), "terminate", &message);
+	if (PG_GETARG_BOOL(3))
+		hint_cancel(message.key);
+	PG_RETURN_VOID();
+}
+
+/* A text argument as the name of an event, or an error if it cannot be one. */
+char *
+client_event_name(FunctionCallInfo fcinfo, int number)
+{
+	char	   *name = client_text(fcinfo, number);
+	int			length = pg_mbstrlen(name);
+
+	if (length < 1 || length > EVENT_NAME_LENGTH)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("an event name has 1 to %d characters, not %d", EVENT_NAME_LENGTH, length)));
+	return name;
+}
+
+/* durable.raise_event(instance_id, event_name, event_data) */
+Datum
+durable_raise_event(PG_FUNCTION_ARGS)
+{
+	MessageRow	message = {.kind = MESSAGE_EVENT};
+
+	client_begin("durable.raise_event");
+	client_require(fcinfo, 0, "instance_id", "durable.raise_event");
+	client_require(fcinfo, 1, "event_name", "durable.raise_event");
+	message.name = client_event_name(fcinfo, 1);
+	message.payload = jsonb_argument(fcinfo, 2);
+	send_message(client_text(fcinfo, 0), "raise an event for", &message);
+	PG_RETURN_VOID();
+}
+
+/* durable.suspend(instance_id, reason) */
+Datum
+durable_suspend(PG_FUNCTION_ARGS)
+{
+	MessageRow	message = {.kind = MESSAGE_SUSPEND};
+
+	client_begin("durable.suspend");
+	client_require(fcinfo, 0, "instance_id", "durable.suspend");
+	message.payload = reason_payload(client_text(fcinfo, 1), NULL);
+	send_message(client_text(fcinfo, 0), "suspend", &message);
+	PG_RETURN_VOID();
+}
+
+/* durable.resume(instance_id, reason) */
+Datum
+durable_resume(PG_FUNCTION_ARGS)
+{
+	MessageRow	message = {.kind = MESSAGE_RESUME};
+
+	client_begin("durable.resume");
+	client_require(fcinfo, 0, "instance_id", "durable.resume");
+	message.payload = reason_payload(client_text(fcinfo, 1), NULL);
+	send_message(client_text(fcinfo, 0), "resume", &message);
+	PG_RETURN_VOID();
+}
+
+/*
+ * Set the custom status of an instance that has ended, for which no worker
+ * looks any more.  Its last event stays the one that tells how it ended.
+ */
+static void
+set_ended_status(Store *store, InstanceRow *row, Jsonb *status)
+{
+	row->custom_status = status;
+	row->last_updated_time = GetCurrentTimestamp();
+	instance_update(store, row);
+}
+
+/* durable.set_custom_status(instance_id, custom_status) */
+Datum
+durable_set_custom_status(PG_FUNCTION_ARGS)
+{
+	MessageRow	message = {.kind = MESSAGE_CUSTOM_STATUS};
+	char	   *instance_id;
+	InstanceRow row;
+	Store	   *store;
+
+	client_begin("durable.set_custom_status");
+	client_require(fcinfo, 0, "instance_id", "durable.set_custom_status");
+	instance_id = client_text(fcinfo, 0);
+	message.payload = jsonb_argument(fcinfo, 1);
+
+	PushActiveSnapshot(GetLatestSnapshot());
+	store = store_open();
+	find_instance(store, instance_id, &row);
+	if (STATE_IS_TERMINAL(row.state) &&
+		instance_lock(store, row.key, true, &row) != FETCH_FOUND)
+		client_no_instance(instance_id);
+	if (STATE_IS_TERMINAL(row.state))
+		set_ended_status(store, &row, message.payload);
+	else
+	{
+		message.key = row.key;
+		message.time = GetCurrentTimestamp();
+		message_send(store, row.owner, &message);
+	}
+	store_close(store);
+	PopActiveSnapshot();
+	CommandCounterIncrement();
+	PG_RETURN_VOID();
+}

@@ -1,0 +1,325 @@
+/*
+ * create.c
+ *	  Making instances: the row, its first event, and what wakes the engine.
+ *
+ * An id that durable makes itself is unique, so such rows go into the table
+ * like all others, buffered.  With an id that a user has chosen, the unique
+ * index must decide between concurrent sessions without an error, which would
+ * abort the transaction; that is what INSERT ... ON CONFLICT does, so this row
+ * alone is inserted by SQL.
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "access/xact.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
+#include "mb/pg_wchar.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/snapmgr.h"
+#include "utils/syscache.h"
+
+#include "create.h"
+#include "hint.h"
+#include "notify.h"
+#include "ready.h"
+#include "remove.h"
+#include "replay.h"
+#include "status.h"
+
+#define ID_LENGTH		256
+
+/* every name is qualified, every parameter has its column's type: no search_path matters */
+#define INSERT_QUERY \
+	"INSERT INTO durable_internal.instances (key, instance_id, execution_id, state, owner, name," \
+	" function, version, search_path, tags, created_time, last_updated_time," \
+	" scheduled_start_time, parent_key, parent_task, last_seq, turn_seq, first_task, deliveries)" \
+	" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $11, $12, $13, $14, 1, 0, 1, 0)" \
+	" ON CONFLICT (instance_id) DO NOTHING"
+#define INSERT_PARAMETERS	14
+
+static SPIPlanPtr insert_plan = NULL;
+
+/* Error unless the id is one that clients may choose. */
+void
+create_check_id(const char *instance_id)
+{
+	int			length = pg_mbstrlen(instance_id);
+	const char *problem = NULL;
+
+	if (length < 1 || length > ID_LENGTH)
+		problem = "An id has 1 to 256 characters.";
+	else if (instance_id[0] == '@')
+		problem = "An id must not begin with \"@\".";
+	else
+		for (const char *p = instance_id; *p != '\0'; p++)
+			if (strchr("/\\#?", *p) != NULL || (unsigned char) *p < ' ' || *p == 0x7f)
+				problem = "An id must not contain \"/\", \"\\\", \"#\", \"?\" or control characters.";
+	if (problem != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("invalid instance id \"%s\"",
+						pnstrdup(instance_id, pg_mbcharcliplen(instance_id, strlen(instance_id), 64))),
+				 errdetail("%s", problem),
+				 errhint("Choose another id, or none: then one is made.")));
+}
+
+/* A time-ordered UUID: 60 bits of time, 62 of chance. */
+pg_uuid_t
+create_uuid(void)
+{
+	static int64 last = 0;
+	int64		time = GetCurrentTimestamp() +
+		(POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * USECS_PER_DAY;
+	int64		milliseconds;
+	int			fraction;
+	pg_uuid_t	uuid;
+
+	/* one process makes no two of the same microsecond, so its ids ascend */
+	last = time = Max(time, last + 1);
+	milliseconds = time / 1000;
+	fraction = (time % 1000) * 4096 / 1000;
+	if (!pg_strong_random(uuid.data + 8, UUID_LEN - 8))
+		ereport(ERROR,
+				(errcode(ERRCODE_INTERNAL_ERROR),
+				 errmsg("could not generate random values")));
+	for (int i = 0; i < 6; i++)
+		uuid.data[i] = milliseconds >> (40 - 8 * i);
+	uuid.data[6] = 0x70 | (fraction >> 8);
+	uuid.data[7] = fraction & 0xff;
+	uuid.data[8] = 0x80 | (uuid.data[8] & 0x3f);
+	return uuid;
+}
+
+/* The 32 hexadecimal digits of a UUID. */
+static char *
+uuid_digits(const pg_uuid_t *uuid)
+{
+	static const char digits[] = "0123456789abcdef";
+	char	   *result = palloc(2 * UUID_LEN + 1);
+
+	for (int i = 0; i < UUID_LEN; i++)
+	{
+		result[2 * i] = digits[uuid->data[i] >> 4];
+		result[2 * i + 1] = digits[uuid->data[i] & 15];
+	}
+	result[2 * UUID_LEN] = '\0';
+	return result;
+}
+
+/* OID of a relation of the engine. */
+static Oid
+internal_relation(const char *name)
+{
+	Oid			relation = get_relname_relid(name, get_namespace_oid(DURABLE_INTERNAL_SCHEMA, false));
+
+	if (!OidIsValid(relation))
+		elog(ERROR, "relation \"%s.%s\" does not exist", DURABLE_INTERNAL_SCHEMA, name);
+	return relation;
+}
+
+/* The owner of a relation. */
+static Oid
+relation_owner(Oid relation)
+{
+	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relation));
+	Oid			owner;
+
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "cache lookup failed for relation %u", relation);
+	owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
+	ReleaseSysCache(tuple);
+	return owner;
+}
+
+/* The row of a new instance; allocated, as the store keeps pointers into it until it writes. */
+static InstanceRow *
+new_row(Store *store, const CreateRequest *request)
+{
+	InstanceRow *row = palloc0(sizeof(InstanceRow));
+
+	row->key = store_number(store);
+	row->execution_id = create_uuid();
+	row->instance_id = request->instance_id != NULL ?
+		unconstify(char *, request->instance_id) : uuid_digits(&row->execution_id);
+	row->state = request->start_at > request->now ? STATE_WAITING : STATE_READY;
+	row->owner = request->owner;
+	row->name = unconstify(char *, request->name);
+	row->function = unconstify(char *, request->function);
+	row->version = unconstify(char *, request->version);
+	row->search_path = unconstify(char *, request->search_path);
+	row->tags = request->tags;
+	row->created_time = row->last_updated_time = request->now;
+	row->scheduled_start_time = request->start_at;
+	row->parent_key = request->parent_key;
+	row->parent_task = request->parent_task;
+	row->last_seq = 1;
+	row->first_task = 1;
+	return row;
+}
+
+/* Set an SPI parameter, or leave it null. */
+static void
+set_parameter(Datum *values, char *nulls, int number, bool isnull, Datum value)
+{
+	values[number] = value;
+	nulls[number] = isnull ? 'n' : ' ';
+}
+
+/* Run the INSERT as the current user; false when the id is taken. */
+static bool
+run_insert(const InstanceRow *row)
+{
+	Oid			types[INSERT_PARAMETERS] = {
+		INT8OID, TEXTOID, UUIDOID, CHAROID, REGROLEOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID,
+		JSONBOID, TIMESTAMPTZOID, TIMESTAMPTZOID, INT8OID, INT4OID
+	};
+	Datum		values[INSERT_PARAMETERS];
+	char		nulls[INSERT_PARAMETERS];
+	bool		inserted;
+
+	set_parameter(values, nulls, 0, false, Int64GetDatum(row->key));
+	set_parameter(values, nulls, 1, false, CStringGetTextDatum(row->instance_id));
+	set_parameter(values, nulls, 2, false, UUIDPGetDatum(&row->execution_id));
+	set_parameter(values, nulls, 3, false, CharGetDatum(row->state));
+	set_parameter(values, nulls, 4, false, ObjectIdGetDatum(row->owner));
+	set_parameter(values, nulls, 5, false, CStringGetTextDatum(row->name));
+	set_parameter(values, nulls, 6, false, CStringGetTextDatum(row->function));
+	set_parameter(values, nulls, 7, row->version == NULL,
+				  row->version != NULL ? CStringGetTextDatum(row->version) : 0);
+	set_parameter(values, nulls, 8, false, CStringGetTextDatum(row->search_path));
+	set_parameter(values, nulls, 9, row->tags == NULL, PointerGetDatum(row->tags));
+	set_parameter(values, nulls, 10, false, TimestampTzGetDatum(row->created_time));
+	set_parameter(values, nulls, 11, row->scheduled_start_time == 0,
+				  TimestampTzGetDatum(row->scheduled_start_time));
+	set_parameter(values, nulls, 12, row->parent_key == 0, Int64GetDatum(row->parent_key));
+	set_parameter(values, nulls, 13, row->parent_key == 0, Int32GetDatum(row->parent_task));
+
+	SPI_connect();
+	if (insert_plan == NULL)
+	{
+		SPIPlanPtr	plan = SPI_prepare(INSERT_QUERY, INSERT_PARAMETERS, types);
+
+		if (plan == NULL)
+			elog(ERROR, "could not prepare the insertion of an instance: %s",
+				 SPI_result_code_string(SPI_result));
+		SPI_keepplan(plan);
+		insert_plan = plan;
+	}
+	if (SPI_execute_plan(insert_plan, values, nulls, false, 0) != SPI_OK_INSERT)
+		elog(ERROR, "could not insert an instance");
+	inserted = SPI_processed == 1;
+	SPI_finish();
+	return inserted;
+}
+
+/*
+ * Insert the row unless the id is taken; waits for a transaction that is
+ * inserting or deleting it.  As the owner of the table, since clients have no
+ * rights on it, the way foreign-key checks do.
+ */
+static bool
+insert_unless_exists(const InstanceRow *row)
+{
+	Oid			user;
+	int			context;
+	bool		inserted;
+
+	GetUserIdAndSecContext(&user, &context);
+	SetUserIdAndSecContext(relation_owner(internal_relation("instances")),
+						   context | SECURITY_LOCAL_USERID_CHANGE | SECURITY_NOFORCE_RLS);
+	PG_TRY();
+	{
+		inserted = run_insert(row);
+	}
+	PG_FINALLY();
+	{
+		SetUserIdAndSecContext(user, context);
+	}
+	PG_END_TRY();
+	return inserted;
+}
+
+/*
+ * Make way for an instance whose id is taken.  CREATE_DONE: try again, the old
+ * one has gone.  Everything is seen as of now, whatever the isolation level.
+ */
+static CreateResult
+make_way(Store *store, const CreateRequest *request)
+{
+	InstanceRow row;
+	CreateResult result = CREATE_DONE;
+
+	PushActiveSnapshot(GetLatestSnapshot());
+	if (instance_find(store, request->instance_id, &row))
+	{
+		if (!status_may_manage(&row))
+			result = CREATE_FOREIGN;
+		else if (request->dedupe & STATUS_BIT(status_of(&row)))
+			result = CREATE_EXISTS;
+		else if (current_activity != NULL &&
+				 strcmp(current_activity->instance_id, request->instance_id) == 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_DURABLE_WRONG_STATUS),
+					 errmsg("an activity cannot replace the instance that it belongs to"),
+					 errhint("Use durable.continue_as_new in the orchestrator.")));
+		else if (instance_lock(store, row.key, true, &row) == FETCH_FOUND)
+		{
+			/* who held the lock may have written; the row is the newest already */
+			PopActiveSnapshot();
+			PushActiveSnapshot(GetLatestSnapshot());
+			if (request->dedupe & STATUS_BIT(status_of(&row)))
+				result = CREATE_EXISTS;
+			else
+				(void) instance_remove(store, &row, true, request->now);
+		}
+	}
+	PopActiveSnapshot();
+	store_sync(store);
+	return result;
+}
+
+/* Make an instance. */
+CreateResult
+instance_create(Store *store, CreateRequest *request)
+{
+	InstanceRow *row = new_row(store, request);
+	HistoryRow	started = {
+		.key = row->key,
+		.seq = 1,
+		.event = EVENT_EXECUTION_STARTED,
+		.event_time = request->now,
+		.name = request->name,
+		.input = request->input
+	};
+
+	if (request->instance_id == NULL)
+		instance_insert(store, row);
+	else
+	{
+		/* the SQL and the look-ups see only what is written */
+		store_sync(store);
+		while (!insert_unless_exists(row))
+		{
+			CreateResult result;
+
+			CHECK_FOR_INTERRUPTS();
+			result = make_way(store, request);
+			if (result != CREATE_DONE)
+				return result;
+		}
+	}
+	history_append(store, &started);
+	if (row->state == STATE_WAITING)
+		timer_insert(store, row->key, 0, row->scheduled_start_time);
+	else
+		hint_instance(row->owner, row->key, READY_RUN);
+	notify_status(row, NULL, request->now);
+	request->instance_id = row->instance_id;
+	request->key = row->key;
+	return CREATE_DONE;
+}

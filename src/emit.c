@@ -1,0 +1,200 @@
+/*
+ * emit.c
+ *	  Storing what a turn has newly asked for: activities into the queue, timers,
+ *	  sub-orchestrations, events for others, and what was given up again.
+ *
+ * Each task is written into the history first and then set going; all of it
+ * commits with the turn.  The functions are declared in instance.h.
+ */
+#include "postgres.h"
+
+#include "child.h"
+#include "hint.h"
+#include "instance.h"
+#include "json.h"
+
+/* Write down that an activity was scheduled and let any worker run it. */
+static void
+emit_activity(Round *round, Instance *instance, Task *task)
+{
+	HistoryRow	row = {
+		.event = EVENT_TASK_SCHEDULED,
+		.task_id = task->id,
+		.name = task->name,
+		.input = task->input,
+		.result = task->options
+	};
+	TaskRow		queued = {.key = instance->row.key, .task_id = task->id, .attempt = task->attempt};
+
+	instance_append(round, instance, &row);
+	if (task->canceled)
+		return;
+	queued.seq = row.seq;
+	task_insert(round->store, &queued);
+	hint_tasks(instance->row.owner, instance->row.key, task->id, task->id);
+}
+
+/* Write down a timer, with its time as input, and set it. */
+static void
+emit_timer(Round *round, Instance *instance, Task *task)
+{
+	HistoryRow	row = {
+		.event = EVENT_TIMER_CREATED, .task_id = task->id, .name = task->name, .input = task->input
+	};
+
+	instance_append(round, instance, &row);
+	if (task->canceled)
+	{
+		HistoryRow	canceled = {.event = EVENT_TIMER_CANCELED, .task_id = task->id};
+
+		instance_append(round, instance, &canceled);
+	}
+	else
+		timer_insert(round->store, instance->row.key, task->id, task->fire_at);
+}
+
+/* Write down a sub-orchestration and start it. */
+static void
+emit_child(Round *round, Instance *instance, Task *task)
+{
+	HistoryRow	row = {
+		.event = EVENT_CHILD_CREATED,
+		.task_id = task->id,
+		.name = task->name,
+		.input = task->input,
+		.result = task->options
+	};
+	Jsonb	   *failure;
+
+	instance_append(round, instance, &row);
+	failure = child_start(round, instance, task);
+	if (failure != NULL)
+	{
+		HistoryRow	failed = {.event = EVENT_CHILD_FAILED, .task_id = task->id, .attempt = task->attempt, .name = task->name, .result = failure};
+
+		instance_append(round, instance, &failed);
+	}
+}
+
+/* Send an event to another instance. */
+static void
+send_event(Round *round, Task *task)
+{
+	InstanceRow target;
+	MessageRow	message = {
+		.kind = MESSAGE_EVENT,
+		.time = round->now,
+		.name = jsonb_member_text(task->input, "name"),
+		.payload = jsonb_member(task->input, "data")
+	};
+
+	if (task->failed || !instance_find(round->store, task->name, &target))
+		return;
+	message.key = target.key;
+	message_send(round->store, target.owner, &message);
+}
+
+/* Write down an event that was sent to another instance, and send it. */
+static void
+emit_send(Round *round, Instance *instance, Task *task)
+{
+	HistoryRow	row = {
+		.event = EVENT_EVENT_SENT,
+		.task_id = task->id,
+		.name = task->name,
+		.input = task->input,
+		.result = task->result
+	};
+
+	instance_append(round, instance, &row);
+	send_event(round, task);
+}
+
+/* Store what the last turn newly asked for, but for what this worker runs itself. */
+void
+instance_emit(Round *round, Instance *instance, int first_new)
+{
+	for (int i = first_new; i < instance->ntasks; i++)
+	{
+		Task	   *task = instance->tasks[i];
+		HistoryRow	subscribed = {
+			.event = EVENT_EVENT_SUBSCRIBED, .task_id = task->id, .name = task->name
+		};
+
+		if (task->recorded || task == instance->next_activity)
+			continue;
+		switch (task->kind)
+		{
+			case TASK_ACTIVITY:
+				emit_activity(round, instance, task);
+				break;
+			case TASK_TIMER:
+				emit_timer(round, instance, task);
+				break;
+			case TASK_EVENT:
+				instance_append(round, instance, &subscribed);
+				break;
+			case TASK_CHILD:
+				emit_child(round, instance, task);
+				break;
+			case TASK_SEND:
+				emit_send(round, instance, task);
+				break;
+		}
+	}
+}
+
+/*
+ * The execution ends with this turn: do what it newly asked for and does not
+ * wait for.  History says nothing of that, as it starts afresh.
+ */
+void
+instance_emit_last(Round *round, Instance *instance, int first_new)
+{
+	for (int i = first_new; i < instance->ntasks; i++)
+	{
+		Task	   *task = instance->tasks[i];
+
+		if (task->kind == TASK_SEND)
+			send_event(round, task);
+		else if (task->kind == TASK_CHILD && child_is_detached(task))
+			(void) child_start(round, instance, task);
+	}
+}
+
+/*
+ * The code gave up a task that history knows as open.  A timer is stopped, an
+ * activity that nobody has begun is not run.
+ */
+void
+instance_cancel(Round *round, Instance *instance, Task *task)
+{
+	HistoryRow	row = {.event = EVENT_TIMER_CANCELED, .task_id = task->id};
+	ListCell   *cell;
+
+	if (task->kind == TASK_TIMER)
+	{
+		instance_append(round, instance, &row);
+		timer_cancel(round->store, instance->row.key, task->id);
+	}
+	else if (task->kind == TASK_ACTIVITY)
+	{
+		store_sync(round->store);
+		foreach(cell, tasks_lock(round->store, instance->row.key, task->id, task->id))
+			task_delete(round->store, lfirst(cell));
+	}
+	/* the pause before the next attempt */
+	if (task->kind != TASK_TIMER && task->options != NULL)
+		timer_cancel(round->store, instance->row.key, task->id);
+}
+
+/* Let another worker, or this one later, run the activity after all. */
+void
+instance_defer_activity(Round *round, Instance *instance)
+{
+	Task	   *task = instance->next_activity;
+
+	instance->next_activity = NULL;
+	if (task != NULL)
+		emit_activity(round, instance, task);
+}

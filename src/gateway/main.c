@@ -1,0 +1,141 @@
+/*
+ * main.c
+ *	  durable-gateway: start, loop, stop.
+ *
+ * A round of the loop waits for whoever is first (a socket, a timer of a
+ * module, libmicrohttpd's own), hands out the events, and then lets
+ * libmicrohttpd work, so that an answer that a round has produced goes out in
+ * the same round.
+ *
+ * SIGTERM drains: the listening socket closes, idle clients are let go, who
+ * waits for an instance is told where to ask later, and what the database is
+ * working on is finished, for --drain-timeout at most.
+ */
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "keys.h"
+#include "loop.h"
+#include "metrics.h"
+#include "options.h"
+#include "pool.h"
+#include "server.h"
+#include "waiters.h"
+
+static int64_t drain_until = 0; /* 0: serving */
+static Source signals = {.fd = -1};
+
+static void
+signal_ready(void *arg, uint32_t events)
+{
+	struct signalfd_siginfo info;
+
+	if (read(signals.fd, &info, sizeof(info)) != sizeof(info))
+		return;
+	if (info.ssi_signo == SIGHUP)
+	{
+		if (options.key_file[0] != '\0' && keys_load(options.key_file))
+			log_line("keys read");
+	}
+	else if (drain_until == 0)
+	{
+		drain_until = now_ms() + options.drain_timeout * 1000;
+		server_drain();
+		waiters_wake_all();
+	}
+}
+
+static void
+signals_start(void)
+{
+	sigset_t	set;
+
+	signal(SIGPIPE, SIG_IGN);
+	sigemptyset(&set);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGHUP);
+	sigprocmask(SIG_BLOCK, &set, NULL);
+	signals.ready = signal_ready;
+	loop_watch(&signals, signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC), EPOLLIN);
+}
+
+static int64_t
+earlier(int64_t a, int64_t b)
+{
+	return a < b ? a : b;
+}
+
+/* How long the loop may sleep. */
+static int
+timeout(void)
+{
+	int64_t		next = earlier(earlier(pool_next(), waiters_next()), server_next());
+	int64_t		now = now_ms();
+	int			most = server_timeout();
+
+	if (drain_until != 0)
+		next = earlier(next, earlier(drain_until, now + 100));
+	if (next <= now || most == 0)
+		return 0;
+	if (next == INT64_MAX)
+		return most;
+	next = earlier(next - now, 60000);
+	return most >= 0 && most < next ? most : (int) next;
+}
+
+int
+main(int argc, char **argv)
+{
+	struct rlimit files;
+	bool		ready = false;
+
+	options_read(argc, argv);
+	if (options.key_file[0] != '\0' && !keys_load(options.key_file))
+		return 1;
+	/* a socket for every client */
+	if (getrlimit(RLIMIT_NOFILE, &files) == 0)
+	{
+		files.rlim_cur = files.rlim_max;
+		setrlimit(RLIMIT_NOFILE, &files);
+	}
+	srandom(getpid() ^ time(NULL));
+	loop_init();
+	signals_start();
+	server_start();
+	pool_start(options.connections);
+	waiters_start();
+
+	while (drain_until == 0 || (!server_drained() && now_ms() < drain_until))
+	{
+		int64_t		now;
+
+		loop_wait(timeout());
+		now = now_ms();
+		pool_tick(now);
+		waiters_tick(now);
+		server_tick(now);
+		server_run();
+		if (!ready && pool_tried())
+		{
+			ready = true;
+			printf("durable-gateway: ready on %s%s\n", server_address(),
+				   pool_up() ? "" : ", the database is not available yet");
+			fflush(stdout);
+		}
+	}
+
+	/* requests that are still waiting for the database get 503 from its end */
+	pool_close();
+	waiters_close();
+	server_run();
+	server_stop();
+	metrics_close();
+	return 0;
+}

@@ -1,0 +1,86 @@
+/*
+ * request.h
+ *	  One HTTP request: what the client asked and what it is answered.
+ */
+#ifndef REQUEST_H
+#define REQUEST_H
+
+#include "json.h"
+#include "loop.h"
+
+struct MHD_Connection;
+
+#define MAX_SEGMENTS	12
+#define MAX_QUERY		32
+#define MAX_HEADERS		6
+
+typedef enum RequestState
+{
+	REQUEST_READING,			/* headers or body are still coming */
+	REQUEST_RUNNING,			/* dispatched; its connection is suspended */
+	REQUEST_ANSWERED			/* status and reply are set */
+} RequestState;
+
+typedef struct Request Request;
+struct Request
+{
+	struct MHD_Connection *connection;
+	RequestState state;
+	bool		begun;			/* its headers are there */
+	bool		suspended;
+	const char *method;			/* valid as long as the connection */
+	const char *problem;		/* what is wrong with the URI, or NULL */
+	char	   *segments[MAX_SEGMENTS]; /* of the path, decoded */
+	int			segment_count;
+	char	   *keys[MAX_QUERY];	/* of the query string, decoded */
+	char	   *values[MAX_QUERY];
+	int			query_count;
+	size_t		uri_length;
+	Buffer		body;
+	size_t		body_total;		/* with what was over the limit */
+	int64_t		arrived;		/* ms */
+
+	/* the answer */
+	int			status;
+	Buffer		reply;
+	const char *content_type;
+	const char *header_names[MAX_HEADERS];
+	char	   *header_values[MAX_HEADERS];
+	int			header_count;
+
+	/* for the route */
+	int			route;			/* index of the route, for metrics */
+	char	   *instance_id;
+	char	   *retry_after;
+	bool		show_history;
+	bool		show_output;	/* of the history */
+	bool		error_on_failure;	/* 500 for a failed instance */
+	int64_t		wait_until;		/* 0: does not wait */
+
+	/* while it waits (waiters.c) */
+	bool		waiting;
+	bool		fresh;			/* not looked for yet */
+	Request    *wait_next,
+			   *wait_previous;
+	Request    *bucket_next;
+	void		(*wake) (Request *request, bool ended);
+	Source		hangup;
+};
+
+/* A request from the URI as it stands in the request line. */
+extern Request *request_new(const char *uri);
+extern void request_free(Request *request);
+
+/* The value of a key of the query string, or NULL. */
+extern const char *request_query(const Request *request, const char *key);
+
+/* Add a header of the answer; the value is copied, the name is not. */
+extern void request_header(Request *request, const char *name, const char *value);
+
+/* Whether bytes are UTF-8, without NUL and other control characters if so asked. */
+extern bool utf8_valid(const char *text);
+
+/* Append text percent-encoded as a path segment. */
+extern void uri_add_segment(Buffer *buffer, const char *text);
+
+#endif

@@ -1,0 +1,548 @@
+/*
+ * server.c
+ *	  HTTP: connections, their limits, and answers.
+ *
+ * libmicrohttpd reads and writes; its epoll descriptor is one of the loop's.
+ * A request is counted from its request line to the end of its answer. While
+ * the database works on it its connection is suspended, which costs nothing.
+ *
+ * libmicrohttpd's own timeout begins anew with every byte, so a client that
+ * trickles could hold a connection for ever. Therefore every connection has a
+ * Peer, which says since when it has been expected to deliver a request; past
+ * --request-timeout it gets 408 and its socket is shut down, which makes
+ * libmicrohttpd close it. What libmicrohttpd refuses itself (no HTTP at all,
+ * headers that do not fit its memory) it answers with a short HTML page; all
+ * else is answered here, errors as JSON.
+ */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <microhttpd.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "keys.h"
+#include "metrics.h"
+#include "options.h"
+#include "routes.h"
+#include "server.h"
+
+/* How much of a body that is too long is read for the sake of a proper answer. */
+#define BODY_GRACE (8 * 1024 * 1024)
+
+typedef enum PeerState
+{
+	PEER_NEW,					/* nothing has come yet */
+	PEER_READING,				/* a request is coming */
+	PEER_BUSY,					/* it is being answered */
+	PEER_IDLE					/* between requests */
+} PeerState;
+
+/* A client's connection. */
+typedef struct Peer
+{
+	int			fd;
+	PeerState	state;
+	bool		closed;			/* shut down, until libmicrohttpd notices */
+	int64_t		since;			/* when the state began */
+	struct Peer *next;
+	struct Peer *previous;
+} Peer;
+
+static struct MHD_Daemon *server;
+static Source server_source = {.fd = -1};
+static Peer *peers = NULL;
+static int	peer_count = 0;
+static int	requests = 0;
+static bool draining = false;
+static int64_t next_sweep = INT64_MAX;
+static char address[300];
+static char *unix_path = NULL;
+
+static Peer *
+peer_of(struct MHD_Connection *connection)
+{
+	const union MHD_ConnectionInfo *info = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+
+	return info ? info->socket_context : NULL;
+}
+
+static void
+peer_set(Peer *peer, PeerState state)
+{
+	if (peer == NULL)
+		return;
+	peer->state = state;
+	peer->since = now_ms();
+}
+
+static void
+peer_shutdown(Peer *peer)
+{
+	peer->closed = true;
+	shutdown(peer->fd, SHUT_RDWR);
+}
+
+static void
+peer_event(void *arg, struct MHD_Connection *connection, void **context, enum MHD_ConnectionNotificationCode code)
+{
+	Peer	   *peer = *context;
+
+	if (code == MHD_CONNECTION_NOTIFY_STARTED)
+	{
+		peer = xcalloc(1, sizeof(Peer));
+		peer->fd = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd;
+		peer_set(peer, PEER_NEW);
+		peer->next = peers;
+		if (peers)
+			peers->previous = peer;
+		peers = peer;
+		peer_count++;
+		if (next_sweep == INT64_MAX)
+			next_sweep = now_ms() + 1000;
+		*context = peer;
+	}
+	else if (peer != NULL)
+	{
+		if (peer->previous)
+			peer->previous->next = peer->next;
+		else
+			peers = peer->next;
+		if (peer->next)
+			peer->next->previous = peer->previous;
+		peer_count--;
+		free(peer);
+		*context = NULL;
+	}
+}
+
+/* Answer in the place of libmicrohttpd, which could not any more, and close. */
+static void
+peer_refuse(Peer *peer, const char *status, const char *message)
+{
+	char		text[512];
+	int			length = snprintf(text, sizeof(text), "HTTP/1.1 %s\r\nContent-Type: application/json; charset=utf-8\r\n"
+								  "Content-Length: %zu\r\nConnection: close\r\n\r\n{\"Message\":\"%s\"}",
+								  status, strlen(message) + 14, message);
+	ssize_t		sent = send(peer->fd, text, length, MSG_DONTWAIT | MSG_NOSIGNAL);
+
+	(void) sent;
+	peer_shutdown(peer);
+}
+
+int64_t
+server_next(void)
+{
+	return next_sweep;
+}
+
+/* Close connections that have been expected to deliver for too long. */
+void
+server_tick(int64_t now)
+{
+	if (now < next_sweep)
+		return;
+	next_sweep = peers ? now + 500 : INT64_MAX;
+	for (Peer *peer = peers; peer != NULL; peer = peer->next)
+	{
+		int64_t		age = now - peer->since;
+
+		if (peer->closed)
+			continue;
+		if ((peer->state == PEER_NEW || peer->state == PEER_READING) && age >= options.request_timeout * 1000)
+		{
+			metrics_count(ROUTE_NONE, 408, age);
+			peer_refuse(peer, "408 Request Timeout", "the request did not arrive in time");
+		}
+		else if (peer->state == PEER_IDLE && age >= (options.idle_timeout + options.request_timeout) * 1000)
+			peer_shutdown(peer);
+	}
+}
+
+const char *
+server_header(Request *request, const char *name)
+{
+	return MHD_lookup_connection_value(request->connection, MHD_HEADER_KIND, name);
+}
+
+void
+server_answer(Request *request, int status)
+{
+	if (request->state == REQUEST_ANSWERED)
+		return;
+	request->status = status;
+	request->state = REQUEST_ANSWERED;
+	if (request->suspended)
+	{
+		request->suspended = false;
+		MHD_resume_connection(request->connection);
+	}
+}
+
+void
+server_fail(Request *request, int status, const char *message, const char *detail)
+{
+	request->reply.length = 0;
+	request->content_type = "application/json; charset=utf-8";
+	buffer_add(&request->reply, "{\"Message\":");
+	json_add_string(&request->reply, message);
+	if (detail != NULL)
+	{
+		buffer_add(&request->reply, ",\"ExceptionMessage\":");
+		json_add_string(&request->reply, detail);
+	}
+	buffer_add(&request->reply, "}");
+	if (status == 503)
+		request_header(request, "Retry-After", "1");
+	server_answer(request, status);
+}
+
+void
+server_watch_hangup(Request *request)
+{
+	Peer	   *peer = peer_of(request->connection);
+
+	if (peer != NULL)
+		loop_watch(&request->hangup, peer->fd, EPOLLRDHUP | EPOLLONESHOT);
+}
+
+/* Hand the answer over to libmicrohttpd. */
+static enum MHD_Result
+queue_answer(Request *request)
+{
+	struct MHD_Response *response;
+	enum MHD_Result queued;
+
+	peer_set(peer_of(request->connection), PEER_BUSY);
+	response = MHD_create_response_from_buffer(request->reply.length, request->reply.data ? request->reply.data : (char *) "",
+											   request->reply.data ? MHD_RESPMEM_MUST_FREE : MHD_RESPMEM_PERSISTENT);
+	if (response == NULL)
+		return MHD_NO;
+	if (request->reply.length > 0)
+		MHD_add_response_header(response, "Content-Type", request->content_type);
+	request->reply = (Buffer) {0};
+	MHD_add_response_header(response, "Cache-Control", "no-store");
+	for (int i = 0; i < request->header_count; i++)
+		MHD_add_response_header(response, request->header_names[i], request->header_values[i]);
+	if (draining)
+		MHD_add_response_header(response, "Connection", "close");
+	metrics_count(request->route, request->status, now_ms() - request->arrived);
+	queued = MHD_queue_response(request->connection, request->status, response);
+	MHD_destroy_response(response);
+	return queued;
+}
+
+static enum MHD_Result
+add_length(void *arg, enum MHD_ValueKind kind, const char *key, const char *value)
+{
+	*(size_t *) arg += strlen(key) + (value ? strlen(value) : 0) + 4;
+	return MHD_YES;
+}
+
+/* What can be said before the body is there; true if the request is refused. */
+static bool
+refuse_early(Request *request)
+{
+	size_t		length = request->uri_length;
+	const char *content_length = server_header(request, "Content-Length");
+	const char *key = server_header(request, "x-functions-key");
+	const char *site = server_header(request, "Sec-Fetch-Site");
+
+	MHD_get_connection_values(request->connection, MHD_HEADER_KIND, add_length, &length);
+	if (request->uri_length > (size_t) options.max_header / 2)
+		server_fail(request, 414, "the URI is too long", NULL);
+	else if (length > (size_t) options.max_header)
+		server_fail(request, 431, "the headers are too long", NULL);
+	else if (content_length != NULL && strtoull(content_length, NULL, 10) > (unsigned long long) options.max_body + BODY_GRACE)
+		server_fail(request, 413, "the body is too long", NULL);
+	else if (keys_required() && !routes_open(request) && !keys_match(key) && !keys_match(request_query(request, "code")))
+		server_fail(request, 401, "the key is missing or wrong: it is expected as code= or in the header x-functions-key", NULL);
+	/* without a key anything on this machine may call, but not any page that its browser shows */
+	else if (!keys_required() && site != NULL && strcasecmp(site, "cross-site") == 0)
+		server_fail(request, 403, "a request from a page of another site needs a key", NULL);
+	return request->state == REQUEST_ANSWERED;
+}
+
+static void *
+uri_seen(void *arg, const char *uri, struct MHD_Connection *connection)
+{
+	Request    *request = request_new(uri);
+
+	request->connection = connection;
+	requests++;
+	peer_set(peer_of(connection), PEER_READING);
+	return request;
+}
+
+static void
+request_over(void *arg, struct MHD_Connection *connection, void **context, enum MHD_RequestTerminationCode code)
+{
+	Request    *request = *context;
+
+	*context = NULL;
+	if (request == NULL)
+		return;
+	requests--;
+	peer_set(peer_of(connection), PEER_IDLE);
+	request_free(request);
+}
+
+/* Keep what came of the body; false to drop the connection. */
+static bool
+take_body(Request *request, const char *data, size_t size)
+{
+	request->body_total += size;
+	if (request->body_total <= (size_t) options.max_body)
+		buffer_append(&request->body, data, size);
+	else if (request->body_total > (size_t) options.max_body + BODY_GRACE)
+	{
+		Peer	   *peer = peer_of(request->connection);
+
+		metrics_count(ROUTE_NONE, 413, 0);
+		if (peer != NULL)
+			peer_refuse(peer, "413 Content Too Large", "the body is too long");
+		return false;
+	}
+	return true;
+}
+
+/* libmicrohttpd calls this when the headers are there, for each part of the body, at its end, and after a resume. */
+static enum MHD_Result
+serve(void *arg, struct MHD_Connection *connection, const char *url, const char *method, const char *version,
+	  const char *data, size_t *size, void **context)
+{
+	Request    *request = *context;
+
+	if (request == NULL)
+		return MHD_NO;
+	if (!request->begun)
+	{
+		request->begun = true;
+		request->method = method;
+		return refuse_early(request) ? queue_answer(request) : MHD_YES;
+	}
+	if (*size > 0)
+	{
+		bool		kept = take_body(request, data, *size);
+
+		*size = 0;
+		return kept ? MHD_YES : MHD_NO;
+	}
+	if (request->state == REQUEST_READING)
+	{
+		peer_set(peer_of(connection), PEER_BUSY);
+		request->state = REQUEST_RUNNING;
+		if (request->body_total > (size_t) options.max_body)
+			server_fail(request, 413, "the body is too long", NULL);
+		else
+			routes_dispatch(request);
+		if (request->state == REQUEST_RUNNING)
+		{
+			request->suspended = true;
+			MHD_suspend_connection(connection);
+			return MHD_YES;
+		}
+	}
+	return request->state == REQUEST_ANSWERED ? queue_answer(request) : MHD_YES;
+}
+
+static void
+start_failed(const char *what, const char *why)
+{
+	fprintf(stderr, "durable-gateway: %s: %s\n", what, why);
+	exit(1);
+}
+
+static bool
+is_loopback(const struct sockaddr *addr)
+{
+	if (addr->sa_family == AF_INET)
+		return (ntohl(((const struct sockaddr_in *) addr)->sin_addr.s_addr) >> 24) == 127;
+	if (addr->sa_family == AF_INET6)
+	{
+		const struct in6_addr *in6 = &((const struct sockaddr_in6 *) addr)->sin6_addr;
+
+		return IN6_IS_ADDR_LOOPBACK(in6) || (IN6_IS_ADDR_V4MAPPED(in6) && in6->s6_addr[12] == 127);
+	}
+	return addr->sa_family == AF_UNIX;
+}
+
+static int
+listen_unix(const char *path)
+{
+	struct sockaddr_un addr = {.sun_family = AF_UNIX};
+	int			fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	struct stat file;
+
+	if (strlen(path) >= sizeof(addr.sun_path))
+		start_failed(path, "the path is too long for a socket");
+	strcpy(addr.sun_path, path);
+	/* what a gateway that was killed has left */
+	if (stat(path, &file) == 0 && S_ISSOCK(file.st_mode))
+	{
+		int			probe = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+		if (connect(probe, (struct sockaddr *) &addr, sizeof(addr)) != 0 && errno == ECONNREFUSED)
+			unlink(path);
+		close(probe);
+	}
+	if (fd < 0 || bind(fd, (struct sockaddr *) &addr, sizeof(addr)) != 0)
+		start_failed(path, strerror(errno));
+	unix_path = xstrdup(path);
+	snprintf(address, sizeof(address), "http://localhost");
+	return fd;
+}
+
+static int
+listen_tcp(const char *where)
+{
+	struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE};
+	struct addrinfo *found;
+	struct sockaddr_storage bound;
+	socklen_t	length = sizeof(bound);
+	const char *colon = strrchr(where, ':');
+	char	   *host;
+	char		port[16];
+	int			error,
+				fd,
+				on = 1;
+
+	if (colon == NULL || colon == where || colon[1] == '\0')
+		start_failed(where, "--listen must be address:port or unix:/path");
+	host = where[0] == '[' && colon[-1] == ']' ? xstrndup(where + 1, colon - where - 2) : xstrndup(where, colon - where);
+	error = getaddrinfo(host, colon + 1, &hints, &found);
+	if (error != 0)
+		start_failed(where, gai_strerror(error));
+	for (struct addrinfo *one = found; one != NULL; one = one->ai_next)
+		if (!is_loopback(one->ai_addr) && !keys_required())
+			start_failed(where, "this is not a loopback address, so clients must give a key: set --key-file");
+	fd = socket(found->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) != 0 ||
+		bind(fd, found->ai_addr, found->ai_addrlen) != 0 ||
+		getsockname(fd, (struct sockaddr *) &bound, &length) != 0)
+		start_failed(where, strerror(errno));
+	/* the port that was given for 0 */
+	getnameinfo((struct sockaddr *) &bound, length, NULL, 0, port, sizeof(port), NI_NUMERICSERV);
+	snprintf(address, sizeof(address), found->ai_family == AF_INET6 && strchr(host, ':') ? "http://[%s]:%s" : "http://%s:%s",
+			 host, port);
+	freeaddrinfo(found);
+	free(host);
+	return fd;
+}
+
+static void
+server_ready(void *arg, uint32_t events)
+{
+	/* MHD_run comes in each round anyway */
+}
+
+static void
+log_nothing(void *arg, const char *format, va_list args)
+{
+}
+
+void
+server_start(void)
+{
+	int			fd = strncmp(options.listen, "unix:", 5) == 0 ? listen_unix(options.listen + 5) : listen_tcp(options.listen);
+
+	if (listen(fd, 1024) != 0)
+		start_failed(options.listen, strerror(errno));
+	server = MHD_start_daemon(MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG, 0, NULL, NULL, serve, NULL,
+							  MHD_OPTION_EXTERNAL_LOGGER, log_nothing, NULL,
+							  MHD_OPTION_LISTEN_SOCKET, fd,
+							  MHD_OPTION_URI_LOG_CALLBACK, uri_seen, NULL,
+							  MHD_OPTION_NOTIFY_COMPLETED, request_over, NULL,
+							  MHD_OPTION_NOTIFY_CONNECTION, peer_event, NULL,
+							  MHD_OPTION_CONNECTION_LIMIT, (unsigned int) options.max_connections,
+							  MHD_OPTION_CONNECTION_TIMEOUT, (unsigned int) options.idle_timeout,
+							  MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t) options.max_header * 2 + 32768,
+							  MHD_OPTION_STRICT_FOR_CLIENT, 1,
+							  MHD_OPTION_END);
+	if (server == NULL)
+		start_failed(options.listen, "libmicrohttpd does not start");
+	server_source.ready = server_ready;
+	loop_watch(&server_source, MHD_get_daemon_info(server, MHD_DAEMON_INFO_EPOLL_FD)->epoll_fd, EPOLLIN);
+}
+
+const char *
+server_address(void)
+{
+	return address;
+}
+
+int
+server_connections(void)
+{
+	return peer_count;
+}
+
+int
+server_requests(void)
+{
+	return requests;
+}
+
+void
+server_run(void)
+{
+	MHD_run(server);
+}
+
+int
+server_timeout(void)
+{
+	MHD_UNSIGNED_LONG_LONG timeout;
+
+	return MHD_get_timeout(server, &timeout) == MHD_YES ? (timeout > 60000 ? 60000 : (int) timeout) : -1;
+}
+
+void
+server_drain(void)
+{
+	MHD_socket	fd = MHD_quiesce_daemon(server);
+
+	if (fd != MHD_INVALID_SOCKET)
+		close(fd);
+	if (unix_path != NULL)
+		unlink(unix_path);
+	draining = true;
+	for (Peer *peer = peers; peer != NULL; peer = peer->next)
+		if (peer->state == PEER_NEW || peer->state == PEER_IDLE)
+			peer_shutdown(peer);
+}
+
+/* What has not come whole a second after it began is not waited for. */
+bool
+server_drained(void)
+{
+	int64_t		now = now_ms();
+
+	for (Peer *peer = peers; peer != NULL; peer = peer->next)
+		if (peer->state == PEER_BUSY || (peer->state == PEER_READING && !peer->closed && now - peer->since < 1000))
+			return false;
+	return true;
+}
+
+bool
+server_draining(void)
+{
+	return draining;
+}
+
+/* All requests must have been answered, as libmicrohttpd cannot stop with suspended connections. */
+void
+server_stop(void)
+{
+	loop_unwatch(&server_source);
+	MHD_stop_daemon(server);
+}

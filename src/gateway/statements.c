@@ -1,0 +1,89 @@
+/*
+ * statements.c
+ *	  Every SQL statement of the gateway.
+ *
+ * Times come out as text in UTC, so that no setting of the role changes them.
+ * Statuses are read from the view durable.instances rather than through
+ * durable.get_status: it costs half of the time and says the same. The status
+ * with history is one statement for one snapshot, so both fit together: its
+ * first row is the status, the others are the events, in the same columns.
+ */
+#include <stdlib.h>
+
+#include "statements.h"
+
+#define TIME(column) "to_char(" column " AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"')"
+#define STATUS(show) \
+	"name, instance_id, runtime_status::text, CASE WHEN " show " THEN input END," \
+	" custom_status, output, " TIME("created_time") ", " TIME("last_updated_time")
+
+const QueryText query_texts[QUERY_COUNT] = {
+	[QUERY_START] = {"start",
+		"SELECT durable.start_new(name => $1, input => $2, instance_id => $3, version => $4)", 4},
+	[QUERY_STATUS] = {"status",
+		"SELECT " STATUS("$2::boolean") " FROM durable.instances WHERE instance_id = $1", 2},
+	[QUERY_STATUS_HISTORY] = {"status_history",
+		"SELECT * FROM ("
+		"SELECT " STATUS("$2::boolean") ", -1::bigint AS seq FROM durable.instances WHERE instance_id = $1"
+		" UNION ALL "
+		"SELECT name, task_id::text, event_type, CASE WHEN $2::boolean THEN input END, failure, result, "
+		TIME("event_time") ", NULL, sequence_number FROM durable.history WHERE instance_id = $1) r ORDER BY seq", 2},
+	[QUERY_LIST] = {"list",
+		"SELECT " STATUS("true") ", continuation_token FROM durable.query_instances("
+		"runtime_status => $1::text[]::durable.runtime_status[], created_time_from => $2, created_time_to => $3,"
+		" instance_id_prefix => $4, show_input => $5, page_size => $6, continuation_token => $7)", 7},
+	[QUERY_PURGE] = {"purge",
+		"SELECT durable.purge_instance_history($1)", 1},
+	[QUERY_PURGE_BY] = {"purge_by",
+		"SELECT durable.purge_instance_history_by($1, $2, $3::text[]::durable.runtime_status[])", 3},
+	[QUERY_RAISE_EVENT] = {"raise_event",
+		"SELECT durable.raise_event($1, $2, $3)", 3},
+	[QUERY_TERMINATE] = {"terminate",
+		"SELECT durable.terminate($1, $2)", 2},
+	[QUERY_SUSPEND] = {"suspend",
+		"SELECT durable.suspend($1, $2)", 2},
+	[QUERY_RESUME] = {"resume",
+		"SELECT durable.resume($1, $2)", 2},
+	[QUERY_REWIND] = {"rewind",
+		"SELECT durable.rewind($1, $2)", 2},
+	[QUERY_RESTART] = {"restart",
+		"SELECT durable.restart($1, $2)", 2},
+	[QUERY_HEALTH] = {"health",
+		"SELECT extversion FROM pg_extension WHERE extname = 'durable'", 0},
+	/* of these ids, those that have ended or are gone */
+	[QUERY_ENDED] = {"ended",
+		"SELECT u.id FROM unnest($1::text[]) u (id)"
+		" LEFT JOIN LATERAL (SELECT i.runtime_status FROM durable.instances i WHERE i.instance_id = u.id OFFSET 0) i ON true"
+		" WHERE coalesce(i.runtime_status IN ('Completed', 'Failed', 'Terminated'), true)", 1},
+	[QUERY_NOTIFY] = {"notify",
+		"SELECT coalesce(current_setting('durable.notify', true), 'none')", 0},
+	[QUERY_METRICS] = {"metrics",
+		"SELECT 'durable_instances', 'name', name, runtime_status::text, count(*)::text"
+		" FROM durable.instances GROUP BY name, runtime_status"
+		" UNION ALL SELECT 'durable_activities_open', NULL, NULL, NULL, count(*)::text FROM durable.activities"
+		" UNION ALL SELECT 'durable_activities_oldest_seconds', NULL, NULL, NULL,"
+		" coalesce(extract(epoch FROM now() - min(scheduled_time)), 0)::text FROM durable.activities"
+		" UNION ALL SELECT 'durable_timers', NULL, NULL, NULL, count(*)::text FROM durable.timers"
+		" UNION ALL SELECT 'durable_timers_late_seconds', NULL, NULL, NULL,"
+		" greatest(coalesce(extract(epoch FROM now() - min(fire_at)), 0), 0)::text FROM durable.timers"
+		" UNION ALL SELECT 'durable_workers', 'state', state, NULL, count(*)::text FROM durable.workers GROUP BY state", 0},
+};
+
+Statement *
+statement_new(Query query, void (*done) (void *, Outcome, PGresult *), void *arg)
+{
+	Statement  *statement = xcalloc(1, sizeof(Statement));
+
+	statement->query = query;
+	statement->done = done;
+	statement->arg = arg;
+	return statement;
+}
+
+void
+statement_free(Statement *statement)
+{
+	for (int i = 0; i < MAX_PARAMETERS; i++)
+		free(statement->parameters[i]);
+	free(statement);
+}

@@ -1,0 +1,84 @@
+/*
+ * statements.h
+ *	  Every SQL statement of the gateway, prepared once a connection and run
+ *	  with parameters only.
+ */
+#ifndef STATEMENTS_H
+#define STATEMENTS_H
+
+#include <libpq-fe.h>
+
+#include "gateway.h"
+
+#define MAX_PARAMETERS 8
+
+typedef enum Query
+{
+	QUERY_START,
+	QUERY_STATUS,
+	QUERY_STATUS_HISTORY,
+	QUERY_LIST,
+	QUERY_PURGE,
+	QUERY_PURGE_BY,
+	QUERY_RAISE_EVENT,
+	QUERY_TERMINATE,
+	QUERY_SUSPEND,
+	QUERY_RESUME,
+	QUERY_REWIND,
+	QUERY_RESTART,
+	QUERY_HEALTH,
+	QUERY_ENDED,
+	QUERY_NOTIFY,
+	QUERY_METRICS,
+	QUERY_COUNT
+} Query;
+
+/* The columns of a status, which QUERY_STATUS, _STATUS_HISTORY (its first row) and _LIST return. */
+enum
+{
+	STATUS_NAME, STATUS_ID, STATUS_STATUS, STATUS_INPUT, STATUS_CUSTOM, STATUS_OUTPUT, STATUS_CREATED, STATUS_UPDATED,
+	LIST_TOKEN
+};
+
+/* The columns of the further rows of QUERY_STATUS_HISTORY. */
+enum
+{
+	HISTORY_NAME, HISTORY_TASK, HISTORY_TYPE, HISTORY_INPUT, HISTORY_FAILURE, HISTORY_RESULT, HISTORY_TIME
+};
+
+typedef struct QueryText
+{
+	const char *name;
+	const char *sql;
+	int			parameters;
+} QueryText;
+
+extern const QueryText query_texts[QUERY_COUNT];
+
+/* How a statement ended. */
+typedef enum Outcome
+{
+	OUTCOME_OK,					/* committed; result holds the rows */
+	OUTCOME_ERROR,				/* rolled back; sqlstate and message say why */
+	OUTCOME_UNUSABLE,			/* could not be prepared: no extension, or no right to it */
+	OUTCOME_AWAY,				/* not sent: no connection */
+	OUTCOME_LOST				/* sent, but the connection broke before the answer */
+} Outcome;
+
+typedef struct Statement Statement;
+struct Statement
+{
+	Query		query;
+	char	   *parameters[MAX_PARAMETERS];	/* owned by the statement */
+	int			attempts;
+	void		(*done) (void *arg, Outcome outcome, PGresult *result);
+	void	   *arg;
+	int64_t		submitted;
+	Statement  *next;
+};
+
+/* A statement without parameters yet; statement_free frees them too. */
+extern Statement *statement_new(Query query, void (*done) (void *, Outcome, PGresult *), void *arg);
+extern void statement_free(Statement *statement);
+
+#endif

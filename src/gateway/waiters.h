@@ -1,0 +1,26 @@
+/*
+ * waiters.h
+ *	  Requests that wait for the end of an instance.
+ */
+#ifndef WAITERS_H
+#define WAITERS_H
+
+#include "request.h"
+
+extern void waiters_start(void);
+
+/* Call wake once: when request->instance_id has ended or is gone, or at wait_until. */
+extern void waiters_add(Request *request, void (*wake) (Request *request, bool ended));
+
+/* Wake everybody, as if their time were up. */
+extern void waiters_wake_all(void);
+
+/* For /metrics. */
+extern int	waiters_count(void);
+extern bool waiters_listening(void);
+
+extern int64_t waiters_next(void);
+extern void waiters_tick(int64_t now);
+extern void waiters_close(void);
+
+#endif

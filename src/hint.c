@@ -1,0 +1,215 @@
+/*
+ * hint.c
+ *	  Collects the hints of the current transaction in TopTransactionContext
+ *	  and announces them when it has committed, where nothing may throw.
+ *
+ * The commit callback would be too early: only after it does PostgreSQL send
+ * the transaction's cache invalidations and release its locks, and a worker
+ * woken before runs the code that a CREATE OR REPLACE FUNCTION has replaced.
+ * The last phase of resource release comes after both.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "miscadmin.h"
+#include "utils/memutils.h"
+#include "utils/resowner.h"
+
+#include "blackbox.h"
+#include "database.h"
+#include "hint.h"
+#include "ready.h"
+#include "settings.h"
+#include "shared.h"
+#include "waiter.h"
+
+/* beyond this the scheduler's scan finds the rest */
+#define HINTS_LIMIT 32768
+
+static bool registered = false;
+static ReadyHint *hints = NULL;
+static int	nhints = 0;
+static int	hints_size = 0;
+static int64 *ended = NULL;
+static int	nended = 0;
+static int	ended_size = 0;
+static int64 *canceled = NULL;
+static int	ncanceled = 0;
+static int	canceled_size = 0;
+static TimestampTz first_timer = 0;
+static bool overflow = false;
+static bool extension_changed = false;
+static bool committed = false;	/* to be announced when all is released */
+
+/* Forget everything; the memory goes with the transaction. */
+static void
+reset(void)
+{
+	hints = NULL;
+	ended = canceled = NULL;
+	nhints = hints_size = nended = ended_size = ncanceled = canceled_size = 0;
+	first_timer = 0;
+	overflow = extension_changed = committed = false;
+}
+
+/* Order of keys, as waiter_wake wants them. */
+static int
+compare_keys(const void *a, const void *b)
+{
+	int64		x = *(const int64 *) a;
+	int64		y = *(const int64 *) b;
+
+	return (x > y) - (x < y);
+}
+
+/* Announce what has been collected. */
+static void
+announce(void)
+{
+	if (extension_changed)
+		database_changed(MyDatabaseId);
+	if (nended > 0)
+	{
+		qsort(ended, nended, sizeof(int64), compare_keys);
+		waiter_wake(ended, nended);
+	}
+	for (int i = 0; i < ncanceled; i++)
+		blackbox_cancel(MyDatabaseId, canceled[i]);
+	if (!durable_wakeups)
+		return;
+	if (nhints > 0 && !ready_push(MyDatabaseId, hints, nhints))
+		overflow = true;
+	if (first_timer != 0)
+		database_announce_timer(MyDatabaseId, first_timer);
+	if (overflow)
+		database_request_scan(MyDatabaseId);
+}
+
+/* Transaction callback. */
+static void
+at_transaction_end(XactEvent event, void *arg)
+{
+	switch (event)
+	{
+		case XACT_EVENT_COMMIT:
+			committed = true;
+			break;
+		case XACT_EVENT_ABORT:
+		case XACT_EVENT_PREPARE:
+			reset();
+			break;
+		default:
+			break;
+	}
+}
+
+/* Resource release callback. */
+static void
+at_release(ResourceReleasePhase phase, bool is_commit, bool is_top_level, void *arg)
+{
+	if (!committed || phase != RESOURCE_RELEASE_AFTER_LOCKS || !is_top_level)
+		return;
+	announce();
+	reset();
+}
+
+/* Register the callbacks once; false where there is no engine to tell. */
+static bool
+ready_to_collect(void)
+{
+	if (!shared_available())
+		return false;
+	if (!registered)
+	{
+		RegisterXactCallback(at_transaction_end, NULL);
+		RegisterResourceReleaseCallback(at_release, NULL);
+	}
+	registered = true;
+	return true;
+}
+
+/* Make room for one more element in an array of the transaction. */
+static void *
+grow(void *array, int count, int *size, Size width)
+{
+	if (count < *size)
+		return array;
+	*size = Max(64, *size * 2);
+	if (array == NULL)
+		return MemoryContextAlloc(TopTransactionContext, *size * width);
+	return repalloc(array, *size * width);
+}
+
+/* Add a hint, unless there are too many already. */
+static void
+add(ReadyHint hint)
+{
+	if (!ready_to_collect())
+		return;
+	if (nhints >= HINTS_LIMIT)
+	{
+		overflow = true;
+		return;
+	}
+	hints = grow(hints, nhints, &hints_size, sizeof(ReadyHint));
+	hints[nhints++] = hint;
+}
+
+/* An instance has something to do, for these reasons. */
+void
+hint_instance(Oid role, int64 key, int flags)
+{
+	ReadyHint  *last = nhints > 0 ? &hints[nhints - 1] : NULL;
+
+	if (last != NULL && last->key == key && last->flags != 0)
+		last->flags |= flags;
+	else
+		add((ReadyHint) {.role = role, .key = key, .flags = flags});
+}
+
+/* Activities of an instance wait for any worker. */
+void
+hint_tasks(Oid role, int64 key, int low, int high)
+{
+	ReadyHint  *last = nhints > 0 ? &hints[nhints - 1] : NULL;
+
+	if (last != NULL && last->key == key && last->flags == 0 && last->high + 1 == low)
+		last->high = high;
+	else
+		add((ReadyHint) {.role = role, .key = key, .low = low, .high = high});
+}
+
+/* A timer was stored. */
+void
+hint_timer(TimestampTz fire_at)
+{
+	if (ready_to_collect() && (first_timer == 0 || fire_at < first_timer))
+		first_timer = fire_at;
+}
+
+/* An instance ended. */
+void
+hint_ended(int64 key)
+{
+	if (!ready_to_collect())
+		return;
+	ended = grow(ended, nended, &ended_size, sizeof(int64));
+	ended[nended++] = key;
+}
+
+/* Running activities of the instance are to be interrupted. */
+void
+hint_cancel(int64 key)
+{
+	if (!ready_to_collect())
+		return;
+	canceled = grow(canceled, ncanceled, &canceled_size, sizeof(int64));
+	canceled[ncanceled++] = key;
+}
+
+/* The extension came or went in this database. */
+void
+hint_extension_changed(void)
+{
+	extension_changed = ready_to_collect();
+}

@@ -1,0 +1,23 @@
+/*
+ * hint.h
+ *	  What a transaction has made ready, announced when it commits.
+ *
+ * Any session (a client's or a worker's) notes here what it stored; at commit
+ * the notes go to the ready lists, timers to the scheduler, ends to waiters.
+ * Notes of a rolled back savepoint do no harm: a hint only makes somebody look.
+ * A prepared transaction announces nothing; the scheduler's scan finds it.
+ */
+#ifndef DURABLE_HINT_H
+#define DURABLE_HINT_H
+
+#include "durable.h"
+
+extern void hint_instance(Oid role, int64 key, int flags);
+extern void hint_tasks(Oid role, int64 key, int low, int high);
+extern void hint_timer(TimestampTz fire_at);
+extern void hint_ended(int64 key);
+/* running activities of the instance are to be interrupted */
+extern void hint_cancel(int64 key);
+extern void hint_extension_changed(void);
+
+#endif

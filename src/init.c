@@ -1,0 +1,101 @@
+/*
+ * init.c
+ *	  The library's entry point, and the functions by which SQL and the engine
+ *	  learn of each other.
+ */
+#include "postgres.h"
+
+#include "catalog/objectaccess.h"
+#include "catalog/pg_extension.h"
+#include "commands/extension.h"
+#include "fmgr.h"
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+
+#include "database.h"
+#include "hint.h"
+#include "makeway.h"
+#include "process.h"
+#include "ready.h"
+#include "settings.h"
+#include "shared.h"
+
+PG_MODULE_MAGIC;
+
+extern PGDLLEXPORT void _PG_init(void);
+
+PG_FUNCTION_INFO_V1(durable_extension_changed);
+PG_FUNCTION_INFO_V1(durable_workers);
+
+static object_access_hook_type previous_object_access_hook = NULL;
+
+/* Have the engine told at commit when the extension is dropped. */
+static void
+object_access(ObjectAccessType access, Oid classId, Oid objectId, int subId, void *arg)
+{
+	if (previous_object_access_hook)
+		previous_object_access_hook(access, classId, objectId, subId, arg);
+	if (access == OAT_DROP && classId == ExtensionRelationId &&
+		objectId == get_extension_oid("durable", true))
+		hint_extension_changed();
+}
+
+/* Entry point: settings always, the engine only from shared_preload_libraries. */
+void
+_PG_init(void)
+{
+	settings_define();
+	if (!process_shared_preload_libraries_in_progress)
+		return;
+	shared_request();
+	makeway_install();
+	launcher_register();
+	previous_object_access_hook = object_access_hook;
+	object_access_hook = object_access;
+}
+
+/* durable_internal.extension_changed(): called by the install script */
+Datum
+durable_extension_changed(PG_FUNCTION_ARGS)
+{
+	if (!shared_available())
+		ereport(WARNING,
+				(errmsg("durable is not in shared_preload_libraries: nothing will run"),
+				 errhint("Add 'durable' to shared_preload_libraries in postgresql.conf and restart the server.")));
+	hint_extension_changed();
+	PG_RETURN_VOID();
+}
+
+/* durable_internal.workers(): the workers of this database */
+Datum
+durable_workers(PG_FUNCTION_ARGS)
+{
+	static const char *const states[] = {
+		[WORKER_FREE] = "free", [WORKER_STARTING] = "starting",
+		[WORKER_BUSY] = "busy", [WORKER_IDLE] = "idle"
+	};
+	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
+	WorkerInfo	infos[DURABLE_WORKERS_LIMIT];
+	int			count;
+
+	InitMaterializedSRF(fcinfo, 0);
+	count = shared_available() ? worker_list(infos) : 0;
+	for (int i = 0; i < count; i++)
+	{
+		Datum		values[6];
+		bool		nulls[6] = {false};
+
+		if (infos[i].db != MyDatabaseId)
+			continue;
+		values[0] = Int32GetDatum(infos[i].slot);
+		values[1] = Int32GetDatum(infos[i].pid);
+		values[2] = ObjectIdGetDatum(infos[i].role);
+		values[3] = CStringGetTextDatum(states[infos[i].state]);
+		values[4] = Int32GetDatum(infos[i].claims);
+		values[5] = TimestampTzGetDatum(infos[i].since);
+		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
+	}
+	return (Datum) 0;
+}

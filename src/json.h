@@ -1,0 +1,30 @@
+/*
+ * json.h
+ *	  Making and reading small jsonb values.
+ */
+#ifndef DURABLE_JSON_H
+#define DURABLE_JSON_H
+
+#include "durable.h"
+
+/* a jsonb string; NULL for NULL */
+extern Jsonb *jsonb_from_text(const char *text);
+/* a jsonb number */
+extern Jsonb *jsonb_from_integer(int64 number);
+/* an object; members whose value is NULL are left out */
+extern Jsonb *jsonb_from_members(int count, const char *const *names, Jsonb *const *values);
+/* a copy in a memory context; NULL for NULL */
+extern Jsonb *jsonb_copy(MemoryContext context, const Jsonb *value);
+/* whether two are equal; none and JSON null are */
+extern bool jsonb_same(Jsonb *a, Jsonb *b);
+
+/* the text of a jsonb string, NULL for anything else */
+extern char *jsonb_to_text(Jsonb *json);
+
+/* members of an object, with what counts when they are missing */
+extern Jsonb *jsonb_member(Jsonb *object, const char *name);
+extern char *jsonb_member_text(Jsonb *object, const char *name);
+extern int64 jsonb_member_integer(Jsonb *object, const char *name, int64 missing);
+extern bool jsonb_member_bool(Jsonb *object, const char *name, bool missing);
+
+#endif

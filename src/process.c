@@ -1,0 +1,111 @@
+/*
+ * process.c
+ *	  Builds every BackgroundWorker struct, and what the processes' loops share.
+ */
+#include "postgres.h"
+
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "postmaster/interrupt.h"
+#include "storage/ipc.h"
+#include "storage/latch.h"
+#include "tcop/tcopprot.h"
+#include "utils/guc.h"
+#include "utils/wait_event.h"
+
+#include "process.h"
+
+StaticAssertDecl(sizeof(WorkerExtra) <= BGW_EXTRALEN, "worker data must fit into bgw_extra");
+
+static bool reloaded = false;
+
+/* A zeroed struct with what all processes have in common. */
+static void
+describe(BackgroundWorker *worker, const char *kind, const char *function, Datum arg)
+{
+	memset(worker, 0, sizeof(*worker));
+	worker->bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
+	worker->bgw_start_time = BgWorkerStart_RecoveryFinished;
+	worker->bgw_restart_time = BGW_NEVER_RESTART;
+	strlcpy(worker->bgw_library_name, "durable", sizeof(worker->bgw_library_name));
+	strlcpy(worker->bgw_function_name, function, sizeof(worker->bgw_function_name));
+	snprintf(worker->bgw_type, BGW_MAXLEN, "durable %s", kind);
+	snprintf(worker->bgw_name, BGW_MAXLEN, "durable %s", kind);
+	worker->bgw_main_arg = arg;
+}
+
+/* Have the postmaster start the launcher, and again whenever it ends. */
+void
+launcher_register(void)
+{
+	BackgroundWorker worker;
+
+	describe(&worker, "launcher", "durable_launcher_main", (Datum) 0);
+	worker.bgw_restart_time = 1;
+	RegisterBackgroundWorker(&worker);
+}
+
+/* Start the scheduler of a database; false when max_worker_processes is reached. */
+bool
+scheduler_start(Oid db, BackgroundWorkerHandle **handle)
+{
+	BackgroundWorker worker;
+
+	describe(&worker, "scheduler", "durable_scheduler_main", ObjectIdGetDatum(db));
+	worker.bgw_notify_pid = MyProcPid;
+	return RegisterDynamicBackgroundWorker(&worker, handle);
+}
+
+/* Start a worker in a reserved slot; false when max_worker_processes is reached. */
+bool
+worker_start(Oid db, Oid role, int slot, BackgroundWorkerHandle **handle)
+{
+	BackgroundWorker worker;
+	WorkerExtra extra = {.role = role, .slot = slot};
+
+	describe(&worker, "worker", "durable_worker_main", ObjectIdGetDatum(db));
+	worker.bgw_notify_pid = MyProcPid;
+	memcpy(worker.bgw_extra, &extra, sizeof(extra));
+	return RegisterDynamicBackgroundWorker(&worker, handle);
+}
+
+/* Signal handlers of every process of the engine. */
+void
+process_init_signals(void)
+{
+	pqsignal(SIGHUP, SignalHandlerForConfigReload);
+	pqsignal(SIGTERM, die);
+	BackgroundWorkerUnblockSignals();
+}
+
+/* Whether the configuration has been reloaded. */
+bool
+process_reloaded(void)
+{
+	return reloaded;
+}
+
+/* To be called at each turn of a loop. */
+void
+process_handle_interrupts(void)
+{
+	CHECK_FOR_INTERRUPTS();
+	if (ConfigReloadPending)
+	{
+		ConfigReloadPending = false;
+		ProcessConfigFile(PGC_SIGHUP);
+		reloaded = true;
+	}
+}
+
+/* Sleep until the latch is set or the time is over; -1: no limit. */
+void
+process_wait(long timeout_ms)
+{
+	int			events = WL_LATCH_SET | WL_EXIT_ON_PM_DEATH;
+
+	if (timeout_ms >= 0)
+		events |= WL_TIMEOUT;
+	(void) WaitLatch(MyLatch, events, timeout_ms, PG_WAIT_EXTENSION);
+	ResetLatch(MyLatch);
+}

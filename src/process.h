@@ -1,0 +1,40 @@
+/*
+ * process.h
+ *	  The engine's processes: how they are started and what each runs.
+ *
+ *	launcher	one in the server; starts a scheduler in each database that has
+ *				the extension
+ *	scheduler	one in a database; trusted code only: fires timers, starts
+ *				workers, takes care of what dead workers left
+ *	worker		connected as the role whose instances it runs
+ */
+#ifndef DURABLE_PROCESS_H
+#define DURABLE_PROCESS_H
+
+#include "durable.h"
+
+#include "postmaster/bgworker.h"
+
+extern void launcher_register(void);
+extern bool scheduler_start(Oid db, BackgroundWorkerHandle **handle);
+extern bool worker_start(Oid db, Oid role, int slot, BackgroundWorkerHandle **handle);
+
+/* what a worker finds in bgw_extra */
+typedef struct WorkerExtra
+{
+	Oid			role;
+	int			slot;
+} WorkerExtra;
+
+/* common beginnings and loops of the processes */
+extern void process_init_signals(void);
+extern void process_handle_interrupts(void);
+/* whether the configuration has been reloaded since the process began */
+extern bool process_reloaded(void);
+extern void process_wait(long timeout_ms);
+
+extern PGDLLEXPORT void durable_launcher_main(Datum arg);
+extern PGDLLEXPORT void durable_scheduler_main(Datum arg);
+extern PGDLLEXPORT void durable_worker_main(Datum arg);
+
+#endif

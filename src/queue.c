@@ -1,0 +1,378 @@
+/*
+ * queue.c
+ *	  Rows of messages, tasks and timers: what waits to be done.
+ *
+ * Rows are looked up by the key of their instance, never from the head of the
+ * table, so dead rows that a long transaction keeps from being vacuumed cost
+ * nothing on the hot path.  None of them is ever updated but for the count of
+ * deliveries.
+ */
+#include "postgres.h"
+
+#include "access/stratnum.h"
+#include "access/tableam.h"
+#include "access/xact.h"
+#include "utils/fmgroids.h"
+#include "utils/lsyscache.h"
+#include "utils/snapmgr.h"
+
+#include "hint.h"
+#include "ready.h"
+#include "table.h"
+
+enum
+{
+	MESSAGE_KEY, MESSAGE_ID, MESSAGE_KIND, MESSAGE_TIME, MESSAGE_TASK_ID, MESSAGE_ATTEMPT,
+	MESSAGE_NAME, MESSAGE_PAYLOAD
+};
+
+enum
+{
+	TASK_KEY, TASK_TASK_ID, TASK_SEQ, TASK_ATTEMPT, TASK_DELIVERIES
+};
+
+enum
+{
+	TIMER_KEY, TIMER_TASK_ID, TIMER_FIRE_AT
+};
+
+/* Begin a scan of the rows of one instance in the order of the primary key. */
+static void
+scan_instance(TableScan *scan, Table *table, const char *index, int64 key)
+{
+	ScanKeyData scankey;
+
+	ScanKeyInit(&scankey, 1, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(key));
+	scan_begin(scan, table, index, 1, &scankey);
+}
+
+/* Delete all rows of one instance. */
+static void
+delete_instance(Table *table, const char *index, int64 key)
+{
+	TableScan	scan;
+	TupleTableSlot *slot;
+
+	store_sync(table->store);
+	scan_instance(&scan, table, index, key);
+	while ((slot = scan_next(&scan)) != NULL)
+	{
+		ItemPointerData tid = slot->tts_tid;
+
+		table_delete_row(table, &tid);
+	}
+	scan_end(&scan);
+}
+
+/* Put a message into an instance's inbox and announce it at commit. */
+void
+message_send(Store *store, Oid owner, MessageRow *row)
+{
+	Table	   *table = table_get(store, TABLE_MESSAGES);
+	TupleTableSlot *slot = table_new_row(table);
+
+	row->id = store_number(store);
+	row_set(slot, MESSAGE_KEY, Int64GetDatum(row->key));
+	row_set(slot, MESSAGE_ID, Int64GetDatum(row->id));
+	row_set(slot, MESSAGE_KIND, Int16GetDatum(row->kind));
+	row_set(slot, MESSAGE_TIME, TimestampTzGetDatum(row->time));
+	if (row->task_id != 0)
+		row_set(slot, MESSAGE_TASK_ID, Int32GetDatum(row->task_id));
+	if (row->attempt != 0)
+		row_set(slot, MESSAGE_ATTEMPT, Int32GetDatum(row->attempt));
+	row_set_text(slot, MESSAGE_NAME, row->name);
+	row_set_jsonb(slot, MESSAGE_PAYLOAD, row->payload);
+	table_add_row(table, slot);
+	hint_instance(owner, row->key, READY_MESSAGE);
+}
+
+/* Take the messages of an instance out of its inbox, in order. */
+List *
+messages_take(Store *store, int64 key)
+{
+	Table	   *table = table_get(store, TABLE_MESSAGES);
+	TableScan	scan;
+	TupleTableSlot *slot;
+	List	   *rows = NIL;
+
+	scan_instance(&scan, table, "messages_pkey", key);
+	while ((slot = scan_next(&scan)) != NULL)
+	{
+		MessageRow *row = palloc(sizeof(MessageRow));
+		ItemPointerData tid = slot->tts_tid;
+
+		row->key = key;
+		row->id = row_int64(slot, MESSAGE_ID);
+		row->kind = DatumGetInt16(slot->tts_values[MESSAGE_KIND]);
+		row->time = row_int64(slot, MESSAGE_TIME);
+		row->task_id = row_int(slot, MESSAGE_TASK_ID);
+		row->attempt = row_int(slot, MESSAGE_ATTEMPT);
+		row->name = row_text(slot, MESSAGE_NAME);
+		row->payload = row_jsonb(slot, MESSAGE_PAYLOAD);
+		rows = lappend(rows, row);
+		table_delete_row(table, &tid);
+	}
+	scan_end(&scan);
+	return rows;
+}
+
+/* Queue an activity. */
+void
+task_insert(Store *store, const TaskRow *row)
+{
+	Table	   *table = table_get(store, TABLE_TASKS);
+	TupleTableSlot *slot = table_new_row(table);
+
+	row_set(slot, TASK_KEY, Int64GetDatum(row->key));
+	row_set(slot, TASK_TASK_ID, Int32GetDatum(row->task_id));
+	row_set(slot, TASK_SEQ, Int32GetDatum(row->seq));
+	row_set(slot, TASK_ATTEMPT, Int32GetDatum(row->attempt));
+	row_set(slot, TASK_DELIVERIES, Int32GetDatum(row->deliveries));
+	table_add_row(table, slot);
+}
+
+/* Lock the newest version of the row in the slot unless somebody else has it. */
+static bool
+lock_row(Table *table, TupleTableSlot *slot)
+{
+	ItemPointerData tid = slot->tts_tid;
+	TM_FailureData failure;
+
+	if (table_tuple_lock(table->rel, &tid, GetActiveSnapshot(), slot,
+						 GetCurrentCommandId(true), LockTupleExclusive, LockWaitSkip,
+						 TUPLE_LOCK_FLAG_FIND_LAST_VERSION, &failure) != TM_Ok)
+		return false;
+	slot_getallattrs(slot);
+	return true;
+}
+
+/* Lock those of the tasks low..high that nobody else has. */
+List *
+tasks_lock(Store *store, int64 key, int low, int high)
+{
+	Table	   *table = table_get(store, TABLE_TASKS);
+	ScanKeyData keys[3];
+	TableScan	scan;
+	TupleTableSlot *slot;
+	List	   *rows = NIL;
+
+	ScanKeyInit(&keys[0], 1, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(key));
+	ScanKeyInit(&keys[1], 2, BTGreaterEqualStrategyNumber, F_INT4GE, Int32GetDatum(low));
+	ScanKeyInit(&keys[2], 2, BTLessEqualStrategyNumber, F_INT4LE, Int32GetDatum(high));
+	scan_begin(&scan, table, "tasks_pkey", 3, keys);
+	while ((slot = scan_next(&scan)) != NULL)
+	{
+		TaskRow    *row;
+
+		if (!lock_row(table, slot))
+			continue;
+		row = palloc(sizeof(TaskRow));
+		row->key = key;
+		row->task_id = row_int(slot, TASK_TASK_ID);
+		row->seq = row_int(slot, TASK_SEQ);
+		row->attempt = row_int(slot, TASK_ATTEMPT);
+		row->deliveries = row_int(slot, TASK_DELIVERIES);
+		row->tid = slot->tts_tid;
+		rows = lappend(rows, row);
+	}
+	scan_end(&scan);
+	return rows;
+}
+
+/* Remember how many workers have died with a locked task. */
+void
+task_set_deliveries(Store *store, TaskRow *row, int deliveries)
+{
+	Table	   *table = table_get(store, TABLE_TASKS);
+	TupleTableSlot *slot = table_new_row(table);
+
+	row->deliveries = deliveries;
+	row_set(slot, TASK_KEY, Int64GetDatum(row->key));
+	row_set(slot, TASK_TASK_ID, Int32GetDatum(row->task_id));
+	row_set(slot, TASK_SEQ, Int32GetDatum(row->seq));
+	row_set(slot, TASK_ATTEMPT, Int32GetDatum(row->attempt));
+	row_set(slot, TASK_DELIVERIES, Int32GetDatum(row->deliveries));
+	table_update_row(table, &row->tid, slot);
+	row->tid = slot->tts_tid;
+}
+
+/* Remove a locked task. */
+void
+task_delete(Store *store, const TaskRow *row)
+{
+	ItemPointerData tid = row->tid;
+
+	table_delete_row(table_get(store, TABLE_TASKS), &tid);
+}
+
+/* Remove the tasks of an instance that no worker has begun. */
+void
+tasks_delete(Store *store, int64 key)
+{
+	ListCell   *cell;
+
+	store_sync(store);
+	foreach(cell, tasks_lock(store, key, 0, PG_INT32_MAX))
+		task_delete(store, lfirst(cell));
+}
+
+/* Store a timer and tell the scheduler at commit. */
+void
+timer_insert(Store *store, int64 key, int task_id, TimestampTz fire_at)
+{
+	Table	   *table = table_get(store, TABLE_TIMERS);
+	TupleTableSlot *slot = table_new_row(table);
+
+	row_set(slot, TIMER_KEY, Int64GetDatum(key));
+	row_set(slot, TIMER_TASK_ID, Int32GetDatum(task_id));
+	row_set(slot, TIMER_FIRE_AT, TimestampTzGetDatum(fire_at));
+	table_add_row(table, slot);
+	hint_timer(fire_at);
+}
+
+/* Remove one timer, if it is still there. */
+void
+timer_cancel(Store *store, int64 key, int task_id)
+{
+	Table	   *table = table_get(store, TABLE_TIMERS);
+	ScanKeyData keys[2];
+	TableScan	scan;
+	TupleTableSlot *slot;
+
+	ScanKeyInit(&keys[0], 1, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(key));
+	ScanKeyInit(&keys[1], 2, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(task_id));
+	store_sync(store);
+	scan_begin(&scan, table, "timers_pkey", 2, keys);
+	slot = scan_next(&scan);
+	if (slot != NULL)
+	{
+		ItemPointerData tid = slot->tts_tid;
+
+		table_delete_row(table, &tid);
+	}
+	scan_end(&scan);
+}
+
+/* Remove all timers of an instance. */
+void
+timers_delete(Store *store, int64 key)
+{
+	delete_instance(table_get(store, TABLE_TIMERS), "timers_pkey", key);
+}
+
+/* Order of timers: by time, then by task. */
+static int
+compare_timers(const ListCell *a, const ListCell *b)
+{
+	const TimerRow *x = lfirst(a);
+	const TimerRow *y = lfirst(b);
+
+	if (x->fire_at != y->fire_at)
+		return x->fire_at < y->fire_at ? -1 : 1;
+	return (x->task_id > y->task_id) - (x->task_id < y->task_id);
+}
+
+/* Take the due timers of an instance, earliest first. */
+List *
+timers_take(Store *store, int64 key, TimestampTz now)
+{
+	Table	   *table = table_get(store, TABLE_TIMERS);
+	TableScan	scan;
+	TupleTableSlot *slot;
+	List	   *rows = NIL;
+
+	scan_instance(&scan, table, "timers_pkey", key);
+	while ((slot = scan_next(&scan)) != NULL)
+	{
+		ItemPointerData tid = slot->tts_tid;
+		TimerRow   *row;
+
+		if (row_int64(slot, TIMER_FIRE_AT) > now)
+			continue;
+		row = palloc(sizeof(TimerRow));
+		row->task_id = row_int(slot, TIMER_TASK_ID);
+		row->fire_at = row_int64(slot, TIMER_FIRE_AT);
+		rows = lappend(rows, row);
+		table_delete_row(table, &tid);
+	}
+	scan_end(&scan);
+	list_sort(rows, compare_timers);
+	return rows;
+}
+
+/* Call back once for each instance that has messages. */
+void
+messages_scan(Store *store, bool (*callback) (int64 key, void *arg), void *arg)
+{
+	TableScan	scan;
+	TupleTableSlot *slot;
+	int64		last = 0;
+	bool		more = true;
+
+	scan_begin(&scan, table_get(store, TABLE_MESSAGES), "messages_pkey", 0, NULL);
+	while (more && (slot = scan_next(&scan)) != NULL)
+	{
+		int64		key = row_int64(slot, MESSAGE_KEY);
+
+		if (key != last)
+			more = callback(key, arg);
+		last = key;
+	}
+	scan_end(&scan);
+}
+
+/* Call back once for each instance that has queued activities, with their range. */
+void
+tasks_scan(Store *store, bool (*callback) (int64 key, int low, int high, void *arg), void *arg)
+{
+	TableScan	scan;
+	TupleTableSlot *slot;
+	int64		last = 0;
+	int			low = 0;
+	int			high = 0;
+	bool		more = true;
+
+	scan_begin(&scan, table_get(store, TABLE_TASKS), "tasks_pkey", 0, NULL);
+	while (more && (slot = scan_next(&scan)) != NULL)
+	{
+		int64		key = row_int64(slot, TASK_KEY);
+
+		if (key != last)
+		{
+			if (last != 0)
+				more = callback(last, low, high, arg);
+			low = row_int(slot, TASK_TASK_ID);
+		}
+		high = row_int(slot, TASK_TASK_ID);
+		last = key;
+	}
+	if (more && last != 0)
+		callback(last, low, high, arg);
+	scan_end(&scan);
+}
+
+/*
+ * Call back for the timers that fire in [from, until], in the order of time.
+ * Returns the time of the first one that was not called back, 0 if none is left.
+ */
+TimestampTz
+timers_scan(Store *store, TimestampTz from, TimestampTz until,
+			bool (*callback) (int64 key, TimestampTz fire_at, void *arg), void *arg)
+{
+	ScanKeyData key;
+	TableScan	scan;
+	TupleTableSlot *slot;
+	TimestampTz next = 0;
+
+	ScanKeyInit(&key, 1, BTGreaterEqualStrategyNumber, F_TIMESTAMPTZ_GE, TimestampTzGetDatum(from));
+	scan_begin(&scan, table_get(store, TABLE_TIMERS), "timers_fire_at", 1, &key);
+	while (next == 0 && (slot = scan_next(&scan)) != NULL)
+	{
+		TimestampTz fire_at = row_int64(slot, TIMER_FIRE_AT);
+
+		if (fire_at > until || !callback(row_int64(slot, TIMER_KEY), fire_at, arg))
+			next = fire_at;
+	}
+	scan_end(&scan);
+	return next;
+}

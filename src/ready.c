@@ -1,0 +1,791 @@
+/*
+ * ready.c
+ *	  The lists of ready instances, and the slots of the workers.
+ *
+ * One hash table holds an entry for each instance that is queued or claimed;
+ * queued ones are linked into the queue of their (database, role), claimed
+ * ones into the list of their worker's slot.  A worker that ends in whatever
+ * way gives back what it holds (worker_slot_detach, an on_shmem_exit
+ * callback); a crash of the server empties everything and the schedulers fill
+ * it again from the tables.  shared_lock guards all of it.
+ */
+#include "postgres.h"
+
+#include "lib/ilist.h"
+#include "miscadmin.h"
+#include "storage/latch.h"
+#include "storage/proc.h"
+#include "storage/shmem.h"
+#include "utils/hsearch.h"
+
+#include "database.h"
+#include "ready.h"
+#include "settings.h"
+#include "shared.h"
+
+#define READY_ENTRIES	65536
+#define READY_RANGES	4096
+#define READY_QUEUES	512
+
+#define FAILED_START_PAUSE	(5 * USECS_PER_SEC)
+#define LONGEST_PAUSE	(10 * USECS_PER_SEC)
+
+typedef struct EntryKey
+{
+	Oid			db;
+	Oid			role;
+	int64		key;
+} EntryKey;
+
+typedef struct Entry
+{
+	EntryKey	tag;			/* hash key, must be first */
+	int			slot;			/* claiming worker, or -1: queued */
+	int			flags;			/* why it is queued */
+	int			again;			/* what came while it was claimed */
+	dlist_node	link;			/* in a queue's entries or a worker's claims */
+} Entry;
+
+typedef struct Range
+{
+	Oid			db;
+	Oid			role;
+	ReadyRange	range;
+	dlist_node	link;			/* in a queue's ranges or the free list */
+} Range;
+
+typedef struct Queue
+{
+	Oid			db;				/* InvalidOid: free */
+	Oid			role;
+	dlist_head	entries;
+	dlist_head	ranges;
+	int			queued;			/* length of entries */
+	int			workers;		/* slots reserved for this queue */
+	int			idle;			/* of which idle */
+	TimestampTz retry_at;		/* no worker is started before */
+	TimestampTz needed_since;	/* work and no idle worker; 0: not so */
+} Queue;
+
+typedef struct Slot
+{
+	WorkerState state;
+	uint32		generation;		/* grows with each reservation */
+	Oid			db;
+	Oid			role;
+	pid_t		pid;
+	Latch	   *latch;
+	TimestampTz since;			/* of the state */
+	TimestampTz started;
+	dlist_head	claims;
+	int			nclaims;
+	ReadyRange	range;			/* in work; key 0: none */
+	bool		served;			/* has been given something to do */
+	bool		retire;			/* idle, and its place is wanted */
+} Slot;
+
+typedef struct ReadyShared
+{
+	int			entries;		/* in the hash table */
+	dlist_head	free_ranges;
+	int			starving;		/* queues that found no slot */
+	Queue		queues[READY_QUEUES];
+	Slot		slots[DURABLE_WORKERS_LIMIT];
+	Range		ranges[READY_RANGES];
+} ReadyShared;
+
+static ReadyShared *shared = NULL;
+static HTAB *entries = NULL;
+
+/* Bytes of shared memory that the lists take. */
+Size
+ready_shmem_size(void)
+{
+	return add_size(MAXALIGN(sizeof(ReadyShared)),
+					hash_estimate_size(READY_ENTRIES, sizeof(Entry)));
+}
+
+/* Lay the lists out, empty. */
+void
+ready_shmem_init(void)
+{
+	bool		found;
+	HASHCTL		ctl = {.keysize = sizeof(EntryKey), .entrysize = sizeof(Entry)};
+
+	shared = ShmemInitStruct("durable ready lists", sizeof(ReadyShared), &found);
+	entries = ShmemInitHash("durable ready entries", READY_ENTRIES, READY_ENTRIES,
+							&ctl, HASH_ELEM | HASH_BLOBS | HASH_FIXED_SIZE);
+	if (found)
+		return;
+	memset(shared, 0, sizeof(ReadyShared));
+	dlist_init(&shared->free_ranges);
+	for (int i = 0; i < READY_RANGES; i++)
+		dlist_push_tail(&shared->free_ranges, &shared->ranges[i].link);
+	for (int i = 0; i < READY_QUEUES; i++)
+	{
+		dlist_init(&shared->queues[i].entries);
+		dlist_init(&shared->queues[i].ranges);
+	}
+	for (int i = 0; i < DURABLE_WORKERS_LIMIT; i++)
+		dlist_init(&shared->slots[i].claims);
+}
+
+/* The queue of a role, made if there is none; NULL when all are taken. */
+static Queue *
+queue_get(Oid db, Oid role, bool create)
+{
+	Queue	   *free_queue = NULL;
+
+	for (int i = 0; i < READY_QUEUES; i++)
+	{
+		Queue	   *queue = &shared->queues[i];
+
+		if (queue->db == db && queue->role == role)
+			return queue;
+		if (free_queue == NULL &&
+			(queue->db == InvalidOid ||
+			 (queue->workers == 0 && queue->queued == 0 && dlist_is_empty(&queue->ranges))))
+			free_queue = queue;
+	}
+	if (!create || free_queue == NULL)
+		return NULL;
+	free_queue->db = db;
+	free_queue->role = role;
+	free_queue->workers = free_queue->idle = 0;
+	free_queue->retry_at = free_queue->needed_since = 0;
+	return free_queue;
+}
+
+/* Whether there is anything to take from a queue. */
+static bool
+queue_has_work(const Queue *queue)
+{
+	return queue->queued > 0 || !dlist_is_empty((dlist_head *) &queue->ranges);
+}
+
+/*
+ * See that somebody takes what a queue holds: an idle worker if there is one,
+ * the scheduler otherwise, which decides whether to start another.
+ */
+static void
+queue_wake(Queue *queue)
+{
+	if (!queue_has_work(queue))
+		return;
+	if (queue->idle > 0)
+	{
+		for (int i = 0; i < DURABLE_WORKERS_LIMIT; i++)
+		{
+			Slot	   *slot = &shared->slots[i];
+
+			if (slot->state == WORKER_IDLE && slot->db == queue->db && slot->role == queue->role)
+			{
+				slot->state = WORKER_BUSY;
+				slot->since = GetCurrentTimestamp();
+				queue->idle--;
+				SetLatch(slot->latch);
+				return;
+			}
+		}
+	}
+	database_poke(queue->db);
+}
+
+/* Put an entry at the end of its queue. */
+static void
+entry_enqueue(Queue *queue, Entry *entry, int flags)
+{
+	entry->slot = -1;
+	entry->flags = flags;
+	entry->again = 0;
+	dlist_push_tail(&queue->entries, &entry->link);
+	queue->queued++;
+}
+
+/* Announce one instance; false when it does not fit. */
+static bool
+push_entry(Queue *queue, const ReadyHint *hint)
+{
+	EntryKey	tag = {.db = queue->db, .role = queue->role, .key = hint->key};
+	bool		found;
+	Entry	   *entry = hash_search(entries, &tag, HASH_ENTER_NULL, &found);
+
+	if (entry == NULL)
+		return false;
+	if (!found)
+	{
+		shared->entries++;
+		entry_enqueue(queue, entry, hint->flags);
+	}
+	else if (entry->slot >= 0)
+		entry->again |= hint->flags;
+	else
+		entry->flags |= hint->flags;
+	return true;
+}
+
+/* Announce a range of tasks, joined to one of the same instance if there is one. */
+static bool
+push_range(Queue *queue, const ReadyRange *wanted)
+{
+	dlist_iter	iter;
+	Range	   *range;
+
+	dlist_foreach(iter, &queue->ranges)
+	{
+		range = dlist_container(Range, link, iter.cur);
+		if (range->range.key == wanted->key)
+		{
+			range->range.low = Min(range->range.low, wanted->low);
+			range->range.high = Max(range->range.high, wanted->high);
+			return true;
+		}
+	}
+	if (dlist_is_empty(&shared->free_ranges))
+		return false;
+	range = dlist_container(Range, link, dlist_pop_head_node(&shared->free_ranges));
+	range->db = queue->db;
+	range->role = queue->role;
+	range->range = *wanted;
+	dlist_push_tail(&queue->ranges, &range->link);
+	return true;
+}
+
+/*
+ * Announce work of one database and wake those who take it.  Hints of the same
+ * role should be neighbours.  Returns false when something did not fit: the
+ * caller then asks for a scan.
+ */
+bool
+ready_push(Oid db, const ReadyHint *hints, int count)
+{
+	Queue	   *queue = NULL;
+	bool		all = true;
+
+	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
+	for (int i = 0; i < count; i++)
+	{
+		const ReadyHint *hint = &hints[i];
+
+		if (queue == NULL || queue->role != hint->role)
+		{
+			if (queue != NULL)
+				queue_wake(queue);
+			queue = queue_get(db, hint->role, true);
+		}
+		if (queue == NULL)
+			all = false;
+		else if (hint->flags != 0)
+			all &= push_entry(queue, hint);
+		else
+		{
+			ReadyRange	range = {.key = hint->key, .low = hint->low, .high = hint->high};
+
+			all &= push_range(queue, &range);
+		}
+	}
+	if (queue != NULL)
+		queue_wake(queue);
+	LWLockRelease(shared_lock);
+	return all;
+}
+
+/* Set the state of a slot, keeping its queue's count of idle workers. */
+static void
+slot_set_state(Slot *slot, WorkerState state)
+{
+	Queue	   *queue = queue_get(slot->db, slot->role, false);
+
+	if (queue != NULL)
+		queue->idle += (state == WORKER_IDLE) - (slot->state == WORKER_IDLE);
+	slot->state = state;
+	slot->since = GetCurrentTimestamp();
+}
+
+/* Take over a reserved slot: this process is the worker now. */
+void
+worker_slot_attach(int index)
+{
+	Slot	   *slot = &shared->slots[index];
+
+	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
+	slot->pid = MyProcPid;
+	slot->latch = MyLatch;
+	LWLockRelease(shared_lock);
+}
+
+/* The process has connected and can work now. */
+void
+worker_slot_connected(int index)
+{
+	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
+	slot_set_state(&shared->slots[index], WORKER_BUSY);
+	LWLockRelease(shared_lock);
+}
+
+/* Whether a queue has work and no worker at all, and might have one. */
+static bool
+queue_starves(const Queue *queue)
+{
+	return queue->db != InvalidOid && queue->workers == 0 && queue_has_work(queue) &&
+		queue->retry_at <= GetCurrentTimestamp();
+}
+
+/* How many queues starve; lock held. */
+static int
+count_starving(void)
+{
+	int			count = 0;
+
+	for (int i = 0; i < READY_QUEUES; i++)
+		count += queue_starves(&shared->queues[i]);
+	return count;
+}
+
+/* Return all that a slot holds to its queue and free it; lock held. */
+static void
+slot_free(Slot *slot)
+{
+	Queue	   *queue = queue_get(slot->db, slot->role, false);
+
+	/* one that could not even connect is not replaced at once */
+	if (slot->state == WORKER_STARTING)
+		queue->retry_at = GetCurrentTimestamp() + FAILED_START_PAUSE;
+	slot_set_state(slot, WORKER_FREE);
+	while (!dlist_is_empty(&slot->claims))
+	{
+		Entry	   *entry = dlist_container(Entry, link, dlist_pop_head_node(&slot->claims));
+
+		entry_enqueue(queue, entry, READY_ALL);
+	}
+	slot->nclaims = 0;
+	if (slot->range.key != 0 && !push_range(queue, &slot->range))
+		database_request_scan(slot->db);
+	slot->range.key = 0;
+	queue->workers--;
+	queue_wake(queue);
+	/* the scheduler reads the black box; the slot goes to whoever starves, if any does */
+	database_poke(slot->db);
+	for (int i = 0; shared->starving > 0 && i < READY_QUEUES; i++)
+		if (queue_starves(&shared->queues[i]))
+			database_poke(shared->queues[i].db);
+	slot->db = slot->role = InvalidOid;
+	slot->pid = 0;
+}
+
+/*
+ * Give up the slot when the process ends, whatever the reason; unless it left
+ * already, when the slot may be another's.
+ */
+void
+worker_slot_detach(int index)
+{
+	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
+	if (shared->slots[index].pid == MyProcPid)
+		slot_free(&shared->slots[index]);
+	LWLockRelease(shared_lock);
+}
+
+/* How many entries a worker takes: its share, so that others find some too. */
+static int
+fair_share(const Queue *queue, int max)
+{
+	int			sharers = queue->idle + 1;
+
+	return Min(max, (queue->queued + sharers - 1) / sharers);
+}
+
+/*
+ * Refresh the flags of the `held` instances that the worker still claims and
+ * claim others up to `max`.  Returns how many items there are now.  *retire is
+ * set when the worker should make room for a role that has none.
+ */
+int
+ready_take(int index, ReadyItem *items, int held, int max, bool *retire)
+{
+	Slot	   *slot = &shared->slots[index];
+	Queue	   *queue;
+	int			count = held;
+	int			share;
+
+	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
+	queue = queue_get(slot->db, slot->role, false);
+	for (int i = 0; i < held; i++)
+	{
+		EntryKey	tag = {.db = slot->db, .role = slot->role, .key = items[i].key};
+		Entry	   *entry = hash_search(entries, &tag, HASH_FIND, NULL);
+
+		items[i].flags = READY_RUN | entry->again;
+		entry->again = 0;
+	}
+	*retire = shared->starving > 0 && slot->served &&
+		(queue->workers > 1 ||
+		 TimestampDifferenceExceeds(slot->started, GetCurrentTimestamp(), 100));
+	share = *retire ? 0 : fair_share(queue, max - held);
+	while (share-- > 0 && queue->queued > 0)
+	{
+		Entry	   *entry = dlist_container(Entry, link, dlist_pop_head_node(&queue->entries));
+
+		queue->queued--;
+		entry->slot = index;
+		dlist_push_tail(&slot->claims, &entry->link);
+		slot->nclaims++;
+		items[count++] = (ReadyItem) {.key = entry->tag.key, .flags = entry->flags};
+	}
+	if (count > held)
+	{
+		slot->served = true;
+		queue_wake(queue);
+	}
+	LWLockRelease(shared_lock);
+	return count;
+}
+
+/* Take up to max task numbers off the first range of the worker's queue. */
+bool
+ready_take_range(int index, int max, ReadyRange *range)
+{
+	Slot	   *slot = &shared->slots[index];
+	Queue	   *queue;
+	bool		taken = false;
+
+	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
+	queue = queue_get(slot->db, slot->role, false);
+	if (!dlist_is_empty(&queue->ranges))
+	{
+		Range	   *first = dlist_container(Range, link, dlist_head_node(&queue->ranges));
+
+		*range = first->range;
+		dlist_delete(&first->link);
+		if (range->high - range->low >= max)
+		{
+			range->high = range->low + max - 1;
+			first->range.low = range->high + 1;
+			dlist_push_tail(&queue->ranges, &first->link);
+		}
+		else
+			dlist_push_tail(&shared->free_ranges, &first->link);
+		slot->range = *range;
+		slot->served = true;
+		taken = true;
+		queue_wake(queue);
+	}
+	LWLockRelease(shared_lock);
+	return taken;
+}
+
+/* The range last taken is done. */
+void
+ready_range_done(int index)
+{
+	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
+	shared->slots[index].range.key = 0;
+	LWLockRelease(shared_lock);
+}
+
+/*
+ * Let go of instances.  One whose flags are not zero, or to which something
+ * happened meanwhile, goes back to the queue.
+ */
+void
+ready_release(int index, const ReadyItem *items, int count)
+{
+	Slot	   *slot = &shared->slots[index];
+	Queue	   *queue;
+
+	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
+	queue = queue_get(slot->db, slot->role, false);
+	for (int i = 0; i < count; i++)
+	{
+		EntryKey	tag = {.db = slot->db, .role = slot->role, .key = items[i].key};
+		Entry	   *entry = hash_search(entries, &tag, HASH_FIND, NULL);
+		int			flags = items[i].flags | entry->again;
+
+		dlist_delete(&entry->link);
+		slot->nclaims--;
+		if (flags != 0)
+			entry_enqueue(queue, entry, flags);
+		else
+		{
+			hash_search(entries, &tag, HASH_REMOVE, NULL);
+			shared->entries--;
+		}
+	}
+	queue_wake(queue);
+	LWLockRelease(shared_lock);
+}
+
+/* Go idle; false when there is work after all. */
+bool
+worker_slot_idle(int index)
+{
+	Slot	   *slot = &shared->slots[index];
+	bool		idle;
+
+	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
+	idle = !queue_has_work(queue_get(slot->db, slot->role, false));
+	if (idle && slot->state != WORKER_IDLE)
+		slot_set_state(slot, WORKER_IDLE);
+	LWLockRelease(shared_lock);
+	return idle;
+}
+
+/* Whether nobody has woken an idle worker yet. */
+bool
+worker_slot_is_idle(int index)
+{
+	bool		idle;
+
+	LWLockAcquire(shared_lock, LW_SHARED);
+	idle = shared->slots[index].state == WORKER_IDLE;
+	LWLockRelease(shared_lock);
+	return idle;
+}
+
+/* Whether the place of an idle worker is wanted by another role. */
+bool
+worker_slot_unwanted(int index)
+{
+	return shared->slots[index].retire;
+}
+
+/* Leave for good, unless somebody has just woken this worker. */
+bool
+worker_slot_leave(int index)
+{
+	Slot	   *slot = &shared->slots[index];
+	bool		leave;
+
+	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
+	leave = slot->state == WORKER_IDLE;
+	if (leave)
+		slot_free(slot);
+	LWLockRelease(shared_lock);
+	return leave;
+}
+
+/* Reserve a slot for a worker to be started; -1 when there is none for this role. */
+int
+worker_slot_reserve(Oid db, Oid role, uint32 *generation)
+{
+	int			used = 0;
+	int			result = -1;
+	Queue	   *queue;
+
+	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
+	queue = queue_get(db, role, true);
+	for (int i = 0; i < DURABLE_WORKERS_LIMIT; i++)
+	{
+		if (shared->slots[i].state != WORKER_FREE)
+			used++;
+		else if (result < 0)
+			result = i;
+	}
+	/* what is left goes to queues that have no worker at all, in any database */
+	if (queue == NULL || used >= durable_max_workers ||
+		(queue->workers > 0 && durable_max_workers - used <= count_starving()))
+		result = -1;
+	if (result >= 0)
+	{
+		Slot	   *slot = &shared->slots[result];
+
+		slot->db = db;
+		slot->role = role;
+		slot->pid = 0;
+		slot->served = slot->retire = false;
+		slot->started = GetCurrentTimestamp();
+		*generation = ++slot->generation;
+		queue->workers++;
+		slot_set_state(slot, WORKER_STARTING);
+	}
+	LWLockRelease(shared_lock);
+	return result;
+}
+
+/* Free a reserved slot whose process never came, or ended without a trace. */
+void
+worker_slot_unreserve(int index, uint32 generation)
+{
+	Slot	   *slot = &shared->slots[index];
+
+	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
+	if (slot->generation == generation && slot->state != WORKER_FREE)
+		slot_free(slot);
+	LWLockRelease(shared_lock);
+}
+
+/* Tell one idle worker to leave, to make room. */
+static void
+retire_idle(void)
+{
+	for (int i = 0; i < DURABLE_WORKERS_LIMIT; i++)
+	{
+		Slot	   *slot = &shared->slots[i];
+
+		if (slot->state == WORKER_IDLE)
+		{
+			slot->retire = true;
+			SetLatch(slot->latch);
+			return;
+		}
+	}
+}
+
+/*
+ * The roles of a database that have work and no worker who will take it.  The
+ * starving count, which makes busy workers of other roles leave, is kept here.
+ */
+int
+ready_needs(Oid db, ReadyNeed *needs, int max)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	int			count = 0;
+	int			used = 0;
+
+	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
+	for (int i = 0; i < DURABLE_WORKERS_LIMIT; i++)
+		used += shared->slots[i].state != WORKER_FREE;
+	shared->starving = 0;
+	for (int i = 0; i < READY_QUEUES; i++)
+	{
+		Queue	   *queue = &shared->queues[i];
+
+		if (queue->db == InvalidOid || queue->idle > 0 || !queue_has_work(queue))
+			queue->needed_since = 0;
+		else if (queue->needed_since == 0 || queue->needed_since > now)
+			queue->needed_since = now;
+		/* the clock may have been set back */
+		queue->retry_at = Min(queue->retry_at, now + LONGEST_PAUSE);
+		if (queue->needed_since == 0 || queue->retry_at > now)
+			continue;
+		if (used >= durable_max_workers)
+		{
+			shared->starving += queue_starves(queue);
+			if (queue->workers == 0 || now - queue->needed_since >= READY_BACKLOG_US)
+				retire_idle();
+		}
+		if (queue->db == db && count < max)
+			needs[count++] = (ReadyNeed)
+		{
+			.role = queue->role, .queued = queue->queued, .workers = queue->workers,
+			.since = queue->needed_since
+		};
+	}
+	LWLockRelease(shared_lock);
+	return count;
+}
+
+/* Have one idle worker leave: the server has no process left for another role. */
+void
+ready_retire_one(void)
+{
+	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
+	retire_idle();
+	LWLockRelease(shared_lock);
+}
+
+/* Whether some role waits for a worker while all slots are taken. */
+bool
+ready_starving(void)
+{
+	return shared->starving > 0;
+}
+
+/* Start no worker for this role before the given time. */
+void
+ready_back_off(Oid db, Oid role, TimestampTz until)
+{
+	Queue	   *queue;
+
+	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
+	queue = queue_get(db, role, false);
+	if (queue != NULL)
+		queue->retry_at = until;
+	LWLockRelease(shared_lock);
+}
+
+/* How many more instances fit into the lists. */
+int
+ready_room(void)
+{
+	int			room;
+
+	LWLockAcquire(shared_lock, LW_SHARED);
+	room = READY_ENTRIES - shared->entries;
+	LWLockRelease(shared_lock);
+	return room;
+}
+
+/*
+ * Take instances off the queue of a role that no worker can serve, because it
+ * no longer exists; the scheduler deals with them.
+ */
+int
+ready_take_unserved(Oid db, Oid role, int64 *keys, int max)
+{
+	Queue	   *queue;
+	int			count = 0;
+
+	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
+	queue = queue_get(db, role, false);
+	while (queue != NULL && queue->queued > 0 && count < max)
+	{
+		Entry	   *entry = dlist_container(Entry, link, dlist_pop_head_node(&queue->entries));
+
+		keys[count++] = entry->tag.key;
+		hash_search(entries, &entry->tag, HASH_REMOVE, NULL);
+		shared->entries--;
+		queue->queued--;
+	}
+	while (queue != NULL && !dlist_is_empty(&queue->ranges))
+		dlist_push_tail(&shared->free_ranges, dlist_pop_head_node(&queue->ranges));
+	LWLockRelease(shared_lock);
+	return count;
+}
+
+/* Drop all that is queued in a database whose extension has gone. */
+void
+ready_forget(Oid db)
+{
+	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
+	for (int i = 0; i < READY_QUEUES; i++)
+	{
+		Queue	   *queue = &shared->queues[i];
+
+		if (queue->db != db)
+			continue;
+		while (!dlist_is_empty(&queue->entries))
+		{
+			Entry	   *entry = dlist_container(Entry, link, dlist_pop_head_node(&queue->entries));
+
+			hash_search(entries, &entry->tag, HASH_REMOVE, NULL);
+			shared->entries--;
+		}
+		queue->queued = 0;
+		while (!dlist_is_empty(&queue->ranges))
+			dlist_push_tail(&shared->free_ranges, dlist_pop_head_node(&queue->ranges));
+	}
+	LWLockRelease(shared_lock);
+}
+
+/* All slots in use; infos has room for DURABLE_WORKERS_LIMIT. */
+int
+worker_list(WorkerInfo *infos)
+{
+	int			count = 0;
+
+	LWLockAcquire(shared_lock, LW_SHARED);
+	for (int i = 0; i < DURABLE_WORKERS_LIMIT; i++)
+	{
+		Slot	   *slot = &shared->slots[i];
+
+		if (slot->state != WORKER_FREE)
+			infos[count++] = (WorkerInfo)
+		{
+			.slot = i, .state = slot->state, .db = slot->db, .role = slot->role,
+			.pid = slot->pid, .claims = slot->nclaims, .since = slot->since
+		};
+	}
+	LWLockRelease(shared_lock);
+	return count;
+}

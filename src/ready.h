@@ -1,0 +1,113 @@
+/*
+ * ready.h
+ *	  Which instances have work, which worker holds which: lists in shared
+ *	  memory.
+ *
+ * An instance with work is *queued* in the queue of its (database, role) or
+ * *claimed* by one worker, never both and never twice; what happens to a
+ * claimed one is remembered in its `again` flags and seen by its holder before
+ * the next round.  Activities that any worker may take (fan-out) are queued as
+ * ranges of task numbers and guarded by row locks instead.  Lists are hints:
+ * when they are full the work is left to the scheduler's scan.
+ */
+#ifndef DURABLE_READY_H
+#define DURABLE_READY_H
+
+#include "durable.h"
+
+/* a role's backlog lasts that long before another worker comes */
+#define READY_BACKLOG_US	10000
+
+/* why an instance is ready; bits */
+#define READY_RUN		0x01	/* its row says so */
+#define READY_MESSAGE	0x02	/* it has messages */
+#define READY_TIMER		0x04	/* one of its timers is due */
+#define READY_ALL		(READY_RUN | READY_MESSAGE | READY_TIMER)
+
+/* an instance that a worker holds */
+typedef struct ReadyItem
+{
+	int64		key;
+	int			flags;
+	bool		solo;			/* the worker's own: to be run alone */
+} ReadyItem;
+
+/* queued activities of an instance: task numbers low..high */
+typedef struct ReadyRange
+{
+	int64		key;
+	int			low;
+	int			high;
+} ReadyRange;
+
+/* something to announce */
+typedef struct ReadyHint
+{
+	Oid			role;
+	int64		key;
+	int			flags;			/* 0: a range of tasks */
+	int			low;
+	int			high;
+} ReadyHint;
+
+typedef enum WorkerState
+{
+	WORKER_FREE,
+	WORKER_STARTING,
+	WORKER_BUSY,
+	WORKER_IDLE
+} WorkerState;
+
+/* what the scheduler and the views see of a worker */
+typedef struct WorkerInfo
+{
+	int			slot;
+	WorkerState state;
+	Oid			db;
+	Oid			role;
+	pid_t		pid;
+	int			claims;
+	TimestampTz since;			/* of the state */
+} WorkerInfo;
+
+/* a role of one database that has more work than workers */
+typedef struct ReadyNeed
+{
+	Oid			role;
+	int			queued;
+	int			workers;
+	TimestampTz since;			/* when it was first found so */
+} ReadyNeed;
+
+extern Size ready_shmem_size(void);
+extern void ready_shmem_init(void);
+
+/* announcing: false when something did not fit */
+extern bool ready_push(Oid db, const ReadyHint *hints, int count);
+
+/* the worker's side */
+extern void worker_slot_attach(int slot);
+extern void worker_slot_connected(int slot);
+extern void worker_slot_detach(int slot);
+extern int	ready_take(int slot, ReadyItem *items, int held, int max, bool *retire);
+extern bool ready_take_range(int slot, int max, ReadyRange *range);
+extern void ready_range_done(int slot);
+extern void ready_release(int slot, const ReadyItem *items, int count);
+extern bool worker_slot_idle(int slot);
+extern bool worker_slot_is_idle(int slot);
+extern bool worker_slot_unwanted(int slot);
+extern bool worker_slot_leave(int slot);
+
+/* the scheduler's side */
+extern int	worker_slot_reserve(Oid db, Oid role, uint32 *generation);
+extern void worker_slot_unreserve(int slot, uint32 generation);
+extern int	ready_needs(Oid db, ReadyNeed *needs, int max);
+extern void ready_back_off(Oid db, Oid role, TimestampTz until);
+extern bool ready_starving(void);
+extern void ready_retire_one(void);
+extern int	ready_room(void);
+extern void ready_forget(Oid db);
+extern int	ready_take_unserved(Oid db, Oid role, int64 *keys, int max);
+extern int	worker_list(WorkerInfo *infos);
+
+#endif

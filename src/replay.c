@@ -1,0 +1,743 @@
+/*
+ * replay.c
+ *	  Turns: what orchestrator.c's functions do to a running orchestrator.
+ *
+ * Replay is deterministic because everything that the code can see is a
+ * function of the history up to the last event that it has consumed: which
+ * task ends first is decided by sequence number, now() is the time at which
+ * that event became visible, and what the code asks for is compared with what
+ * it asked for before.  See replay.h for how a turn stops.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "mb/pg_wchar.h"
+#include "miscadmin.h"
+#include "utils/acl.h"
+#include "utils/memutils.h"
+
+#include "blackbox.h"
+#include "call.h"
+#include "child.h"
+#include "json.h"
+#include "notify.h"
+#include "replay.h"
+#include "settings.h"
+#include "timing.h"
+#include "usercode.h"
+
+#define WRITE_HINT "Write in an activity, called with durable.call_activity or durable.call_sql."
+
+typedef struct Turn
+{
+	MemoryContext context;		/* lives as long as the turn */
+	Round	   *round;
+	Instance   *instance;
+	int			next;			/* index of the next task */
+	int			known;			/* tasks that were there when the turn began */
+	int			position;		/* last event of history that the code has consumed */
+	int			seen;			/* events up to this one were seen by earlier turns */
+	TimestampTz now;
+	bool		stopped;		/* no durable call is possible any more */
+	Jsonb	   *misuse;			/* failure that counts whatever the code makes of it */
+	bool		continued;		/* stopped by continue_as_new */
+	Jsonb	   *new_input;
+	bool		keep_events;
+	char	   *new_version;
+	bool		status_set;
+	Jsonb	   *status;
+	int			guids;			/* new_guid calls so far */
+	bool		wrote;			/* the code tried to */
+	bool		raising;		/* a task's failure is being raised */
+	Jsonb	   *raised;			/* the failure of a task that was raised last */
+	Task	  **raised_tasks;	/* the tasks that this was about */
+	int			nraised;
+	int			raised_at;		/* steps of the code until then */
+	int			steps;			/* tasks asked for and ends seen so far */
+	List	   *canceled;		/* open tasks of history that the code gave up */
+} Turn;
+
+static Turn *turn = NULL;
+ActivityContext *current_activity = NULL;
+
+/* Leave the orchestrator; nothing of the error but its SQLSTATE matters. */
+_Noreturn static void
+turn_stop(void)
+{
+	turn->stopped = true;
+	/* nobody will read the context, so do not pay for it */
+	error_context_stack = NULL;
+	ereport(ERROR,
+			(errcode(ERRCODE_QUERY_CANCELED),
+			 errmsg_internal("the orchestrator waits"),
+			 errdetail_internal("This is how durable leaves the orchestrator until it can continue.")));
+	pg_unreachable();
+}
+
+/* The turn fails with this error even if the code catches it. */
+_Noreturn static void
+turn_misuse(int sqlerrcode, const char *message, const char *detail, const char *hint)
+{
+	MemoryContext old = MemoryContextSwitchTo(turn->instance->context);
+
+	turn->misuse = failure_make(sqlerrcode, message, detail, hint);
+	MemoryContextSwitchTo(old);
+	turn->stopped = true;
+	failure_throw(turn->misuse);
+}
+
+/* Check that an orchestrator runs and may still make calls, or throw. */
+void
+turn_require(const char *function)
+{
+	if (turn == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_DURABLE_NOT_IN_ORCHESTRATOR),
+				 errmsg("durable.%s can only be called by a running orchestrator", function),
+				 current_activity != NULL ?
+				 errdetail("It was called by an activity.") : 0,
+				 errhint("Start an orchestrator with durable.start_new.")));
+	if (turn->misuse != NULL)
+		failure_throw(turn->misuse);
+	if (turn->stopped)
+		turn_stop();
+}
+
+/* Raise OD009 if an orchestrator runs: clients' functions are not for it. */
+void
+orchestrator_forbid(const char *function)
+{
+	if (turn == NULL)
+		return;
+	turn_misuse(ERRCODE_DURABLE_FORBIDDEN,
+				psprintf("an orchestrator cannot call %s", function),
+				"An orchestrator is replayed and must not have effects of its own.",
+				"Call it from an activity: durable.call_activity, or use the orchestrator's own functions such as durable.send_event.");
+}
+
+/* How a task is called in messages. */
+static char *
+describe(TaskKind kind, const char *name, Jsonb *input)
+{
+	static const char *const kinds[] = {
+		[TASK_ACTIVITY] = "activity", [TASK_CHILD] = "sub-orchestration",
+		[TASK_TIMER] = "timer", [TASK_EVENT] = "wait for event", [TASK_SEND] = "event sent to"
+	};
+	StringInfoData text;
+	char	   *json;
+
+	initStringInfo(&text);
+	appendStringInfoString(&text, kinds[kind]);
+	if (name != NULL)
+		appendStringInfo(&text, " \"%s\"", name);
+	if (input != NULL && kind != TASK_TIMER)
+	{
+		json = JsonbToCString(NULL, &input->root, VARSIZE(input));
+		if (strlen(json) > 200)
+			strcpy(json + pg_mbcliplen(json, strlen(json), 200), "...");
+		appendStringInfo(&text, " with input %s", json);
+	}
+	return text.data;
+}
+
+/* The number of the event that scheduled a task, as durable.history has it. */
+static int
+sequence_number(const Task *task)
+{
+	/* an event that stands for two has the number of the second */
+	return task->scheduled_seq - turn->instance->row.first_seq -
+		(task->scheduled_seq == task->done_seq && task->kind != TASK_SEND);
+}
+
+/* Raise OD004: the code did not do what history says it did. */
+_Noreturn static void
+nondeterministic(const Task *before, const char *now)
+{
+	turn_misuse(ERRCODE_DURABLE_NONDETERMINISTIC,
+				psprintf("orchestrator %s is not deterministic at sequence number %d",
+						 turn->instance->row.name, sequence_number(before)),
+				psprintf("The history holds %s; the code did %s.",
+						 describe(before->kind, before->name, before->input), now),
+				"Orchestrators must do the same on each replay: no random values, clocks, or changing data outside activities. If its code was changed, start new instances or rewind with the old code.");
+}
+
+/*
+ * The next task of the code: the one that history has at this place, or a new
+ * one.  name and input may be in short-lived memory.
+ */
+Task *
+turn_task(TaskKind kind, const char *name, Jsonb *input, Jsonb *options)
+{
+	Instance   *instance = turn->instance;
+	Task	   *task;
+
+	turn->steps++;
+	if (turn->next >= instance->ntasks)
+	{
+		turn->next++;
+		task = instance_new_task(instance, kind,
+								 name ? MemoryContextStrdup(instance->context, name) : NULL,
+								 jsonb_copy(turn->instance->context, input));
+		task->options = jsonb_copy(turn->instance->context, options);
+		return task;
+	}
+	task = instance->tasks[turn->next++];
+	if (task->kind != kind ||
+		(name == NULL) != (task->name == NULL) ||
+		(name != NULL && strcmp(name, task->name) != 0) ||
+		(kind != TASK_TIMER && !jsonb_same(input, task->input)))
+		nondeterministic(task, describe(kind, name, input));
+	return task;
+}
+
+/*
+ * The event that a subscription gets: the first one of its name that neither
+ * was taken in this turn nor belongs to an earlier waiter.
+ */
+static RaisedEvent *
+event_for(Task *task)
+{
+	Instance   *instance = turn->instance;
+	int			ahead = 0;
+
+	for (int i = 0; i < task->id - instance->row.first_task; i++)
+	{
+		Task	   *other = instance->tasks[i];
+
+		if (other->kind == TASK_EVENT && other->turn_event < 0 && !other->canceled &&
+			strcmp(other->event_name, task->event_name) == 0)
+			ahead++;
+	}
+	for (int i = 0; i < instance->nevents; i++)
+	{
+		RaisedEvent *event = &instance->events[i];
+
+		if (!event->taken && strcmp(event->name, task->event_name) == 0 && ahead-- == 0)
+			return event;
+	}
+	return NULL;
+}
+
+/* The sequence number at which a task ended, 0 if it is open. */
+static int
+task_done(Task *task)
+{
+	RaisedEvent *event;
+
+	if (task->canceled)
+		return 0;
+	if (task->kind != TASK_EVENT)
+		return task->done_seq;
+	if (task->turn_event >= 0)
+		return turn->instance->events[task->turn_event].seq;
+	event = event_for(task);
+	return event ? event->seq : 0;
+}
+
+/* The code has seen the end of a task: time goes on. */
+static void
+consume(Task *task)
+{
+	int			seq = task->done_seq;
+	TimestampTz time = task->done_time;
+
+	if (task->kind == TASK_EVENT)
+	{
+		RaisedEvent *event = task->turn_event >= 0 ?
+			&turn->instance->events[task->turn_event] : event_for(task);
+
+		event->taken = true;
+		task->turn_event = event - turn->instance->events;
+		seq = event->seq;
+		time = event->time;
+	}
+	task->turn_consumed = true;
+	turn->steps++;
+	turn->position = Max(turn->position, seq);
+	turn->now = Max(turn->now, time);
+}
+
+/*
+ * How many ends of tasks must come before a turn makes sense, 0 if counting
+ * does not tell: then whoever receives something must know the history.
+ */
+static int
+count_awaited(const Instance *instance)
+{
+	if (instance->wait_mode != WAIT_ALL)
+		return 0;
+	for (int i = 0; i < instance->nwaits; i++)
+	{
+		Task	   *task = instance_task(turn->instance, instance->waits[i]);
+
+		if (task->kind != TASK_ACTIVITY && task->kind != TASK_CHILD)
+			return 0;
+	}
+	/* the failure of one that has a policy is not its end */
+	for (int i = 0; i < instance->ntasks; i++)
+		if (instance->tasks[i]->done_seq == 0 && instance->tasks[i]->options != NULL)
+			return 0;
+	return instance->nwaits;
+}
+
+/* Stop the turn until one or all of these tasks end. */
+_Noreturn static void
+stop_for(Task **tasks, int count, WaitMode mode)
+{
+	Instance   *instance = turn->instance;
+
+	instance->wait_mode = mode;
+	instance->nwaits = 0;
+	if (instance->waits != NULL)
+		pfree(instance->waits);
+	instance->waits = MemoryContextAlloc(instance->context, count * sizeof(int));
+	for (int i = 0; i < count; i++)
+		if (!tasks[i]->turn_consumed && task_done(tasks[i]) == 0)
+			instance->waits[instance->nwaits++] = tasks[i]->id;
+	instance->row.awaiting = count_awaited(instance);
+	turn_stop();
+}
+
+/* The first of some tasks to end; stops the turn while none has. */
+Task *
+turn_await_any(Task **tasks, int count)
+{
+	Task	   *first = NULL;
+	int			first_seq = 0;
+
+	for (int i = 0; i < count; i++)
+	{
+		int			seq = task_done(tasks[i]);
+
+		if (seq != 0 && (first == NULL || seq < first_seq))
+		{
+			first = tasks[i];
+			first_seq = seq;
+		}
+	}
+	if (first == NULL)
+		stop_for(tasks, count, WAIT_ANY);
+	consume(first);
+	return first;
+}
+
+/* Stop the turn until all of these tasks have ended. */
+void
+turn_await_all(Task **tasks, int count)
+{
+	for (int i = 0; i < count; i++)
+		if (!tasks[i]->turn_consumed && task_done(tasks[i]) == 0)
+			stop_for(tasks, count, WAIT_ALL);
+	for (int i = 0; i < count; i++)
+		consume(tasks[i]);
+}
+
+/* The failure of a task with a detail that says of which task it is. */
+static Jsonb *
+failure_of_task(Task *task)
+{
+	char	   *detail = failure_get(task->result, "detail");
+	char	   *which;
+
+	if (task->kind == TASK_SEND)
+		return task->result;
+	which = psprintf("It is the failure of %s \"%s\", task %d, attempt %d.",
+					 task->kind == TASK_CHILD ? "sub-orchestration" : "activity",
+					 task->name, task->id, task->attempt);
+	return failure_with_text(task->result, "detail",
+							 detail ? psprintf("%s\n%s", detail, which) : which);
+}
+
+/*
+ * Remember what the code is told to have failed.  If it fails without another
+ * step, this is why, and a rewind runs these tasks again.
+ */
+void
+turn_note_failures(Task **tasks, int count)
+{
+	turn->raised_tasks = MemoryContextAlloc(turn->context, Max(count, 1) * sizeof(Task *));
+	turn->nraised = 0;
+	for (int i = 0; i < count; i++)
+		if (tasks[i]->failed || tasks[i]->kind == TASK_TIMER)
+			turn->raised_tasks[turn->nraised++] = tasks[i];
+	turn->raised_at = turn->steps;
+}
+
+/* The result of a task whose end was awaited, or its failure raised. */
+Jsonb *
+turn_result(Task *task)
+{
+	if (task->kind == TASK_EVENT)
+		return turn->instance->events[task->turn_event].data;
+	if (task->failed)
+	{
+		turn->raised = task->result;
+		turn->raising = true;
+		failure_throw(failure_of_task(task));
+	}
+	return task->result;
+}
+
+/*
+ * Give up a task.  Unless the code has seen its end already it never will, so
+ * that it does not matter on replay when the end came.
+ */
+void
+turn_cancel(Task *task)
+{
+	if (task->canceled || task->turn_consumed)
+		return;
+	task->canceled = true;
+	if (task->recorded && task->done_seq == 0 && !task->cancel_recorded)
+	{
+		MemoryContext old = MemoryContextSwitchTo(turn->context);
+
+		turn->canceled = lappend(turn->canceled, task);
+		MemoryContextSwitchTo(old);
+	}
+}
+
+/* Whether an instance is a child that this turn will start. */
+static bool
+is_new_child(const char *instance_id)
+{
+	Instance   *instance = turn->instance;
+
+	for (int i = turn->known; i < instance->ntasks; i++)
+		if (instance->tasks[i]->kind == TASK_CHILD &&
+			strcmp(child_id(instance, instance->tasks[i], 1), instance_id) == 0)
+			return true;
+	return false;
+}
+
+/* A new event for another instance, which is looked for now and told at the end of the turn. */
+void
+turn_send(Task *task)
+{
+	InstanceRow target;
+	MemoryContext old;
+
+	if (is_new_child(task->name))
+		return;
+	if (!instance_find(turn->round->store, task->name, &target) ||
+		!is_member_of_role(GetUserId(), target.owner))
+	{
+		old = MemoryContextSwitchTo(turn->instance->context);
+		task->failed = true;
+		task->result = failure_make(ERRCODE_DURABLE_NO_INSTANCE,
+									psprintf("no such instance: \"%s\"", task->name), NULL, NULL);
+		MemoryContextSwitchTo(old);
+	}
+}
+
+/* The task of a number that the code has been given, or an error. */
+Task *
+turn_find_task(int task_id)
+{
+	Task	   *task = instance_task(turn->instance, task_id);
+
+	if (task == NULL || task_id - turn->instance->row.first_task >= turn->next)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("task %d does not belong to this execution", task_id)));
+	if (task->canceled)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("task %d was canceled", task_id)));
+	return task;
+}
+
+/* The instance that runs, its transaction, and its time. */
+Instance *
+turn_instance(void)
+{
+	return turn->instance;
+}
+
+Round *
+turn_round(void)
+{
+	return turn->round;
+}
+
+TimestampTz
+turn_now(void)
+{
+	return turn->now;
+}
+
+/* How often this has been called in the turn. */
+uint32
+turn_next_guid(void)
+{
+	return ++turn->guids;
+}
+
+/* Whether what the code does now was done by an earlier turn already. */
+bool
+turn_replaying(void)
+{
+	return turn->seen > 0 && turn->position <= turn->seen && turn->next <= turn->known;
+}
+
+/* Have the custom status stored when the turn ends. */
+void
+turn_set_status(Jsonb *status)
+{
+	turn->status_set = true;
+	turn->status = jsonb_copy(turn->instance->context, status);
+}
+
+/* End this execution and begin a new one. */
+void
+turn_continue_as_new(Jsonb *input, bool keep_events, const char *version)
+{
+	turn->continued = true;
+	turn->new_input = jsonb_copy(turn->instance->context, input);
+	turn->keep_events = keep_events;
+	turn->new_version = version ? MemoryContextStrdup(turn->instance->context, version) : NULL;
+	turn_stop();
+}
+
+/* Forget a turn that an error has ended; after a rollback. */
+void
+replay_reset(void)
+{
+	turn = NULL;
+	current_activity = NULL;
+}
+
+/* Begin a turn: nothing is consumed yet. */
+static void
+turn_begin(Turn *new_turn, Round *round, Instance *instance)
+{
+	memset(new_turn, 0, sizeof(Turn));
+	new_turn->context = CurrentMemoryContext;
+	new_turn->round = round;
+	new_turn->instance = instance;
+	new_turn->known = instance->ntasks;
+	new_turn->seen = instance->row.turn_seq;
+	if (instance->row.started_time == 0)
+	{
+		instance->row.started_time = round->now;
+		instance->dirty = true;
+		notify_status(&instance->row, NULL, round->now);
+	}
+	new_turn->now = instance->row.started_time;
+	for (int i = 0; i < instance->ntasks; i++)
+	{
+		instance->tasks[i]->turn_event = -1;
+		instance->tasks[i]->turn_consumed = false;
+		/* the code will give it up again when it gets there */
+		instance->tasks[i]->canceled = false;
+	}
+	for (int i = 0; i < instance->nevents; i++)
+		instance->events[i].taken = false;
+	instance->events_new = false;
+	instance->wait_mode = WAIT_NONE;
+	instance->nwaits = 0;
+	instance->row.awaiting = 0;
+}
+
+/* The failure of an orchestrator that tried to write, whatever it made of the error. */
+static Jsonb *
+write_failure(ErrorData *error)
+{
+	bool		uncaught = error != NULL && error->sqlerrcode == ERRCODE_DURABLE_FORBIDDEN;
+
+	return failure_make(ERRCODE_DURABLE_FORBIDDEN,
+						uncaught ? psprintf("an orchestrator cannot write: %s", error->message) :
+						"an orchestrator cannot write, and handled the error that said so",
+						"An orchestrator is replayed and must not have effects of its own.",
+						WRITE_HINT);
+}
+
+/* What an error of the orchestrator means: a failure as jsonb. */
+static Jsonb *
+turn_failure(ErrorData *error, bool timed_out)
+{
+	Jsonb	   *failure;
+
+	if (timed_out)
+		return failure_make(ERRCODE_QUERY_CANCELED,
+							psprintf("a turn of the orchestrator took longer than durable.turn_timeout (%d ms)",
+									 durable_turn_timeout),
+							NULL,
+							"Let activities do what takes long, or check for an endless loop.");
+	failure = failure_from_error(error);
+	/* an error raised for a task names that task */
+	if (turn->raised != NULL && failure_sqlstate(turn->raised) == error->sqlerrcode &&
+		failure_get(turn->raised, "message") != NULL && error->message != NULL &&
+		strcmp(failure_get(turn->raised, "message"), error->message) == 0)
+		return turn->raised;
+	return failure;
+}
+
+/* Whether history holds more tasks than the code asked for. */
+static Jsonb *
+missing_task(void)
+{
+	Task	   *task;
+
+	if (turn->next >= turn->known)
+		return NULL;
+	task = turn->instance->tasks[turn->next];
+	return failure_make(ERRCODE_DURABLE_NONDETERMINISTIC,
+						psprintf("orchestrator %s is not deterministic at sequence number %d",
+								 turn->instance->row.name, sequence_number(task)),
+						psprintf("The history holds %s; the code %s.",
+								 describe(task->kind, task->name, task->input),
+								 turn->stopped && !turn->continued ? "waits for something else" :
+								 "ended without it"),
+						"Orchestrators must do the same on each replay: no random values, clocks, or changing data outside activities. If its code was changed, start new instances or rewind with the old code.");
+}
+
+/*
+ * Mark on the tasks what a rewind is to leave and what it is to do again.  The
+ * failures that the code has seen were handled, but for the last one if the
+ * code failed on it without doing anything more.
+ */
+static void
+mark_handled(void)
+{
+	Instance   *instance = turn->instance;
+
+	for (int i = 0; i < instance->ntasks; i++)
+	{
+		instance->tasks[i]->handled = instance->tasks[i]->failed && instance->tasks[i]->turn_consumed;
+		instance->tasks[i]->expired = false;
+	}
+	if (turn->steps != turn->raised_at)
+		return;
+	for (int i = 0; i < turn->nraised; i++)
+	{
+		turn->raised_tasks[i]->handled = false;
+		turn->raised_tasks[i]->expired = turn->raised_tasks[i]->kind == TASK_TIMER;
+	}
+}
+
+/*
+ * Error context callback: an attempt to write is turned into OD009 before any
+ * handler sees it, and remembered, since it counts even if it is handled.  The
+ * failure of a task that tried is no such attempt.
+ */
+static void
+notice_write(void *arg)
+{
+	bool		raising = turn->raising;
+
+	turn->raising = false;
+	if (raising || geterrcode() != ERRCODE_READ_ONLY_SQL_TRANSACTION)
+		return;
+	turn->wrote = true;
+	errcode(ERRCODE_DURABLE_FORBIDDEN);
+	errhint(WRITE_HINT);
+}
+
+/* Run the function of the orchestrator. */
+static TurnOutcome
+turn_call(UserCall *call, Jsonb **failure)
+{
+	Instance   *instance = turn->instance;
+	instr_time	start;
+	ErrorContextCallback callback;
+
+	INSTR_TIME_SET_CURRENT(start);
+	callback.callback = notice_write;
+	callback.arg = NULL;
+	callback.previous = error_context_stack;
+	error_context_stack = &callback;
+	blackbox_write(instance->row.key, 0, false);
+	user_call(call);
+	error_context_stack = callback.previous;
+	timing_add(instance->row.search_path, instance->row.function, start);
+	blackbox_clear();
+	turn->round->now = Max(turn->round->now, GetCurrentTimestamp());
+	*failure = NULL;
+	if (turn->misuse != NULL)
+		*failure = turn->misuse;
+	else if (turn->wrote)
+		*failure = write_failure(call->error);
+	else if (!turn->stopped && call->error != NULL)
+		*failure = turn_failure(call->error, call->timed_out);
+	else
+		*failure = missing_task();
+	if (*failure != NULL)
+	{
+		mark_handled();
+		return TURN_FAILED;
+	}
+	if (turn->continued)
+		return TURN_CONTINUED;
+	return turn->stopped ? TURN_WAITING : TURN_COMPLETED;
+}
+
+/* The only new task, an activity that the code waits for: this worker runs it. */
+static Task *
+own_activity(const Turn *ended)
+{
+	Instance   *instance = ended->instance;
+	Task	   *task;
+
+	if (instance->ntasks != ended->known + 1 || instance->nwaits != 1)
+		return NULL;
+	task = instance->tasks[ended->known];
+	if (task->kind != TASK_ACTIVITY || task->options != NULL || instance->waits[0] != task->id)
+		return NULL;
+	return task;
+}
+
+/*
+ * Run a turn of an instance and store what came of it.  Returns whether the
+ * instance is still live.
+ */
+bool
+turn_run(Round *round, Instance *instance)
+{
+	Turn		this_turn;
+	TurnOutcome outcome;
+	Jsonb	   *failure;
+	ListCell   *cell;
+	UserCall	call = {
+		.resolve = resolve_signature,
+		.name = instance->row.function,
+		.input = instance->input,
+		.search_path = instance->row.search_path,
+		.read_only = true,
+		.timeout = durable_turn_timeout
+	};
+
+	turn_begin(&this_turn, round, instance);
+	call.expected = &this_turn.stopped;
+	turn = &this_turn;
+	outcome = turn_call(&call, &failure);
+	turn = NULL;
+	if (outcome == TURN_WAITING)
+		instance->next_activity = own_activity(&this_turn);
+	foreach(cell, this_turn.canceled)
+		instance_cancel(round, instance, lfirst(cell));
+	if (outcome == TURN_CONTINUED)
+		instance_emit_last(round, instance, this_turn.known);
+	else
+		instance_emit(round, instance, this_turn.known);
+	if (this_turn.status_set)
+		instance_set_custom_status(round, instance, this_turn.status);
+	instance->row.turn_seq = instance->row.last_seq;
+	instance->dirty = true;
+	switch (outcome)
+	{
+		case TURN_COMPLETED:
+			instance_complete(round, instance, call.result);
+			return false;
+		case TURN_FAILED:
+			instance_fail(round, instance, failure);
+			return false;
+		case TURN_CONTINUED:
+			instance_continue_as_new(round, instance, this_turn.new_input,
+									 this_turn.keep_events, this_turn.new_version);
+			return true;
+		case TURN_WAITING:
+			break;
+	}
+	return true;
+}

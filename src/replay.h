@@ -1,0 +1,68 @@
+/*
+ * replay.h
+ *	  A turn: running an orchestrator against the history of its instance.
+ *
+ * The orchestrator runs from its beginning.  Each durable call takes the next
+ * task number: what the history knows is compared and answered from it, what
+ * it does not know is noted as new.  Where the code awaits something open, the
+ * turn is *stopped*: an error that handlers do not catch unwinds the code, and
+ * should they catch it all the same, every further durable call raises it
+ * again and what the function returns does not count.
+ */
+#ifndef DURABLE_REPLAY_H
+#define DURABLE_REPLAY_H
+
+#include "instance.h"
+
+typedef enum TurnOutcome
+{
+	TURN_WAITING,
+	TURN_COMPLETED,
+	TURN_FAILED,
+	TURN_CONTINUED
+} TurnOutcome;
+
+/* run a turn and store what came of it; false: the instance has ended */
+extern bool turn_run(Round *round, Instance *instance);
+
+/*
+ * For the functions that orchestrators call.  turn_require comes first; the
+ * others may be called after it only.
+ */
+extern void turn_require(const char *function);
+/* the next task of the code: known to history, or new; the arguments are copied */
+extern Task *turn_task(TaskKind kind, const char *name, Jsonb *input, Jsonb *options);
+extern Task *turn_find_task(int task_id);
+/* these leave the orchestrator while what they wait for is open */
+extern Task *turn_await_any(Task **tasks, int count);
+extern void turn_await_all(Task **tasks, int count);
+extern Jsonb *turn_result(Task *task);
+/* before failures of these tasks, or the expiry of a timer, are raised */
+extern void turn_note_failures(Task **tasks, int count);
+extern void turn_cancel(Task *task);
+extern void turn_send(Task *task);
+extern Instance *turn_instance(void);
+extern Round *turn_round(void);
+extern TimestampTz turn_now(void);
+extern bool turn_replaying(void);
+extern uint32 turn_next_guid(void);
+extern void turn_set_status(Jsonb *status);
+extern void turn_continue_as_new(Jsonb *input, bool keep_events, const char *version);
+
+/* after an error that left a turn or an activity in the middle */
+extern void replay_reset(void);
+
+/* error if an orchestrator is running: it must not call this function */
+extern void orchestrator_forbid(const char *function);
+
+/* the activity that runs, for instance_id(), task_id(), attempt() */
+typedef struct ActivityContext
+{
+	const char *instance_id;
+	int			task_id;
+	int			attempt;
+} ActivityContext;
+
+extern ActivityContext *current_activity;
+
+#endif

@@ -1,0 +1,132 @@
+/*
+ * restart.c
+ *	  durable.restart: an instance once more.
+ *
+ * The new instance has the owner of the old one, not the caller: a superuser
+ * who restarts somebody's orchestration must not run their code as superuser.
+ * So the function is looked up and checked as the owner too, where that may run
+ * code of theirs (conversions, domains) only what they could do themselves,
+ * and nothing that stays in the session.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "catalog/namespace.h"
+#include "fmgr.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+#include "utils/snapmgr.h"
+
+#include "call.h"
+#include "client.h"
+#include "create.h"
+#include "status.h"
+
+PG_FUNCTION_INFO_V1(durable_restart);
+
+/* Find the function as the current user, with the search_path of the request. */
+static void
+resolve_as_owner(CreateRequest *request)
+{
+	int			level = NewGUCNestLevel();
+	Oid			function;
+
+	(void) set_config_option("search_path", request->search_path, PGC_USERSET, PGC_S_SESSION,
+							 GUC_ACTION_SAVE, true, 0, false);
+	client_require_worker_role();
+	function = function_lookup(request->name);
+	function_check(function, GetUserId(), request->input);
+	request->function = function_signature(function);
+	AtEOXact_GUC(true, level);
+}
+
+/* Find the function as the owner of the request. */
+static void
+resolve(CreateRequest *request)
+{
+	Oid			user;
+	int			context;
+
+	GetUserIdAndSecContext(&user, &context);
+	SetUserIdAndSecContext(request->owner,
+						   context | SECURITY_LOCAL_USERID_CHANGE | SECURITY_RESTRICTED_OPERATION);
+	PG_TRY();
+	{
+		resolve_as_owner(request);
+	}
+	PG_FINALLY();
+	{
+		SetUserIdAndSecContext(user, context);
+	}
+	PG_END_TRY();
+}
+
+/* The request for an instance like the given one. */
+static void
+read_request(Store *store, const InstanceRow *row, CreateRequest *request)
+{
+	HistoryRow	started;
+
+	request->name = row->name;
+	request->version = row->version;
+	request->search_path = row->search_path;
+	request->tags = row->tags;
+	request->owner = row->owner;
+	request->now = GetCurrentTimestamp();
+	if (history_get(store, row->key, row->first_seq + 1, &started))
+		request->input = started.input;
+}
+
+/* OD002: it is live. */
+static void
+refuse_live(const InstanceRow *row)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_DURABLE_WRONG_STATUS),
+			 errmsg("cannot restart instance \"%s\" under its id because its status is %s",
+					row->instance_id, status_name(status_of(row))),
+			 errhint("Use durable.terminate first, or restart it under a new id.")));
+}
+
+/* durable.restart(instance_id, restart_with_new_instance_id) */
+Datum
+durable_restart(PG_FUNCTION_ARGS)
+{
+	CreateRequest request = {0};
+	InstanceRow row;
+	Store	   *store;
+	char	   *instance_id;
+	bool		replace;
+
+	client_begin("durable.restart");
+	client_require(fcinfo, 0, "instance_id", "durable.restart");
+	client_require(fcinfo, 1, "restart_with_new_instance_id", "durable.restart");
+	instance_id = client_text(fcinfo, 0);
+	replace = !PG_GETARG_BOOL(1);
+
+	PushActiveSnapshot(GetLatestSnapshot());
+	store = store_open();
+	if (!instance_find(store, instance_id, &row) || !status_may_manage(&row))
+		client_no_instance(instance_id);
+	if (replace && !STATE_IS_TERMINAL(row.state))
+		refuse_live(&row);
+	read_request(store, &row, &request);
+	resolve(&request);
+	if (replace)
+	{
+		request.instance_id = instance_id;
+		request.dedupe = STATUS_LIVE;
+	}
+	/* somebody else may have replaced it a moment ago */
+	if (instance_create(store, &request) != CREATE_DONE)
+	{
+		if (instance_find(store, instance_id, &row) && status_may_manage(&row))
+			refuse_live(&row);
+		client_no_instance(instance_id);
+	}
+	store_close(store);
+	PopActiveSnapshot();
+	CommandCounterIncrement();
+	PG_RETURN_TEXT_P(cstring_to_text(request.instance_id));
+}

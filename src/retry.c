@@ -1,0 +1,202 @@
+/*
+ * retry.c
+ *	  Retry policies and timeouts.
+ *
+ * A policy is read once, when the task is asked for, and kept in history as
+ * {"retry": {"attempts", "first", "coefficient", "max", "total", "except"},
+ * "timeout"} with times in milliseconds.  Between attempts there is a timer
+ * with the task's number; all attempts are one task, and history has an event
+ * TaskRetried for each that failed.
+ */
+#include "postgres.h"
+
+#include <math.h>
+
+#include "access/htup_details.h"
+#include "catalog/pg_collation.h"
+#include "catalog/pg_type.h"
+#include "executor/executor.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/numeric.h"
+
+#include "call.h"
+#include "child.h"
+#include "hint.h"
+#include "json.h"
+#include "retry.h"
+
+/* columns of durable.retry_policy */
+enum
+{
+	POLICY_ATTEMPTS = 1, POLICY_FIRST, POLICY_COEFFICIENT, POLICY_MAX, POLICY_TOTAL, POLICY_EXCEPT
+};
+
+/* longest pause, so that times stay in range: about 100 years */
+#define LONGEST_MS	(INT64CONST(100) * 366 * 24 * 3600 * 1000)
+
+/* An interval in milliseconds, months taken as 30 days; an error if it is negative. */
+static int64
+interval_ms(Interval *interval, const char *what)
+{
+	double		ms = (interval->month * 30.0 + interval->day) * 86400000.0 + interval->time / 1000.0;
+
+	if (ms < 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("%s must not be negative", what)));
+	return (int64) Min(ms, (double) LONGEST_MS);
+}
+
+/* An interval column of the policy as jsonb milliseconds, NULL if it is null. */
+static Jsonb *
+policy_interval(HeapTupleHeader policy, int column, const char *what)
+{
+	bool		null;
+	Datum		value = GetAttributeByNum(policy, column, &null);
+
+	return null ? NULL : jsonb_from_integer(interval_ms(DatumGetIntervalP(value), what));
+}
+
+/* The SQLSTATEs that are not tried again, as one jsonb string with commas. */
+static Jsonb *
+policy_except(HeapTupleHeader policy)
+{
+	bool		null;
+	Datum		value = GetAttributeByNum(policy, POLICY_EXCEPT, &null);
+
+	if (null || ARR_NDIM(DatumGetArrayTypeP(value)) == 0)
+		return NULL;
+	return jsonb_from_text(TextDatumGetCString(OidFunctionCall2Coll(F_ARRAY_TO_STRING_ANYARRAY_TEXT,
+																	DEFAULT_COLLATION_OID, value,
+																	CStringGetTextDatum(","))));
+}
+
+/* A policy as history keeps it. */
+static Jsonb *
+policy_json(HeapTupleHeader policy)
+{
+	static const char *const names[] = {"attempts", "first", "coefficient", "max", "total", "except"};
+	Jsonb	   *values[6] = {0};
+	bool		null;
+	Datum		value = GetAttributeByNum(policy, POLICY_ATTEMPTS, &null);
+	int			attempts = null ? 1 : DatumGetInt32(value);
+
+	if (attempts < 1)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("max_attempts of a retry policy must be at least 1")));
+	values[0] = jsonb_from_integer(attempts);
+	values[1] = policy_interval(policy, POLICY_FIRST, "first_interval of a retry policy");
+	value = GetAttributeByNum(policy, POLICY_COEFFICIENT, &null);
+	/* in thousandths: enough, and exact */
+	if (!null)
+		values[2] = jsonb_from_integer((int64) rint(Max(DatumGetFloat8(value), 0) * 1000));
+	values[3] = policy_interval(policy, POLICY_MAX, "max_interval of a retry policy");
+	values[4] = policy_interval(policy, POLICY_TOTAL, "retry_timeout of a retry policy");
+	values[5] = policy_except(policy);
+	return jsonb_from_members(lengthof(values), names, values);
+}
+
+/* What history keeps of a policy and a timeout. */
+Jsonb *
+retry_options(Datum policy, Interval *timeout)
+{
+	static const char *const names[] = {"retry", "timeout"};
+	Jsonb	   *values[2] = {0};
+
+	if (policy != 0)
+		values[0] = policy_json(DatumGetHeapTupleHeader(policy));
+	if (timeout != NULL)
+		values[1] = jsonb_from_integer(Max(interval_ms(timeout, "timeout"), 1));
+	if (values[0] == NULL && values[1] == NULL)
+		return NULL;
+	return jsonb_from_members(lengthof(values), names, values);
+}
+
+/* The timeout in options in ms. */
+int64
+retry_timeout(Jsonb *options)
+{
+	return jsonb_member_integer(options, "timeout", 0);
+}
+
+/* Whether a policy says not to try again after this failure. */
+static bool
+is_final(Jsonb *policy, Jsonb *failure)
+{
+	char	   *except = jsonb_member_text(policy, "except");
+	char	   *state = unpack_sql_state(failure_sqlstate(failure));
+
+	return except != NULL && strstr(except, state) != NULL;
+}
+
+/* The pause after a failed attempt in ms. */
+static int64
+pause_after(Jsonb *policy, int attempt)
+{
+	double		pause = jsonb_member_integer(policy, "first", 0);
+	double		coefficient = jsonb_member_integer(policy, "coefficient", 1000) / 1000.0;
+
+	pause *= pow(coefficient, attempt - 1);
+	pause = Min(pause, (double) jsonb_member_integer(policy, "max", LONGEST_MS));
+	return (int64) Min(pause, (double) LONGEST_MS);
+}
+
+/* Arrange the next attempt of a failed task, if its policy allows one. */
+bool
+retry_task(Round *round, Instance *instance, Task *task, Jsonb *failure)
+{
+	Jsonb	   *policy = jsonb_member(task->options, "retry");
+	HistoryRow	row = {
+		.event = EVENT_TASK_RETRIED,
+		.task_id = task->id,
+		.attempt = task->attempt,
+		.name = task->name,
+		.result = failure
+	};
+	int64		pause;
+	int64		total;
+
+	if (policy == NULL || task->attempt >= jsonb_member_integer(policy, "attempts", 1) ||
+		is_final(policy, failure))
+		return false;
+	pause = pause_after(policy, task->attempt);
+	total = jsonb_member_integer(policy, "total", -1);
+	if (total >= 0 && (round->now - task->scheduled_time) / 1000 + pause > total)
+		return false;
+	instance_append(round, instance, &row);
+	timer_insert(round->store, instance->row.key, task->id, round->now + pause * 1000);
+	return true;
+}
+
+/* Begin the next attempt. */
+void
+retry_due(Round *round, Instance *instance, Task *task)
+{
+	TaskRow		queued = {
+		.key = instance->row.key,
+		.task_id = task->id,
+		.seq = task->scheduled_seq,
+		.attempt = task->attempt
+	};
+
+	if (task->kind == TASK_CHILD)
+	{
+		Jsonb	   *failure = child_start(round, instance, task);
+		HistoryRow	failed = {
+			.event = EVENT_CHILD_FAILED,
+			.task_id = task->id,
+			.attempt = task->attempt,
+			.name = task->name,
+			.result = failure
+		};
+
+		if (failure != NULL)
+			instance_append(round, instance, &failed);
+		return;
+	}
+	task_insert(round->store, &queued);
+	hint_tasks(instance->row.owner, instance->row.key, task->id, task->id);
+}

@@ -1,0 +1,20 @@
+/*
+ * retry.h
+ *	  Retry policies and timeouts of activities and sub-orchestrations.
+ */
+#ifndef DURABLE_RETRY_H
+#define DURABLE_RETRY_H
+
+#include "instance.h"
+
+/* what history keeps of a durable.retry_policy (0: none) and a timeout; NULL for neither */
+extern Jsonb *retry_options(Datum policy, Interval *timeout);
+/* the timeout in such options in ms, 0 if there is none */
+extern int64 retry_timeout(Jsonb *options);
+
+/* a failed attempt: true if another one was arranged */
+extern bool retry_task(Round *round, Instance *instance, Task *task, Jsonb *failure);
+/* the pause before the next attempt is over */
+extern void retry_due(Round *round, Instance *instance, Task *task);
+
+#endif

@@ -1,0 +1,278 @@
+/*
+ * rewind.c
+ *	  Rewinding failed instances.
+ *
+ * A failed instance goes on as if what made it fail had not happened: tasks
+ * that failed are done again, but for those whose failure the code had dealt
+ * with; a wait that timed out begins anew; what completed stays.  When an
+ * instance fails, its ExecutionFailed event says which failures were handled
+ * and which timeout was fatal; ExecutionRewound says which tasks are open
+ * again.  The client's rewind makes the row live and sends a message; the
+ * worker does the rest, and passes the message on to failed children.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+#include "utils/snapmgr.h"
+
+#include "child.h"
+#include "client.h"
+#include "hint.h"
+#include "json.h"
+#include "notify.h"
+#include "ready.h"
+#include "replay.h"
+#include "rewind.h"
+#include "shared.h"
+#include "status.h"
+
+/* Task numbers as a text with commas; NULL if there are none. */
+static Jsonb *
+list_tasks(Instance *instance, bool (*chosen) (const Task *task))
+{
+	StringInfoData text;
+
+	initStringInfo(&text);
+	for (int i = 0; i < instance->ntasks; i++)
+		if (chosen(instance->tasks[i]))
+			appendStringInfo(&text, "%s%d", text.len ? "," : "", instance->tasks[i]->id);
+	return text.len ? jsonb_from_text(text.data) : NULL;
+}
+
+/* Call back for each task of such a list. */
+static void
+each_task(Instance *instance, Jsonb *lists, const char *name, void (*callback) (Task *task))
+{
+	char	   *text = jsonb_member_text(lists, name);
+
+	for (char *number = text ? strtok(text, ",") : NULL; number; number = strtok(NULL, ","))
+	{
+		Task	   *task = instance_task(instance, atoi(number));
+
+		if (task != NULL)
+			callback(task);
+	}
+}
+
+static bool
+was_handled(const Task *task)
+{
+	return task->handled;
+}
+
+static bool
+has_expired(const Task *task)
+{
+	return task->expired;
+}
+
+static bool
+is_undone(const Task *task)
+{
+	return task->expired || (task->failed && !task->handled && task->kind != TASK_SEND);
+}
+
+static void
+set_handled(Task *task)
+{
+	task->handled = true;
+}
+
+static void
+set_expired(Task *task)
+{
+	task->expired = true;
+}
+
+/* Open a task again. */
+static void
+reopen(Task *task)
+{
+	task->done_seq = 0;
+	task->failed = task->expired = false;
+	task->result = NULL;
+	if (task->kind == TASK_ACTIVITY)
+		task->attempt = 1;
+}
+
+/* What ExecutionFailed keeps of the tasks' marks. */
+Jsonb *
+rewind_marks(Instance *instance)
+{
+	static const char *const names[] = {"handled", "expired"};
+	Jsonb	   *values[2];
+
+	values[0] = list_tasks(instance, was_handled);
+	values[1] = list_tasks(instance, has_expired);
+	return values[0] || values[1] ? jsonb_from_members(2, names, values) : NULL;
+}
+
+/* Take the marks of an ExecutionFailed event into memory. */
+void
+rewind_decode_failed(Instance *instance, const HistoryRow *row)
+{
+	for (int i = 0; i < instance->ntasks; i++)
+		instance->tasks[i]->handled = instance->tasks[i]->expired = false;
+	each_task(instance, row->input, "handled", set_handled);
+	each_task(instance, row->input, "expired", set_expired);
+}
+
+/* Open the tasks of an ExecutionRewound event again. */
+void
+rewind_decode(Instance *instance, const HistoryRow *row)
+{
+	each_task(instance, row->input, "tasks", reopen);
+}
+
+/* When a timer is to fire, as its event in history says. */
+static TimestampTz
+timer_time(const Task *task)
+{
+	return DatumGetTimestampTz(DirectFunctionCall3(timestamptz_in,
+												   CStringGetDatum(jsonb_to_text(task->input)),
+												   ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1)));
+}
+
+/* Do a failed child again: rewind its instance, or start one anew if it was terminated. */
+static void
+redo_child(Round *round, Instance *instance, Task *task, Jsonb *payload)
+{
+	InstanceRow child;
+	MessageRow	message = {.kind = MESSAGE_REWIND, .time = round->now, .payload = payload};
+	Jsonb	   *failure;
+
+	if (instance_find(round->store, child_id(instance, task, task->attempt), &child) &&
+		child.parent_key == instance->row.key && child.state == STATE_FAILED)
+	{
+		message.key = child.key;
+		message_send(round->store, child.owner, &message);
+		return;
+	}
+	failure = child_start(round, instance, task);
+	if (failure != NULL)
+	{
+		HistoryRow	failed = {
+			.event = EVENT_CHILD_FAILED,
+			.task_id = task->id,
+			.attempt = task->attempt,
+			.name = task->name,
+			.result = failure
+		};
+
+		instance_append(round, instance, &failed);
+	}
+}
+
+/* Do a reopened task again. */
+static void
+redo(Round *round, Instance *instance, Task *task, Jsonb *payload)
+{
+	TaskRow		queued = {
+		.key = instance->row.key,
+		.task_id = task->id,
+		.seq = task->scheduled_seq,
+		.attempt = 1
+	};
+
+	switch (task->kind)
+	{
+		case TASK_ACTIVITY:
+			task_insert(round->store, &queued);
+			hint_tasks(instance->row.owner, instance->row.key, task->id, task->id);
+			break;
+		case TASK_CHILD:
+			redo_child(round, instance, task, payload);
+			break;
+		case TASK_TIMER:
+			timer_insert(round->store, instance->row.key, task->id,
+						 round->now + Max(timer_time(task) - task->scheduled_time, 0));
+			instance->open_timers++;
+			break;
+		case TASK_EVENT:
+		case TASK_SEND:
+			break;
+	}
+}
+
+/* Set a timer again that was open when the instance failed. */
+static void
+restore_timer(Round *round, Instance *instance, Task *task)
+{
+	if (task->kind == TASK_TIMER && task->recorded && task->done_seq == 0 && !task->cancel_recorded)
+		timer_insert(round->store, instance->row.key, task->id, timer_time(task));
+}
+
+/* Undo what made the instance fail. */
+void
+rewind_receive(Round *round, Instance *instance, Jsonb *payload)
+{
+	static const char *const names[] = {"tasks"};
+	Jsonb	   *undone = list_tasks(instance, is_undone);
+	List	   *tasks = NIL;
+	ListCell   *cell;
+	HistoryRow	row = {
+		.event = EVENT_EXECUTION_REWOUND,
+		.input = undone ? jsonb_from_members(1, names, &undone) : NULL,
+		.result = jsonb_member(payload, "reason")
+	};
+
+	for (int i = 0; i < instance->ntasks; i++)
+	{
+		if (is_undone(instance->tasks[i]))
+			tasks = lappend(tasks, instance->tasks[i]);
+		else
+			restore_timer(round, instance, instance->tasks[i]);
+	}
+	instance_append(round, instance, &row);
+	instance->row.state = STATE_READY;
+	instance->row.completed_time = 0;
+	instance->wait_mode = WAIT_NONE;
+	instance->row.awaiting = 0;
+	notify_status(&instance->row, jsonb_member_text(payload, "reason"), round->now);
+	foreach(cell, tasks)
+		redo(round, instance, lfirst(cell), payload);
+}
+
+PG_FUNCTION_INFO_V1(durable_rewind);
+
+/* durable.rewind(instance_id, reason) */
+Datum
+durable_rewind(PG_FUNCTION_ARGS)
+{
+	char	   *instance_id;
+	InstanceRow row;
+	MessageRow	message = {.kind = MESSAGE_REWIND, .time = GetCurrentTimestamp()};
+	static const char *const names[] = {"reason"};
+	Jsonb	   *reason = PG_ARGISNULL(1) ? NULL : jsonb_from_text(text_to_cstring(PG_GETARG_TEXT_PP(1)));
+	Store	   *store;
+
+	client_begin("durable.rewind");
+	client_require(fcinfo, 0, "instance_id", "durable.rewind");
+	instance_id = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	PushActiveSnapshot(GetLatestSnapshot());
+	store = store_open();
+	if (!instance_find(store, instance_id, &row) || !status_may_manage(&row) ||
+		instance_lock(store, row.key, true, &row) != FETCH_FOUND)
+		client_no_instance(instance_id);
+	if (row.state != STATE_FAILED)
+		ereport(ERROR,
+				(errcode(ERRCODE_DURABLE_WRONG_STATUS),
+				 errmsg("cannot rewind instance \"%s\": its status is %s",
+						instance_id, status_name(status_of(&row))),
+				 errhint("Only failed instances can be rewound.")));
+	row.state = STATE_READY;
+	row.completed_time = 0;
+	row.last_updated_time = message.time;
+	instance_update(store, &row);
+	message.key = row.key;
+	message.payload = reason ? jsonb_from_members(1, names, &reason) : NULL;
+	message_send(store, row.owner, &message);
+	hint_instance(row.owner, row.key, READY_RUN);
+	store_close(store);
+	PopActiveSnapshot();
+	CommandCounterIncrement();
+	PG_RETURN_VOID();
+}

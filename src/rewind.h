@@ -1,0 +1,18 @@
+/*
+ * rewind.h
+ *	  Rewinding failed instances.
+ */
+#ifndef DURABLE_REWIND_H
+#define DURABLE_REWIND_H
+
+#include "instance.h"
+
+/* what ExecutionFailed keeps of the tasks' marks; NULL for nothing */
+extern Jsonb *rewind_marks(Instance *instance);
+/* ExecutionFailed and ExecutionRewound when history is decoded */
+extern void rewind_decode_failed(Instance *instance, const HistoryRow *row);
+extern void rewind_decode(Instance *instance, const HistoryRow *row);
+/* the message that the instance is to be rewound */
+extern void rewind_receive(Round *round, Instance *instance, Jsonb *payload);
+
+#endif

@@ -1,0 +1,266 @@
+/*
+ * rows.c
+ *	  Rows of durable_internal.instances.
+ */
+#include "postgres.h"
+
+#include "access/stratnum.h"
+#include "access/tableam.h"
+#include "access/xact.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/snapmgr.h"
+
+#include "database.h"
+#include "rows.h"
+#include "table.h"
+
+/* Read a row out of a slot whose columns have been fetched. */
+static void
+row_read(TupleTableSlot *slot, InstanceRow *row)
+{
+	memset(row, 0, sizeof(InstanceRow));
+	row->key = row_int64(slot, COL_KEY);
+	row->instance_id = row_text(slot, COL_INSTANCE_ID);
+	row->execution_id = *DatumGetUUIDP(slot->tts_values[COL_EXECUTION_ID]);
+	row->state = DatumGetChar(slot->tts_values[COL_STATE]);
+	row->owner = DatumGetObjectId(slot->tts_values[COL_OWNER]);
+	row->name = row_text(slot, COL_NAME);
+	row->function = row_text(slot, COL_FUNCTION);
+	row->version = row_text(slot, COL_VERSION);
+	row->search_path = row_text(slot, COL_SEARCH_PATH);
+	row->tags = row_jsonb(slot, COL_TAGS);
+	row->created_time = row_int64(slot, COL_CREATED);
+	row->last_updated_time = row_int64(slot, COL_UPDATED);
+	row->completed_time = row_int64(slot, COL_COMPLETED);
+	row->scheduled_start_time = row_int64(slot, COL_SCHEDULED);
+	row->started_time = row_int64(slot, COL_STARTED);
+	row->parent_key = row_int64(slot, COL_PARENT_KEY);
+	row->parent_task = row_int(slot, COL_PARENT_TASK);
+	row->first_seq = row_int(slot, COL_FIRST_SEQ);
+	row->last_seq = row_int(slot, COL_LAST_SEQ);
+	row->turn_seq = row_int(slot, COL_TURN_SEQ);
+	row->first_task = row_int(slot, COL_FIRST_TASK);
+	row->awaiting = row_int(slot, COL_AWAITING);
+	row->deliveries = row_int(slot, COL_DELIVERIES);
+	row->custom_status = row_jsonb(slot, COL_CUSTOM_STATUS);
+	row->tid = slot->tts_tid;
+}
+
+/* Set a bigint or timestamptz column; 0 leaves it null. */
+static void
+set_unless_zero(TupleTableSlot *slot, int column, int64 value)
+{
+	if (value != 0)
+		row_set(slot, column, Int64GetDatum(value));
+}
+
+/* Fill a cleared slot from a row. */
+static void
+row_write(TupleTableSlot *slot, const InstanceRow *row)
+{
+	row_set(slot, COL_KEY, Int64GetDatum(row->key));
+	row_set_text(slot, COL_INSTANCE_ID, row->instance_id);
+	row_set(slot, COL_EXECUTION_ID, UUIDPGetDatum(&row->execution_id));
+	row_set(slot, COL_STATE, CharGetDatum(row->state));
+	row_set(slot, COL_OWNER, ObjectIdGetDatum(row->owner));
+	row_set_text(slot, COL_NAME, row->name);
+	row_set_text(slot, COL_FUNCTION, row->function);
+	row_set_text(slot, COL_VERSION, row->version);
+	row_set_text(slot, COL_SEARCH_PATH, row->search_path);
+	row_set_jsonb(slot, COL_TAGS, row->tags);
+	row_set(slot, COL_CREATED, TimestampTzGetDatum(row->created_time));
+	row_set(slot, COL_UPDATED, TimestampTzGetDatum(row->last_updated_time));
+	set_unless_zero(slot, COL_COMPLETED, row->completed_time);
+	set_unless_zero(slot, COL_SCHEDULED, row->scheduled_start_time);
+	set_unless_zero(slot, COL_STARTED, row->started_time);
+	set_unless_zero(slot, COL_PARENT_KEY, row->parent_key);
+	if (row->parent_key != 0)
+		row_set(slot, COL_PARENT_TASK, Int32GetDatum(row->parent_task));
+	row_set(slot, COL_FIRST_SEQ, Int32GetDatum(row->first_seq));
+	row_set(slot, COL_LAST_SEQ, Int32GetDatum(row->last_seq));
+	row_set(slot, COL_TURN_SEQ, Int32GetDatum(row->turn_seq));
+	row_set(slot, COL_FIRST_TASK, Int32GetDatum(row->first_task));
+	row_set(slot, COL_AWAITING, Int32GetDatum(row->awaiting));
+	row_set(slot, COL_DELIVERIES, Int32GetDatum(row->deliveries));
+	row_set_jsonb(slot, COL_CUSTOM_STATUS, row->custom_status);
+}
+
+/* Begin a scan for one key of the primary key or of the given index. */
+static void
+scan_key(TableScan *scan, Store *store, const char *index, Datum value, RegProcedure equal)
+{
+	ScanKeyData key;
+
+	ScanKeyInit(&key, 1, BTEqualStrategyNumber, equal, value);
+	scan_begin(scan, table_get(store, TABLE_INSTANCES), index, 1, &key);
+}
+
+/*
+ * Lock the row of an instance for an update and read its newest version.  It
+ * does not wait for other transactions unless told to.
+ */
+FetchResult
+instance_lock(Store *store, int64 key, bool wait, InstanceRow *row)
+{
+	Table	   *table = table_get(store, TABLE_INSTANCES);
+	TableScan	scan;
+	TupleTableSlot *slot;
+	TM_FailureData failure;
+	TM_Result	result = TM_Deleted;
+
+	scan_key(&scan, store, "instances_pkey", Int64GetDatum(key), F_INT8EQ);
+	slot = scan_next(&scan);
+	if (slot != NULL)
+	{
+		ItemPointerData tid = slot->tts_tid;
+
+		result = table_tuple_lock(table->rel, &tid, GetActiveSnapshot(), slot,
+								  GetCurrentCommandId(true), LockTupleNoKeyExclusive,
+								  wait ? LockWaitBlock : LockWaitSkip,
+								  TUPLE_LOCK_FLAG_FIND_LAST_VERSION, &failure);
+	}
+	if (result == TM_Ok)
+	{
+		slot_getallattrs(slot);
+		row_read(slot, row);
+	}
+	scan_end(&scan);
+	return result == TM_Ok ? FETCH_FOUND : result == TM_WouldBlock ? FETCH_LOCKED : FETCH_ABSENT;
+}
+
+/* Read an instance by key. */
+bool
+instance_get(Store *store, int64 key, InstanceRow *row)
+{
+	TableScan	scan;
+	TupleTableSlot *slot;
+
+	scan_key(&scan, store, "instances_pkey", Int64GetDatum(key), F_INT8EQ);
+	slot = scan_next(&scan);
+	if (slot != NULL)
+		row_read(slot, row);
+	scan_end(&scan);
+	return slot != NULL;
+}
+
+/* Read an instance by id. */
+bool
+instance_find(Store *store, const char *instance_id, InstanceRow *row)
+{
+	TableScan	scan;
+	TupleTableSlot *slot;
+
+	scan_key(&scan, store, "instances_instance_id", CStringGetTextDatum(instance_id), F_TEXTEQ);
+	slot = scan_next(&scan);
+	if (slot != NULL)
+		row_read(slot, row);
+	scan_end(&scan);
+	return slot != NULL;
+}
+
+/* Add an instance. */
+void
+instance_insert(Store *store, const InstanceRow *row)
+{
+	Table	   *table = table_get(store, TABLE_INSTANCES);
+	TupleTableSlot *slot = table_new_row(table);
+
+	row_write(slot, row);
+	table_add_row(table, slot);
+}
+
+/* Write a changed row that this transaction has locked. */
+void
+instance_update(Store *store, InstanceRow *row)
+{
+	Table	   *table = table_get(store, TABLE_INSTANCES);
+	TupleTableSlot *slot = table_new_row(table);
+
+	row_write(slot, row);
+	table_update_row(table, &row->tid, slot);
+	row->tid = slot->tts_tid;
+}
+
+/* Remove an instance's row. */
+void
+instance_delete(Store *store, const InstanceRow *row)
+{
+	ItemPointerData tid = row->tid;
+
+	table_delete_row(table_get(store, TABLE_INSTANCES), &tid);
+}
+
+/* Call back for the instances that are ready until the callback has had enough. */
+void
+instances_ready(Store *store, bool (*callback) (const InstanceRow *row, void *arg), void *arg)
+{
+	TableScan	scan;
+	TupleTableSlot *slot;
+	InstanceRow row;
+	bool		more = true;
+
+	scan_begin(&scan, table_get(store, TABLE_INSTANCES), "instances_ready", 0, NULL);
+	while (more && (slot = scan_next(&scan)) != NULL)
+	{
+		memset(&row, 0, sizeof(row));
+		row.key = row_int64(slot, COL_KEY);
+		row.owner = DatumGetObjectId(slot->tts_values[COL_OWNER]);
+		more = callback(&row, arg);
+	}
+	scan_end(&scan);
+}
+
+/* Keys of the children of an instance. */
+List *
+instance_children(Store *store, int64 parent_key)
+{
+	TableScan	scan;
+	TupleTableSlot *slot;
+	List	   *children = NIL;
+
+	scan_key(&scan, store, "instances_parent", Int64GetDatum(parent_key), F_INT8EQ);
+	while ((slot = scan_next(&scan)) != NULL)
+	{
+		int64	   *key = palloc(sizeof(int64));
+
+		*key = row_int64(slot, COL_KEY);
+		children = lappend(children, key);
+	}
+	scan_end(&scan);
+	return children;
+}
+
+/* The largest key of an instance, 0 if there is none. */
+static int64
+largest_key(Store *store)
+{
+	TableScan	scan;
+	Table	   *table = table_get(store, TABLE_INSTANCES);
+	int64		key = 0;
+
+	scan_begin(&scan, table, "instances_pkey", 0, NULL);
+	if (index_getnext_slot(scan.scan, BackwardScanDirection, table->slot))
+	{
+		slot_getallattrs(table->slot);
+		key = row_int64(table->slot, COL_KEY);
+	}
+	scan_end(&scan);
+	return key;
+}
+
+/*
+ * A number larger than all before.  The counter is lost when the server stops;
+ * it begins again with the time in microseconds, since nobody takes a million
+ * numbers a second, and beyond what is stored, should the clock be wrong.
+ */
+int64
+store_number(Store *store)
+{
+	static bool bounded = false;
+	int64		bound = bounded ? 0 : Max(largest_key(store), GetCurrentTimestamp());
+
+	bounded = true;
+	return database_next_number(bound);
+}

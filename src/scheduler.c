@@ -1,0 +1,535 @@
+/*
+ * scheduler.c
+ *	  The scheduler of a database: finds work, starts workers, tidies up.
+ *
+ * It runs as the bootstrap superuser and never runs anybody's code.  Each time
+ * it wakes (a commit, a timer, a worker's end, durable.poll_interval) it
+ *	1. counts what crashed workers were running (black box),
+ *	2. scans the tables for work if the lists were full, at its own start, and
+ *	   every durable.poll_interval, so that nothing depends on a wake-up,
+ *	3. announces due timers (the workers take them out of the table),
+ *	4. starts workers for roles that have work and nobody to do it; instances
+ *	   of a role that no longer exists are failed instead.
+ * An error ends the process; the launcher starts another.
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "access/xact.h"
+#include "catalog/pg_authid.h"
+#include "catalog/pg_database.h"
+#include "commands/dbcommands.h"
+#include "commands/extension.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "storage/ipc.h"
+#include "utils/backend_status.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+#include "utils/syscache.h"
+
+#include "blackbox.h"
+#include "call.h"
+#include "database.h"
+#include "hint.h"
+#include "instance.h"
+#include "process.h"
+#include "ready.h"
+#include "settings.h"
+
+#define HINTS			256		/* announced at a time */
+#define NEEDS			64		/* roles served at a time */
+#define BLOCKED_PAUSE	(10 * USECS_PER_SEC)
+#define NO_PROCESS_PAUSE	(USECS_PER_SEC)
+
+/* hints that a scan has found */
+typedef struct Found
+{
+	Store	   *store;
+	int			flags;
+	int			room;			/* how many more fit into the lists */
+	bool		all;			/* nothing had to be left out */
+	int			count;
+	ReadyHint	hints[HINTS];
+} Found;
+
+/* a worker that this scheduler has started */
+typedef struct Started
+{
+	BackgroundWorkerHandle *handle; /* NULL: free */
+	int			slot;
+	uint32		generation;
+} Started;
+
+static Started started[DURABLE_WORKERS_LIMIT];
+static Oid	my_database;
+static bool extension_absent = false;
+static MemoryContext transaction_context;	/* reset after each time that it wakes */
+
+/* Tell the others that the scheduler is gone. */
+static void
+scheduler_exit(int code, Datum arg)
+{
+	scheduler_detach(my_database, extension_absent);
+}
+
+/* Begin a transaction with a snapshot; what is allocated in it outlives it. */
+static void
+begin(void)
+{
+	transaction_context = CurrentMemoryContext;
+	SetCurrentStatementStartTimestamp();
+	StartTransactionCommand();
+	MemoryContextSwitchTo(transaction_context);
+	XactIsoLevel = XACT_READ_COMMITTED;
+	XactReadOnly = false;
+	PushActiveSnapshot(GetTransactionSnapshot());
+}
+
+/* End it. */
+static void
+commit(void)
+{
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+	MemoryContextSwitchTo(transaction_context);
+}
+
+/* Leave if the extension is not, or no longer, there. */
+static void
+check_extension(void)
+{
+	Oid			extension;
+
+	begin();
+	extension = get_extension_oid("durable", true);
+	commit();
+	if (OidIsValid(extension))
+		return;
+	ready_forget(my_database);
+	for (int i = 0; i < DURABLE_WORKERS_LIMIT; i++)
+		if (started[i].handle != NULL)
+			TerminateBackgroundWorker(started[i].handle);
+	extension_absent = true;
+	proc_exit(0);
+}
+
+/* Announce what a scan has found so far. */
+static void
+found_flush(Found *found)
+{
+	if (found->count > 0 && !ready_push(my_database, found->hints, found->count))
+		found->all = false;
+	found->count = 0;
+}
+
+/* Add a find; false when the lists are full. */
+static bool
+found_add(Found *found, ReadyHint hint)
+{
+	if (found->room-- <= 0)
+	{
+		found->all = false;
+		return false;
+	}
+	found->hints[found->count++] = hint;
+	if (found->count == HINTS)
+		found_flush(found);
+	return true;
+}
+
+/* Add an instance whose owner has to be looked up. */
+static bool
+found_key(Found *found, int64 key, int low, int high)
+{
+	InstanceRow row;
+
+	/* rows of an instance that is no more: any worker may take them away */
+	if (!instance_get(found->store, key, &row))
+		row.owner = GetUserId();
+	return found_add(found, (ReadyHint) {
+		.role = row.owner, .key = key, .flags = low == 0 ? found->flags : 0, .low = low, .high = high
+	});
+}
+
+/* Callbacks of the scans. */
+static bool
+found_instance(const InstanceRow *row, void *arg)
+{
+	return found_add(arg, (ReadyHint) {.role = row->owner, .key = row->key, .flags = READY_ALL});
+}
+
+static bool
+found_messages(int64 key, void *arg)
+{
+	return found_key(arg, key, 0, 0);
+}
+
+static bool
+found_tasks(int64 key, int low, int high, void *arg)
+{
+	return found_key(arg, key, low, high);
+}
+
+static bool
+found_timer(int64 key, TimestampTz fire_at, void *arg)
+{
+	return found_key(arg, key, 0, 0);
+}
+
+/* Begin a scan: a transaction and an empty set of finds. */
+static Found *
+scan_start(void)
+{
+	Found	   *found = palloc0(sizeof(Found));
+
+	begin();
+	found->store = store_open();
+	found->flags = READY_ALL;
+	found->room = ready_room() - 1024;
+	found->all = true;
+	return found;
+}
+
+/* End a scan; false when something did not fit. */
+static bool
+scan_finish(Found *found)
+{
+	bool		all;
+
+	found_flush(found);
+	all = found->all;
+	store_close(found->store);
+	commit();
+	return all;
+}
+
+/* Find all work there is but for timers; false when not all of it fits. */
+static bool
+scan_tables(void)
+{
+	Found	   *found = scan_start();
+
+	instances_ready(found->store, found_instance, found);
+	messages_scan(found->store, found_messages, found);
+	tasks_scan(found->store, found_tasks, found);
+	return scan_finish(found);
+}
+
+/*
+ * Announce the timers that are due, from the given time on.  Returns when the
+ * next one is due, 0 if there is none.
+ */
+static TimestampTz
+fire_timers(TimestampTz from, TimestampTz now)
+{
+	Found	   *found = scan_start();
+	TimestampTz next;
+
+	found->flags = READY_TIMER;
+	next = timers_scan(found->store, from, now, found_timer, found);
+	(void) scan_finish(found);
+	return next;
+}
+
+/* A round of the scheduler's own, for the few changes that it makes itself. */
+static Round
+round_begin(void)
+{
+	Round		round = {.now = GetCurrentTimestamp()};
+
+	begin();
+	round.store = store_open();
+	return round;
+}
+
+/* Commit such a round; instances in memory are of no further use. */
+static void
+round_commit(Round *round, Instance *instance)
+{
+	if (instance != NULL)
+		instance_save(round, instance);
+	store_close(round->store);
+	commit();
+	if (instance != NULL)
+		instance_forget(instance->row.key);
+}
+
+/* Count that a worker died while running a queued activity. */
+static void
+count_task_delivery(Store *store, const BlackboxNote *note)
+{
+	List	   *tasks = tasks_lock(store, note->key, note->task_id, note->task_id);
+	TaskRow    *task = tasks != NIL ? linitial(tasks) : NULL;
+	InstanceRow instance;
+
+	if (task == NULL)
+		return;
+	task_set_deliveries(store, task, task->deliveries + 1);
+	/* announced again, as another worker may have passed over the locked row */
+	if (instance_get(store, note->key, &instance))
+		hint_tasks(instance.owner, task->key, task->task_id, task->task_id);
+}
+
+/* A worker died while running something of this instance: count it. */
+static void
+count_delivery(const BlackboxNote *note)
+{
+	Round		round = round_begin();
+	FetchResult result;
+	Instance   *instance = NULL;
+
+	if (note->queued)
+		count_task_delivery(round.store, note);
+	else
+	{
+		instance = instance_load(&round, note->key, 0, &result);
+		if (instance != NULL && !STATE_IS_TERMINAL(instance->row.state))
+		{
+			instance->row.deliveries++;
+			instance->dirty = true;
+			if (note->task_id == 0 && instance->row.deliveries >= durable_max_activity_deliveries)
+				instance_fail_whole(&round, instance,
+							  failure_make(ERRCODE_DURABLE_ACTIVITY_LOST,
+										   psprintf("orchestrator %s was lost: %d workers died while running it",
+													instance->row.name, instance->row.deliveries),
+										   NULL,
+										   "Look into the server's log for what the process died of."));
+		}
+	}
+	round_commit(&round, instance);
+}
+
+/* Fail the instances of a role that no longer exists. */
+static void
+fail_ownerless(Oid role)
+{
+	int64		keys[HINTS];
+	int			count = ready_take_unserved(my_database, role, keys, HINTS);
+
+	for (int i = 0; i < count; i++)
+	{
+		Round		round = round_begin();
+		FetchResult result;
+		Instance   *instance = instance_load(&round, keys[i], READY_ALL, &result);
+
+		if (instance != NULL && !STATE_IS_TERMINAL(instance->row.state))
+			instance_fail_whole(&round, instance,
+						  failure_make(ERRCODE_UNDEFINED_OBJECT,
+									   psprintf("the role with OID %u that owned the instance was dropped", role),
+									   NULL, NULL));
+		round_commit(&round, instance);
+	}
+}
+
+/* Why no worker can run as a role now, and in which database; NULL if it can.  *gone: for ever. */
+static const char *
+role_obstacle(Oid role, const char **database, bool *gone)
+{
+	const char *obstacle = NULL;
+	HeapTuple	tuple;
+
+	*gone = false;
+	begin();
+	*database = get_database_name(my_database);
+	tuple = SearchSysCache1(AUTHOID, ObjectIdGetDatum(role));
+	if (!HeapTupleIsValid(tuple))
+		*gone = true;
+	else
+	{
+		Form_pg_authid form = (Form_pg_authid) GETSTRUCT(tuple);
+
+		if (!form->rolcanlogin && !COMPAT_NOLOGIN_ROLES_WORK)
+			obstacle = psprintf("role \"%s\" is not permitted to log in", NameStr(form->rolname));
+		else if (compat_database_aclcheck(my_database, role, ACL_CONNECT) != ACLCHECK_OK)
+			obstacle = psprintf("role \"%s\" lacks the CONNECT privilege", NameStr(form->rolname));
+		ReleaseSysCache(tuple);
+	}
+	commit();
+	return obstacle;
+}
+
+/* Free what belongs to workers that have ended, also without ever having run. */
+static void
+reap(void)
+{
+	for (int i = 0; i < DURABLE_WORKERS_LIMIT; i++)
+	{
+		pid_t		pid;
+
+		if (started[i].handle == NULL ||
+			GetBackgroundWorkerPid(started[i].handle, &pid) != BGWH_STOPPED)
+			continue;
+		worker_slot_unreserve(started[i].slot, started[i].generation);
+		pfree(started[i].handle);
+		started[i].handle = NULL;
+	}
+}
+
+/* Start a worker for a role; tells the administrator when that is impossible. */
+static void
+start_worker(Oid role)
+{
+	MemoryContext old;
+	Started    *entry = NULL;
+	uint32		generation;
+	int			slot = worker_slot_reserve(my_database, role, &generation);
+	bool		ok;
+
+	for (int i = 0; i < DURABLE_WORKERS_LIMIT && entry == NULL; i++)
+		if (started[i].handle == NULL)
+			entry = &started[i];
+	if (slot < 0 || entry == NULL)
+		return;
+	old = MemoryContextSwitchTo(TopMemoryContext);
+	ok = worker_start(my_database, role, slot, &entry->handle);
+	MemoryContextSwitchTo(old);
+	if (ok)
+	{
+		entry->slot = slot;
+		entry->generation = generation;
+		return;
+	}
+	entry->handle = NULL;
+	worker_slot_unreserve(slot, generation);
+	ready_retire_one();
+	ready_back_off(my_database, role, GetCurrentTimestamp() + NO_PROCESS_PAUSE);
+	ereport(LOG,
+			(errcode(ERRCODE_INSUFFICIENT_RESOURCES),
+			 errmsg("durable could not start a worker"),
+			 errdetail("Instances wait; the next attempt is in a second."),
+			 errhint("Increase max_worker_processes.")));
+}
+
+/* See to a role that has work and nobody to do it. */
+static void
+serve(const ReadyNeed *need)
+{
+	const char *obstacle;
+	const char *database;
+	bool		gone;
+
+	obstacle = role_obstacle(need->role, &database, &gone);
+	if (gone)
+		fail_ownerless(need->role);
+	else if (obstacle != NULL)
+	{
+		ready_back_off(my_database, need->role, GetCurrentTimestamp() + BLOCKED_PAUSE);
+		ereport(LOG,
+				(errcode(ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION),
+				 errmsg("durable cannot run instances in database \"%s\": %s",
+						database, obstacle),
+				 errdetail("They wait; the next attempt is in 10 seconds.")));
+	}
+	else
+		start_worker(need->role);
+}
+
+/*
+ * Start the workers that are needed.  The first of a role comes at once,
+ * another when the backlog has lasted.  Returns true if some need is to be
+ * looked at again soon.
+ */
+static bool
+start_workers(void)
+{
+	ReadyNeed  *needs = palloc(NEEDS * sizeof(ReadyNeed));
+	int			count = ready_needs(my_database, needs, NEEDS);
+	TimestampTz now = GetCurrentTimestamp();
+	bool		soon = ready_starving();
+
+	for (int i = 0; i < count; i++)
+	{
+		if (needs[i].workers > 0 && now - needs[i].since < READY_BACKLOG_US)
+			soon = true;
+		else if (needs[i].workers < durable_max_workers)
+			serve(&needs[i]);
+	}
+	return soon;
+}
+
+/* Milliseconds from now until a time, at least 0 and at most limit. */
+static long
+until(TimestampTz now, TimestampTz time, long limit)
+{
+	if (time <= now)
+		return 0;
+	return Min((time - now) / 1000 + 1, limit);
+}
+
+/* Do everything that is due once; returns how long to sleep. */
+static long
+work(TimestampTz *next_poll, TimestampTz *next_timer, TimestampTz *fired)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	TimestampTz announced;
+	BlackboxNote note;
+	bool		scan = database_collect(my_database, &announced);
+	bool		soon = false;
+
+	reap();
+	while (blackbox_collect(my_database, &note))
+		count_delivery(&note);
+	/* the clock may have been set back */
+	*next_poll = Min(*next_poll, now + durable_poll_interval * INT64CONST(1000));
+	if (now >= *next_poll)
+	{
+		check_extension();
+		scan = true;
+		*fired = DT_NOBEGIN;
+		*next_timer = now;
+		*next_poll = now + durable_poll_interval * INT64CONST(1000);
+	}
+	if (scan && !scan_tables())
+		soon = true;
+	if (announced != 0 && (*next_timer == 0 || announced < *next_timer))
+	{
+		*next_timer = announced;
+		*fired = Min(*fired, announced);
+	}
+	if (*next_timer != 0 && *next_timer <= now)
+	{
+		*next_timer = fire_timers(*fired, now);
+		*fired = *next_timer != 0 ? Min(now, *next_timer) : now;
+	}
+	soon |= start_workers();
+	if (soon)
+		return 10;
+	now = GetCurrentTimestamp();
+	return *next_timer != 0 ? Min(until(now, *next_timer, PG_INT32_MAX), until(now, *next_poll, PG_INT32_MAX)) :
+		until(now, *next_poll, PG_INT32_MAX);
+}
+
+/* Main function of a scheduler. */
+void
+durable_scheduler_main(Datum arg)
+{
+	MemoryContext context;
+	TimestampTz next_poll = 0;
+	TimestampTz next_timer = 0;
+	TimestampTz fired = DT_NOBEGIN;
+
+	my_database = DatumGetObjectId(arg);
+	process_init_signals();
+	if (!scheduler_attach(my_database))
+		proc_exit(0);
+	on_shmem_exit(scheduler_exit, (Datum) 0);
+	BackgroundWorkerInitializeConnectionByOid(my_database, InvalidOid, 0);
+	pgstat_report_appname("durable scheduler");
+	check_extension();
+	context = AllocSetContextCreate(TopMemoryContext, "durable scheduler", ALLOCSET_DEFAULT_SIZES);
+	MemoryContextSwitchTo(context);
+	for (;;)
+	{
+		long		sleep;
+
+		process_handle_interrupts();
+		pgstat_report_activity(STATE_RUNNING, "looking for work");
+		sleep = work(&next_poll, &next_timer, &fired);
+		MemoryContextSwitchTo(context);
+		MemoryContextReset(context);
+		pgstat_report_stat(false);
+		pgstat_report_activity(STATE_IDLE, NULL);
+		process_wait(sleep);
+	}
+}

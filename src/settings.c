@@ -1,0 +1,129 @@
+/*
+ * settings.c
+ *	  Definition of every setting.
+ *
+ * Those that the engine's processes read are PGC_SIGHUP: a reload is enough.
+ * None needs a restart, since shared memory is sized by fixed limits.
+ */
+#include "postgres.h"
+
+#include <limits.h>
+
+#include "utils/guc.h"
+
+#include "settings.h"
+
+char	   *durable_databases = NULL;
+int			durable_max_workers = 4;
+int			durable_worker_idle_timeout = 60;
+int			durable_batch_size = 50;
+int			durable_batch_time = 20;
+int			durable_poll_interval = 5000;
+int			durable_max_activity_deliveries = 5;
+int			durable_turn_timeout = 60000;
+int			durable_history_cache = 32768;
+int			durable_notify = NOTIFY_NONE;
+double		durable_notify_queue_limit = 0.5;
+char	   *durable_http_base_url = NULL;
+bool		durable_wakeups = true;
+
+static const struct config_enum_entry notify_options[] = {
+	{"none", NOTIFY_NONE, false},
+	{"terminal", NOTIFY_TERMINAL, false},
+	{"all", NOTIFY_ALL, false},
+	{NULL, 0, false}
+};
+
+/* Settings that say where the engine runs and with how many processes. */
+static void
+define_process_settings(void)
+{
+	DefineCustomStringVariable("durable.databases",
+							   "Databases in which the engine runs, separated by commas.",
+							   "Empty: every database in which the extension exists.",
+							   &durable_databases, "", PGC_SIGHUP, GUC_LIST_INPUT,
+							   NULL, NULL, NULL);
+	DefineCustomIntVariable("durable.max_workers",
+							"Most worker processes that run at once in the whole server.",
+							"Each takes one of max_worker_processes.",
+							&durable_max_workers, 4, 1, DURABLE_WORKERS_LIMIT,
+							PGC_SIGHUP, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("durable.worker_idle_timeout",
+							"How long a worker without work stays before it exits.",
+							NULL,
+							&durable_worker_idle_timeout, 60, 0, 86400,
+							PGC_SIGHUP, GUC_UNIT_S, NULL, NULL, NULL);
+	DefineCustomIntVariable("durable.poll_interval",
+							"How often the scheduler looks for work that no wake-up told it of.",
+							"A safety net: ordinary work is announced at commit.",
+							&durable_poll_interval, 5000, 10, 3600000,
+							PGC_SIGHUP, GUC_UNIT_MS, NULL, NULL, NULL);
+	DefineCustomBoolVariable("durable.wakeups",
+							 "Whether commits wake the engine.",
+							 "Off only in tests: everything then waits for durable.poll_interval.",
+							 &durable_wakeups, true, PGC_SIGHUP, GUC_NOT_IN_SAMPLE,
+							 NULL, NULL, NULL);
+}
+
+/* Settings that bound what a worker does at a time. */
+static void
+define_batch_settings(void)
+{
+	DefineCustomIntVariable("durable.batch_size",
+							"Most instances that a worker advances in one transaction.",
+							NULL,
+							&durable_batch_size, 50, 1, 1000,
+							PGC_SIGHUP, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("durable.batch_time",
+							"A worker commits its batch when it has run for this long.",
+							"It finishes the activity at hand first.",
+							&durable_batch_time, 20, 1, 10000,
+							PGC_SIGHUP, GUC_UNIT_MS, NULL, NULL, NULL);
+	DefineCustomIntVariable("durable.max_activity_deliveries",
+							"How often an activity is given to a worker that dies while running it.",
+							"After that it fails with SQLSTATE OD007.",
+							&durable_max_activity_deliveries, 5, 1, 1000,
+							PGC_SIGHUP, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("durable.turn_timeout",
+							"Longest time that one turn of an orchestrator may take.",
+							"The instance fails when it is exceeded. 0: no limit but statement_timeout.",
+							&durable_turn_timeout, 60000, 0, INT_MAX,
+							PGC_SIGHUP, GUC_UNIT_MS, NULL, NULL, NULL);
+	DefineCustomIntVariable("durable.history_cache",
+							"Memory in which each worker keeps the histories of waiting instances.",
+							NULL,
+							&durable_history_cache, 32768, 0, MAX_KILOBYTES,
+							PGC_SIGHUP, GUC_UNIT_KB, NULL, NULL, NULL);
+}
+
+/* Settings that clients see. */
+static void
+define_client_settings(void)
+{
+	DefineCustomEnumVariable("durable.notify",
+							 "Which lifecycle events go out as NOTIFY durable.",
+							 "none, terminal (the end of an instance) or all; with all, a transaction that starts an instance cannot be prepared.",
+							 &durable_notify, NOTIFY_NONE, notify_options,
+							 PGC_SIGHUP, 0, NULL, NULL, NULL);
+	DefineCustomRealVariable("durable.notify_queue_limit",
+							 "No lifecycle events go out while the notification queue is filled to this part.",
+							 "So that a session that listens and does not read cannot stop the engine.",
+							 &durable_notify_queue_limit, 0.5, 0, 0.9,
+							 PGC_SIGHUP, GUC_NOT_IN_SAMPLE, NULL, NULL, NULL);
+	DefineCustomStringVariable("durable.http_base_url",
+							   "Address at which clients reach the HTTP gateway.",
+							   "Used to build the URLs of management payloads.",
+							   &durable_http_base_url,
+							   "http://localhost:8080/runtime/webhooks/durabletask",
+							   PGC_USERSET, 0, NULL, NULL, NULL);
+}
+
+/* Define all settings; called once from _PG_init. */
+void
+settings_define(void)
+{
+	define_process_settings();
+	define_batch_settings();
+	define_client_settings();
+	MarkGUCPrefixReserved("durable");
+}

@@ -1,0 +1,36 @@
+/*
+ * settings.h
+ *	  The settings (GUCs); what each means stands in settings.c.
+ */
+#ifndef DURABLE_SETTINGS_H
+#define DURABLE_SETTINGS_H
+
+#include "postgres.h"
+
+/* slots for workers exist for this many; durable.max_workers may be less */
+#define DURABLE_WORKERS_LIMIT 128
+
+typedef enum NotifyMode
+{
+	NOTIFY_NONE,
+	NOTIFY_TERMINAL,
+	NOTIFY_ALL
+} NotifyMode;
+
+extern char *durable_databases;
+extern int	durable_max_workers;
+extern int	durable_worker_idle_timeout;
+extern int	durable_batch_size;
+extern int	durable_batch_time;
+extern int	durable_poll_interval;
+extern int	durable_max_activity_deliveries;
+extern int	durable_turn_timeout;
+extern int	durable_history_cache;
+extern int	durable_notify;
+extern double durable_notify_queue_limit;
+extern char *durable_http_base_url;
+extern bool durable_wakeups;
+
+extern void settings_define(void);
+
+#endif

@@ -1,0 +1,77 @@
+/*
+ * shared.c
+ *	  Reserves shared memory and lets each module lay out its part.
+ */
+#include "postgres.h"
+
+#include "miscadmin.h"
+#include "storage/ipc.h"
+#include "storage/shmem.h"
+
+#include "blackbox.h"
+#include "database.h"
+#include "ready.h"
+#include "shared.h"
+#include "timing.h"
+#include "waiter.h"
+
+LWLock	   *shared_lock = NULL;
+
+static shmem_request_hook_type previous_request_hook = NULL;
+static shmem_startup_hook_type previous_startup_hook = NULL;
+
+/* Ask for the memory and the lock. */
+static void
+request_hook(void)
+{
+	if (previous_request_hook)
+		previous_request_hook();
+	RequestAddinShmemSpace(add_size(ready_shmem_size(),
+									add_size(database_shmem_size(),
+											 add_size(waiter_shmem_size(), timing_shmem_size()))));
+	RequestNamedLWLockTranche("durable", 1);
+}
+
+/* Lay out the parts, or find them where another process has. */
+static void
+startup_hook(void)
+{
+	if (previous_startup_hook)
+		previous_startup_hook();
+	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
+	shared_lock = &(GetNamedLWLockTranche("durable"))->lock;
+	ready_shmem_init();
+	database_shmem_init();
+	waiter_shmem_init();
+	timing_shmem_init();
+	LWLockRelease(AddinShmemInitLock);
+	blackbox_open();
+}
+
+/* Install the hooks. */
+void
+shared_request(void)
+{
+	previous_request_hook = shmem_request_hook;
+	shmem_request_hook = request_hook;
+	previous_startup_hook = shmem_startup_hook;
+	shmem_startup_hook = startup_hook;
+}
+
+/* Tell whether shared memory is there. */
+bool
+shared_available(void)
+{
+	return shared_lock != NULL;
+}
+
+/* Throw the error that says what to configure where it is not. */
+void
+shared_require(void)
+{
+	if (!shared_available())
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("durable must be loaded via shared_preload_libraries"),
+				 errhint("Add 'durable' to shared_preload_libraries in postgresql.conf and restart the server.")));
+}

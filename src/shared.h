@@ -1,0 +1,28 @@
+/*
+ * shared.h
+ *	  Shared memory: one request at server start, one lock, and the parts that
+ *	  the modules keep in it.
+ *
+ * Everything in shared memory is a hint or a fact about living processes; a
+ * crash resets it and the tables say all that is needed to build it anew.
+ * shared_lock guards every field of every part unless the part says
+ * otherwise.  It is held for short list operations only, never across
+ * anything that can throw or wait.
+ */
+#ifndef DURABLE_SHARED_H
+#define DURABLE_SHARED_H
+
+#include "postgres.h"
+
+#include "storage/lwlock.h"
+
+extern LWLock *shared_lock;
+
+/* request hooks; from _PG_init under shared_preload_libraries */
+extern void shared_request(void);
+/* false where the library isn't in shared_preload_libraries */
+extern bool shared_available(void);
+/* error saying what to add where shared memory is missing */
+extern void shared_require(void);
+
+#endif

@@ -1,0 +1,114 @@
+\echo Use "CREATE EXTENSION durable" to load this file. \quit
+
+CREATE SCHEMA durable;
+COMMENT ON SCHEMA durable IS 'durable orchestrations: client API, orchestrator API, views';
+
+CREATE SCHEMA durable_internal;
+COMMENT ON SCHEMA durable_internal IS 'durable orchestrations: tables and helpers of the engine, not for users';
+
+-- Keys and message ids come from a counter in shared memory (src/database.c), not
+-- from sequences, so that lastval() of a client stays what it was.
+--
+-- The tables are read and written by the engine's C code through the table
+-- access layer (src/store.c), column by number: keep both in step.
+
+-- One row an instance.  fillfactor leaves room for HOT updates between turns;
+-- none of the columns that change in every turn is indexed.
+CREATE TABLE durable_internal.instances (
+    key bigint NOT NULL,
+    instance_id text COLLATE "C" NOT NULL,
+    execution_id uuid NOT NULL,
+    state "char" NOT NULL,
+    owner regrole NOT NULL,
+    name text NOT NULL,
+    function text NOT NULL,
+    version text,
+    search_path text NOT NULL,
+    tags jsonb,
+    created_time timestamptz NOT NULL,
+    last_updated_time timestamptz NOT NULL,
+    completed_time timestamptz,
+    scheduled_start_time timestamptz,
+    started_time timestamptz,
+    parent_key bigint,
+    parent_task integer,
+    first_seq integer NOT NULL DEFAULT 0,
+    last_seq integer NOT NULL,
+    turn_seq integer NOT NULL,
+    first_task integer NOT NULL,
+    awaiting integer NOT NULL DEFAULT 0,
+    deliveries integer NOT NULL,
+    custom_status jsonb,
+    PRIMARY KEY (key)
+) USING heap WITH (fillfactor = 70);
+CREATE UNIQUE INDEX instances_instance_id ON durable_internal.instances (instance_id);
+-- For pages and counts (src/search.c); each state, owner and name is a group in the order of pages.
+CREATE INDEX instances_listing ON durable_internal.instances
+    (state, owner, name COLLATE "C", created_time, instance_id);
+-- For the scheduler.
+CREATE INDEX instances_ready ON durable_internal.instances (created_time) WHERE state = 'R';
+-- For ranges of time in queries of the view; hardly costs anything to keep.
+CREATE INDEX instances_created ON durable_internal.instances USING brin (created_time);
+CREATE INDEX instances_parent ON durable_internal.instances (parent_key) WHERE parent_key IS NOT NULL;
+
+-- Append only.  An execution's events are numbered from instances.first_seq + 1:
+-- after continue_as_new the numbers go on, so that no scan passes over the dead
+-- rows of earlier executions.  A TaskCompleted or TaskFailed row with an input stands for its
+-- TaskScheduled event too, whose sequence number is one less.
+CREATE TABLE durable_internal.history (
+    key bigint NOT NULL,
+    seq integer NOT NULL,
+    event smallint NOT NULL,
+    event_time timestamptz NOT NULL,
+    task_id integer,
+    attempt integer,
+    name text,
+    input jsonb,
+    result jsonb,
+    PRIMARY KEY (key, seq)
+) USING heap;
+
+-- What happened to an instance and is not in its history yet.
+CREATE TABLE durable_internal.messages (
+    key bigint NOT NULL,
+    id bigint NOT NULL,
+    kind smallint NOT NULL,
+    time timestamptz NOT NULL,
+    task_id integer,
+    attempt integer,
+    name text,
+    payload jsonb,
+    PRIMARY KEY (key, id)
+) USING heap;
+
+-- Activities that any worker of the owner may run; seq points to TaskScheduled.
+CREATE TABLE durable_internal.tasks (
+    key bigint NOT NULL,
+    task_id integer NOT NULL,
+    seq integer NOT NULL,
+    attempt integer NOT NULL,
+    deliveries integer NOT NULL,
+    PRIMARY KEY (key, task_id)
+) USING heap;
+
+-- task_id 0 is the delayed start of the instance itself.
+CREATE TABLE durable_internal.timers (
+    key bigint NOT NULL,
+    task_id integer NOT NULL,
+    fire_at timestamptz NOT NULL,
+    PRIMARY KEY (key, task_id)
+) USING heap;
+CREATE INDEX timers_fire_at ON durable_internal.timers (fire_at);
+
+
+ALTER TABLE durable_internal.instances ENABLE ROW LEVEL SECURITY;
+ALTER TABLE durable_internal.history ENABLE ROW LEVEL SECURITY;
+ALTER TABLE durable_internal.messages ENABLE ROW LEVEL SECURITY;
+ALTER TABLE durable_internal.tasks ENABLE ROW LEVEL SECURITY;
+ALTER TABLE durable_internal.timers ENABLE ROW LEVEL SECURITY;
+
+SELECT pg_catalog.pg_extension_config_dump('durable_internal.instances', '');
+SELECT pg_catalog.pg_extension_config_dump('durable_internal.history', '');
+SELECT pg_catalog.pg_extension_config_dump('durable_internal.messages', '');
+SELECT pg_catalog.pg_extension_config_dump('durable_internal.tasks', '');
+SELECT pg_catalog.pg_extension_config_dump('durable_internal.timers', '');

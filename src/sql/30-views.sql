@@ -1,0 +1,138 @@
+-- What clients can read.  The views read the internal tables with the rights
+-- of the extension's owner; each shows only instances that the caller may see:
+-- owners and members of owning roles theirs, roles with pg_monitor all.
+-- security_barrier keeps functions in a user's WHERE from seeing the others;
+-- comparisons of ids and times are leakproof and still use the indexes.
+
+CREATE FUNCTION durable_internal.event_type(event smallint) RETURNS text
+LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'durable_event_type';
+COMMENT ON FUNCTION durable_internal.event_type(smallint) IS
+'Public name of an event type as history.event stores it.';
+
+CREATE FUNCTION durable_internal.workers()
+RETURNS TABLE (slot integer, pid integer, role oid, state text, claims integer, since timestamptz)
+LANGUAGE C VOLATILE PARALLEL RESTRICTED
+AS 'MODULE_PATHNAME', 'durable_workers';
+COMMENT ON FUNCTION durable_internal.workers() IS
+'The engine''s workers in this database.';
+
+-- Scalar subqueries, so that a query pays only for the columns and rows that it asks for.
+CREATE VIEW durable.instances WITH (security_barrier) AS
+SELECT i.instance_id,
+       i.name,
+       i.function,
+       i.version,
+       CASE i.state
+           WHEN 'S' THEN 'Suspended'
+           WHEN 'C' THEN 'Completed'
+           WHEN 'F' THEN 'Failed'
+           WHEN 'T' THEN 'Terminated'
+           ELSE CASE WHEN i.started_time IS NULL THEN 'Pending' ELSE 'Running' END
+       END::durable.runtime_status AS runtime_status,
+       (SELECT h.input FROM durable_internal.history h WHERE h.key = i.key AND h.seq = i.first_seq + 1) AS input,
+       CASE WHEN i.state IN ('C', 'F', 'T') THEN
+           (SELECT CASE i.state WHEN 'F' THEN h.result -> 'message' ELSE h.result END
+              FROM durable_internal.history h WHERE h.key = i.key AND h.seq = i.turn_seq)
+       END AS output,
+       i.custom_status,
+       i.created_time,
+       i.last_updated_time,
+       i.completed_time,
+       i.scheduled_start_time,
+       i.execution_id,
+       (SELECT p.instance_id FROM durable_internal.instances p WHERE p.key = i.parent_key) AS parent_instance_id,
+       coalesce(i.tags, '{}') AS tags,
+       CASE WHEN i.state = 'F' THEN
+           (SELECT h.result FROM durable_internal.history h WHERE h.key = i.key AND h.seq = i.turn_seq)
+       END AS failure,
+       i.owner
+  FROM durable_internal.instances i
+ WHERE pg_catalog.pg_has_role(i.owner, 'MEMBER')
+    OR (SELECT pg_catalog.pg_has_role('pg_monitor'::pg_catalog.name, 'USAGE'));
+COMMENT ON VIEW durable.instances IS
+'All instances that you may see, in the columns of durable.orchestration_status up to owner. Fast by instance_id, by created_time and by created_time range; the other columns are filtered row by row.';
+
+-- A row that has an input and is not a beginning stands for the beginning too.
+CREATE VIEW durable.history WITH (security_barrier) AS
+SELECT i.instance_id,
+       i.execution_id,
+       e.seq - i.first_seq AS sequence_number,
+       e.event_type,
+       h.event_time,
+       h.task_id,
+       h.name,
+       e.input,
+       e.result,
+       e.failure,
+       e.attempt
+  FROM durable_internal.instances i
+  JOIN durable_internal.history h ON h.key = i.key
+ CROSS JOIN LATERAL (
+       SELECT h.seq - 1 AS seq,
+              'TaskScheduled' AS event_type,
+              -- an activity that was called without an input
+              NULLIF(h.input, 'null'::pg_catalog.jsonb) AS input,
+              NULL::jsonb AS result,
+              NULL::jsonb AS failure,
+              NULL::integer AS attempt
+        WHERE h.event IN (3, 4) AND h.input IS NOT NULL
+       UNION ALL
+       SELECT h.seq,
+              durable_internal.event_type(h.event),
+              CASE WHEN h.event NOT IN (3, 4, 19, 22) THEN h.input END,
+              -- results of beginnings are options of the call; failures have a column of their own
+              CASE WHEN h.event NOT IN (2, 4, 5, 6, 8, 22) THEN h.result END,
+              CASE WHEN h.event IN (4, 5, 8, 22) THEN h.result END,
+              h.attempt
+       ) e
+ WHERE pg_catalog.pg_has_role(i.owner, 'MEMBER')
+    OR (SELECT pg_catalog.pg_has_role('pg_monitor'::pg_catalog.name, 'USAGE'));
+COMMENT ON VIEW durable.history IS
+'What happened to the instances that you may see, one row an event, in the order of sequence_number within an instance and its execution_id. event_type: as in Durable Functions; event_time: when the engine took it in; task_id: which call of the orchestrator it belongs to, counted from 1; name: of the function, the event or the child; input: of what was started, for a timer the time at which it fires; result: of what ended, data of an event, reason of a termination or suspension; failure: of what failed; attempt: counted from 1. OrchestratorStarted and OrchestratorCompleted are not kept. After continue_as_new the history is that of the current execution.';
+
+CREATE VIEW durable.activities WITH (security_barrier) AS
+SELECT i.instance_id, a.task_id, a.name, a.input, a.attempt, a.scheduled_time, a.deliveries, i.owner
+  FROM durable_internal.instances i
+  JOIN (-- queued or running
+        SELECT t.key, t.task_id, h.name, h.input, t.attempt, h.event_time AS scheduled_time, t.deliveries
+          FROM durable_internal.tasks t
+          JOIN durable_internal.history h ON h.key = t.key AND h.seq = t.seq
+        UNION ALL
+        -- in the pause before the next attempt
+        SELECT t.key, t.task_id, h.name, h.input, r.attempt, h.event_time, 0
+          FROM durable_internal.timers t
+          JOIN durable_internal.history h ON h.key = t.key AND h.task_id = t.task_id AND h.event = 2
+         CROSS JOIN LATERAL (SELECT max(e.attempt) + 1 AS attempt
+                               FROM durable_internal.history e
+                              WHERE e.key = t.key AND e.task_id = t.task_id AND e.event = 5) r) a
+    ON a.key = i.key
+ WHERE pg_catalog.pg_has_role(i.owner, 'MEMBER')
+    OR (SELECT pg_catalog.pg_has_role('pg_monitor'::pg_catalog.name, 'USAGE'));
+COMMENT ON VIEW durable.activities IS
+'Activities of live instances that are queued, running, or waiting for their next attempt. attempt: number of the current or next attempt, from 1; scheduled_time: when the orchestrator called it; deliveries: how many workers have died while running it. An activity that a worker runs as part of a turn is seen here only when that takes long; who runs what is in pg_stat_activity.';
+
+CREATE VIEW durable.timers WITH (security_barrier) AS
+SELECT i.instance_id,
+       nullif(t.task_id, 0) AS task_id,
+       t.fire_at,
+       i.owner
+  FROM durable_internal.timers t
+  JOIN durable_internal.instances i ON i.key = t.key
+ WHERE pg_catalog.pg_has_role(i.owner, 'MEMBER')
+    OR (SELECT pg_catalog.pg_has_role('pg_monitor'::pg_catalog.name, 'USAGE'));
+COMMENT ON VIEW durable.timers IS
+'Timers that have not fired. task_id: the call of the orchestrator that waits for it (sleep, a timeout, or the pause before another attempt), NULL: the start of an instance that has a start_at.';
+
+CREATE VIEW durable.workers WITH (security_barrier) AS
+SELECT w.slot,
+       nullif(w.pid, 0) AS pid,
+       w.role::pg_catalog.regrole AS role,
+       w.state,
+       w.claims,
+       w.since
+  FROM durable_internal.workers() w
+ WHERE pg_catalog.pg_has_role(w.role, 'MEMBER')
+    OR (SELECT pg_catalog.pg_has_role('pg_monitor'::pg_catalog.name, 'USAGE'));
+COMMENT ON VIEW durable.workers IS
+'The processes that run instances in this database, one for each role that owns work and more under load. pid: as in pg_stat_activity, NULL while it starts; role: whose instances it runs, and as whom; state: starting, busy or idle, since when; claims: how many instances it holds.';

@@ -1,0 +1,194 @@
+-- Client functions: for any session.
+
+CREATE FUNCTION durable.start_new(
+    name text,
+    input jsonb DEFAULT NULL,
+    instance_id text DEFAULT NULL,
+    start_at timestamptz DEFAULT NULL,
+    version text DEFAULT NULL,
+    tags jsonb DEFAULT '{}',
+    dedupe_statuses durable.runtime_status[] DEFAULT '{Pending,Running,Suspended}',
+    on_duplicate text DEFAULT 'error'
+) RETURNS text
+LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'durable_start_new';
+COMMENT ON FUNCTION durable.start_new(text, jsonb, text, timestamptz, text, jsonb, durable.runtime_status[], text) IS
+'Start an instance of the orchestrator function name and return its id. It begins when the transaction commits and not at all when it rolls back.
+name: a function, found now by your search_path unless it has a schema; the instance runs as you and with your search_path. input: one json or jsonb parameter takes it whole, otherwise an object''s keys are parameter names, an array''s elements are positions, and a scalar is the only parameter. instance_id: 1 to 256 characters, not beginning with @, without / \ # ? and control characters; NULL: one is made, 32 hexadecimal digits in the order of time. start_at: not before this time, until then it is Pending; in the past or NULL: at once. version: free text for durable.instance_version(). tags: a JSON object of your own. dedupe_statuses: an instance of that id in one of these statuses is kept; on_duplicate says whether that is an error (''error'') or your call returns its id and starts nothing (''ignore''). One in another status is replaced with its history and ended sub-orchestrations; if it is live its effects stay, its live sub-orchestrations are terminated and a parent that awaits it sees OD008. Concurrent calls with one id wait for each other''s transactions and one wins.
+Errors: OD003 if such an instance exists, or the id belongs to somebody else''s; 42883, 42725, 42501 if the function does not exist, is ambiguous or may not be executed; others if it cannot take the input; 22023 for a bad id, tags, start_at or on_duplicate; 22004 if name, dedupe_statuses or on_duplicate is NULL; 28000 before PostgreSQL 17 if the current role cannot log in, as the engine connects as it; 40001 as INSERT would in repeatable read. Durable Functions'' StartNewAsync has no dedupe and replaces ended instances only.';
+
+CREATE FUNCTION durable.terminate(
+    instance_id text,
+    reason text DEFAULT NULL,
+    recursive boolean DEFAULT true,
+    cancel_activities boolean DEFAULT false
+) RETURNS void
+LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'durable_terminate';
+COMMENT ON FUNCTION durable.terminate(text, text, boolean, boolean) IS
+'Terminate an instance that is Pending, Running or Suspended: at once if it waits, at its next await if it runs. It takes effect after your transaction commits.
+reason: becomes its output and an event of its history. recursive: its live sub-orchestrations, and theirs, are terminated too. cancel_activities: activities that run are cancelled; else they finish and their results are thrown away. Activities that have not begun are not run in either case. A parent that awaits the instance sees OD008.
+Errors: OD001 if there is no such instance or you are neither its owner nor a member of that role; OD002 if it has ended already (Durable Functions ignores that); 22004 if instance_id, recursive or cancel_activities is NULL.';
+
+CREATE FUNCTION durable.raise_event(
+    instance_id text,
+    event_name text,
+    event_data jsonb DEFAULT NULL
+) RETURNS void
+LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'durable_raise_event';
+COMMENT ON FUNCTION durable.raise_event(text, text, jsonb) IS
+'Send an event to an instance that is not ended. It is delivered after your transaction commits and kept until the orchestrator waits for that name, also over suspension, a later start_at and continue_as_new; events of one name are served in the order of raising.
+event_name: 1 to 256 characters, upper and lower case are the same. event_data: what wait_for_external_event returns.
+Errors: OD001 if there is no such instance or you are neither its owner nor a member of that role; OD002 if it has ended (Durable Functions drops such events silently); 22004 if instance_id or event_name is NULL; 22023 for a name too short or too long.';
+
+CREATE FUNCTION durable.suspend(instance_id text, reason text DEFAULT NULL) RETURNS void
+LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'durable_suspend';
+COMMENT ON FUNCTION durable.suspend(text, text) IS
+'Suspend an instance: from the next await on its orchestrator does not run until durable.resume. Activities that were scheduled still run; their results, timers and events are kept and applied in order on resume. Takes effect after your transaction commits. Suspending a suspended instance does nothing.
+reason: kept in the history.
+Errors: OD001 if there is no such instance or you are neither its owner nor a member of that role; OD002 if it has ended; 22004 if instance_id is NULL.';
+
+CREATE FUNCTION durable.resume(instance_id text, reason text DEFAULT NULL) RETURNS void
+LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'durable_resume';
+COMMENT ON FUNCTION durable.resume(text, text) IS
+'Resume a suspended instance: what has happened meanwhile is applied in order and its orchestrator goes on. Takes effect after your transaction commits. Resuming an instance that is not suspended does nothing.
+reason: kept in the history.
+Errors: OD001 if there is no such instance or you are neither its owner nor a member of that role; OD002 if it has ended; 22004 if instance_id is NULL.';
+
+CREATE FUNCTION durable.set_custom_status(instance_id text, custom_status jsonb) RETURNS void
+LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'durable_set_custom_status';
+COMMENT ON FUNCTION durable.set_custom_status(text, jsonb) IS
+'Set the custom status of an instance from outside: an operator''s repair tool, which Durable Functions does not have. Also for an instance that has ended, there without an event in the history. NULL removes it. A live orchestrator may set it anew at any time. Takes effect after your transaction commits.
+Errors: OD001 if there is no such instance or you are neither its owner nor a member of that role; 22004 if instance_id is NULL.';
+
+CREATE FUNCTION durable.get_status(
+    instance_id text,
+    show_history boolean DEFAULT false,
+    show_history_output boolean DEFAULT false,
+    show_input boolean DEFAULT true
+) RETURNS durable.orchestration_status
+LANGUAGE plpgsql STABLE CALLED ON NULL INPUT PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+    status durable.orchestration_status;
+BEGIN
+    SELECT i.instance_id, i.name, i.function, i.version, i.runtime_status, i.input, i.output, i.custom_status,
+           i.created_time, i.last_updated_time, i.completed_time, i.scheduled_start_time, i.execution_id,
+           i.parent_instance_id, i.tags, i.failure, i.owner, NULL, NULL
+      INTO status
+      FROM durable.instances i
+     WHERE i.instance_id = get_status.instance_id;
+    IF NOT FOUND THEN
+        RETURN NULL;
+    END IF;
+    IF show_input IS FALSE THEN
+        status.input := NULL;
+    END IF;
+    IF show_history THEN
+        status.history := (
+            SELECT jsonb_agg(
+                       jsonb_strip_nulls(jsonb_build_object(
+                           'sequence_number', h.sequence_number,
+                           'event_type', h.event_type,
+                           'event_time', h.event_time,
+                           'task_id', h.task_id,
+                           'attempt', h.attempt,
+                           'name', h.name))
+                       || CASE WHEN h.input IS NULL OR show_input IS FALSE THEN '{}'
+                               ELSE jsonb_build_object('input', h.input) END
+                       || CASE WHEN h.result IS NULL THEN '{}'
+                               WHEN h.event_type LIKE '%Completed' AND show_history_output IS NOT TRUE THEN '{}'
+                               ELSE jsonb_build_object('result', h.result) END
+                       || CASE WHEN h.failure IS NULL THEN '{}'
+                               ELSE jsonb_build_object('failure', h.failure) END
+                       ORDER BY h.sequence_number)
+              FROM durable.history h
+             WHERE h.instance_id = get_status.instance_id);
+    END IF;
+    RETURN status;
+END
+$$;
+COMMENT ON FUNCTION durable.get_status(text, boolean, boolean, boolean) IS
+'The status of an instance as a durable.orchestration_status; NULL when there is none or you may not see it (owners, members of the owning role and pg_monitor do).
+show_history: fill in history, an array of objects in order with sequence_number, event_type, event_time, task_id, name, input, result, failure and attempt, each where it applies. show_history_output: with the results of what completed. show_input: with the inputs, of the instance and in its history.
+Reads with the snapshot of your statement, like any query.';
+
+CREATE FUNCTION durable.wait_for_completion(
+    instance_id text,
+    timeout interval DEFAULT '10 s'
+) RETURNS durable.orchestration_status
+LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'durable_wait_for_completion';
+COMMENT ON FUNCTION durable.wait_for_completion(text, interval) IS
+'Wait until an instance has ended and return its status, as durable.get_status does but as of the end of the wait, in every isolation level. At the timeout (NULL: 10 seconds) the current status is returned, no error. NULL if the instance is replaced or purged meanwhile.
+The session sleeps until the engine wakes it and can be cancelled. It keeps its statement''s snapshot while it waits, which holds back vacuum: for long waits use LISTEN with durable.notify, or the HTTP gateway.
+Errors: OD001 if there is no such instance or you may not see it; 55000 in the transaction that started it, as the engine sees it only after COMMIT; 22023 for a negative timeout; 22004 if instance_id is NULL.';
+
+CREATE FUNCTION durable_internal.grant_statements(role regrole, verb text, preposition text) RETURNS SETOF text
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT format('%s %s %s %s', verb, what, preposition, role)
+      FROM (SELECT unnest(ARRAY[
+                'USAGE ON SCHEMA durable',
+                'SELECT ON ALL TABLES IN SCHEMA durable',
+                -- of their own schedules
+                'INSERT, UPDATE, DELETE ON durable.schedules',
+                'EXECUTE ON ALL ROUTINES IN SCHEMA durable',
+                -- a view calls its functions with the rights of who reads it
+                'EXECUTE ON FUNCTION durable_internal.event_type(smallint)',
+                'EXECUTE ON FUNCTION durable_internal.workers()',
+                -- and durable.check_orchestrator those that it is made of
+                'EXECUTE ON FUNCTION durable_internal.check_text(regprocedure)',
+                'EXECUTE ON FUNCTION durable_internal.check_call(regprocedure)',
+                'EXECUTE ON FUNCTION durable_internal.check_references(regprocedure, text, text)',
+                'EXECUTE ON FUNCTION durable_internal.check_statements(regprocedure, text)'])
+            UNION ALL
+            SELECT 'USAGE ON TYPE ' || oid::regtype
+              FROM pg_type
+             WHERE typnamespace = 'durable'::regnamespace AND typelem = 0
+               AND (typrelid = 0 OR typrelid IN (SELECT oid FROM pg_class WHERE relkind = 'c'))
+           ) granted (what)
+$$;
+
+CREATE FUNCTION durable.grant_usage(role regrole) RETURNS void
+LANGUAGE plpgsql VOLATILE CALLED ON NULL INPUT
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    statement text;
+BEGIN
+    IF role IS NULL THEN
+        RAISE EXCEPTION 'parameter "role" of durable.grant_usage must not be null' USING ERRCODE = 'null_value_not_allowed';
+    END IF;
+    FOR statement IN SELECT durable_internal.grant_statements(role, 'GRANT', 'TO') LOOP
+        EXECUTE statement;
+    END LOOP;
+END
+$$;
+COMMENT ON FUNCTION durable.grant_usage(regrole) IS
+'Let a role use durable: start instances and manage and see its own. Runs plain GRANTs with the rights of the caller, who must own the extension or be a superuser. Nothing is granted to PUBLIC. An update of the extension that adds functions needs it again.';
+
+CREATE FUNCTION durable.revoke_usage(role regrole) RETURNS void
+LANGUAGE plpgsql VOLATILE CALLED ON NULL INPUT
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    statement text;
+BEGIN
+    IF role IS NULL THEN
+        RAISE EXCEPTION 'parameter "role" of durable.revoke_usage must not be null' USING ERRCODE = 'null_value_not_allowed';
+    END IF;
+    FOR statement IN SELECT durable_internal.grant_statements(role, 'REVOKE', 'FROM') LOOP
+        EXECUTE statement;
+    END LOOP;
+END
+$$;
+COMMENT ON FUNCTION durable.revoke_usage(regrole) IS
+'Take back what durable.grant_usage granted to a role. Instances that it owns stay; those that are live fail at their next call of a durable function.';

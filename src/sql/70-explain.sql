@@ -1,0 +1,456 @@
+-- The story of one instance, for people.
+
+-- Fire-and-forget children do not say which task started them, as nobody
+-- awaits them; they were made in the order of their events, at the same time.
+CREATE VIEW durable.sub_orchestrations WITH (security_barrier) AS
+SELECT p.instance_id AS parent_instance_id,
+       c.task_id,
+       c.awaited,
+       c.instance_id,
+       c.name,
+       CASE c.state
+           WHEN 'S' THEN 'Suspended'
+           WHEN 'C' THEN 'Completed'
+           WHEN 'F' THEN 'Failed'
+           WHEN 'T' THEN 'Terminated'
+           ELSE CASE WHEN c.started_time IS NULL THEN 'Pending' ELSE 'Running' END
+       END::durable.runtime_status AS runtime_status,
+       c.created_time,
+       c.completed_time,
+       c.owner
+  FROM durable_internal.instances p
+ CROSS JOIN LATERAL (
+       SELECT i.*, i.parent_task <> 0 AS awaited, coalesce(nullif(i.parent_task, 0), h.task_id) AS task_id
+         FROM (SELECT c.*,
+                      row_number() OVER (PARTITION BY c.parent_task = 0, c.created_time, c.name ORDER BY c.key) AS number
+                 FROM durable_internal.instances c
+                WHERE c.parent_key = p.key) i
+         LEFT JOIN (SELECT h.task_id, h.event_time, h.name,
+                           row_number() OVER (PARTITION BY h.event_time, h.name ORDER BY h.seq) AS number
+                      FROM durable_internal.history h
+                     WHERE h.key = p.key AND h.event = 6 AND h.result ? 'detached'
+                       AND NOT EXISTS (SELECT
+                                         FROM durable_internal.history f
+                                        WHERE f.key = h.key AND f.seq = h.seq + 1 AND f.event = 8)) h
+           ON i.parent_task = 0 AND h.event_time = i.created_time AND h.name = i.name AND h.number = i.number
+       ) c
+ WHERE pg_catalog.pg_has_role(p.owner, 'MEMBER')
+    OR (SELECT pg_catalog.pg_has_role('pg_monitor'::pg_catalog.name, 'USAGE'));
+COMMENT ON VIEW durable.sub_orchestrations IS
+'Which instance has started which: the sub-orchestrations of the instances that you may see. task_id: the call in the parent''s current execution, NULL if it was an earlier one''s; a call with a retry policy has a row for each attempt. awaited: false for durable.start_sub_orchestrator. Fast by parent_instance_id.';
+
+CREATE FUNCTION durable.tasks(instance_id text)
+RETURNS TABLE (
+    task_id integer,
+    kind text,
+    name text,
+    state text,
+    attempt integer,
+    start_time timestamptz,
+    end_time timestamptz,
+    due_time timestamptz,
+    deliveries integer,
+    child_instance_id text,
+    failure jsonb
+)
+LANGUAGE sql STABLE CALLED ON NULL INPUT PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+SET jit = off
+AS $$
+WITH event AS MATERIALIZED (
+    SELECT h.*, lag(h.event_time) OVER (ORDER BY h.sequence_number) AS time_before
+      FROM durable.history h
+     WHERE h.instance_id = tasks.instance_id
+), asked AS MATERIALIZED (
+    SELECT e.*, k.kind
+      FROM event e
+      JOIN (VALUES ('TaskScheduled', 'activity'),
+                   ('SubOrchestrationInstanceCreated', 'sub-orchestration'),
+                   ('TimerCreated', 'timer'),
+                   ('EventSubscribed', 'event'),
+                   ('EventSent', 'send')) k (event_type, kind) USING (event_type)
+), done AS MATERIALIZED (
+    SELECT DISTINCT ON (task_id) e.*, k.state
+      FROM event e
+      JOIN (VALUES ('TaskCompleted', 'completed'),
+                   ('TaskFailed', 'failed'),
+                   ('SubOrchestrationInstanceCompleted', 'completed'),
+                   ('SubOrchestrationInstanceFailed', 'failed'),
+                   ('TimerFired', 'fired'),
+                   ('TimerCanceled', 'canceled')) k (event_type, state) USING (event_type)
+     ORDER BY task_id, sequence_number DESC
+), retried AS (
+    SELECT DISTINCT ON (task_id) *
+      FROM event
+     WHERE event_type = 'TaskRetried'
+     ORDER BY task_id, sequence_number DESC
+), child AS (
+    SELECT DISTINCT ON (c.task_id) *, c.runtime_status IN ('Pending', 'Running', 'Suspended') AS live
+      FROM durable.sub_orchestrations c
+     WHERE c.parent_instance_id = tasks.instance_id
+       AND c.created_time >= (SELECT min(event_time) FROM event)
+     ORDER BY c.task_id, c.created_time DESC
+), timer AS MATERIALIZED (
+    SELECT * FROM durable.timers t WHERE t.instance_id = tasks.instance_id
+), activity AS (
+    SELECT * FROM durable.activities a WHERE a.instance_id = tasks.instance_id
+), expired AS MATERIALIZED (
+    -- a wait and its timeout are asked for together
+    SELECT s.task_id, d.event_time
+      FROM asked s
+      JOIN asked t ON t.task_id = s.task_id + 1 AND t.kind = 'timer' AND t.name = s.name
+      JOIN done d ON d.task_id = t.task_id AND d.state = 'fired'
+     WHERE s.kind = 'event'
+       AND NOT EXISTS (SELECT FROM timer o WHERE o.task_id = t.task_id)
+), received AS (
+    -- waits for a name are served in their order
+    SELECT s.task_id, greatest(s.event_time, r.event_time) AS event_time
+      FROM (SELECT *, row_number() OVER (PARTITION BY lower(name) ORDER BY task_id) AS number
+              FROM asked
+             WHERE kind = 'event' AND task_id NOT IN (SELECT task_id FROM expired)) s
+      JOIN (SELECT *, row_number() OVER (PARTITION BY lower(name) ORDER BY sequence_number) AS number
+              FROM event
+             WHERE event_type = 'EventRaised') r
+        ON lower(r.name) = lower(s.name) AND r.number = s.number
+), task AS (
+    SELECT a.*,
+           -- what was rewound may be going on again
+           CASE WHEN d.sequence_number < (SELECT max(sequence_number) FROM event WHERE event_type = 'ExecutionRewound')
+                     AND (w.task_id IS NOT NULL OR q.task_id IS NOT NULL OR c.live) THEN NULL
+                WHEN a.kind = 'send' THEN 'sent'
+                WHEN d.task_id IS NOT NULL THEN d.state
+                WHEN x.task_id IS NOT NULL THEN 'timed out'
+                WHEN r.task_id IS NOT NULL THEN 'received'
+                -- nobody awaits it
+                WHEN NOT c.awaited THEN lower(c.runtime_status::text)
+           END AS outcome,
+           -- both events of an activity that its worker ran between two turns are written at its end
+           CASE WHEN a.kind = 'activity' AND d.event_time = a.event_time AND d.sequence_number = a.sequence_number + 1
+                THEN coalesce(a.time_before, a.event_time) ELSE a.event_time END AS start_time,
+           CASE WHEN a.kind = 'send' THEN a.event_time
+                ELSE coalesce(d.event_time, x.event_time, r.event_time, c.completed_time) END AS end_time,
+           coalesce(w.fire_at, CASE WHEN a.kind = 'timer' THEN (a.input #>> '{}')::timestamptz END) AS due_time,
+           w.task_id IS NOT NULL AS pause,
+           d.attempt AS last_attempt,
+           q.attempt AS next_attempt,
+           t.attempt + 1 AS retry_attempt,
+           q.deliveries,
+           c.instance_id AS child_instance_id,
+           lower(c.runtime_status::text) AS child_state,
+           d.failure AS last_failure,
+           t.failure AS retry_failure
+      FROM asked a
+      LEFT JOIN done d USING (task_id)
+      LEFT JOIN retried t USING (task_id)
+      LEFT JOIN child c USING (task_id)
+      LEFT JOIN timer w USING (task_id)
+      LEFT JOIN activity q USING (task_id)
+      LEFT JOIN expired x USING (task_id)
+      LEFT JOIN received r USING (task_id)
+)
+SELECT t.task_id,
+       t.kind,
+       t.name,
+       CASE WHEN t.outcome IS NOT NULL THEN t.outcome
+            WHEN i.runtime_status IN ('Completed', 'Failed', 'Terminated') THEN 'abandoned'
+            WHEN t.kind IN ('timer', 'event') THEN 'waiting'
+            WHEN t.pause THEN 'pause'
+            ELSE coalesce(t.child_state, 'queued')
+       END,
+       CASE WHEN t.kind IN ('activity', 'sub-orchestration')
+            THEN coalesce(CASE WHEN t.outcome IS NOT NULL THEN t.last_attempt END, t.next_attempt, t.retry_attempt, 1) END,
+       t.start_time,
+       CASE WHEN t.outcome IS NOT NULL THEN t.end_time END,
+       t.due_time,
+       nullif(t.deliveries, 0),
+       t.child_instance_id,
+       CASE WHEN t.outcome = 'failed' THEN t.last_failure WHEN t.outcome IS NULL THEN t.retry_failure END
+  FROM task t
+ CROSS JOIN durable.instances i
+ WHERE i.instance_id = tasks.instance_id
+ ORDER BY t.task_id
+$$;
+COMMENT ON FUNCTION durable.tasks(text) IS
+'The tasks that an instance has asked for in its current execution, in the order of its code; none if there is no such instance or you may not see it. durable.explain shows them with bars.
+kind: activity, sub-orchestration, timer, event (a wait for one) or send. name: of the function or event, of a send the other instance. state: queued (scheduled, or run now by a worker), pause (until the next attempt), waiting (timers and events), completed, failed, fired, canceled, received, timed out, sent; for a sub-orchestration its status; abandoned if the instance has ended without it. attempt: the current or last one. due_time: when the timer or the pause ends. deliveries: how many workers have died while running it. failure: of the last attempt. Which event went to which wait, and that a wait timed out, is derived from the order of the history.';
+
+CREATE FUNCTION durable.explain(instance_id text) RETURNS SETOF text
+LANGUAGE plpgsql STABLE CALLED ON NULL INPUT PARALLEL RESTRICTED
+SET search_path = pg_catalog, pg_temp
+SET jit = off
+AS $$
+#variable_conflict use_column
+DECLARE
+    bar_width CONSTANT integer := 30;
+    most_instances CONSTANT integer := 20;
+    most_waits CONSTANT integer := 10;
+    now CONSTANT timestamptz := clock_timestamp();
+    root record;
+    live boolean;
+    since timestamptz;
+    reason text;
+    task record;
+    -- instances whose tasks are to be listed, where their lines go, and what is drawn before them
+    ids text[] := ARRAY[explain.instance_id];
+    branches text[] := '{""}';
+    margins text[] := '{""}';
+    next integer := 1;
+    branch text;
+    margin text;
+    below text;
+    -- lines of the tree; those without a state are remarks
+    places text[] := '{}';
+    labels text[] := '{}';
+    states text[] := '{}';
+    froms timestamptz[] := '{}';
+    tos timestamptz[] := '{}';
+    waits text[] := '{}';
+    open integer := 0;
+    line text;
+BEGIN
+    SELECT i.*,
+           coalesce((SELECT min(h.event_time) FROM durable.history h WHERE h.instance_id = i.instance_id),
+                    i.created_time) AS began
+      INTO root
+      FROM durable.instances i
+     WHERE i.instance_id = explain.instance_id;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'instance "%" does not exist', explain.instance_id USING ERRCODE = 'OD001';
+    END IF;
+    live := root.completed_time IS NULL OR root.runtime_status IN ('Pending', 'Running', 'Suspended');
+    SELECT h.event_time, h.result #>> '{}'
+      INTO since, reason
+      FROM durable.history h
+     WHERE h.instance_id = explain.instance_id
+       AND h.event_type = ANY (CASE root.runtime_status
+               WHEN 'Suspended' THEN '{ExecutionSuspended}'::text[]
+               WHEN 'Terminated' THEN '{ExecutionTerminated}'
+               WHEN 'Running' THEN '{ExecutionResumed,ExecutionRewound}'
+               ELSE '{}' END)
+     ORDER BY h.sequence_number DESC
+     LIMIT 1;
+    since := coalesce(since, root.completed_time, root.began);
+
+    -- What it is.
+    RETURN QUERY
+    SELECT format('%-10s %s', v.name, left(regexp_replace(v.value, '\s+', ' ', 'g'), 200) || CASE WHEN length(v.value) > 200 THEN ' ...' ELSE '' END)
+      FROM (VALUES ('Instance', root.instance_id),
+                   ('Function', root.function || coalesce(', version ' || root.version, '')),
+                   ('Owner', root.owner::text),
+                   ('Status', concat(root.runtime_status, ' since ', date_trunc('second', since),
+                                     CASE WHEN live THEN ', for ' || date_trunc('second', greatest(now - since, '0'))
+                                          ELSE ', after ' || date_trunc('milliseconds', since - root.began) END,
+                                     ': ' || reason)),
+                   ('Created', date_trunc('second', root.created_time)::text),
+                   -- continue_as_new begins a history of its own
+                   ('Execution', CASE WHEN root.began > root.created_time
+                                      THEN concat(root.execution_id, ', continued as new at ', date_trunc('second', root.began)) END),
+                   ('Parent', root.parent_instance_id),
+                   ('Tags', nullif(root.tags, '{}')::text),
+                   ('Input', root.input::text),
+                   ('Custom', root.custom_status::text),
+                   ('Output', CASE root.runtime_status WHEN 'Completed' THEN root.output::text END)) v (name, value)
+     WHERE v.value IS NOT NULL;
+
+    -- Its tasks and those of its sub-orchestrations, the middle of long lists summed up.
+    WHILE next <= cardinality(ids) LOOP
+        branch := branches[next];
+        margin := margins[next];
+        FOR task IN
+            SELECT min(task_id) AS task_id, max(task_id) AS last_id, count(*) AS count, min(kind) AS kind, min(name) AS name,
+                   min(input) AS input,
+                   min(start_time) AS start_time, CASE WHEN bool_and(end_time IS NOT NULL) THEN max(end_time) END AS end_time,
+                   min(state) AS state, min(attempt) AS attempt, min(due_time) AS due_time, min(deliveries) AS deliveries,
+                   min(child_instance_id) AS child_id,
+                   min(failure ->> 'sqlstate') || ': ' || min(failure ->> 'message') AS failure,
+                   (SELECT string_agg(n || ' ' || s, ', ' ORDER BY n DESC, s)
+                      FROM (SELECT count(*) AS n, s FROM unnest(array_agg(state)) s GROUP BY s) c) AS summary,
+                   max(min(task_id)) OVER () = min(task_id) AS last
+              FROM (SELECT *,
+                           CASE WHEN shown THEN task_id ELSE -count(*) FILTER (WHERE shown) OVER (ORDER BY task_id) END AS line
+                      FROM (SELECT t.*,
+                                   CASE WHEN name = 'durable.run_sql' THEN
+                                       (SELECT h.input ->> 'statement' FROM durable.history h
+                                         WHERE h.instance_id = ids[next] AND h.task_id = t.task_id AND h.event_type = 'TaskScheduled')
+                                        WHEN kind = 'send' THEN
+                                       (SELECT h.input ->> 'name' FROM durable.history h
+                                         WHERE h.instance_id = ids[next] AND h.task_id = t.task_id AND h.event_type = 'EventSent') END AS input,
+                                   count(*) OVER () <= room * 3
+                                   OR row_number() OVER (ORDER BY task_id) <= room
+                                   OR row_number() OVER (ORDER BY task_id DESC) <= room
+                                   -- what went wrong and what is going on
+                                   OR state = 'failed' AND row_number() OVER (PARTITION BY state ORDER BY task_id) <= 5
+                                   OR end_time IS NULL AND row_number() OVER (PARTITION BY end_time IS NULL ORDER BY task_id) <= 5 AS shown
+                              FROM durable.tasks(ids[next]) t,
+                                   (SELECT CASE branch WHEN '' THEN 10 ELSE 4 END AS room) r) t) t
+             GROUP BY line
+             ORDER BY min(task_id)
+        LOOP
+            line := branch || '/' || lpad(task.task_id::text, 10, '0');
+            below := margin || CASE WHEN task.last THEN '   ' ELSE '|  ' END;
+            places := places || line;
+            froms := froms || task.start_time;
+            tos := tos || task.end_time;
+            IF task.count > 1 THEN
+                labels := labels || format('%s|  ... %s tasks', margin, task.count);
+                states := states || task.summary;
+                CONTINUE;
+            END IF;
+            labels := labels || left(regexp_replace(
+                concat(margin, CASE WHEN task.last THEN '`- ' ELSE '|- ' END, task.task_id, ' ',
+                    CASE WHEN task.kind = 'timer' THEN 'timer'
+                         WHEN task.kind = 'event' THEN format('event "%s"', task.name)
+                         WHEN task.kind = 'send' THEN format('event "%s" to %s', task.input, task.name)
+                         WHEN task.name = 'durable.run_sql' THEN 'SQL ' || regexp_replace(task.input, '\s+', ' ', 'g')
+                         ELSE task.name || coalesce(' -> ' || task.child_id, '') END), '[[:cntrl:]]', ' ', 'g'), 70);
+            states := states || concat(task.state, ', attempt ' || nullif(task.attempt, 1), ', workers died: ' || task.deliveries);
+            IF task.failure IS NOT NULL THEN
+                places := places || (line || '!');
+                labels := labels || concat(below, '   ', left(regexp_replace(task.failure, '\s+', ' ', 'g'), 150));
+                states := states || NULL::text;
+                froms := froms || NULL::timestamptz;
+                tos := tos || NULL::timestamptz;
+            END IF;
+            IF task.child_id IS NOT NULL AND cardinality(ids) < most_instances AND NOT task.child_id = ANY (ids) THEN
+                ids := ids || task.child_id;
+                branches := branches || line;
+                margins := margins || below;
+            END IF;
+        END LOOP;
+        next := next + 1;
+    END LOOP;
+    IF cardinality(places) > 0 THEN
+        SELECT concat(sum(n), ' tasks: ', string_agg(n || ' ' || s, ', ' ORDER BY n DESC, s))
+          INTO line
+          FROM (SELECT count(*) AS n, t.state AS s FROM durable.tasks(root.instance_id) t GROUP BY 2) c;
+        RETURN NEXT format('%-10s %s', 'Progress', line);
+        RETURN NEXT '';
+        RETURN QUERY
+        SELECT CASE WHEN state IS NULL THEN label
+                    ELSE format('%s  %s  %10s  %10s  |%s|', rpad(label, label_width), rpad(state, state_width), start, duration, bar) END
+          FROM (SELECT *, max(length(label)) FILTER (WHERE state IS NOT NULL) OVER () AS label_width,
+                       max(length(state)) OVER () AS state_width
+                  FROM (SELECT '' AS place, 'Task' AS label, 'state' AS state, 'start' AS start, 'duration' AS duration,
+                               rpad('', bar_width, ' ') AS bar
+                         UNION ALL
+                        SELECT place, label, state,
+                               '+' || CASE WHEN begins < 60 THEN round(begins, 3) || ' s'
+                                           ELSE date_trunc('second', froms - root.began)::text END,
+                               CASE WHEN ends - begins < 60 THEN round(ends - begins, 3) || ' s'
+                                    ELSE date_trunc('second', until - froms)::text END,
+                               rpad(overlay(rpad(repeat(' ', bar_from) || repeat('=', bar_to - bar_from), bar_width)
+                                            PLACING CASE WHEN tos IS NULL THEN '>' ELSE '=' END FROM bar_to), bar_width)
+                          FROM unnest(places, labels, states, froms, tos) l (place, label, state, froms, tos)
+                         CROSS JOIN LATERAL (SELECT coalesce(root.completed_time, now) AS horizon) h
+                         CROSS JOIN LATERAL (SELECT greatest(coalesce(tos, CASE WHEN live THEN now ELSE horizon END), froms) AS until) u
+                         CROSS JOIN LATERAL (SELECT extract(epoch FROM froms - root.began) AS begins,
+                                                    extract(epoch FROM until - root.began) AS ends,
+                                                    greatest(extract(epoch FROM horizon - root.began), 0.001) AS span) e
+                         CROSS JOIN LATERAL (SELECT least(floor(begins / span * bar_width), bar_width - 1)::integer AS bar_from) f
+                         CROSS JOIN LATERAL (SELECT greatest(least(ceil(ends / span * bar_width), bar_width), bar_from + 1)::integer AS bar_to) t
+                       ) l) l
+         ORDER BY place COLLATE "C";
+    END IF;
+    IF cardinality(ids) > 1 AND cardinality(ids) = most_instances THEN
+        RETURN NEXT 'Further sub-orchestrations are not expanded: durable.explain their ids.';
+    END IF;
+
+    -- What it waits for, or why it failed.
+    IF root.runtime_status = 'Suspended' THEN
+        RETURN NEXT '';
+        RETURN NEXT format('Waits, since %s, for: SELECT durable.resume(%L)', date_trunc('second', since), root.instance_id);
+    ELSIF root.runtime_status = 'Pending' AND root.scheduled_start_time > now THEN
+        RETURN NEXT '';
+        RETURN NEXT format('Waits for its start at %s, in %s', date_trunc('second', root.scheduled_start_time),
+                           date_trunc('second', root.scheduled_start_time - now));
+    ELSIF live THEN
+        FOR task IN
+            SELECT t.*, count(*) OVER () AS open,
+                   (SELECT string_agg(s.pid::text, ', ' ORDER BY s.pid)
+                      FROM pg_stat_activity s
+                     WHERE s.datname = current_database() AND s.usename = root.owner::text AND s.state = 'active'
+                       AND s.application_name = 'durable worker' AND s.query = t.name AND t.state = 'queued') AS pids
+              FROM durable.tasks(root.instance_id) t
+             WHERE t.end_time IS NULL
+               -- a fire-and-forget child is awaited by nobody
+               AND NOT (t.child_instance_id IS NOT NULL
+                        AND EXISTS (SELECT FROM durable.sub_orchestrations c
+                                     WHERE c.parent_instance_id = root.instance_id AND c.instance_id = t.child_instance_id AND NOT c.awaited))
+             ORDER BY t.task_id
+             LIMIT most_waits
+        LOOP
+            open := task.open;
+            waits := waits || concat('  ', task.task_id, ' ',
+                CASE task.kind WHEN 'timer' THEN 'timer' WHEN 'event' THEN format('event "%s"', task.name)
+                     ELSE concat(task.kind, ' ', left(task.name, 60), ' -> ' || task.child_instance_id) END,
+                ', since ', date_trunc('second', task.start_time), ', for ', date_trunc('second', greatest(now - task.start_time, '0')),
+                CASE WHEN task.kind = 'event' THEN format(': SELECT durable.raise_event(%L, %L)', root.instance_id, task.name)
+                     WHEN task.state = 'pause' THEN format(', attempt %s begins at %s', task.attempt, date_trunc('second', task.due_time))
+                     WHEN task.due_time <= now THEN ', due'
+                     WHEN task.due_time IS NOT NULL THEN format(', until %s, in %s', date_trunc('second', task.due_time), date_trunc('second', task.due_time - now))
+                     WHEN task.pids IS NOT NULL THEN format(', this function is run by process %s now', task.pids)
+                     WHEN task.kind = 'activity' THEN ', queued'
+                     ELSE ', ' || task.state END);
+        END LOOP;
+        RETURN NEXT '';
+        IF open = 0 THEN
+            -- nothing is asked for: it is being run, or cannot be
+            RETURN NEXT concat('Waits for a worker of ', root.owner, coalesce(': ' ||
+                CASE WHEN NOT has_database_privilege(root.owner, current_database(), 'CONNECT')
+                     THEN 'the role lacks the CONNECT privilege on this database'
+                     WHEN current_setting('server_version_num')::integer < 170000
+                          AND NOT (SELECT r.rolcanlogin FROM pg_roles r WHERE r.oid = root.owner)
+                     THEN 'the role is not permitted to log in'
+                     WHEN NOT EXISTS (SELECT FROM durable.workers w WHERE w.role = root.owner)
+                     THEN 'none is running; if none comes, see the server''s log' END,
+                (SELECT ': ' || string_agg(format('process %s (%s)', s.pid, left(s.query, 60)), ', ' ORDER BY s.pid)
+                   FROM pg_stat_activity s
+                  WHERE s.datname = current_database() AND s.usename = root.owner::text AND s.state = 'active'
+                    AND s.application_name = 'durable worker')));
+        ELSE
+            RETURN NEXT 'Waits for';
+            RETURN QUERY SELECT unnest(waits);
+            IF open > cardinality(waits) THEN
+                RETURN NEXT format('  ... and %s more', open - cardinality(waits));
+            END IF;
+        END IF;
+    END IF;
+    IF live THEN
+        SELECT string_agg(format('"%s" (%s)', r.name, r.count - coalesce(t.count, 0)), ', ' ORDER BY r.name)
+          INTO line
+          FROM (SELECT lower(h.name) AS name, count(*)
+                  FROM durable.history h
+                 WHERE h.instance_id = root.instance_id AND h.event_type = 'EventRaised'
+                 GROUP BY 1) r
+          LEFT JOIN (SELECT lower(t.name) AS name, count(*)
+                       FROM durable.tasks(root.instance_id) t
+                      WHERE t.kind = 'event' AND t.state = 'received'
+                      GROUP BY 1) t USING (name)
+         WHERE r.count > coalesce(t.count, 0);
+        IF line IS NOT NULL THEN
+            RETURN NEXT 'Events that it has not asked for yet: ' || line;
+        END IF;
+    END IF;
+    IF root.runtime_status = 'Failed' THEN
+        RETURN NEXT '';
+        RETURN QUERY
+        SELECT concat(CASE WHEN number = 1 THEN label ELSE '' END, repeat(' ', 11 - CASE WHEN number = 1 THEN length(label) ELSE 0 END), part)
+          FROM (VALUES (1, 'Failure', concat(root.failure ->> 'sqlstate', ': ', root.failure ->> 'message')),
+                       (2, 'Detail', root.failure ->> 'detail'),
+                       (3, 'Hint', root.failure ->> 'hint'),
+                       (4, 'In', nullif(concat_ws(', ', 'activity ' || (root.failure ->> 'activity'),
+                                                  'task ' || (root.failure ->> 'task_id'),
+                                                  'attempt ' || (root.failure ->> 'attempts'),
+                                                  'instance ' || nullif(root.failure ->> 'instance_id', root.instance_id)), '')),
+                       (5, 'Context', root.failure ->> 'context'),
+                       (6, 'Repair', format('SELECT durable.rewind(%L)', root.instance_id))) v (place, label, value),
+               regexp_split_to_table(left(v.value, 2000), '\n') WITH ORDINALITY p (part, number)
+         WHERE v.value IS NOT NULL
+         ORDER BY place, number;
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION durable.explain(text) IS
+'The story of one instance, for reading: who and what it is, its tasks and those of its sub-orchestrations with state, attempt, start (after the beginning of the instance''s execution), duration and a bar on the instance''s time line, what it waits for now and since when, or its failure. Of long lists the first and the last tasks are shown, and some of those that failed or are open; 20 instances are expanded. Use psql -At or \t \a for the bare text.
+What the orchestrator awaits is not stored: listed is what it has asked for and has not got, so after durable.when_any the losers too.
+Errors: OD001 if there is no such instance or you may not see it.';

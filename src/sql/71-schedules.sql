@@ -1,0 +1,263 @@
+-- Schedules: jobs of pg_cron that start instances.
+--
+-- A job of pg_cron runs as the role that made it, and says no more than
+-- SELECT durable.run_schedule('name'); what that starts stands in a table of
+-- ours.  So nothing here depends on pg_cron being there: it may be installed
+-- after durable, dropped, or made anew.  All functions run as their caller and
+-- see and change only the caller's schedules, by row-level security and, for
+-- roles that bypass it, by their WHERE.
+
+CREATE TABLE durable.schedules (
+    schedule_name text NOT NULL CHECK (pg_catalog.length(schedule_name) BETWEEN 1 AND 200),
+    owner regrole NOT NULL,
+    cron_expression text NOT NULL,
+    name text NOT NULL,
+    input jsonb,
+    version text,
+    tags jsonb NOT NULL DEFAULT '{}',
+    allow_overlap boolean NOT NULL DEFAULT false,
+    retention interval,
+    runtime_status durable.runtime_status[],
+    batch_size integer,
+    search_path text NOT NULL,
+    job_id bigint,
+    created_time timestamptz NOT NULL DEFAULT pg_catalog.now(),
+    last_run_time timestamptz,
+    last_instance_id text,
+    last_skipped_time timestamptz,
+    PRIMARY KEY (schedule_name, owner)
+);
+COMMENT ON TABLE durable.schedules IS
+'The schedules that you may see, made by durable.schedule and durable.schedule_purge. name: the function that is started with input, version and tags, as owner, by search_path; of a purge the procedure that is called, with retention, runtime_status and batch_size. job_id: as in cron.job. last_run_time, last_instance_id: of the last run that started one; last_skipped_time: of the last that was not, as its predecessor was live. Change it with the functions only: a row alone runs nothing.';
+SELECT pg_catalog.pg_extension_config_dump('durable.schedules', '');
+
+ALTER TABLE durable.schedules ENABLE ROW LEVEL SECURITY;
+CREATE POLICY schedules_see ON durable.schedules FOR SELECT
+    USING (pg_catalog.pg_has_role(owner, 'MEMBER')
+           OR (SELECT pg_catalog.pg_has_role('pg_monitor'::pg_catalog.name, 'USAGE')));
+CREATE POLICY schedules_insert ON durable.schedules FOR INSERT
+    WITH CHECK (owner = pg_catalog.quote_ident(current_user)::pg_catalog.regrole);
+CREATE POLICY schedules_update ON durable.schedules FOR UPDATE
+    USING (owner = pg_catalog.quote_ident(current_user)::pg_catalog.regrole);
+CREATE POLICY schedules_delete ON durable.schedules FOR DELETE
+    USING (owner = pg_catalog.quote_ident(current_user)::pg_catalog.regrole);
+
+CREATE FUNCTION durable.check_pg_cron() RETURNS void
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    cron_database text;
+    secret boolean := false;
+    problem text;
+    advice text;
+BEGIN
+    BEGIN
+        cron_database := current_setting('cron.database_name', true);
+    EXCEPTION WHEN insufficient_privilege THEN
+        secret := true;
+    END;
+    IF cron_database IS NULL AND NOT secret THEN
+        problem := 'pg_cron is not loaded';
+        advice := format('Install pg_cron, add it to shared_preload_libraries, set cron.database_name to %s, restart the server, and CREATE EXTENSION pg_cron.',
+                         quote_literal(current_database()));
+    ELSIF cron_database <> current_database() THEN
+        problem := format('pg_cron runs in database "%s", not in this one', cron_database);
+        advice := format('Set cron.database_name to %s and restart the server, or have a job of pg_cron there that calls durable.start_new here with cron.schedule_in_database.',
+                         quote_literal(current_database()));
+    ELSIF NOT EXISTS (SELECT FROM pg_extension WHERE extname = 'pg_cron') THEN
+        problem := 'pg_cron is not installed in this database';
+        advice := 'CREATE EXTENSION pg_cron in this database, which must be the one that cron.database_name names.';
+    ELSIF NOT has_schema_privilege('cron', 'USAGE') THEN
+        RAISE EXCEPTION 'role "%" may not use pg_cron', current_user
+            USING ERRCODE = 'insufficient_privilege',
+                  HINT = format('GRANT USAGE ON SCHEMA cron TO %I', current_user);
+    END IF;
+    IF problem IS NOT NULL THEN
+        RAISE EXCEPTION 'schedules need pg_cron: %', problem
+            USING ERRCODE = 'object_not_in_prerequisite_state', HINT = advice;
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION durable.check_pg_cron() IS
+'Error unless pg_cron is ready to run schedules of this database for you: 55000 with a hint that says what is missing, 42501 if you lack USAGE on schema cron.';
+
+CREATE FUNCTION durable.schedule(
+    schedule_name text,
+    cron_expression text,
+    name text,
+    input jsonb DEFAULT NULL,
+    version text DEFAULT NULL,
+    tags jsonb DEFAULT '{}',
+    allow_overlap boolean DEFAULT false,
+    search_path text DEFAULT pg_catalog.current_setting('search_path')
+) RETURNS bigint
+LANGUAGE plpgsql VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_variable
+DECLARE
+    me CONSTANT regrole := quote_ident(current_user)::regrole;
+    tomorrow CONSTANT timestamptz := now() + '1 day';
+    job bigint;
+BEGIN
+    IF num_nulls(schedule_name, cron_expression, name, tags, allow_overlap, search_path) > 0 THEN
+        RAISE EXCEPTION 'only input and version of durable.schedule may be null' USING ERRCODE = 'null_value_not_allowed';
+    END IF;
+    IF length(schedule_name) NOT BETWEEN 1 AND 200 THEN
+        RAISE EXCEPTION 'a schedule name has 1 to 200 characters, not %', length(schedule_name)
+            USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    PERFORM durable.check_pg_cron();
+    -- whatever a run would stumble over is an error now
+    BEGIN
+        PERFORM set_config('search_path', search_path, true);
+        PERFORM durable.start_new(name, input, version => version, tags => tags, start_at => tomorrow);
+        RAISE EXCEPTION USING ERRCODE = 'OD000', MESSAGE = 'undo';
+    EXCEPTION WHEN SQLSTATE 'OD000' THEN
+        NULL;
+    END;
+    EXECUTE 'SELECT cron.schedule($1, $2, $3)'
+       INTO job
+      USING 'durable: ' || schedule_name, cron_expression, format('SELECT durable.run_schedule(%L)', schedule_name);
+    INSERT INTO durable.schedules AS s (schedule_name, owner, cron_expression, name, input, version, tags, allow_overlap, search_path, job_id)
+    VALUES (schedule_name, me, cron_expression, name, input, version, tags, allow_overlap, search_path, job)
+    ON CONFLICT ON CONSTRAINT schedules_pkey DO UPDATE
+       SET cron_expression = excluded.cron_expression, name = excluded.name, input = excluded.input, version = excluded.version,
+           tags = excluded.tags, allow_overlap = excluded.allow_overlap, search_path = excluded.search_path,
+           retention = NULL, runtime_status = NULL, batch_size = NULL, job_id = excluded.job_id;
+    RETURN job;
+END
+$$;
+COMMENT ON FUNCTION durable.schedule(text, text, text, jsonb, text, jsonb, boolean, text) IS
+'Start an instance again and again, by pg_cron: a job of yours that starts it as you. Returns the id of the job. A schedule of yours with that name is replaced.
+schedule_name: 1 to 200 characters. cron_expression: as pg_cron takes it, in its time zone; newer versions know ''30 seconds''. name, input, version, tags: as for durable.start_new, and what that would refuse is refused now; each instance gets the tag "schedule" with the name of its schedule. allow_overlap: true starts an instance although that of the last run is live; false skips the run. search_path: by which name is found at each run, and that of the instances; yours unless given. Takes effect after your transaction commits. Durable Functions has timer triggers and eternal orchestrations for this.
+Errors: 55000 with a hint if pg_cron is not there, not loaded, or runs in another database; 42501 without USAGE on schema cron; 22023 for a schedule that pg_cron cannot read or a bad name; 22004 if anything but input and version is NULL; those of durable.start_new.';
+
+CREATE FUNCTION durable.schedule_purge(
+    retention interval,
+    cron_expression text,
+    schedule_name text DEFAULT 'purge',
+    runtime_status durable.runtime_status[] DEFAULT '{Completed,Failed,Terminated}',
+    batch_size integer DEFAULT 1000
+) RETURNS bigint
+LANGUAGE plpgsql VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_variable
+DECLARE
+    me CONSTANT regrole := quote_ident(current_user)::regrole;
+    job bigint;
+BEGIN
+    IF num_nulls(retention, cron_expression, schedule_name, runtime_status, batch_size) > 0 THEN
+        RAISE EXCEPTION 'no parameter of durable.schedule_purge may be null' USING ERRCODE = 'null_value_not_allowed';
+    END IF;
+    IF length(schedule_name) NOT BETWEEN 1 AND 200 THEN
+        RAISE EXCEPTION 'a schedule name has 1 to 200 characters, not %', length(schedule_name)
+            USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    IF retention < '0' OR batch_size < 1 OR cardinality(runtime_status) = 0
+       OR NOT runtime_status <@ '{Completed,Failed,Terminated}' THEN
+        RAISE EXCEPTION '%', CASE WHEN retention < '0' THEN 'retention must not be negative'
+                                  WHEN batch_size < 1 THEN 'batch_size must be at least 1'
+                                  ELSE 'only instances that are Completed, Failed or Terminated can be purged' END
+            USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    PERFORM durable.check_pg_cron();
+    EXECUTE 'SELECT cron.schedule($1, $2, $3)'
+       INTO job
+      USING 'durable: ' || schedule_name, cron_expression,
+            format('CALL durable.purge_instance_history_batches(''-infinity'', pg_catalog.now() OPERATOR(pg_catalog.-) pg_catalog.interval %L, %L, %s)',
+                   retention, runtime_status, batch_size);
+    INSERT INTO durable.schedules AS s (schedule_name, owner, cron_expression, name, retention, runtime_status, batch_size, search_path, job_id)
+    VALUES (schedule_name, me, cron_expression, 'durable.purge_instance_history_batches', retention, runtime_status, batch_size, '', job)
+    ON CONFLICT ON CONSTRAINT schedules_pkey DO UPDATE
+       SET cron_expression = excluded.cron_expression, name = excluded.name, input = NULL, version = NULL, tags = '{}',
+           allow_overlap = false, search_path = '', retention = excluded.retention, runtime_status = excluded.runtime_status,
+           batch_size = excluded.batch_size, job_id = excluded.job_id;
+    RETURN job;
+END
+$$;
+COMMENT ON FUNCTION durable.schedule_purge(interval, text, text, durable.runtime_status[], integer) IS
+'Purge, by a job of pg_cron that runs as you, the instances that you may manage, were created longer than retention ago and have ended: it calls durable.purge_instance_history_batches, which commits after each batch_size of them. Returns the id of the job. A schedule of yours with that name is replaced.
+cron_expression, schedule_name, errors: as for durable.schedule. runtime_status: which instances. When it has run is in cron.job_run_details. End it with durable.unschedule.';
+
+CREATE FUNCTION durable.run_schedule(schedule_name text) RETURNS text
+LANGUAGE plpgsql VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_variable
+DECLARE
+    me CONSTANT regrole := quote_ident(current_user)::regrole;
+    run durable.schedules;
+    run_tags jsonb;
+    id text;
+BEGIN
+    -- a second run waits here, and then sees the instance of the first
+    SELECT * INTO run FROM durable.schedules s WHERE s.schedule_name = schedule_name AND s.owner = me FOR UPDATE;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'role "%" has no schedule "%"', current_user, schedule_name
+            USING ERRCODE = 'undefined_object',
+                  HINT = 'Remove the job with cron.unschedule, or make the schedule anew with durable.schedule.';
+    END IF;
+    IF run.retention IS NOT NULL THEN
+        PERFORM durable.purge_instance_history_by('-infinity', now() - run.retention, run.runtime_status, run.batch_size);
+    ELSIF NOT run.allow_overlap
+          AND EXISTS (SELECT
+                        FROM durable.instances i
+                       WHERE i.instance_id = run.last_instance_id AND i.runtime_status IN ('Pending', 'Running', 'Suspended')) THEN
+        UPDATE durable.schedules s SET last_skipped_time = now() WHERE s.schedule_name = run.schedule_name AND s.owner = me;
+        RETURN NULL;
+    ELSE
+        run_tags := run.tags || jsonb_build_object('schedule', run.schedule_name);
+        PERFORM set_config('search_path', run.search_path, true);
+        id := durable.start_new(run.name, run.input, version => run.version, tags => run_tags);
+        PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
+    END IF;
+    UPDATE durable.schedules s
+       SET last_run_time = now(), last_instance_id = id
+     WHERE s.schedule_name = run.schedule_name AND s.owner = me;
+    RETURN id;
+END
+$$;
+COMMENT ON FUNCTION durable.run_schedule(text) IS
+'Run a schedule of yours now, as its job of pg_cron does: returns the id of the instance that was started; NULL if the run was skipped because the last one''s instance is live, and for a purge, which is done here in one transaction.
+Errors: 42704 if you have no such schedule; those of durable.start_new and durable.purge_instance_history_by.';
+
+CREATE FUNCTION durable.unschedule(schedule_name text) RETURNS boolean
+LANGUAGE plpgsql VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_variable
+DECLARE
+    me CONSTANT regrole := quote_ident(current_user)::regrole;
+    job bigint;
+    existed boolean;
+BEGIN
+    IF schedule_name IS NULL THEN
+        RAISE EXCEPTION 'parameter "schedule_name" of durable.unschedule must not be null' USING ERRCODE = 'null_value_not_allowed';
+    END IF;
+    DELETE FROM durable.schedules s WHERE s.schedule_name = schedule_name AND s.owner = me;
+    existed := FOUND;
+    IF NOT EXISTS (SELECT FROM pg_extension WHERE extname = 'pg_cron') THEN
+        RETURN existed;
+    END IF;
+    IF NOT has_schema_privilege('cron', 'USAGE') THEN
+        IF existed THEN
+            RAISE WARNING 'the job of schedule "%" stays in pg_cron, where it only fails', schedule_name
+                USING HINT = format('GRANT USAGE ON SCHEMA cron TO %I, or remove it as a superuser with cron.unschedule.', current_user);
+        END IF;
+        RETURN existed;
+    END IF;
+    EXECUTE 'SELECT jobid FROM cron.job WHERE jobname = $1 AND username = current_user'
+       INTO job
+      USING 'durable: ' || schedule_name;
+    IF job IS NOT NULL THEN
+        EXECUTE 'SELECT cron.unschedule($1)' USING job;
+    END IF;
+    RETURN existed OR job IS NOT NULL;
+END
+$$;
+COMMENT ON FUNCTION durable.unschedule(text) IS
+'End a schedule of yours, made by durable.schedule or durable.schedule_purge; false if there is none. Instances that it has started go on. Also where pg_cron has been dropped, or you may not use it any more: then a warning says that its job stays. To end one of another role SET ROLE to that first.
+Errors: 22004 if schedule_name is NULL.';

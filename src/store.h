@@ -1,0 +1,152 @@
+/*
+ * store.h
+ *	  The tables of the engine, row by row, through the table access layer.
+ *
+ * Neither SQL nor SPI: no plan to go wrong, no search_path, no user id to
+ * switch, no trigger or policy between the engine and its rows.  A Store is
+ * opened in a transaction with an active snapshot and closed before its end;
+ * inserts are buffered and written together by store_flush; store_sync makes
+ * them visible to scans too.  Rows read are
+ * allocated in the current memory context.
+ */
+#ifndef DURABLE_STORE_H
+#define DURABLE_STORE_H
+
+#include "durable.h"
+
+#include "storage/itemptr.h"
+
+typedef struct Store Store;
+
+extern Store *store_open(void);
+extern void store_flush(Store *store);
+extern void store_sync(Store *store);
+extern void store_discard(Store *store);
+extern void store_close(Store *store);
+
+/* a number larger than all before, for a key or a message id */
+extern int64 store_number(Store *store);
+
+/* instances; a time of 0 and a key of 0 are SQL null */
+typedef struct InstanceRow
+{
+	int64		key;
+	char	   *instance_id;
+	pg_uuid_t	execution_id;
+	char		state;
+	Oid			owner;
+	char	   *name;
+	char	   *function;
+	char	   *version;		/* or NULL */
+	char	   *search_path;
+	Jsonb	   *tags;			/* or NULL */
+	TimestampTz created_time;
+	TimestampTz last_updated_time;
+	TimestampTz completed_time;
+	TimestampTz scheduled_start_time;
+	TimestampTz started_time;
+	int64		parent_key;
+	int			parent_task;
+	int			first_seq;		/* the history begins after it */
+	int			last_seq;		/* of the history */
+	int			turn_seq;		/* what the last turn has seen of it */
+	int			first_task;		/* number of the execution's first task */
+	int			awaiting;		/* ends of tasks before a turn makes sense; 0: any event */
+	int			deliveries;		/* workers that died while running it */
+	Jsonb	   *custom_status;	/* or NULL */
+	ItemPointerData tid;
+} InstanceRow;
+
+typedef enum FetchResult
+{
+	FETCH_FOUND,
+	FETCH_ABSENT,
+	FETCH_LOCKED				/* another transaction is changing the row */
+} FetchResult;
+
+extern FetchResult instance_lock(Store *store, int64 key, bool wait, InstanceRow *row);
+extern bool instance_get(Store *store, int64 key, InstanceRow *row);
+extern bool instance_find(Store *store, const char *instance_id, InstanceRow *row);
+extern void instance_insert(Store *store, const InstanceRow *row);
+extern void instance_update(Store *store, InstanceRow *row);
+extern void instance_delete(Store *store, const InstanceRow *row);
+/* calls back for each ready instance in the order of creation until it returns false */
+extern void instances_ready(Store *store, bool (*callback) (const InstanceRow *row, void *arg),
+							void *arg);
+/* keys of the children, as a List of palloc'd int64 */
+extern List *instance_children(Store *store, int64 parent_key);
+
+/* history */
+typedef struct HistoryRow
+{
+	int64		key;
+	int			seq;
+	int			event;			/* EventType */
+	TimestampTz event_time;
+	int			task_id;		/* 0: none */
+	int			attempt;		/* 0: none */
+	const char *name;			/* or NULL */
+	Jsonb	   *input;			/* or NULL */
+	Jsonb	   *result;			/* or NULL */
+} HistoryRow;
+
+extern void history_append(Store *store, const HistoryRow *row);
+extern List *history_read(Store *store, int64 key, int after_seq);
+extern bool history_get(Store *store, int64 key, int seq, HistoryRow *row);
+extern void history_delete(Store *store, int64 key, int after_seq);
+
+/* messages */
+typedef struct MessageRow
+{
+	int64		key;
+	int64		id;
+	int			kind;			/* MessageKind */
+	TimestampTz time;
+	int			task_id;
+	int			attempt;
+	const char *name;			/* or NULL */
+	Jsonb	   *payload;		/* or NULL */
+} MessageRow;
+
+extern void message_send(Store *store, Oid owner, MessageRow *row);
+/* the messages of an instance in order, deleted */
+extern List *messages_take(Store *store, int64 key);
+
+/* queued activities */
+typedef struct TaskRow
+{
+	int64		key;
+	int			task_id;
+	int			seq;
+	int			attempt;
+	int			deliveries;
+	ItemPointerData tid;
+} TaskRow;
+
+extern void task_insert(Store *store, const TaskRow *row);
+/* the rows low..high that no other worker has, locked */
+extern List *tasks_lock(Store *store, int64 key, int low, int high);
+extern void task_set_deliveries(Store *store, TaskRow *row, int deliveries);
+extern void task_delete(Store *store, const TaskRow *row);
+extern void tasks_delete(Store *store, int64 key);
+
+/* timers; task_id 0 is the delayed start of the instance */
+typedef struct TimerRow
+{
+	int			task_id;
+	TimestampTz fire_at;
+} TimerRow;
+
+extern void timer_insert(Store *store, int64 key, int task_id, TimestampTz fire_at);
+extern void timer_cancel(Store *store, int64 key, int task_id);
+extern void timers_delete(Store *store, int64 key);
+/* the due timers of an instance as TimerRows in order of time, deleted */
+extern List *timers_take(Store *store, int64 key, TimestampTz now);
+
+/* scans for the scheduler; callbacks return false to stop */
+extern void messages_scan(Store *store, bool (*callback) (int64 key, void *arg), void *arg);
+extern void tasks_scan(Store *store, bool (*callback) (int64 key, int low, int high, void *arg), void *arg);
+extern TimestampTz timers_scan(Store *store, TimestampTz from, TimestampTz until,
+							   bool (*callback) (int64 key, TimestampTz fire_at, void *arg), void *arg);
+
+#endif

@@ -1,0 +1,293 @@
+/*
+ * table.c
+ *	  Opens the engine's tables, inserts, updates, deletes and scans rows with
+ *	  the table and index access methods, the way COPY and logical replication
+ *	  do.  All indexes are kept, also those that an administrator adds.
+ *
+ * Buffered rows point to memory of the caller, which must stay until
+ * store_flush.
+ */
+#include "postgres.h"
+
+#include "access/table.h"
+#include "access/tableam.h"
+#include "access/xact.h"
+#include "catalog/namespace.h"
+#include "executor/executor.h"
+#include "nodes/makefuncs.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/snapmgr.h"
+
+#include "table.h"
+
+#define PENDING_ROWS	256
+#define PENDING_BYTES	(4 * 1024 * 1024)
+
+static const char *const table_names[TABLES] = {
+	"instances", "history", "messages", "tasks", "timers"
+};
+
+/* Open the store for the current transaction. */
+Store *
+store_open(void)
+{
+	Store	   *store = palloc0(sizeof(Store));
+
+	store->namespace = get_namespace_oid(DURABLE_INTERNAL_SCHEMA, true);
+	if (!OidIsValid(store->namespace))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_SCHEMA),
+				 errmsg("extension \"durable\" does not exist in this database"),
+				 errhint("Run CREATE EXTENSION durable.")));
+	store->estate = CreateExecutorState();
+	store->owner = CurrentResourceOwner;
+	return store;
+}
+
+/* The table, opened with its indexes at the first use in a transaction. */
+Table *
+table_get(Store *store, TableId id)
+{
+	Table	   *table = &store->tables[id];
+	Oid			relid;
+	MemoryContext old;
+	ResourceOwner owner = CurrentResourceOwner;
+
+	if (table->rel != NULL)
+		return table;
+	relid = get_relname_relid(table_names[id], store->namespace);
+	if (!OidIsValid(relid))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("table \"%s.%s\" does not exist", DURABLE_INTERNAL_SCHEMA, table_names[id])));
+	old = MemoryContextSwitchTo(store->estate->es_query_cxt);
+	/* it stays open when a subtransaction that uses it first ends */
+	CurrentResourceOwner = store->owner;
+	table->store = store;
+	table->rel = table_open(relid, RowExclusiveLock);
+	table->rri = makeNode(ResultRelInfo);
+	InitResultRelInfo(table->rri, table->rel, 0, NULL, 0);
+	ExecOpenIndices(table->rri, false);
+	table->slot = table_slot_create(table->rel, NULL);
+	table->pending = palloc0(PENDING_ROWS * sizeof(TupleTableSlot *));
+	CurrentResourceOwner = owner;
+	MemoryContextSwitchTo(old);
+	return table;
+}
+
+/* A cleared slot, all columns null, that becomes a row with table_add_row. */
+TupleTableSlot *
+table_new_row(Table *table)
+{
+	TupleTableSlot **slot = &table->pending[table->npending];
+
+	if (*slot == NULL)
+	{
+		MemoryContext old = MemoryContextSwitchTo(table->store->estate->es_query_cxt);
+		ResourceOwner owner = CurrentResourceOwner;
+
+		CurrentResourceOwner = table->store->owner;
+		*slot = MakeSingleTupleTableSlot(RelationGetDescr(table->rel), &TTSOpsVirtual);
+		CurrentResourceOwner = owner;
+		MemoryContextSwitchTo(old);
+	}
+	ExecClearTuple(*slot);
+	memset((*slot)->tts_isnull, true, (*slot)->tts_tupleDescriptor->natts * sizeof(bool));
+	return *slot;
+}
+
+/* Write the buffered rows of one table, then their index entries. */
+static void
+table_flush(Table *table)
+{
+	EState	   *estate = table->store->estate;
+	MemoryContext old;
+
+	if (table->npending == 0)
+		return;
+	old = MemoryContextSwitchTo(GetPerTupleMemoryContext(estate));
+	table_multi_insert(table->rel, table->pending, table->npending,
+					   GetCurrentCommandId(true), 0, NULL);
+	for (int i = 0; i < table->npending; i++)
+		compat_insert_index_tuples(table->rri, table->pending[i], estate, false, false);
+	MemoryContextSwitchTo(old);
+	ResetPerTupleExprContext(estate);
+	table->npending = 0;
+	table->pending_bytes = 0;
+}
+
+/* Buffer a filled slot for insertion. */
+void
+table_add_row(Table *table, TupleTableSlot *slot)
+{
+	ExecStoreVirtualTuple(slot);
+	for (int i = 0; i < slot->tts_tupleDescriptor->natts; i++)
+		if (!slot->tts_isnull[i] && TupleDescAttr(slot->tts_tupleDescriptor, i)->attlen == -1)
+			table->pending_bytes += VARSIZE_ANY(DatumGetPointer(slot->tts_values[i]));
+	table->npending++;
+	if (table->npending == PENDING_ROWS || table->pending_bytes > PENDING_BYTES)
+		table_flush(table);
+}
+
+/* Write all buffered rows. */
+void
+store_flush(Store *store)
+{
+	for (int i = 0; i < TABLES; i++)
+		if (store->tables[i].rel != NULL)
+			table_flush(&store->tables[i]);
+}
+
+/* Forget buffered rows: those of a subtransaction that was rolled back. */
+void
+store_discard(Store *store)
+{
+	for (int i = 0; i < TABLES; i++)
+	{
+		Table	   *table = &store->tables[i];
+
+		table->npending = 0;
+		table->pending_bytes = 0;
+		/* the rollback has released the pin of a scan that it broke off */
+		if (table->rel != NULL && TTS_IS_BUFFERTUPLE(table->slot))
+			((BufferHeapTupleTableSlot *) table->slot)->buffer = InvalidBuffer;
+	}
+}
+
+/* Flush, and let later scans see what was written. */
+void
+store_sync(Store *store)
+{
+	store_flush(store);
+	CommandCounterIncrement();
+}
+
+/* Flush and close; locks stay until the transaction ends. */
+void
+store_close(Store *store)
+{
+	store_flush(store);
+	for (int i = 0; i < TABLES; i++)
+	{
+		Table	   *table = &store->tables[i];
+
+		if (table->rel == NULL)
+			continue;
+		for (int j = 0; j < PENDING_ROWS && table->pending[j] != NULL; j++)
+			ExecDropSingleTupleTableSlot(table->pending[j]);
+		ExecDropSingleTupleTableSlot(table->slot);
+		ExecCloseIndices(table->rri);
+		table_close(table->rel, NoLock);
+	}
+	FreeExecutorState(store->estate);
+	pfree(store);
+}
+
+/* Replace a row that this transaction has locked; the slot learns the new tid. */
+void
+table_update_row(Table *table, ItemPointer tid, TupleTableSlot *slot)
+{
+	CompatUpdateIndexes update_indexes;
+	ItemPointerData old_tid = *tid;
+
+	ExecStoreVirtualTuple(slot);
+	simple_table_tuple_update(table->rel, &old_tid, slot, GetActiveSnapshot(), &update_indexes);
+	if (!compat_update_none(update_indexes))
+		compat_insert_index_tuples(table->rri, slot, table->store->estate, true, update_indexes);
+	ResetPerTupleExprContext(table->store->estate);
+}
+
+/* Delete a row; one that another transaction has deleted meanwhile is an error. */
+void
+table_delete_row(Table *table, ItemPointer tid)
+{
+	simple_table_tuple_delete(table->rel, tid, GetActiveSnapshot());
+}
+
+/*
+ * Begin an ordered scan of an index; keys are numbered by index column.  It
+ * sees what is committed now and what this transaction has flushed, whatever
+ * the isolation level of the transaction.
+ */
+void
+scan_begin(TableScan *scan, Table *table, const char *index, int nkeys, ScanKey keys)
+{
+	scan->table = table;
+	scan->index = index_open(get_relname_relid(index, table->store->namespace), RowExclusiveLock);
+	scan->snapshot = RegisterSnapshot(GetLatestSnapshot());
+	scan->scan = compat_index_beginscan(table->rel, scan->index, scan->snapshot, nkeys);
+	index_rescan(scan->scan, keys, nkeys, NULL, 0);
+}
+
+/* The next row in the order of the index, all columns read; NULL at the end. */
+TupleTableSlot *
+scan_next(TableScan *scan)
+{
+	if (!index_getnext_slot(scan->scan, ForwardScanDirection, scan->table->slot))
+		return NULL;
+	slot_getallattrs(scan->table->slot);
+	return scan->table->slot;
+}
+
+/* End a scan. */
+void
+scan_end(TableScan *scan)
+{
+	index_endscan(scan->scan);
+	index_close(scan->index, NoLock);
+	ExecClearTuple(scan->table->slot);
+	UnregisterSnapshot(scan->snapshot);
+}
+
+/* Set a column. */
+void
+row_set(TupleTableSlot *slot, int column, Datum value)
+{
+	slot->tts_values[column] = value;
+	slot->tts_isnull[column] = false;
+}
+
+/* Set a text column; NULL leaves it null. */
+void
+row_set_text(TupleTableSlot *slot, int column, const char *value)
+{
+	if (value != NULL)
+		row_set(slot, column, CStringGetTextDatum(value));
+}
+
+/* Set a jsonb column; NULL leaves it null. */
+void
+row_set_jsonb(TupleTableSlot *slot, int column, Jsonb *value)
+{
+	if (value != NULL)
+		row_set(slot, column, JsonbPGetDatum(value));
+}
+
+/* A text column as a palloc'd string, NULL if it is null. */
+char *
+row_text(TupleTableSlot *slot, int column)
+{
+	return slot->tts_isnull[column] ? NULL : TextDatumGetCString(slot->tts_values[column]);
+}
+
+/* A palloc'd copy of a jsonb column, NULL if it is null. */
+Jsonb *
+row_jsonb(TupleTableSlot *slot, int column)
+{
+	return slot->tts_isnull[column] ? NULL : DatumGetJsonbPCopy(slot->tts_values[column]);
+}
+
+/* A bigint or timestamptz column, 0 if it is null. */
+int64
+row_int64(TupleTableSlot *slot, int column)
+{
+	return slot->tts_isnull[column] ? 0 : DatumGetInt64(slot->tts_values[column]);
+}
+
+/* An integer column, 0 if it is null. */
+int
+row_int(TupleTableSlot *slot, int column)
+{
+	return slot->tts_isnull[column] ? 0 : DatumGetInt32(slot->tts_values[column]);
+}

@@ -1,0 +1,77 @@
+/*
+ * table.h
+ *	  Common ground of the modules that implement store.h: open tables,
+ *	  buffered inserts, index scans.
+ */
+#ifndef DURABLE_TABLE_H
+#define DURABLE_TABLE_H
+
+#include "durable.h"
+
+#include "access/genam.h"
+#include "executor/tuptable.h"
+#include "nodes/execnodes.h"
+#include "utils/rel.h"
+#include "utils/resowner.h"
+
+#include "store.h"
+
+typedef enum TableId
+{
+	TABLE_INSTANCES,
+	TABLE_HISTORY,
+	TABLE_MESSAGES,
+	TABLE_TASKS,
+	TABLE_TIMERS
+} TableId;
+
+#define TABLES (TABLE_TIMERS + 1)
+
+typedef struct Table
+{
+	Store	   *store;
+	Relation	rel;			/* NULL: not opened yet */
+	ResultRelInfo *rri;
+	TupleTableSlot *slot;		/* for reading and updating */
+	TupleTableSlot **pending;	/* rows to be inserted */
+	int			npending;
+	Size		pending_bytes;
+} Table;
+
+struct Store
+{
+	Oid			namespace;
+	EState	   *estate;
+	ResourceOwner owner;		/* of tables and slots, whoever is current */
+	Table		tables[TABLES];
+};
+
+typedef struct TableScan
+{
+	Table	   *table;
+	Relation	index;
+	IndexScanDesc scan;
+	Snapshot	snapshot;
+} TableScan;
+
+extern Table *table_get(Store *store, TableId id);
+/* a cleared slot to fill with values; table_add_row buffers it */
+extern TupleTableSlot *table_new_row(Table *table);
+extern void table_add_row(Table *table, TupleTableSlot *slot);
+extern void table_update_row(Table *table, ItemPointer tid, TupleTableSlot *slot);
+extern void table_delete_row(Table *table, ItemPointer tid);
+
+extern void scan_begin(TableScan *scan, Table *table, const char *index, int nkeys, ScanKey keys);
+extern TupleTableSlot *scan_next(TableScan *scan);
+extern void scan_end(TableScan *scan);
+
+/* values in and out of slots; columns count from 0 */
+extern void row_set(TupleTableSlot *slot, int column, Datum value);
+extern void row_set_text(TupleTableSlot *slot, int column, const char *value);
+extern void row_set_jsonb(TupleTableSlot *slot, int column, Jsonb *value);
+extern char *row_text(TupleTableSlot *slot, int column);
+extern Jsonb *row_jsonb(TupleTableSlot *slot, int column);
+extern int64 row_int64(TupleTableSlot *slot, int column);
+extern int	row_int(TupleTableSlot *slot, int column);
+
+#endif

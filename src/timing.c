@@ -1,0 +1,85 @@
+/*
+ * timing.c
+ *	  A table of mean durations in shared memory.
+ *
+ * Each function has one place in it, by its hash; of two functions with the
+ * same place the one called last has it, and the other counts as unknown until
+ * it is called again.  Entries are read and written without a lock, hash and
+ * duration packed into one atomic number: 40 bits of one, 24 bits of the other
+ * (in units of 16 us, four minutes and a half at most).
+ */
+#include "postgres.h"
+
+#include "common/hashfn.h"
+#include "miscadmin.h"
+#include "port/atomics.h"
+#include "storage/shmem.h"
+
+#include "settings.h"
+#include "timing.h"
+
+#define PLACES			8192
+#define DURATION_BITS	24
+#define DURATION_UNIT	16		/* us */
+#define DURATION_MAX	((UINT64CONST(1) << DURATION_BITS) - 1)
+
+static pg_atomic_uint64 *places = NULL;
+
+/* Bytes of shared memory that the table takes. */
+Size
+timing_shmem_size(void)
+{
+	return PLACES * sizeof(pg_atomic_uint64);
+}
+
+/* Lay the table out, empty. */
+void
+timing_shmem_init(void)
+{
+	bool		found;
+
+	places = ShmemInitStruct("durable timings", timing_shmem_size(), &found);
+	for (int i = 0; !found && i < PLACES; i++)
+		pg_atomic_init_u64(&places[i], 0);
+}
+
+/* The place of a function, and the part of its hash that is kept there. */
+static pg_atomic_uint64 *
+place_of(const char *search_path, const char *name, uint64 *tag)
+{
+	uint64		hash = hash_bytes_extended((const unsigned char *) name, strlen(name),
+										   ((uint64) MyDatabaseId << 32) | GetSessionUserId());
+
+	hash = hash_bytes_extended((const unsigned char *) search_path, strlen(search_path), hash);
+	*tag = hash >> DURATION_BITS;
+	return &places[hash % PLACES];
+}
+
+/* Whether a function is known to be quick. */
+bool
+timing_is_quick(const char *search_path, const char *name)
+{
+	uint64		tag;
+	uint64		entry = pg_atomic_read_u64(place_of(search_path, name, &tag));
+
+	return entry != 0 && entry >> DURATION_BITS == tag &&
+		(entry & DURATION_MAX) * DURATION_UNIT < durable_batch_time * 1000 / 4;
+}
+
+/* Count a call; later ones weigh more. */
+void
+timing_add(const char *search_path, const char *name, instr_time start)
+{
+	uint64		tag;
+	pg_atomic_uint64 *place = place_of(search_path, name, &tag);
+	uint64		entry = pg_atomic_read_u64(place);
+	uint64		duration;
+	instr_time	end;
+
+	INSTR_TIME_SET_CURRENT(end);
+	INSTR_TIME_SUBTRACT(end, start);
+	duration = Min(INSTR_TIME_GET_MICROSEC(end) / DURATION_UNIT + 1, DURATION_MAX);
+	if (entry != 0 && entry >> DURATION_BITS == tag)
+		duration = ((entry & DURATION_MAX) * 3 + duration) / 4;
+	pg_atomic_write_u64(place, tag << DURATION_BITS | Max(duration, 1));
+}

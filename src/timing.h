@@ -1,0 +1,24 @@
+/*
+ * timing.h
+ *	  How long functions take: known to all workers, through shared memory.
+ *
+ * A function is *quick* if its calls so far took a small part of
+ * durable.batch_time on average.  Only quick ones may keep the other instances
+ * of a transaction waiting; one of which nothing is known is not quick.
+ */
+#ifndef DURABLE_TIMING_H
+#define DURABLE_TIMING_H
+
+#include "durable.h"
+
+#include "portability/instr_time.h"
+
+extern Size timing_shmem_size(void);
+extern void timing_shmem_init(void);
+
+/* a name means a function together with the search_path that it is looked up with */
+extern bool timing_is_quick(const char *search_path, const char *name);
+/* a call of the current role has ended that began at this time */
+extern void timing_add(const char *search_path, const char *name, instr_time start);
+
+#endif

@@ -1,0 +1,282 @@
+/*
+ * usercode.c
+ *	  Running somebody's function inside a worker's transaction.
+ *
+ * Each call is a subtransaction, so that its failure is its own.  The process
+ * is connected as the role that the function runs for, hence nothing has to be
+ * switched.  Its default_transaction_read_only applies to the call, not to the
+ * engine's own writes.  What a call leaves in the session (settings, temporary tables,
+ * prepared statements, cursors, advisory locks, sequence state) is removed
+ * after it; deferred constraints are checked inside it, so that they fail the
+ * call that broke them and not the transaction of everybody.
+ */
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/table.h"
+#include "access/xact.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_trigger.h"
+#include "commands/prepare.h"
+#include "commands/sequence.h"
+#include "commands/trigger.h"
+#include "miscadmin.h"
+#include "nodes/makefuncs.h"
+#include "storage/lock.h"
+#include "storage/proc.h"
+#include "tcop/tcopprot.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+#include "utils/hsearch.h"
+#include "utils/inval.h"
+#include "utils/memutils.h"
+#include "utils/portal.h"
+#include "utils/resowner.h"
+#include "utils/snapmgr.h"
+#include "utils/syscache.h"
+#include "utils/timestamp.h"
+#include "utils/timeout.h"
+
+#include "call.h"
+#include "usercode.h"
+
+/* names resolved so far, by "search_path/name" or "/signature" */
+typedef struct Resolved
+{
+	char		name[NAMEDATALEN * 4];
+	Oid			function;
+} Resolved;
+
+static HTAB *resolved = NULL;
+static bool resolved_valid = false;
+static bool callbacks_registered = false;
+
+/* whether pg_trigger has deferrable triggers; unknown after an invalidation */
+static bool deferrable_known = false;
+static bool deferrable = false;
+
+/* Some function, schema, type or role changed. */
+static void
+forget_names(Datum arg, int cacheid, uint32 hashvalue)
+{
+	resolved_valid = false;
+}
+
+/* Some table changed, perhaps its triggers. */
+static void
+forget_triggers(Datum arg, Oid relid)
+{
+	deferrable_known = false;
+}
+
+/* Register the invalidation callbacks once. */
+static void
+register_callbacks(void)
+{
+	if (callbacks_registered)
+		return;
+	CacheRegisterSyscacheCallback(PROCOID, forget_names, (Datum) 0);
+	CacheRegisterSyscacheCallback(NAMESPACEOID, forget_names, (Datum) 0);
+	CacheRegisterSyscacheCallback(TYPEOID, forget_names, (Datum) 0);
+	CacheRegisterSyscacheCallback(AUTHOID, forget_names, (Datum) 0);
+	CacheRegisterRelcacheCallback(forget_triggers, (Datum) 0);
+	callbacks_registered = true;
+}
+
+/* Look a name up in the cache, or with the given function. */
+static Oid
+resolve(const char *path, const char *name, Oid (*lookup) (const char *name))
+{
+	HASHCTL		ctl = {.keysize = NAMEDATALEN * 4, .entrysize = sizeof(Resolved)};
+	char		tag[NAMEDATALEN * 4] = {0};
+	Resolved   *entry;
+	Oid			function;
+
+	if (strlen(path) + strlen(name) + 2 > sizeof(tag))
+		return lookup(name);
+	snprintf(tag, sizeof(tag), "%s/%s", path, name);
+	register_callbacks();
+	if (!resolved_valid && resolved != NULL)
+	{
+		hash_destroy(resolved);
+		resolved = NULL;
+	}
+	if (resolved == NULL)
+		resolved = hash_create("durable names", 64, &ctl, HASH_ELEM | HASH_STRINGS);
+	resolved_valid = true;
+	entry = hash_search(resolved, tag, HASH_FIND, NULL);
+	if (entry != NULL)
+		return entry->function;
+	function = lookup(name);
+	if (resolved_valid)
+		((Resolved *) hash_search(resolved, tag, HASH_ENTER, NULL))->function = function;
+	return function;
+}
+
+/* The function of a signature; an error when it is gone. */
+Oid
+resolve_signature(const char *signature)
+{
+	return resolve("", signature, function_by_signature);
+}
+
+/* The function of a name under the current search_path; an error if there is none. */
+Oid
+resolve_name(const char *name)
+{
+	return resolve(namespace_search_path, name, function_lookup);
+}
+
+/* Whether any trigger of the database is deferrable. */
+bool
+user_call_deferrable(void)
+{
+	Relation	rel;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+
+	register_callbacks();
+	if (deferrable_known)
+		return deferrable;
+	deferrable = false;
+	deferrable_known = true;
+	rel = table_open(TriggerRelationId, AccessShareLock);
+	scan = systable_beginscan(rel, InvalidOid, false, NULL, 0, NULL);
+	while (!deferrable && HeapTupleIsValid(tuple = systable_getnext(scan)))
+		deferrable = ((Form_pg_trigger) GETSTRUCT(tuple))->tgdeferrable;
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+	return deferrable;
+}
+
+/* Fire the deferred triggers of the call now. */
+static void
+fire_deferred_triggers(void)
+{
+	ConstraintsSetStmt *stmt;
+
+	if (!user_call_deferrable())
+		return;
+	stmt = makeNode(ConstraintsSetStmt);
+	stmt->deferred = false;
+	AfterTriggerSetState(stmt);
+}
+
+/* Remove what no rollback takes back. */
+static void
+clean_process(bool sequences)
+{
+	DropAllPreparedStatements();
+	LockReleaseSession(USER_LOCKMETHOD);
+	if (sequences)
+		ResetSequenceCaches();
+}
+
+/* Remove what a call that succeeded has left in the session, but for settings. */
+static void
+clean_session(void)
+{
+	PortalHashTableDeleteAll();
+	clean_process(true);
+	if (MyXactFlags & XACT_FLAGS_ACCESSEDTEMPNAMESPACE)
+		ResetTempTableNamespace();
+}
+
+/* Give the function the search_path that its instance was started with. */
+static void
+set_search_path(const char *path)
+{
+	if (strcmp(namespace_search_path, path) != 0)
+		(void) set_config_option("search_path", path, PGC_USERSET, PGC_S_SESSION,
+								 GUC_ACTION_SAVE, true, 0, false);
+}
+
+/* The shorter of the call's timeout and statement_timeout; 0: none. */
+static int64
+effective_timeout(const UserCall *call)
+{
+	if (call->timeout > 0 && (StatementTimeout == 0 || call->timeout < StatementTimeout))
+		return call->timeout;
+	return StatementTimeout;
+}
+
+/* Call the function in the subtransaction that user_call has begun. */
+static Jsonb *
+call_inside(UserCall *call, MemoryContext context)
+{
+	int			nest_level = NewGUCNestLevel();
+	Jsonb	   *result;
+
+	set_search_path(call->search_path);
+	XactReadOnly = call->read_only || DefaultXactReadOnly;
+	PushActiveSnapshot(GetTransactionSnapshot());
+	call->function = call->resolve(call->name);
+	result = function_call(call->function, call->input);
+	if (!call->read_only)
+		fire_deferred_triggers();
+	PopActiveSnapshot();
+	if (result != NULL)
+	{
+		Jsonb	   *copy = MemoryContextAlloc(context, VARSIZE(result));
+
+		memcpy(copy, result, VARSIZE(result));
+		result = copy;
+	}
+	clean_session();
+	AtEOXact_GUC(false, nest_level);
+	return result;
+}
+
+/*
+ * Run a function in a subtransaction and take what it returns or throws.  A
+ * read-only call is rolled back even if it succeeds.
+ */
+void
+user_call(UserCall *call)
+{
+	MemoryContext context = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	volatile int64 timeout = effective_timeout(call);
+	TimestampTz start = GetCurrentTimestamp();
+
+	call->function = InvalidOid;
+	call->result = NULL;
+	call->error = NULL;
+	call->timed_out = false;
+	register_callbacks();
+	BeginInternalSubTransaction(NULL);
+	PG_TRY();
+	{
+		if (timeout > 0)
+			enable_timeout_after(STATEMENT_TIMEOUT, timeout);
+		call->result = call_inside(call, context);
+		if (timeout > 0)
+			disable_timeout(STATEMENT_TIMEOUT, false);
+		call->wrote = TransactionIdIsValid(GetCurrentTransactionIdIfAny());
+		if (call->read_only)
+			RollbackAndReleaseCurrentSubTransaction();
+		else
+			ReleaseCurrentSubTransaction();
+	}
+	PG_CATCH();
+	{
+		if (timeout > 0)
+			disable_timeout(STATEMENT_TIMEOUT, false);
+		MemoryContextSwitchTo(context);
+		if (call->expected == NULL || !*call->expected)
+			call->error = CopyErrorData();
+		call->timed_out = timeout > 0 && timeout == call->timeout && call->error != NULL &&
+			call->error->sqlerrcode == ERRCODE_QUERY_CANCELED &&
+			TimestampDifferenceExceeds(start, GetCurrentTimestamp(), timeout);
+		FlushErrorState();
+		call->wrote = TransactionIdIsValid(GetCurrentTransactionIdIfAny());
+		call->result = NULL;
+		RollbackAndReleaseCurrentSubTransaction();
+		clean_process(!call->read_only);
+	}
+	PG_END_TRY();
+	/* a cancel that came too late was meant for this call */
+	QueryCancelPending = false;
+	MemoryContextSwitchTo(context);
+	CurrentResourceOwner = owner;
+}

@@ -1,0 +1,35 @@
+/*
+ * usercode.h
+ *	  Running somebody's function inside a worker's transaction.
+ */
+#ifndef DURABLE_USERCODE_H
+#define DURABLE_USERCODE_H
+
+#include "durable.h"
+
+typedef struct UserCall
+{
+	/* in */
+	Oid			(*resolve) (const char *name);	/* how the name is looked up */
+	const char *name;
+	Jsonb	   *input;			/* or NULL */
+	const char *search_path;
+	bool		read_only;		/* and roll back what it did */
+	int64		timeout;		/* ms; 0: none but statement_timeout */
+	bool	   *expected;		/* if true after an error, the error is of no interest */
+	/* out */
+	Oid			function;		/* what was called, if it was found */
+	Jsonb	   *result;			/* in the caller's memory context, as the error */
+	ErrorData  *error;			/* NULL: it returned, or the error was expected */
+	bool		timed_out;		/* the error is that of our own timeout */
+	bool		wrote;			/* it took a transaction id of its own */
+} UserCall;
+
+extern void user_call(UserCall *call);
+/* oid of a function by its signature, or by its name under a search_path; cached */
+extern Oid	resolve_signature(const char *signature);
+extern Oid	resolve_name(const char *name);
+/* some table has deferrable triggers: what they do must be brought forward */
+extern bool user_call_deferrable(void);
+
+#endif

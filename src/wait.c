@@ -1,0 +1,205 @@
+/*
+ * wait.c
+ *	  durable.wait_for_completion: a session sleeps until an instance ends.
+ *
+ * It sleeps on its latch, which the worker that ends the instance sets after
+ * its commit (waiter.h).  Each look takes a snapshot of that moment, so the
+ * end is seen in every isolation level; once a second it looks in any case,
+ * should the end have come by way of a prepared transaction.
+ */
+#include "postgres.h"
+
+#include "access/sysattr.h"
+#include "access/tableam.h"
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
+#include "fmgr.h"
+#include "miscadmin.h"
+#include "storage/ipc.h"
+#include "storage/latch.h"
+#include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+#include "utils/wait_event.h"
+
+#include "client.h"
+#include "replay.h"
+#include "shared.h"
+#include "status.h"
+#include "table.h"
+#include "waiter.h"
+
+#define LOOK_INTERVAL	1000	/* ms */
+#define DEFAULT_TIMEOUT (10 * USECS_PER_SEC)
+
+PG_FUNCTION_INFO_V1(durable_wait_for_completion);
+
+/* The time until which to wait. */
+static TimestampTz
+deadline_argument(FunctionCallInfo fcinfo, int number)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	TimestampTz deadline;
+
+	if (PG_ARGISNULL(number))
+		return now + DEFAULT_TIMEOUT;
+	deadline = DatumGetTimestampTz(DirectFunctionCall2(timestamptz_pl_interval,
+													   TimestampTzGetDatum(now),
+													   PG_GETARG_DATUM(number)));
+	if (deadline < now)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("parameter \"timeout\" of durable.wait_for_completion must not be negative")));
+	return deadline;
+}
+
+/* Whether the row was written by the current transaction, so nobody else sees it. */
+static bool
+is_uncommitted(Store *store, const InstanceRow *row)
+{
+	Table	   *table = table_get(store, TABLE_INSTANCES);
+	ItemPointerData tid = row->tid;
+	bool		isnull;
+	bool		result = false;
+
+	if (table_tuple_fetch_row_version(table->rel, &tid, GetActiveSnapshot(), table->slot))
+		result = TransactionIdIsCurrentTransactionId(
+			DatumGetTransactionId(slot_getsysattr(table->slot, MinTransactionIdAttributeNumber,
+												  &isnull)));
+	ExecClearTuple(table->slot);
+	return result;
+}
+
+/* The key of an instance that the caller may see and wait for. */
+static int64
+find_key(Store *store, const char *instance_id)
+{
+	InstanceRow row;
+
+	PushActiveSnapshot(GetLatestSnapshot());
+	if (!instance_find(store, instance_id, &row) || !status_may_see(&row))
+		client_no_instance(instance_id);
+	if (!STATE_IS_TERMINAL(row.state) && is_uncommitted(store, &row))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("cannot wait for instance \"%s\" in the transaction that started it", instance_id),
+				 errdetail("The engine sees an instance when the transaction has been committed."),
+				 errhint("COMMIT first.")));
+	PopActiveSnapshot();
+	return row.key;
+}
+
+/* Whether there is nothing to wait for any more: it ended or has gone. */
+static bool
+has_ended(Store *store, int64 key, bool *gone)
+{
+	InstanceRow row;
+
+	PushActiveSnapshot(GetLatestSnapshot());
+	*gone = !instance_get(store, key, &row);
+	PopActiveSnapshot();
+	return *gone || STATE_IS_TERMINAL(row.state);
+}
+
+/* Leave the slot, also when the session is being terminated. */
+static void
+stop_waiting(int code, Datum arg)
+{
+	waiter_end();
+}
+
+/* Sleep until the instance ends or the deadline comes; false if it has gone. */
+static bool
+wait_until(Store *store, int64 key, TimestampTz deadline)
+{
+	MemoryContext scratch = AllocSetContextCreate(CurrentMemoryContext, "durable wait",
+												  ALLOCSET_SMALL_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(scratch);
+	bool		gone = false;
+
+	waiter_begin(key);
+	PG_ENSURE_ERROR_CLEANUP(stop_waiting, (Datum) 0);
+	{
+		while (!has_ended(store, key, &gone))
+		{
+			long		remaining = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), deadline);
+
+			if (remaining <= 0)
+				break;
+			(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+							 Min(remaining, LOOK_INTERVAL), PG_WAIT_EXTENSION);
+			ResetLatch(MyLatch);
+			CHECK_FOR_INTERRUPTS();
+			MemoryContextReset(scratch);
+		}
+	}
+	PG_END_ENSURE_ERROR_CLEANUP(stop_waiting, (Datum) 0);
+	waiter_end();
+	MemoryContextSwitchTo(old);
+	MemoryContextDelete(scratch);
+	return !gone;
+}
+
+/* What durable.get_status returns as of now, in the caller's memory. */
+static Datum
+get_status(Datum instance_id, bool *isnull)
+{
+	static SPIPlanPtr plan = NULL;
+	Oid			types[] = {TEXTOID};
+	MemoryContext caller = CurrentMemoryContext;
+	MemoryContext spi;
+	Datum		result;
+
+	SPI_connect();
+	if (plan == NULL)
+	{
+		SPIPlanPtr	prepared = SPI_prepare("SELECT durable.get_status($1)", 1, types);
+
+		if (prepared == NULL)
+			elog(ERROR, "could not prepare get_status: %s", SPI_result_code_string(SPI_result));
+		SPI_keepplan(prepared);
+		plan = prepared;
+	}
+	/* read-only: with the active snapshot */
+	PushActiveSnapshot(GetLatestSnapshot());
+	if (SPI_execute_plan(plan, &instance_id, NULL, true, 1) != SPI_OK_SELECT || SPI_processed != 1)
+		elog(ERROR, "could not read the status of an instance");
+	PopActiveSnapshot();
+	result = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, isnull);
+	spi = MemoryContextSwitchTo(caller);
+	if (!*isnull)
+		result = PointerGetDatum(PG_DETOAST_DATUM_COPY(result));
+	MemoryContextSwitchTo(spi);
+	SPI_finish();
+	return result;
+}
+
+/* durable.wait_for_completion(instance_id, timeout) */
+Datum
+durable_wait_for_completion(PG_FUNCTION_ARGS)
+{
+	TimestampTz deadline;
+	Store	   *store;
+	int64		key;
+	bool		gone;
+	bool		isnull = true;
+	Datum		result = (Datum) 0;
+
+	shared_require();
+	orchestrator_forbid("durable.wait_for_completion");
+	PreventCommandDuringRecovery("durable.wait_for_completion");
+	client_require(fcinfo, 0, "instance_id", "durable.wait_for_completion");
+	deadline = deadline_argument(fcinfo, 1);
+
+	store = store_open();
+	key = find_key(store, text_to_cstring(PG_GETARG_TEXT_PP(0)));
+	gone = !wait_until(store, key, deadline);
+	store_close(store);
+	if (!gone)
+		result = get_status(PG_GETARG_DATUM(0), &isnull);
+	if (isnull)
+		PG_RETURN_NULL();
+	PG_RETURN_DATUM(result);
+}

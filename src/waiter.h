@@ -1,0 +1,18 @@
+/*
+ * waiter.h
+ *	  Sessions that wait for an instance to end, woken through shared memory.
+ */
+#ifndef DURABLE_WAITER_H
+#define DURABLE_WAITER_H
+
+#include "durable.h"
+
+extern Size waiter_shmem_size(void);
+extern void waiter_shmem_init(void);
+
+extern void waiter_begin(int64 key);
+extern void waiter_end(void);
+/* set the latches of all who wait for one of these instances of this database */
+extern void waiter_wake(const int64 *keys, int count);
+
+#endif

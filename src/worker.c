@@ -1,0 +1,714 @@
+/*
+ * worker.c
+ *	  A worker: advances the instances of one role, a batch in a transaction.
+ *
+ * A *round* is one transaction: lock and load the instances of the batch, take
+ * in what happened to them, run for each at most one activity and the turns
+ * before and after it, write the histories and rows, commit.  Instances that
+ * can go on stay in the batch for the next round; the others are let go.
+ *
+ * What goes wrong in a round with many instances is undone and each is tried
+ * alone; what goes wrong alone is the instance's own failure.  An activity is
+ * a subtransaction, and past 64 of those that wrote, snapshots of the whole
+ * server get slow: a round ends before.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_extension.h"
+#include "commands/extension.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "storage/ipc.h"
+#include "storage/latch.h"
+#include "storage/lmgr.h"
+#include "utils/backend_status.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+#include "utils/syscache.h"
+
+#include "activity.h"
+#include "blackbox.h"
+#include "call.h"
+#include "instance.h"
+#include "process.h"
+#include "ready.h"
+#include "replay.h"
+#include "retry.h"
+#include "settings.h"
+#include "timing.h"
+#include "usercode.h"
+
+#define MAX_BATCH		1000
+#define MAX_WRITERS		60		/* subtransactions with a transaction id in a round */
+#define RANGE_TASKS		16		/* queued activities taken at a time */
+
+static int	my_slot;
+static Oid	my_extension;
+static ReadyItem items[MAX_BATCH];
+static int	nitems = 0;
+static MemoryContext round_context;
+
+/* the round at hand */
+static Round round;
+static TimestampTz round_end;	/* no activity is begun after this */
+static bool round_stop;			/* commit before anything else is run */
+static int	round_writers;
+static int	round_steps;		/* turns and activities so far */
+static int	round_size;			/* instances in it */
+
+/* Give back what the worker holds, whatever the process ends of. */
+static void
+worker_exit(int code, Datum arg)
+{
+	blackbox_leave();
+	worker_slot_detach(my_slot);
+}
+
+/* The time of a round begins now. */
+static void
+round_start_clock(void)
+{
+	round_end = GetCurrentTimestamp() + durable_batch_time * INT64CONST(1000);
+}
+
+/* Begin the transaction of a round. */
+static void
+round_begin(int size)
+{
+	SetCurrentStatementStartTimestamp();
+	StartTransactionCommand();
+	/* whatever the role's defaults; user code gets its read-only one */
+	XactIsoLevel = XACT_READ_COMMITTED;
+	XactReadOnly = false;
+	MemoryContextSwitchTo(round_context);
+	PushActiveSnapshot(GetTransactionSnapshot());
+	/* DROP EXTENSION waits for the round, and the round never for some of its tables */
+	LockDatabaseObject(ExtensionRelationId, my_extension, 0, AccessShareLock);
+	if (!OidIsValid(get_namespace_oid(DURABLE_INTERNAL_SCHEMA, true)))
+		proc_exit(0);
+	/* the role was dropped: the scheduler fails its instances */
+	if (!SearchSysCacheExists1(AUTHOID, ObjectIdGetDatum(GetSessionUserId())))
+		proc_exit(0);
+	round.store = store_open();
+	round.now = GetCurrentTimestamp();
+	round_stop = false;
+	round_writers = 0;
+	round_steps = 0;
+	round_start_clock();
+	round_size = size;
+}
+
+/* Commit it. */
+static void
+round_commit(void)
+{
+	store_close(round.store);
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+	MemoryContextSwitchTo(round_context);
+	MemoryContextReset(round_context);
+	pgstat_report_stat(false);
+}
+
+/* Undo it; the caller has the error. */
+static void
+round_abort(void)
+{
+	AbortOutOfAnyTransaction();
+	replay_reset();
+	blackbox_clear();
+	MemoryContextSwitchTo(round_context);
+}
+
+/*
+ * Whether a round must end before another turn or activity is begun.  Each
+ * round does something, however long it took to load the instances.
+ */
+static bool
+round_full(void)
+{
+	if (!round_stop && round_steps > 0 && (round_writers >= MAX_WRITERS || GetCurrentTimestamp() >= round_end))
+		round_stop = true;
+	return round_stop;
+}
+
+/* Take note of a finished activity. */
+static void
+round_ran(bool wrote)
+{
+	round_writers += wrote;
+	round_steps++;
+	/* its deferred triggers were brought forward: the next one needs a clean slate */
+	if (user_call_deferrable())
+		round_stop = true;
+}
+
+/*
+ * Run the activity that an instance goes on with.  False when it has to wait
+ * for another round.  One that is not known to be quick goes to the queue: this
+ * transaction commits first, and neither the others in it nor what a client
+ * wants of this instance have to wait.
+ */
+static bool
+run_activity(Instance *instance, ReadyItem *item)
+{
+	Task	   *task = instance->next_activity;
+	ActivityRun run = {
+		.instance = &instance->row,
+		.task_id = task->id,
+		.attempt = task->attempt,
+		.name = task->name,
+		.input = task->input,
+		.alone = round_size == 1,
+		.tries = instance->conflicts
+	};
+	ActivityOutcome outcome;
+
+	if (instance->row.deliveries >= durable_max_activity_deliveries)
+	{
+		Jsonb	   *failure = activity_lost(&run, instance->row.deliveries);
+
+		instance_activity_done(&round, instance, task, true, failure);
+		instance->row.deliveries = 0;
+		return true;
+	}
+	if (!timing_is_quick(instance->row.search_path, task->name))
+	{
+		instance_defer_activity(&round, instance);
+		return true;
+	}
+	if (round_full())
+		return false;
+	outcome = activity_run(&run);
+	round.now = Max(round.now, GetCurrentTimestamp());
+	round_ran(run.wrote);
+	if (outcome == ACTIVITY_AGAIN)
+	{
+		instance->conflicts++;
+		item->solo = true;
+		round_stop = true;
+		return false;
+	}
+	instance_activity_done(&round, instance, task, outcome == ACTIVITY_FAILED, run.result);
+	instance->row.deliveries = 0;
+	instance->conflicts = 0;
+	return true;
+}
+
+/* Advance one instance by at most one activity. */
+static void
+advance(Instance *instance, ReadyItem *item)
+{
+	int			activities = 0;
+
+	/* what may kill its worker must not take others along */
+	if (instance->row.deliveries > 0 && round_size > 1)
+	{
+		item->solo = true;
+		return;
+	}
+	for (;;)
+	{
+		if (instance->next_activity != NULL)
+		{
+			if (activities++ > 0 || !run_activity(instance, item))
+				return;
+		}
+		else if (!instance_can_turn(instance) || round_full())
+			return;
+		else if (round_size > 1 &&
+				 !timing_is_quick(instance->row.search_path, instance->row.function))
+		{
+			item->solo = true;
+			return;
+		}
+		else
+		{
+			round_steps++;
+			if (!turn_run(&round, instance))
+				return;
+		}
+	}
+}
+
+/* Order of instances: everybody locks them in the same one. */
+static int
+compare_items(const void *a, const void *b)
+{
+	int64		x = ((const ReadyItem *) a)->key;
+	int64		y = ((const ReadyItem *) b)->key;
+
+	return (x > y) - (x < y);
+}
+
+/* Do one round with these instances; afterwards flags tell which of them go on. */
+static void
+run_round(ReadyItem *batch, int count)
+{
+	Instance  **instances;
+	FetchResult result;
+	int64		forget[MAX_BATCH];
+	int			outgrown = 0;
+
+	round_begin(count);
+	instances = palloc0(count * sizeof(Instance *));
+	for (int i = 0; i < count; i++)
+	{
+		instances[i] = instance_load(&round, batch[i].key, batch[i].flags, &result);
+		if (result == FETCH_ABSENT)
+		{
+			/* it was purged or replaced: nobody wants what came for it */
+			(void) messages_take(round.store, batch[i].key);
+			timers_delete(round.store, batch[i].key);
+		}
+	}
+	round_start_clock();
+	for (int i = 0; i < count; i++)
+		if (instances[i] != NULL)
+			advance(instances[i], &batch[i]);
+	for (int i = 0; i < count; i++)
+	{
+		batch[i].flags = 0;
+		if (instances[i] == NULL)
+			continue;
+		instance_save(&round, instances[i]);
+		if (instances[i]->row.state == STATE_READY)
+			batch[i].flags = READY_RUN;
+		else
+			batch[i].solo = false;
+		if (instances[i]->outgrown)
+			forget[outgrown++] = batch[i].key;
+	}
+	round_commit();
+	for (int i = 0; i < outgrown; i++)
+		instance_forget(forget[i]);
+}
+
+/* Whether an error says nothing about the instance, so that trying again may help. */
+static bool
+is_transient(const ErrorData *error)
+{
+	if (error->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE)
+		return true;
+	switch (ERRCODE_TO_CATEGORY(error->sqlerrcode))
+	{
+		case MAKE_SQLSTATE('4', '0', 0, 0, 0) & 0xfff:	/* transaction rollback */
+		case MAKE_SQLSTATE('5', '3', 0, 0, 0) & 0xfff:	/* insufficient resources */
+		case MAKE_SQLSTATE('5', '7', 0, 0, 0) & 0xfff:	/* operator intervention */
+		case MAKE_SQLSTATE('5', '8', 0, 0, 0) & 0xfff:	/* system error */
+			return true;
+	}
+	return false;
+}
+
+/* Fail an instance because of an error that its turn or activity is not to blame for. */
+static void
+fail_instance(ReadyItem *item, ErrorData *error)
+{
+	Instance   *instance;
+	FetchResult result;
+
+	round_begin(1);
+	instance = instance_load(&round, item->key, READY_ALL, &result);
+	if (instance != NULL)
+	{
+		if (!STATE_IS_TERMINAL(instance->row.state))
+			instance_fail_whole(&round, instance, failure_from_error(error));
+		instance_save(&round, instance);
+	}
+	round_commit();
+	item->flags = 0;
+}
+
+/* Fail an instance, or leave it to the scheduler's next scan if even that fails. */
+static void
+try_fail_instance(ReadyItem *item, ErrorData *error)
+{
+	PG_TRY();
+	{
+		fail_instance(item, error);
+	}
+	PG_CATCH();
+	{
+		round_abort();
+		EmitErrorReport();
+		FlushErrorState();
+		instance_forget(item->key);
+		item->flags = 0;
+	}
+	PG_END_TRY();
+}
+
+/* A round has failed: try its instances one by one, or deal with the only one. */
+static void
+round_failed(ReadyItem *batch, int count, ErrorData *error)
+{
+	for (int i = 0; i < count; i++)
+	{
+		instance_forget(batch[i].key);
+		batch[i].flags = READY_ALL;
+		batch[i].solo = true;
+	}
+	if (count > 1)
+		return;
+	if (is_transient(error))
+	{
+		ereport(LOG,
+				(errcode(error->sqlerrcode),
+				 errmsg("durable will try an instance again: %s", error->message)));
+		process_wait(200);
+	}
+	else
+		try_fail_instance(batch, error);
+}
+
+/* Run a round and deal with its failure as a whole. */
+static void
+try_round(ReadyItem *batch, int count)
+{
+	PG_TRY();
+	{
+		run_round(batch, count);
+	}
+	PG_CATCH();
+	{
+		ErrorData  *error;
+
+		MemoryContextSwitchTo(round_context);
+		error = CopyErrorData();
+		FlushErrorState();
+		round_abort();
+		round_failed(batch, count, error);
+		MemoryContextReset(round_context);
+	}
+	PG_END_TRY();
+}
+
+/* Keep the items that go on; let the others go. */
+static void
+settle(void)
+{
+	ReadyItem	gone[MAX_BATCH];
+	int			ngone = 0;
+	int			kept = 0;
+
+	for (int i = 0; i < nitems; i++)
+	{
+		if (items[i].flags == 0)
+			gone[ngone++] = items[i];
+		else
+			items[kept++] = items[i];
+	}
+	nitems = kept;
+	if (ngone > 0)
+		ready_release(my_slot, gone, ngone);
+	instance_trim_cache();
+}
+
+/*
+ * Run the instances at hand, together; but if one is to be alone, only that
+ * one, all others being given back to the queue, since it may take long.
+ */
+static void
+run_items(void)
+{
+	for (int i = 0; i < nitems; i++)
+	{
+		ReadyItem	alone = items[i];
+
+		if (!alone.solo)
+			continue;
+		items[i] = items[--nitems];
+		ready_release(my_slot, items, nitems);
+		items[0] = alone;
+		nitems = 1;
+	}
+	qsort(items, nitems, sizeof(ReadyItem), compare_items);
+	try_round(items, nitems);
+	settle();
+}
+
+/* Run one queued activity and send its end to the instance. */
+static bool
+run_task(const InstanceRow *instance, TaskRow *task, bool alone, int tries)
+{
+	HistoryRow	scheduled;
+	MessageRow	message = {.key = task->key, .task_id = task->task_id, .attempt = task->attempt};
+	ActivityOutcome outcome = ACTIVITY_FAILED;
+	ActivityRun run = {
+		.instance = instance,
+		.task_id = task->task_id,
+		.attempt = task->attempt,
+		.queued = true,
+		.alone = alone,
+		.tries = tries
+	};
+
+	if (!history_get(round.store, task->key, task->seq, &scheduled) ||
+		scheduled.task_id != task->task_id)
+	{
+		/* its execution is over */
+		task_delete(round.store, task);
+		return true;
+	}
+	message.name = run.name = scheduled.name;
+	run.input = scheduled.input;
+	run.timeout = retry_timeout(scheduled.result);
+	if (task->deliveries >= durable_max_activity_deliveries)
+		run.result = activity_lost(&run, task->deliveries);
+	else
+		outcome = activity_run(&run);
+	round_ran(run.wrote);
+	if (outcome == ACTIVITY_AGAIN)
+		return false;
+	message.kind = outcome == ACTIVITY_COMPLETED ? MESSAGE_TASK_COMPLETED : MESSAGE_TASK_FAILED;
+	message.time = GetCurrentTimestamp();
+	message.payload = run.result;
+	message_send(round.store, instance->owner, &message);
+	task_delete(round.store, task);
+	return true;
+}
+
+/* Whether a queued activity must not share a transaction, or its worker, with others. */
+static bool
+must_be_alone(const InstanceRow *instance, const TaskRow *task)
+{
+	HistoryRow	scheduled;
+
+	return task->deliveries > 0 ||
+		(history_get(round.store, task->key, task->seq, &scheduled) && scheduled.name != NULL &&
+		 !timing_is_quick(instance->search_path, scheduled.name));
+}
+
+/* Give the rest of a range to other workers while this one is busy with its first task. */
+static void
+share_rest(ReadyRange *range)
+{
+	ReadyHint	rest = {
+		.role = GetSessionUserId(), .key = range->key, .low = range->low + 1, .high = range->high
+	};
+
+	if (range->low < range->high)
+	{
+		range->high = range->low;
+		(void) ready_push(MyDatabaseId, &rest, 1);
+	}
+}
+
+/*
+ * One transaction with activities of a range, from range->low on, which moves
+ * past what is done.  tries: how often the first one has been tried alone, or
+ * is to be now; then it is the only one.
+ */
+static void
+run_range_round(ReadyRange *range, int tries)
+{
+	InstanceRow instance;
+	bool		found;
+	int			count = 0;
+
+	round_begin(1);
+	found = instance_get(round.store, range->key, &instance);
+	while (range->low <= range->high && !round_full())
+	{
+		List	   *rows = tasks_lock(round.store, range->key, range->low, range->low);
+		TaskRow    *task = rows != NIL ? linitial(rows) : NULL;
+
+		if (task != NULL && (!found || instance.state == STATE_TERMINATED))
+			task_delete(round.store, task);
+		else if (task != NULL)
+		{
+			bool		only = tries > 0 || must_be_alone(&instance, task);
+
+			if (only && count > 0)
+				break;
+			if (only)
+				share_rest(range);
+			if (!run_task(&instance, task, count == 0, tries))
+				break;
+			count++;
+		}
+		range->low++;
+	}
+	round_commit();
+}
+
+/* Fail a queued activity whose end could not be stored. */
+static void
+fail_task(const ReadyRange *range, ErrorData *error)
+{
+	InstanceRow instance;
+	ListCell   *cell;
+	MessageRow	message = {
+		.key = range->key,
+		.kind = MESSAGE_TASK_FAILED,
+		.time = GetCurrentTimestamp(),
+		.task_id = range->low
+	};
+
+	round_begin(1);
+	foreach(cell, tasks_lock(round.store, range->key, range->low, range->low))
+	{
+		TaskRow    *task = lfirst(cell);
+
+		message.attempt = task->attempt;
+		message.payload = failure_from_error(error);
+		if (instance_get(round.store, range->key, &instance))
+			message_send(round.store, instance.owner, &message);
+		task_delete(round.store, task);
+	}
+	round_commit();
+}
+
+/* Fail it, or leave it to the scheduler's next scan if even that fails. */
+static void
+try_fail_task(const ReadyRange *range, ErrorData *error)
+{
+	PG_TRY();
+	{
+		fail_task(range, error);
+	}
+	PG_CATCH();
+	{
+		round_abort();
+		EmitErrorReport();
+		FlushErrorState();
+	}
+	PG_END_TRY();
+}
+
+/*
+ * A transaction with activities of a range has failed: the first one is tried
+ * alone, and fails if that does not help, unless the error will pass.
+ */
+static void
+range_failed(ReadyRange *range, bool alone)
+{
+	ErrorData  *error;
+
+	MemoryContextSwitchTo(round_context);
+	error = CopyErrorData();
+	FlushErrorState();
+	round_abort();
+	if (alone)
+	{
+		ereport(LOG,
+				(errcode(error->sqlerrcode),
+				 errmsg("durable could not store the end of an activity: %s", error->message)));
+		if (!is_transient(error))
+			try_fail_task(range, error);
+		range->low++;
+	}
+	MemoryContextReset(round_context);
+}
+
+/* Run the activities of a range, as many in a transaction as is good. */
+static void
+run_range(ReadyRange *range)
+{
+	volatile int tries = 0;		/* of the first one alone */
+
+	while (range->low <= range->high)
+	{
+		int			before = range->low;
+
+		process_handle_interrupts();
+		PG_TRY();
+		{
+			run_range_round(range, tries);
+		}
+		PG_CATCH();
+		{
+			range->low = before;
+			range_failed(range, tries > 0);
+		}
+		PG_END_TRY();
+		/* nothing went: the first one wants to be alone */
+		tries = range->low == before ? tries + 1 : 0;
+	}
+	ready_range_done(my_slot);
+}
+
+/* Wait for work; false when it is time to leave. */
+static bool
+wait_for_work(void)
+{
+	TimestampTz until = GetCurrentTimestamp() + durable_worker_idle_timeout * USECS_PER_SEC;
+
+	if (!worker_slot_idle(my_slot))
+		return true;
+	pgstat_report_stat(true);
+	pgstat_report_activity(STATE_IDLE, NULL);
+	for (;;)
+	{
+		long		rest = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), until);
+
+		process_wait(rest);
+		process_handle_interrupts();
+		if (!worker_slot_is_idle(my_slot))
+			return true;
+		if (rest <= 0 || worker_slot_unwanted(my_slot) || process_reloaded())
+			return !worker_slot_leave(my_slot);
+	}
+}
+
+/* Take work and do it until there is none for a while. */
+static void
+work(void)
+{
+	for (;;)
+	{
+		ReadyRange	range;
+		bool		retire;
+		bool		ranges;
+
+		process_handle_interrupts();
+		nitems = ready_take(my_slot, items, nitems, Min(durable_batch_size, MAX_BATCH), &retire);
+		if (nitems > 0)
+		{
+			pgstat_report_activity(STATE_RUNNING, "advancing instances");
+			run_items();
+		}
+		/* after a reload a new process takes over, with the role's settings as they are now */
+		if ((retire || process_reloaded()) && nitems == 0)
+			return;
+		ranges = nitems < durable_batch_size && ready_take_range(my_slot, RANGE_TASKS, &range);
+		if (ranges)
+		{
+			/* the first activity may take long: nobody else is to wait for it */
+			if (nitems > 0)
+				ready_release(my_slot, items, nitems);
+			nitems = 0;
+			pgstat_report_activity(STATE_RUNNING, "running queued activities");
+			run_range(&range);
+		}
+		if (nitems == 0 && !ranges && !wait_for_work())
+			return;
+	}
+}
+
+/* Main function of a worker. */
+void
+durable_worker_main(Datum arg)
+{
+	WorkerExtra extra;
+
+	memcpy(&extra, MyBgworkerEntry->bgw_extra, sizeof(extra));
+	my_slot = extra.slot;
+	on_shmem_exit(worker_exit, (Datum) 0);
+	worker_slot_attach(my_slot);
+	process_init_signals();
+	BackgroundWorkerInitializeConnectionByOid(DatumGetObjectId(arg), extra.role, COMPAT_WORKER_FLAGS);
+	pgstat_report_appname("durable worker");
+	blackbox_attach(my_slot);
+	StartTransactionCommand();
+	my_extension = get_extension_oid("durable", true);
+	CommitTransactionCommand();
+	worker_slot_connected(my_slot);
+	round_context = AllocSetContextCreate(TopMemoryContext, "durable round", ALLOCSET_DEFAULT_SIZES);
+	MemoryContextSwitchTo(round_context);
+	work();
+	proc_exit(0);
+}

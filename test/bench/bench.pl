@@ -1,0 +1,503 @@
+# Runs the workloads named (all, if none is) in the cluster that test/bench/run has started: see README.md.
+use strict;
+use warnings;
+use JSON::PP;
+use List::Util qw(max min sum0);
+use POSIX qw(strftime);
+use Time::HiRes qw(sleep time);
+
+$| = 1;
+my $tmp = "$ENV{DURABLE_TMP}/tmp";
+my $runs = size('RUNS', 3);
+my $cores = grep { /^processor\s*:/ } read_lines('/proc/cpuinfo');
+my $database;
+my @metrics;
+my %failures;
+
+# A size that an environment variable BENCH_... may change; all of them go into the results.
+my %sizes;
+sub size
+{
+	my ($name, $default) = @_;
+	my $value = $ENV{"BENCH_$name"} // $default;
+	die "BENCH_$name must be a positive number\n" unless $value =~ /^[1-9]\d*$/;
+	return $sizes{$name} = $value + 0;
+}
+
+sub read_lines
+{
+	my ($file) = @_;
+	open my $handle, '<', $file or return;
+	return <$handle>;
+}
+
+sub write_file
+{
+	my ($file, $content) = @_;
+	open my $handle, '>', $file or die "$file: $!";
+	print $handle $content;
+	close $handle or die "$file: $!";
+	return $file;
+}
+
+sub output_of
+{
+	open my $pipe, '-|', @_ or die "$_[0]: $!";
+	my $output = do { local $/; <$pipe> } // '';
+	# Of pgbench's report only the first error.
+	close $pipe or die $output =~ /^(.*error.*(\nDETAIL.*)?)/m ? "$1\n" : "failed: @_\n";
+	chomp $output;
+	return $output;
+}
+
+sub sql
+{
+	my ($statement, $where) = @_;
+	return output_of('psql', '-XAtq', '-v', 'ON_ERROR_STOP=1', '-d', $where // $database, '-c', $statement);
+}
+
+# The engine runs in the workload's database only, or nowhere: an idle one elsewhere would hold worker slots.
+sub engine_in
+{
+	my ($where) = @_;
+	sql("ALTER SYSTEM SET durable.databases = '$where'", 'postgres');
+	sql('SELECT pg_reload_conf()', 'postgres');
+}
+
+sub setup
+{
+	my ($name, $engine) = @_;
+	engine_in('nowhere');
+	if ($database)
+	{
+		# The engine needs a moment to leave it.
+		my $deadline = time + 10;
+		until (sql("SELECT count(*) FROM pg_stat_activity WHERE datname = '$database'", 'postgres') == 0)
+		{
+			die "the engine has not left database $database\n" if time > $deadline;
+			sleep 0.05;
+		}
+		sql("DROP DATABASE $database WITH (FORCE)", 'postgres');
+	}
+	$database = "bench_$name";
+	sql("CREATE DATABASE $database TEMPLATE template0", 'postgres');
+	output_of('psql', '-Xq', '-v', 'ON_ERROR_STOP=1', '-d', $database, '-f', 'test/bench/setup.sql');
+	return if $engine eq 'no engine';
+	engine_in($database);
+	sql("CALL batch('hello_sequence', 500)");
+	my $output = sql('SELECT DISTINCT output FROM durable.instances');
+	die "hello_sequence returned $output\n" if $output ne '["Hello Tokyo!", "Hello Seattle!", "Hello London!"]';
+}
+
+# After a run: an engine that fails fast is not fast.
+sub all_completed
+{
+	my $others = sql(q(SELECT count(*) FROM durable_internal.instances WHERE state <> 'C'));
+	die "$others instances have not completed\n" if $others;
+}
+
+# pgbench([[script, weight]...], option...): transactions per second, and of each script the latencies in ms, sorted.
+sub pgbench
+{
+	my ($scripts, @options) = @_;
+	my @files;
+	for my $i (0 .. $#$scripts)
+	{
+		write_file("$tmp/script$i.sql", $scripts->[$i][0]);
+		push @files, '-f', "$tmp/script$i.sql\@$scripts->[$i][1]";
+	}
+	unlink glob "$tmp/log.*";
+	my $output = output_of('sh', '-c', 'exec "$@" 2>&1', 'sh', 'pgbench', '-n', '-M', 'prepared', '-l',
+		"--log-prefix=$tmp/log", @options, @files, $database);
+	die $output if $output =~ /abort|error/i or $output !~ /^tps = ([\d.]+) \(without/m;
+	my $tps = $1;
+	my @latencies = map { [] } @$scripts;
+	for my $line (map { read_lines($_) } glob "$tmp/log.*")
+	{
+		my @fields = split ' ', $line;
+		push @{$latencies[$fields[3]]}, $fields[2] / 1000;
+	}
+	return $tps, map { [sort { $a <=> $b } @$_] } @latencies;
+}
+
+sub percentile
+{
+	my ($share, $sorted) = @_;
+	return $sorted->[min($#$sorted, int($share * @$sorted))];
+}
+
+sub median
+{
+	my @sorted = sort { $a <=> $b } @_;
+	return @sorted % 2 ? $sorted[$#sorted / 2] : ($sorted[@sorted / 2 - 1] + $sorted[@sorted / 2]) / 2;
+}
+
+sub checkpoint
+{
+	sql('CHECKPOINT');
+}
+
+# A script that starts an instance, lets that commit and waits for its end.
+sub start_and_wait
+{
+	my ($arguments) = @_;
+	return "SELECT durable.start_new($arguments) AS id \\gset\n" . "SELECT durable.wait_for_completion(:id, '10 min');\n";
+}
+
+# report(workload, what, unit, values of the runs, target): the target is "at least n" or "at most n", or there is none.
+sub report
+{
+	my ($id, $what, $unit, $values, $target) = @_;
+	my $median = median(@$values);
+	my $met;
+	if (defined $target)
+	{
+		my ($direction, $limit) = $target =~ /^at (least|most) ([\d.]+)$/ or die;
+		$met = $direction eq 'least' ? $median >= $limit : $median <= $limit;
+	}
+	push @metrics,
+		{
+		id => $id, what => $what, unit => $unit, median => $median, runs => [map { $_ + 0 } @$values], target => $target,
+		met => defined $target ? ($met ? JSON::PP::true : JSON::PP::false) : undef
+		};
+	printf "%-9s %-38s %11s %-14s %-15s %-7s %s\n", $id, $what, number($median), $unit, $target // '',
+		defined $target ? ($met ? 'met' : 'not met') : '', join ' - ', number(min(@$values)), number(max(@$values));
+	return $median;
+}
+
+sub number
+{
+	my ($n) = @_;
+	my $digits = abs($n) >= 100 || $n == int($n) ? 0 : abs($n) >= 10 ? 1 : 2;
+	my $text = sprintf "%.${digits}f", $n;
+	1 while $text =~ s/^(-?\d+)(\d{3})/$1,$2/;
+	return $text;
+}
+
+# What fails does not keep the rest from running; it is in the table, in the results and in the exit status.
+sub failure
+{
+	my ($what, $why) = @_;
+	print "$what failed: $why";
+	$failures{$what} = $why;
+}
+
+# CPU seconds of all server processes so far, those that have ended too.
+my $postmaster;
+sub cpu_seconds
+{
+	$postmaster //= (read_lines(sql('SHOW data_directory', 'postgres') . '/postmaster.pid'))[0] + 0;
+	my $ticks = 0;
+	for my $file (glob '/proc/[0-9]*/stat')
+	{
+		my ($line) = read_lines($file) or next;
+		my ($pid, $rest) = $line =~ /^(\d+) \(.*\) (.*)/ or next;
+		my @fields = split ' ', $rest;
+		next unless $pid == $postmaster or $fields[1] == $postmaster;
+		$ticks += $fields[11] + $fields[12];
+		$ticks += $fields[13] + $fields[14] if $pid == $postmaster;
+	}
+	return $ticks / POSIX::sysconf(&POSIX::_SC_CLK_TCK);
+}
+
+sub hello
+{
+	my $n = size('HELLO', 10000);
+	my (@one, @eight);
+	setup('hello', 'engine');
+	for (1 .. $runs)
+	{
+		checkpoint();
+		push @one, $n / sql("CALL batch('hello_sequence', $n)");
+		checkpoint();
+		my $begin = time;
+		pgbench([["SELECT durable.start_new('hello_sequence');\n", 1]], '-c', 8, '-j', 2, '-t', int(($n + 7) / 8));
+		sql('CALL drain()');
+		push @eight, 8 * int(($n + 7) / 8) / (time - $begin);
+		all_completed();
+	}
+	report('hello', 'started in one statement', 'instances/s', \@one, 'at least 5000');
+	report('hello', 'started by 8 clients', 'instances/s', \@eight, 'at least 5000');
+}
+
+sub noop
+{
+	my $n = size('NOOP', 10000);
+	my @rates;
+	setup('noop', 'engine');
+	for (1 .. $runs)
+	{
+		checkpoint();
+		push @rates, $n / sql("CALL batch('noop', $n)");
+		all_completed();
+	}
+	report('noop', 'started in one statement', 'instances/s', \@rates, 'at least 10000');
+}
+
+sub start
+{
+	my $seconds = size('START_SECONDS', 2);
+	setup('start', 'no engine');
+	for my $clients (1, 8, 32)
+	{
+		eval { start_by($clients, $seconds); 1 } or failure("start, $clients clients", $@);
+	}
+}
+
+sub start_by
+{
+	my ($clients, $seconds) = @_;
+	my @options = ('-c', $clients, '-j', min($clients, 2), '-T', $seconds);
+	my (@plain, @start, @share);
+	for (1 .. $runs)
+	{
+		checkpoint();
+		my ($plain) = pgbench([["INSERT INTO plain (id) VALUES (gen_random_uuid()::text);\n", 1]], @options);
+		checkpoint();
+		my ($start) = pgbench([["SELECT durable.start_new('noop');\n", 1]], @options);
+		push @plain, $plain;
+		push @start, $start;
+		push @share, 100 * $start / $plain;
+	}
+	report('start', "plain INSERT, $clients clients", 'rows/s', \@plain);
+	report('start', "start_new, $clients clients", 'instances/s', \@start);
+	report('start', "share of INSERT, $clients clients", '%', \@share, 'at least 50');
+}
+
+sub latency
+{
+	my $n = size('LATENCY', 1000);
+	my (@p50, @p99);
+	setup('latency', 'engine');
+	for (1 .. $runs)
+	{
+		checkpoint();
+		my ($tps, $latencies) = pgbench([[start_and_wait("'hello_sequence'"), 1]], '-c', 1, '-t', $n);
+		push @p50, percentile(0.5, $latencies);
+		push @p99, percentile(0.99, $latencies);
+		all_completed();
+	}
+	report('latency', 'hello, 1 client, p50', 'ms', \@p50, 'at most 3');
+	report('latency', 'hello, 1 client, p99', 'ms', \@p99, 'at most 10');
+}
+
+sub ping
+{
+	my $n = size('PING', 500);
+	my (@p50, @p99);
+	setup('ping', 'engine');
+	for (1 .. $runs)
+	{
+		checkpoint();
+		my $instance = sql(q(SELECT durable.start_new('pong')));
+		sql("CALL ping('$instance', 20)");
+		sql('TRUNCATE pings');
+		sql("CALL ping('$instance', $n)");
+		my @ms = sort { $a <=> $b } split /\n/, sql('SELECT ms FROM pings');
+		push @p50, percentile(0.5, \@ms);
+		push @p99, percentile(0.99, \@ms);
+		sql("SELECT durable.terminate('$instance')");
+	}
+	report('ping', 'event to custom status, p50', 'ms', \@p50, 'at most 2');
+	report('ping', 'event to custom status, p99', 'ms', \@p99);
+}
+
+sub fanout
+{
+	my $largest = size('FANOUT', 10000);
+	my (@costs, @net);
+	setup('fanout', 'engine');
+	my ($tps, $empty) = pgbench([[start_and_wait("'fan_out', '0'"), 1]], '-c', 1, '-t', 100);
+	all_completed();
+	for my $n (grep { $_ <= $largest } 10, 100, 1000, 10000)
+	{
+		my @rates;
+		for (1 .. $runs)
+		{
+			checkpoint();
+			my ($tps, $latencies) = pgbench([[start_and_wait("'fan_out', '$n'"), 1]], '-c', 1, '-t', max(1, min(20, 3000 / $n)));
+			push @rates, 1000 * $n / percentile(0.5, $latencies);
+			all_completed();
+		}
+		my $rate = report('fanout', number($n) . ' activities', 'activities/s', \@rates, $n == 1000 ? 'at least 10000' : undef);
+		push @costs, 1 / $rate;
+		push @net, 1 / $rate - percentile(0.5, $empty) / 1000 / $n;
+	}
+	report('fanout', 'dearest to cheapest activity', 'times', [max(@costs) / min(@costs)], 'at most 2');
+	report('fanout', 'the same less an empty instance', 'times', [max(@net) / min(@net)]) if min(@net) > 0;
+}
+
+sub sequence
+{
+	my $n = size('SEQUENCE', 1000);
+	my @rates;
+	setup('sequence', 'engine');
+	for (1 .. $runs)
+	{
+		checkpoint();
+		my ($tps, $latencies) = pgbench([[start_and_wait("'in_sequence', '$n'"), 1]], '-c', 1, '-t', 1);
+		push @rates, 1000 * $n / $latencies->[0];
+		all_completed();
+	}
+	report('sequence', number($n) . ' activities', 'activities/s', \@rates, 'at least 1000');
+}
+
+sub timers
+{
+	my $n = size('TIMERS', 6000);
+	my $rate = size('TIMERS_RATE', 1500);
+	my $idle = size('TIMERS_IDLE_SECONDS', 4);
+	my (@cpu, @p99);
+	setup('timers', 'engine');
+	for my $run (1 .. $runs)
+	{
+		checkpoint();
+		my $due = time + 2 + $n / 1000 + $idle;
+		sql("SELECT count(durable.start_new('sleeper', to_jsonb(to_timestamp($due + i / $rate.0)), 'sleeper-$run-' || i))
+			   FROM generate_series(1, $n) i");
+		until (sql('SELECT count(*) FROM durable_internal.timers') == $n)
+		{
+			die "the instances were not all asleep before the first was due\n" if time > $due - $idle;
+			sleep 0.1;
+		}
+		sleep 0.5;
+		my ($begin, $used) = (time, cpu_seconds());
+		sleep max(0.5, $due - 0.5 - $begin);
+		push @cpu, 100 * (cpu_seconds() - $used) / (time - $begin);
+		sleep max(0, $due + $n / $rate - time);
+		sql('CALL drain()');
+		push @p99, sql("SELECT percentile_disc(0.99) WITHIN GROUP (ORDER BY extract(epoch FROM completed_time - (input #>> '{}')::timestamptz))
+						  FROM durable.instances WHERE instance_id LIKE 'sleeper-$run-%'");
+		all_completed();
+	}
+	report('timers', 'CPU of the server, ' . number($n) . ' asleep', '% of a core', \@cpu, 'at most 1');
+	report('timers', "p99 lateness, $rate/s due", 's', \@p99, 'at most 1');
+}
+
+sub clients
+{
+	my $seconds = size('CLIENTS_SECONDS', 2);
+	my (@medians, $lowest, $best);
+	setup('clients', 'engine');
+	for my $clients (1, 2, 4, 8, 16, 32, 64)
+	{
+		my (@rates, @p50, @p99);
+		for (1 .. $runs)
+		{
+			checkpoint();
+			my ($tps, $latencies) = pgbench([[start_and_wait("'hello_sequence'"), 1]],
+				'-c', $clients, '-j', min($clients, 2), '-T', $seconds);
+			push @rates, $tps;
+			push @p50, percentile(0.5, $latencies);
+			push @p99, percentile(0.99, $latencies);
+			all_completed();
+		}
+		push @medians, report('clients', "hello, $clients clients", 'instances/s', \@rates);
+		report('clients', "hello, $clients clients, p50", 'ms', \@p50);
+		report('clients', "hello, $clients clients, p99", 'ms', \@p99);
+		# What is left of the best rate that fewer clients have reached.
+		$best = max(@medians);
+		$lowest = min($lowest // 100, 100 * $medians[-1] / $best);
+	}
+	report('clients', 'lowest share of the best before it', '%', [$lowest], 'at least 80');
+}
+
+sub slow
+{
+	my $seconds = size('SLOW_SECONDS', 3);
+	my $clients = size('SLOW_CLIENTS', 8);
+	my (@without, @with, @times);
+	setup('slow', 'engine');
+	for (1 .. $runs)
+	{
+		for ([\@without, 'hello_sequence'], [\@with, 'hello_slowly'])
+		{
+			my ($p50, $other) = @$_;
+			checkpoint();
+			# One activity of three in three instances of ten
+			my ($tps, $latencies) = pgbench([[start_and_wait("'hello_sequence'"), 7], [start_and_wait("'$other'"), 3]],
+				'-c', $clients, '-j', 2, '-T', $seconds);
+			push @$p50, percentile(0.5, $latencies);
+		}
+		push @times, $with[-1] / $without[-1];
+		all_completed();
+	}
+	report('slow', "p50 of hello, $clients clients, none slow", 'ms', \@without);
+	report('slow', "p50 of hello, $clients clients, 10 % slow", 'ms', \@with);
+	report('slow', 'with slow ones to without', 'times', \@times, 'at most 3');
+}
+
+sub wal
+{
+	my $n = size('WAL', 10000);
+	my (@bytes, @cpu);
+	setup('wal', 'engine');
+	for (1 .. $runs)
+	{
+		checkpoint();
+		my ($lsn, $used) = (sql('SELECT pg_current_wal_insert_lsn()'), cpu_seconds());
+		sql("CALL batch('hello_sequence', $n)");
+		push @cpu, 1000 * (cpu_seconds() - $used) / $n;
+		push @bytes, sql("SELECT pg_current_wal_insert_lsn() - '$lsn'") / $n;
+		all_completed();
+	}
+	report('wal', 'WAL of one hello', 'bytes', \@bytes);
+	report('wal', 'CPU of one hello', 'ms', \@cpu);
+}
+
+my %workloads = (
+	hello => \&hello, noop => \&noop, start => \&start, latency => \&latency, ping => \&ping, fanout => \&fanout,
+	sequence => \&sequence, timers => \&timers, clients => \&clients, slow => \&slow, wal => \&wal);
+my @ids = @ARGV ? @ARGV : qw(hello noop start latency ping fanout sequence timers clients slow wal);
+for (@ids)
+{
+	die "no workload '$_'; there are: " . join(' ', sort keys %workloads) . "\n" unless $workloads{$_};
+}
+
+sub version_of_durable
+{
+	setup('version', 'no engine');
+	return sql(q(SELECT extversion FROM pg_extension WHERE extname = 'durable'));
+}
+
+sub load_average
+{
+	return +(split ' ', (read_lines('/proc/loadavg'))[0])[0] + 0;
+}
+
+my $begin = time;
+my ($model) = map { /^model name\s*:\s*(.*)/ ? $1 : () } read_lines('/proc/cpuinfo');
+my ($memory) = map { /^MemTotal:\s*(\d+)/ ? $1 * 1024 : () } read_lines('/proc/meminfo');
+my %result = (
+	date => strftime('%Y-%m-%dT%H:%M:%SZ', gmtime),
+	machine => {
+		cores => $cores, processor => $model // 'unknown', memory_bytes => $memory,
+		kernel => output_of('uname', '-sr'), filesystem => output_of('stat', '-f', '-c', '%T', $ENV{DURABLE_TMP}),
+		load_average_before => load_average()
+	},
+	versions => {
+		postgresql => sql('SHOW server_version', 'postgres'),
+		durable => version_of_durable()
+	},
+	settings => decode_json(sql(q(SELECT json_object_agg(name, current_setting(name) ORDER BY name) FROM pg_settings
+		WHERE name LIKE 'durable.%' AND name <> 'durable.databases'
+		   OR name IN ('fsync', 'synchronous_commit', 'full_page_writes', 'wal_sync_method', 'wal_level', 'shared_buffers',
+					   'max_wal_size', 'checkpoint_timeout', 'max_connections', 'max_worker_processes', 'jit', 'autovacuum')), 'postgres')));
+printf "PostgreSQL %s, durable %s, %d cores, %.1f GB, %s, load %.1f; fsync %s, synchronous_commit %s; median of %d runs\n\n",
+	@{$result{versions}}{qw(postgresql durable)}, $cores, $memory / 1e9, $result{machine}{filesystem},
+	$result{machine}{load_average_before}, @{$result{settings}}{qw(fsync synchronous_commit)}, $runs;
+printf "%-9s %-38s %11s %-14s %-15s %-7s %s\n", qw(workload measure median unit target), '', 'lowest - highest';
+for (@ids)
+{
+	eval { $workloads{$_}->(); 1 } or failure($_, $@);
+}
+$result{failed} = \%failures;
+@result{qw(seconds sizes metrics)} = (int(time - $begin), \%sizes, \@metrics);
+$result{machine}{load_average_after} = load_average();
+printf "\n%d seconds, load after %.1f\n", $result{seconds}, $result{machine}{load_average_after};
+if (open my $json, '>&=', 3)
+{
+	print $json JSON::PP->new->pretty->canonical->encode(\%result);
+	close $json or die "cannot write the results: $!\n";
+}
+exit(%failures ? 1 : 0);

@@ -1,0 +1,129 @@
+-- What the workloads run, in a database of each workload's own.
+CREATE EXTENSION durable;
+
+CREATE FUNCTION say_hello(name text) RETURNS text
+LANGUAGE sql AS $$ SELECT 'Hello ' || name || '!' $$;
+
+CREATE FUNCTION hello_sequence() RETURNS jsonb
+LANGUAGE plpgsql AS $$
+DECLARE
+    greetings jsonb := '[]';
+BEGIN
+    greetings := greetings || durable.call_activity('say_hello', '"Tokyo"');
+    greetings := greetings || durable.call_activity('say_hello', '"Seattle"');
+    greetings := greetings || durable.call_activity('say_hello', '"London"');
+    RETURN greetings;
+END
+$$;
+
+CREATE FUNCTION say_hello_slowly(name text) RETURNS text
+LANGUAGE sql VOLATILE AS $$ SELECT 'Hello ' || name || '!' FROM pg_sleep(0.2) $$;
+
+-- One activity of three is slow.
+CREATE FUNCTION hello_slowly() RETURNS jsonb
+LANGUAGE plpgsql AS $$
+DECLARE
+    greetings jsonb := '[]';
+BEGIN
+    greetings := greetings || durable.call_activity('say_hello', '"Tokyo"');
+    greetings := greetings || durable.call_activity('say_hello_slowly', '"Seattle"');
+    greetings := greetings || durable.call_activity('say_hello', '"London"');
+    RETURN greetings;
+END
+$$;
+
+CREATE FUNCTION noop() RETURNS void
+LANGUAGE plpgsql AS $$ BEGIN END $$;
+
+CREATE FUNCTION twice(n integer) RETURNS integer
+LANGUAGE sql AS $$ SELECT 2 * n $$;
+
+CREATE FUNCTION fan_out(n integer) RETURNS bigint
+LANGUAGE plpgsql AS $$
+DECLARE
+    tasks durable.task[] := ARRAY(SELECT durable.schedule_activity('twice', to_jsonb(i))
+                                    FROM generate_series(1, n) i ORDER BY i);
+BEGIN
+    RETURN (SELECT sum(result::integer) FROM unnest(durable.when_all(VARIADIC tasks)) result);
+END
+$$;
+
+CREATE FUNCTION in_sequence(n integer) RETURNS bigint
+LANGUAGE plpgsql AS $$
+DECLARE
+    total bigint := 0;
+BEGIN
+    FOR i IN 1 .. n LOOP
+        total := total + durable.call_activity('twice', to_jsonb(i))::bigint;
+    END LOOP;
+    RETURN total;
+END
+$$;
+
+-- Answers each event with its custom status; a new execution now and then keeps the history short.
+CREATE FUNCTION pong() RETURNS void
+LANGUAGE plpgsql AS $$
+BEGIN
+    FOR i IN 1 .. 20 LOOP
+        PERFORM durable.set_custom_status(durable.wait_for_external_event('ping'));
+    END LOOP;
+    PERFORM durable.continue_as_new();
+END
+$$;
+
+CREATE FUNCTION sleeper(until timestamptz) RETURNS void
+LANGUAGE plpgsql AS $$ BEGIN PERFORM durable.sleep_until(until); END $$;
+
+-- What start_new is compared with.
+CREATE TABLE plain (id text PRIMARY KEY, created timestamptz NOT NULL DEFAULT now());
+
+-- Waits until no instance is live.
+CREATE PROCEDURE drain()
+LANGUAGE plpgsql AS $$
+BEGIN
+    WHILE EXISTS (SELECT FROM durable_internal.instances WHERE state NOT IN ('C', 'F', 'T')) LOOP
+        COMMIT;
+        PERFORM pg_sleep(0.02);
+    END LOOP;
+END
+$$;
+
+-- Starts instances in one statement and says how long it took until the last had ended.
+CREATE PROCEDURE batch(orchestrator text, n integer, INOUT seconds double precision DEFAULT NULL)
+LANGUAGE plpgsql AS $$
+DECLARE
+    completed bigint := (SELECT count(*) FROM durable_internal.instances WHERE state = 'C');
+    begin_time timestamptz := clock_timestamp();
+BEGIN
+    PERFORM count(durable.start_new(orchestrator)) FROM generate_series(1, n);
+    COMMIT;
+    CALL drain();
+    seconds := extract(epoch FROM clock_timestamp() - begin_time);
+    completed := (SELECT count(*) FROM durable_internal.instances WHERE state = 'C') - completed;
+    ASSERT completed = n, format('%s of %s instances completed', completed, n);
+END
+$$;
+
+-- Round trips with an instance of pong: the milliseconds of each.
+CREATE TABLE pings (ms double precision);
+CREATE PROCEDURE ping(instance text, n integer)
+LANGUAGE plpgsql AS $$
+DECLARE
+    begin_time timestamptz;
+    answer jsonb;
+BEGIN
+    FOR i IN 1 .. n LOOP
+        begin_time := clock_timestamp();
+        PERFORM durable.raise_event(instance, 'ping', to_jsonb(i));
+        COMMIT;
+        LOOP
+            SELECT custom_status INTO answer FROM durable.instances WHERE instance_id = instance;
+            EXIT WHEN answer = to_jsonb(i);
+            COMMIT;
+            PERFORM pg_sleep(0.0001);
+        END LOOP;
+        INSERT INTO pings VALUES (1000 * extract(epoch FROM clock_timestamp() - begin_time));
+        COMMIT;
+    END LOOP;
+END
+$$;

@@ -1,0 +1,3 @@
+\set instance order- :order
+\set ECHO queries
+SELECT runtime_status, output FROM durable.wait_for_completion(:'instance');

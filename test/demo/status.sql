@@ -1,0 +1,2 @@
+\set ECHO queries
+SELECT runtime_status, custom_status FROM durable.get_status(:'id');
