@@ -7,6 +7,10 @@
  * it left in order while running user code, which counts only as long as the
  * same server runs, or an orderly shutdown would count.  SIGQUIT comes from
  * the postmaster because of another process's crash and clears the note.
+ *
+ * A note left behind is cleared when its count is committed, not before: the
+ * scheduler that counts may itself be ended in between.  A worker that gets
+ * the slot meanwhile moves it aside.
  */
 #include "postgres.h"
 
@@ -17,12 +21,13 @@
 
 #include "miscadmin.h"
 #include "storage/fd.h"
+#include "storage/procarray.h"
 
 #include "blackbox.h"
 #include "settings.h"
 
 #define BLACKBOX_FILE	"durable.blackbox"
-#define BLACKBOX_MAGIC	0x44524231
+#define BLACKBOX_MAGIC	0x44524232
 
 typedef enum NoteState
 {
@@ -45,7 +50,7 @@ typedef struct Blackbox
 {
 	uint32		magic;
 	uint32		size;
-	Note		notes[DURABLE_WORKERS_LIMIT];
+	Note		notes[2 * DURABLE_WORKERS_LIMIT];	/* the second half: moved aside */
 } Blackbox;
 
 static Blackbox *box = NULL;
@@ -107,6 +112,8 @@ blackbox_attach(int slot)
 	if (box == NULL)
 		return;
 	my_note = &box->notes[slot];
+	if (my_note->state != NOTE_NONE)
+		box->notes[DURABLE_WORKERS_LIMIT + slot] = *my_note;
 	my_note->state = NOTE_NONE;
 	my_note->pid = MyProcPid;
 	my_note->server = PgStartTime;
@@ -184,28 +191,43 @@ blackbox_cancel(Oid db, int64 key)
 	}
 }
 
-/* Whether a note's process is no more. */
+/*
+ * Whether a note is one that a dead worker of this database left.  Until the
+ * postmaster has cleared up after a crash, the dead process still has its
+ * transaction and its locks, so that its row could not be counted on.
+ */
 static bool
-note_abandoned(const Note *note)
+note_abandoned(int i, Oid db)
 {
-	return note->server != PgStartTime || kill(note->pid, 0) != 0;
+	const Note *note = &box->notes[i];
+
+	return note->state != NOTE_NONE && note->note.db == db &&
+		(note->server != PgStartTime || BackendPidGetProc(note->pid) == NULL);
 }
 
-/* Take the next note that a dead worker of this database left. */
-bool
-blackbox_collect(Oid db, BlackboxNote *result)
+/* The next note that a dead worker of this database left, or -1; to be released when it is counted. */
+int
+blackbox_next(Oid db, BlackboxNote *result)
 {
-	for (int i = 0; box != NULL && i < DURABLE_WORKERS_LIMIT; i++)
+	for (int i = 0; box != NULL && i < lengthof(box->notes); i++)
 	{
 		Note	   *note = &box->notes[i];
-		uint32		state = note->state;
 
-		if (state == NOTE_NONE || note->note.db != db || !note_abandoned(note))
+		if (!note_abandoned(i, db))
 			continue;
 		*result = note->note;
+		if (note->state == NOTE_RUNNING || note->server == PgStartTime)
+			return i;
 		note->state = NOTE_NONE;
-		if (state == NOTE_RUNNING || note->server == PgStartTime)
-			return true;
 	}
-	return false;
+	return -1;
+}
+
+/* A note has been counted.  A worker that moved it aside meanwhile has taken its place. */
+void
+blackbox_release(int i)
+{
+	if (i < DURABLE_WORKERS_LIMIT && !note_abandoned(i, box->notes[i].note.db))
+		i += DURABLE_WORKERS_LIMIT;
+	box->notes[i].state = NOTE_NONE;
 }

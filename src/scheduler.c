@@ -464,12 +464,16 @@ work(TimestampTz *next_poll, TimestampTz *next_timer, TimestampTz *fired)
 	TimestampTz now = GetCurrentTimestamp();
 	TimestampTz announced;
 	BlackboxNote note;
+	int			abandoned;
 	bool		scan = database_collect(my_database, &announced);
 	bool		soon = false;
 
 	reap();
-	while (blackbox_collect(my_database, &note))
+	while ((abandoned = blackbox_next(my_database, &note)) >= 0)
+	{
 		count_delivery(&note);
+		blackbox_release(abandoned);
+	}
 	/* the clock may have been set back */
 	*next_poll = Min(*next_poll, now + durable_poll_interval * INT64CONST(1000));
 	if (now >= *next_poll)

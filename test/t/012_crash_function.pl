@@ -66,7 +66,8 @@ foreach my $case (sort keys %cases)
 	$text = "regexp_replace($text, '([3-9]|\\d\\d) workers', 'at least 3 workers')" unless $signal;
 	poll_until($node, "SELECT runtime_status::text || ' ' || (failure->>'sqlstate') || ' ' || $text FROM durable.get_status('$id')",
 		"$case: it fails with OD007 after 3 attempts", "Failed OD007 $message");
-	is(crashes(), $expected += $signal ? 3 : 0, "$case: the server went down no more often than it had to");
+	is(crashes(), $expected += $signal ? 3 : 0, "$case: the server went down no more often than it had to")
+	  or note(join '', grep { /terminated|could not|ERROR|FATAL/ } split /^/m, slurp_file($node->logfile));
 	poll_until($node, "SELECT count(*) = 10 FROM durable.instances WHERE instance_id LIKE '$id-beside-%' AND runtime_status = 'Completed' AND output = '55'",
 		"$case: the others complete");
 }
