@@ -56,6 +56,23 @@ sub sql
 	return output_of('psql', '-XAtq', '-v', 'ON_ERROR_STOP=1', '-d', $where // $database, '-c', $statement);
 }
 
+# Statements in sessions of their own at the same time.
+sub together
+{
+	my @pids;
+	for my $statement (@_)
+	{
+		my $pid = fork // die "cannot fork: $!\n";
+		push @pids, $pid;
+		exec 'psql', '-XAtq', '-v', 'ON_ERROR_STOP=1', '-d', $database, '-c', $statement if $pid == 0;
+	}
+	for my $pid (@pids)
+	{
+		waitpid $pid, 0;
+		die "a session has failed\n" if $?;
+	}
+}
+
 # The engine runs in the workload's database only, or nowhere: an idle one elsewhere would hold worker slots.
 sub engine_in
 {
@@ -218,6 +235,39 @@ sub hello
 	}
 	report('hello', 'started in one statement', 'instances/s', \@one, 'at least 5000');
 	report('hello', 'started by 8 clients', 'instances/s', \@eight, 'at least 5000');
+}
+
+# The same rows as hello leaves them, written without an engine: what is left to gain.
+sub floor
+{
+	my $n = size('HELLO', 10000);
+	my (@engine, @floor, @share);
+	setup('floor', 'engine');
+	for (1 .. $runs)
+	{
+		checkpoint();
+		push @engine, $n / sql("CALL batch('hello_sequence', $n)");
+		all_completed();
+		my $rows = sql("CALL floor_prepare($n)");
+		die "$rows events of $n instances\n" if $rows != 5 * $n;
+		my @rates;
+		for my $sessions (1, $cores)
+		{
+			checkpoint();
+			my $begin = time;
+			together(map { "CALL floor_write($sessions, $_)" } 1 .. $sessions);
+			push @rates, $n / (time - $begin);
+			my $same = sql('SELECT (SELECT count(*) FROM floor_history) = (SELECT count(*) FROM source_history)
+								AND (SELECT count(*) FROM floor_instances) = (SELECT count(*) FROM source_instances)');
+			die "the floor's rows are not those of the engine\n" if $same ne 't';
+			sql('TRUNCATE floor_instances, floor_history');
+		}
+		push @floor, max(@rates);
+		push @share, 100 * $engine[-1] / $floor[-1];
+	}
+	report('floor', 'the rows of hello by plain SQL', 'instances/s', \@floor);
+	report('floor', 'hello in the same database', 'instances/s', \@engine);
+	report('floor', 'share of plain SQL', '%', \@share, 'at least 33');
 }
 
 sub noop
@@ -446,9 +496,9 @@ sub wal
 }
 
 my %workloads = (
-	hello => \&hello, noop => \&noop, start => \&start, latency => \&latency, ping => \&ping, fanout => \&fanout,
+	hello => \&hello, floor => \&floor, noop => \&noop, start => \&start, latency => \&latency, ping => \&ping, fanout => \&fanout,
 	sequence => \&sequence, timers => \&timers, clients => \&clients, slow => \&slow, wal => \&wal);
-my @ids = @ARGV ? @ARGV : qw(hello noop start latency ping fanout sequence timers clients slow wal);
+my @ids = @ARGV ? @ARGV : qw(hello floor noop start latency ping fanout sequence timers clients slow wal);
 for (@ids)
 {
 	die "no workload '$_'; there are: " . join(' ', sort keys %workloads) . "\n" unless $workloads{$_};

@@ -127,3 +127,41 @@ BEGIN
     END LOOP;
 END
 $$;
+
+-- The floor: tables like the engine's, and the rows that the last instances have left, in batches as the engine takes them.
+CREATE TABLE floor_instances (LIKE durable_internal.instances INCLUDING ALL) WITH (fillfactor = 70);
+CREATE TABLE floor_history (LIKE durable_internal.history INCLUDING ALL);
+CREATE UNLOGGED TABLE source_instances (LIKE durable_internal.instances INCLUDING ALL);
+CREATE UNLOGGED TABLE source_history (LIKE durable_internal.history INCLUDING ALL);
+CREATE UNLOGGED TABLE source_batches (batch bigint PRIMARY KEY, low bigint NOT NULL, high bigint NOT NULL);
+
+CREATE PROCEDURE floor_prepare(n integer, INOUT events bigint DEFAULT NULL)
+LANGUAGE plpgsql AS $$
+BEGIN
+    TRUNCATE source_instances, source_history, source_batches;
+    INSERT INTO source_instances SELECT * FROM durable_internal.instances ORDER BY key DESC LIMIT n;
+    INSERT INTO source_history
+        SELECT h.* FROM durable_internal.history h JOIN source_instances USING (key) ORDER BY h.key, h.seq;
+    GET DIAGNOSTICS events = ROW_COUNT;
+    INSERT INTO source_batches
+        SELECT batch, min(key), max(key)
+          FROM (SELECT key, (row_number() OVER (ORDER BY key) - 1) / current_setting('durable.batch_size')::integer AS batch
+                  FROM source_instances) numbered
+         GROUP BY batch;
+    ANALYZE source_instances, source_history, source_batches;
+END
+$$;
+
+-- Writes every `sessions`th batch, each in a transaction.
+CREATE PROCEDURE floor_write(sessions integer, session integer)
+LANGUAGE plpgsql AS $$
+DECLARE
+    keys source_batches;
+BEGIN
+    FOR keys IN SELECT * FROM source_batches WHERE batch % sessions = session - 1 ORDER BY batch LOOP
+        INSERT INTO floor_instances SELECT * FROM source_instances WHERE key BETWEEN keys.low AND keys.high;
+        INSERT INTO floor_history SELECT * FROM source_history WHERE key BETWEEN keys.low AND keys.high;
+        COMMIT;
+    END LOOP;
+END
+$$;
