@@ -16,6 +16,7 @@
 #include "call.h"
 #include "replay.h"
 #include "settings.h"
+#include "stats.h"
 #include "timing.h"
 #include "usercode.h"
 
@@ -78,6 +79,7 @@ activity_run(ActivityRun *run)
 		.timeout = run->timeout
 	};
 	instr_time	start;
+	int64		time;
 
 	INSTR_TIME_SET_CURRENT(start);
 	current_activity = &context;
@@ -92,7 +94,11 @@ activity_run(ActivityRun *run)
 	if (call.error != NULL &&
 		(((!run->alone || run->tries < MAX_CONFLICTS) && is_conflict(call.error)) || is_stray_cancel(call.error)))
 		return ACTIVITY_AGAIN;
-	timing_add(run->instance->search_path, run->name, start);
+	time = timing_since(start);
+	timing_add(run->instance->search_path, run->name, time);
+	stats_call(STATS_ACTIVITY, run->name, time, call.error != NULL);
+	stats_count(STATS_ACTIVITIES, 1);
+	stats_count(STATS_QUEUED, run->queued);
 	run->result = call.result;
 	if (call.error == NULL)
 		return ACTIVITY_COMPLETED;

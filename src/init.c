@@ -28,6 +28,7 @@ extern PGDLLEXPORT void _PG_init(void);
 
 PG_FUNCTION_INFO_V1(durable_extension_changed);
 PG_FUNCTION_INFO_V1(durable_workers);
+PG_FUNCTION_INFO_V1(durable_queues);
 
 static object_access_hook_type previous_object_access_hook = NULL;
 
@@ -95,6 +96,33 @@ durable_workers(PG_FUNCTION_ARGS)
 		values[3] = CStringGetTextDatum(states[infos[i].state]);
 		values[4] = Int32GetDatum(infos[i].claims);
 		values[5] = TimestampTzGetDatum(infos[i].since);
+		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
+	}
+	return (Datum) 0;
+}
+
+/* durable_internal.queues(): what is queued for each role in this database */
+Datum
+durable_queues(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
+	QueueInfo  *infos = NULL;
+	int			count;
+
+	InitMaterializedSRF(fcinfo, 0);
+	count = shared_available() ? queue_list(MyDatabaseId, &infos) : 0;
+	for (int i = 0; i < count; i++)
+	{
+		Datum		values[6];
+		bool		nulls[6] = {false};
+
+		values[0] = ObjectIdGetDatum(infos[i].role);
+		values[1] = Int32GetDatum(infos[i].instances);
+		values[2] = Int32GetDatum(infos[i].claimed);
+		values[3] = Int32GetDatum(infos[i].activities);
+		values[4] = Int32GetDatum(infos[i].workers);
+		values[5] = TimestampTzGetDatum(infos[i].waiting_since);
+		nulls[5] = infos[i].waiting_since == 0;
 		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
 	}
 	return (Datum) 0;

@@ -28,6 +28,7 @@
 #include "retry.h"
 #include "rewind.h"
 #include "settings.h"
+#include "stats.h"
 
 static HTAB *cache = NULL;
 static dlist_head cache_order = DLIST_STATIC_INIT(cache_order);	/* least recently used first */
@@ -269,13 +270,17 @@ cache_fill(Round *round, const InstanceRow *row)
 												  ALLOCSET_SMALL_SIZES);
 	MemoryContext old = MemoryContextSwitchTo(context);
 	ListCell   *cell;
+	List	   *events;
 
 	instance = hash_search(cache, &row->key, HASH_ENTER, NULL);
 	memset(&instance->link, 0, sizeof(Instance) - offsetof(Instance, link));
 	instance->context = context;
 	dlist_push_tail(&cache_order, &instance->link);
 	instance->row = *row;
-	foreach(cell, history_read(round->store, row->key, row->first_seq))
+	events = history_read(round->store, row->key, row->first_seq);
+	stats_count(STATS_LOADS, 1);
+	stats_count(STATS_LOADED, list_length(events));
+	foreach(cell, events)
 		decode(instance, lfirst(cell));
 	MemoryContextSwitchTo(old);
 	return instance;
@@ -340,6 +345,7 @@ tell_parent(Round *round, Instance *instance, bool failed, Jsonb *result)
 static void
 finish(Round *round, Instance *instance, InstanceState state, bool failed, Jsonb *result)
 {
+	stats_count(state == STATE_COMPLETED ? STATS_COMPLETED : state == STATE_FAILED ? STATS_FAILED : STATS_TERMINATED, 1);
 	instance->row.state = state;
 	instance->row.completed_time = round->now;
 	instance->row.turn_seq = instance->row.last_seq;
@@ -549,6 +555,7 @@ receive_timer(Round *round, Instance *instance, const TimerRow *timer)
 	Task	   *task = instance_task(instance, timer->task_id);
 	HistoryRow	row = {.event = EVENT_TIMER_FIRED, .task_id = timer->task_id};
 
+	stats_timer(timer->fire_at, round->now);
 	if (timer->task_id == 0)
 	{
 		if (instance->row.state == STATE_WAITING)

@@ -31,6 +31,7 @@
 #include "process.h"
 #include "ready.h"
 #include "settings.h"
+#include "stats.h"
 
 #define LOOK_INTERVAL_MS	60000
 #define RETRY_INTERVAL_MS	1000
@@ -157,6 +158,7 @@ stop(Oid db)
 		if (started[i].db == db)
 			TerminateBackgroundWorker(started[i].handle);
 	ready_forget(db);
+	stats_reset(db);
 	for (int i = 0; i < count; i++)
 		if (workers[i].db == db && workers[i].pid != 0)
 			kill(workers[i].pid, SIGTERM);

@@ -789,3 +789,40 @@ worker_list(WorkerInfo *infos)
 	LWLockRelease(shared_lock);
 	return count;
 }
+
+/* What is queued for each role of a database. */
+int
+queue_list(Oid db, QueueInfo **infos)
+{
+	int			count = 0;
+
+	*infos = palloc(READY_QUEUES * sizeof(QueueInfo));
+	LWLockAcquire(shared_lock, LW_SHARED);
+	for (int i = 0; i < READY_QUEUES; i++)
+	{
+		Queue	   *queue = &shared->queues[i];
+		QueueInfo  *info = &(*infos)[count];
+		dlist_iter	iter;
+
+		if (queue->db != db)
+			continue;
+		*info = (QueueInfo)
+		{
+			.role = queue->role, .instances = queue->queued, .workers = queue->workers,
+			.waiting_since = queue->needed_since
+		};
+		dlist_foreach(iter, &queue->ranges)
+		{
+			ReadyRange *range = &dlist_container(Range, link, iter.cur)->range;
+
+			info->activities += range->high - range->low + 1;
+		}
+		for (int slot = 0; slot < DURABLE_WORKERS_LIMIT; slot++)
+			if (shared->slots[slot].state != WORKER_FREE && shared->slots[slot].db == db &&
+				shared->slots[slot].role == queue->role)
+				info->claimed += shared->slots[slot].nclaims;
+		count++;
+	}
+	LWLockRelease(shared_lock);
+	return count;
+}

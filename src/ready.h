@@ -79,6 +79,17 @@ typedef struct ReadyNeed
 	TimestampTz since;			/* when it was first found so */
 } ReadyNeed;
 
+/* how much work a role of a database has */
+typedef struct QueueInfo
+{
+	Oid			role;
+	int			instances;		/* ready, and held by no worker */
+	int			claimed;		/* held by workers */
+	int			activities;		/* queued, and taken by no worker */
+	int			workers;
+	TimestampTz waiting_since;	/* for an idle worker; 0: not so */
+} QueueInfo;
+
 extern Size ready_shmem_size(void);
 extern void ready_shmem_init(void);
 
@@ -109,5 +120,7 @@ extern int	ready_room(void);
 extern void ready_forget(Oid db);
 extern int	ready_take_unserved(Oid db, Oid role, int64 *keys, int max);
 extern int	worker_list(WorkerInfo *infos);
+/* of one database, palloc'd */
+extern int	queue_list(Oid db, QueueInfo **infos);
 
 #endif

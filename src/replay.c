@@ -23,6 +23,7 @@
 #include "notify.h"
 #include "replay.h"
 #include "settings.h"
+#include "stats.h"
 #include "timing.h"
 #include "usercode.h"
 
@@ -634,12 +635,23 @@ notice_write(void *arg)
 	errhint(WRITE_HINT);
 }
 
+/* Count a turn for the statistics. */
+static void
+count_turn(int64 time, bool failed)
+{
+	stats_call(STATS_ORCHESTRATOR, turn->instance->row.name, time, failed);
+	stats_count(STATS_TURNS, 1);
+	stats_count(STATS_REPLAYS, turn->known > 0);
+	stats_count(STATS_REPLAYED, turn->known);
+}
+
 /* Run the function of the orchestrator. */
 static TurnOutcome
 turn_call(UserCall *call, Jsonb **failure)
 {
 	Instance   *instance = turn->instance;
 	instr_time	start;
+	int64		time;
 	ErrorContextCallback callback;
 
 	INSTR_TIME_SET_CURRENT(start);
@@ -650,7 +662,8 @@ turn_call(UserCall *call, Jsonb **failure)
 	blackbox_write(instance->row.key, 0, false);
 	user_call(call);
 	error_context_stack = callback.previous;
-	timing_add(instance->row.search_path, instance->row.function, start);
+	time = timing_since(start);
+	timing_add(instance->row.search_path, instance->row.function, time);
 	blackbox_clear();
 	turn->round->now = Max(turn->round->now, GetCurrentTimestamp());
 	*failure = NULL;
@@ -662,6 +675,7 @@ turn_call(UserCall *call, Jsonb **failure)
 		*failure = turn_failure(call->error, call->timed_out);
 	else
 		*failure = missing_task();
+	count_turn(time, *failure != NULL);
 	if (*failure != NULL)
 	{
 		mark_handled();

@@ -36,6 +36,7 @@
 #include "process.h"
 #include "ready.h"
 #include "settings.h"
+#include "stats.h"
 
 #define HINTS			256		/* announced at a time */
 #define NEEDS			64		/* roles served at a time */
@@ -107,6 +108,7 @@ check_extension(void)
 	if (OidIsValid(extension))
 		return;
 	ready_forget(my_database);
+	stats_reset(my_database);
 	for (int i = 0; i < DURABLE_WORKERS_LIMIT; i++)
 		if (started[i].handle != NULL)
 			TerminateBackgroundWorker(started[i].handle);

@@ -12,6 +12,7 @@
 #include "database.h"
 #include "ready.h"
 #include "shared.h"
+#include "stats.h"
 #include "timing.h"
 #include "waiter.h"
 
@@ -28,22 +29,27 @@ request_hook(void)
 		previous_request_hook();
 	RequestAddinShmemSpace(add_size(ready_shmem_size(),
 									add_size(database_shmem_size(),
-											 add_size(waiter_shmem_size(), timing_shmem_size()))));
-	RequestNamedLWLockTranche("durable", 1);
+											 add_size(waiter_shmem_size(),
+													  add_size(timing_shmem_size(), stats_shmem_size())))));
+	RequestNamedLWLockTranche("durable", 2);
 }
 
 /* Lay out the parts, or find them where another process has. */
 static void
 startup_hook(void)
 {
+	LWLockPadded *locks;
+
 	if (previous_startup_hook)
 		previous_startup_hook();
 	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
-	shared_lock = &(GetNamedLWLockTranche("durable"))->lock;
+	locks = GetNamedLWLockTranche("durable");
+	shared_lock = &locks[0].lock;
 	ready_shmem_init();
 	database_shmem_init();
 	waiter_shmem_init();
 	timing_shmem_init();
+	stats_shmem_init(&locks[1].lock);
 	LWLockRelease(AddinShmemInitLock);
 	blackbox_open();
 }

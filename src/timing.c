@@ -66,20 +66,27 @@ timing_is_quick(const char *search_path, const char *name)
 		(entry & DURATION_MAX) * DURATION_UNIT < durable_batch_time * 1000 / 4;
 }
 
-/* Count a call; later ones weigh more. */
+/* Count a call that took this many microseconds; later ones weigh more. */
 void
-timing_add(const char *search_path, const char *name, instr_time start)
+timing_add(const char *search_path, const char *name, int64 time)
 {
 	uint64		tag;
 	pg_atomic_uint64 *place = place_of(search_path, name, &tag);
 	uint64		entry = pg_atomic_read_u64(place);
-	uint64		duration;
+	uint64		duration = Min(time / DURATION_UNIT + 1, DURATION_MAX);
+
+	if (entry != 0 && entry >> DURATION_BITS == tag)
+		duration = ((entry & DURATION_MAX) * 3 + duration) / 4;
+	pg_atomic_write_u64(place, tag << DURATION_BITS | Max(duration, 1));
+}
+
+/* Microseconds since a time. */
+int64
+timing_since(instr_time start)
+{
 	instr_time	end;
 
 	INSTR_TIME_SET_CURRENT(end);
 	INSTR_TIME_SUBTRACT(end, start);
-	duration = Min(INSTR_TIME_GET_MICROSEC(end) / DURATION_UNIT + 1, DURATION_MAX);
-	if (entry != 0 && entry >> DURATION_BITS == tag)
-		duration = ((entry & DURATION_MAX) * 3 + duration) / 4;
-	pg_atomic_write_u64(place, tag << DURATION_BITS | Max(duration, 1));
+	return INSTR_TIME_GET_MICROSEC(end);
 }

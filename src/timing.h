@@ -18,7 +18,8 @@ extern void timing_shmem_init(void);
 
 /* a name means a function together with the search_path that it is looked up with */
 extern bool timing_is_quick(const char *search_path, const char *name);
-/* a call of the current role has ended that began at this time */
-extern void timing_add(const char *search_path, const char *name, instr_time start);
+/* a call of the current role has ended that took so many microseconds */
+extern void timing_add(const char *search_path, const char *name, int64 time);
+extern int64 timing_since(instr_time start);
 
 #endif

@@ -37,6 +37,7 @@
 #include "replay.h"
 #include "retry.h"
 #include "settings.h"
+#include "stats.h"
 #include "timing.h"
 #include "usercode.h"
 
@@ -106,6 +107,7 @@ round_commit(void)
 {
 	store_close(round.store);
 	PopActiveSnapshot();
+	stats_count(STATS_BATCHES, 1);
 	CommitTransactionCommand();
 	MemoryContextSwitchTo(round_context);
 	MemoryContextReset(round_context);
@@ -267,7 +269,10 @@ run_round(ReadyItem *batch, int count)
 	round_start_clock();
 	for (int i = 0; i < count; i++)
 		if (instances[i] != NULL)
+		{
+			stats_count(STATS_ADVANCED, 1);
 			advance(instances[i], &batch[i]);
+		}
 	for (int i = 0; i < count; i++)
 	{
 		batch[i].flags = 0;
@@ -648,7 +653,10 @@ wait_for_work(void)
 		process_wait(rest);
 		process_handle_interrupts();
 		if (!worker_slot_is_idle(my_slot))
+		{
+			stats_count(STATS_WAKEUPS, 1);
 			return true;
+		}
 		if (rest <= 0 || worker_slot_unwanted(my_slot) || process_reloaded())
 			return !worker_slot_leave(my_slot);
 	}
@@ -703,6 +711,7 @@ durable_worker_main(Datum arg)
 	BackgroundWorkerInitializeConnectionByOid(DatumGetObjectId(arg), extra.role, COMPAT_WORKER_FLAGS);
 	pgstat_report_appname("durable worker");
 	blackbox_attach(my_slot);
+	stats_register();
 	StartTransactionCommand();
 	my_extension = get_extension_oid("durable", true);
 	CommitTransactionCommand();

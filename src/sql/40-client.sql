@@ -144,6 +144,9 @@ AS $$
                 -- a view calls its functions with the rights of who reads it
                 'EXECUTE ON FUNCTION durable_internal.event_type(smallint)',
                 'EXECUTE ON FUNCTION durable_internal.workers()',
+                'EXECUTE ON FUNCTION durable_internal.role_stats()',
+                'EXECUTE ON FUNCTION durable_internal.function_stats()',
+                'EXECUTE ON FUNCTION durable_internal.queues()',
                 -- and durable.check_orchestrator those that it is made of
                 'EXECUTE ON FUNCTION durable_internal.check_text(regprocedure)',
                 'EXECUTE ON FUNCTION durable_internal.check_call(regprocedure)',

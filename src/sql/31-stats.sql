@@ -1,0 +1,98 @@
+-- Counters for operators, out of shared memory (src/stats.c).
+
+CREATE FUNCTION durable_internal.role_stats()
+RETURNS TABLE (role oid, batches bigint, rollbacks bigint, advanced bigint, turns bigint, replays bigint, replayed_tasks bigint,
+               history_reads bigint, history_events_read bigint, activities bigint, queued_activities bigint,
+               completed bigint, failed bigint, terminated bigint, timers bigint, lateness double precision, wakeups bigint,
+               max_lateness double precision, stats_since timestamptz)
+LANGUAGE C VOLATILE PARALLEL RESTRICTED
+AS 'MODULE_PATHNAME', 'durable_role_stats';
+COMMENT ON FUNCTION durable_internal.role_stats() IS
+'What the workers of each role have done in this database; the columns are those of durable.stats.';
+
+CREATE FUNCTION durable_internal.function_stats()
+RETURNS TABLE (role oid, kind text, name text, calls bigint, failures bigint, total_time double precision, max_time double precision)
+LANGUAGE C VOLATILE PARALLEL RESTRICTED
+AS 'MODULE_PATHNAME', 'durable_function_stats';
+COMMENT ON FUNCTION durable_internal.function_stats() IS
+'What the functions of each role have done in this database.';
+
+CREATE FUNCTION durable_internal.queues()
+RETURNS TABLE (role oid, instances integer, claimed integer, activities integer, workers integer, waiting_since timestamptz)
+LANGUAGE C VOLATILE PARALLEL RESTRICTED
+AS 'MODULE_PATHNAME', 'durable_queues';
+COMMENT ON FUNCTION durable_internal.queues() IS
+'What is queued for the workers of each role in this database.';
+
+CREATE VIEW durable.stats WITH (security_barrier) AS
+SELECT coalesce(s.role, q.role)::pg_catalog.regrole AS role,
+       coalesce(q.instances, 0) AS ready_instances,
+       coalesce(q.claimed, 0) AS running_instances,
+       coalesce(q.activities, 0) AS ready_activities,
+       coalesce(q.workers, 0) AS workers,
+       CASE WHEN q.instances > 0 OR q.activities > 0 THEN pg_catalog.clock_timestamp() - q.waiting_since END AS waiting,
+       coalesce(s.batches, 0) AS batches,
+       coalesce(s.rollbacks, 0) AS rollbacks,
+       coalesce(s.advanced, 0) AS advanced,
+       coalesce(s.wakeups, 0) AS wakeups,
+       coalesce(s.turns, 0) AS turns,
+       coalesce(s.replays, 0) AS replays,
+       coalesce(s.replayed_tasks, 0) AS replayed_tasks,
+       coalesce(s.history_reads, 0) AS history_reads,
+       coalesce(s.history_events_read, 0) AS history_events_read,
+       coalesce(s.activities, 0) AS activities,
+       coalesce(s.queued_activities, 0) AS queued_activities,
+       coalesce(s.completed, 0) AS completed,
+       coalesce(s.failed, 0) AS failed,
+       coalesce(s.terminated, 0) AS terminated,
+       coalesce(s.timers, 0) AS timers,
+       coalesce(s.lateness, 0) AS total_lateness,
+       s.lateness / nullif(s.timers, 0) AS mean_lateness,
+       s.max_lateness,
+       s.stats_since
+  FROM durable_internal.role_stats() s
+  FULL JOIN durable_internal.queues() q ON q.role = s.role
+ WHERE pg_catalog.pg_has_role(coalesce(s.role, q.role), 'MEMBER')
+    OR (SELECT pg_catalog.pg_has_role('pg_monitor'::pg_catalog.name, 'USAGE'));
+COMMENT ON VIEW durable.stats IS
+'What the engine has to do and has done for each role that you may see, in this database.
+Now: ready_instances: that wait for a worker; running_instances: that workers hold; ready_activities: queued (fan-out, slow ones) that no worker has taken; workers: processes of this role; waiting: for how long the work has found no idle worker, NULL if it does not wait.
+Since stats_since (start or crash of the server, or durable.reset_stats): batches: transactions of workers, each one commit; rollbacks: those that failed and were tried again in smaller ones; advanced: instances in the batches; wakeups: how often an idle worker was woken; turns: calls of orchestrators; replays: those after the first of an instance; replayed_tasks: tasks in them whose result was there already; history_reads, history_events_read: histories not found in a worker''s cache, and their events; activities: calls, retries included; queued_activities: those of them that went through the queue; completed, failed, terminated: instances; timers: that came due (sleeps, timeouts, pauses before retries, start_at); total_lateness, mean_lateness, max_lateness: how long after its time a worker took such a timer in, in milliseconds.
+Work that was rolled back is not counted. Counting is always on.';
+
+CREATE VIEW durable.function_stats WITH (security_barrier) AS
+SELECT s.role::pg_catalog.regrole AS role,
+       s.kind,
+       s.name,
+       s.calls,
+       s.failures,
+       s.total_time,
+       s.total_time / nullif(s.calls, 0) AS mean_time,
+       s.max_time
+  FROM durable_internal.function_stats() s
+ WHERE pg_catalog.pg_has_role(s.role, 'MEMBER')
+    OR (SELECT pg_catalog.pg_has_role('pg_monitor'::pg_catalog.name, 'USAGE'));
+COMMENT ON VIEW durable.function_stats IS
+'Calls of orchestrators and activities by the engine in this database, for each role that you may see, since the time in durable.stats.stats_since. kind: orchestrator or activity; name: as given to durable.start_new or durable.call_activity; calls: of an orchestrator its turns, of an activity its attempts; failures: those that ended with an error (a turn that ends to wait for something is none); total_time, mean_time, max_time: in milliseconds.
+Kept for 512 functions of a role and 8192 in all; calls of others are counted under the name (others).';
+
+CREATE FUNCTION durable_internal.reset_stats() RETURNS void
+LANGUAGE C VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'durable_reset_stats';
+COMMENT ON FUNCTION durable_internal.reset_stats() IS
+'What durable.reset_stats does once it knows that the caller may.';
+
+CREATE FUNCTION durable.reset_stats() RETURNS void
+LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF NOT pg_has_role((SELECT extowner FROM pg_extension WHERE extname = 'durable'), 'USAGE') THEN
+        RAISE EXCEPTION 'only the owner of the extension durable can reset its statistics' USING ERRCODE = 'insufficient_privilege';
+    END IF;
+    PERFORM durable_internal.reset_stats();
+END
+$$;
+COMMENT ON FUNCTION durable.reset_stats() IS
+'Begin the counters of durable.stats and durable.function_stats in this database anew, for all roles. For superusers and members of the role that owns the extension.
+Errors: 42501 for others; 55000 if durable is not in shared_preload_libraries.';
