@@ -47,9 +47,10 @@ $(info durable-gateway is left out: it needs libmicrohttpd-dev, libjson-c-dev an
 endif
 .PHONY: gateway
 gateway: $(GATEWAY)
+GATEWAY_CC = $(CC) $(filter -D_FORTIFY_SOURCE=%,$(CPPFLAGS)) $(filter-out -Wdeclaration-after-statement,$(CFLAGS)) $(GATEWAY_CFLAGS)
 $(GATEWAY): $(wildcard src/gateway/*.[ch]) src/.build-for durable.control
-	$(CC) $(filter-out -Wdeclaration-after-statement,$(CFLAGS)) $(GATEWAY_CFLAGS) $(filter %.c,$^) -o $@ \
-		-L$(shell $(PG_CONFIG) --libdir) $(GATEWAY_LDFLAGS) -lmicrohttpd -ljson-c -lpq
+	$(GATEWAY_CC) $(filter %.c,$^) -o $@ \
+		-L$(shell $(PG_CONFIG) --libdir) -Wl,-z,relro,-z,now $(GATEWAY_LDFLAGS) -lmicrohttpd -ljson-c -lpq
 
 # The directory is a prerequisite so that a removed part is noticed.
 $(DATA_built): $(sort $(wildcard src/sql/*.sql)) src/sql durable.control
@@ -74,6 +75,7 @@ bench:
 
 lint:
 	printf '%s\n' $(OBJS:.o=.c) | xargs -P 2 -n 1 $(CC) $(CPPFLAGS) $(CFLAGS) $(CFLAGS_SL) -Werror -o /dev/null -c
+	printf '%s\n' $(if $(SCRIPTS_built),$(wildcard src/gateway/*.c)) | xargs -r -P 2 -n 1 $(GATEWAY_CC) -Werror -o /dev/null -c
 	if command -v cppcheck >/dev/null; then \
 		cppcheck -q -j 2 --enable=warning,portability --inline-suppr --error-exitcode=1 \
 			--suppress=unknownMacro --suppress=missingIncludeSystem src; fi

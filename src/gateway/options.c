@@ -53,7 +53,7 @@ static const Option table[] = {
 	{"connections", "N", NULL, &options.connections, NULL, 4, 1, 100,
 	"Database connections that run statements. One more listens for the ends of instances."},
 	{"max-connections", "N", NULL, &options.max_connections, NULL, 4000, 1, 100000,
-	"Most clients that are connected at once; further ones are turned away."},
+	"Most clients that are connected at once; further ones get 503, but for /healthz."},
 	{"max-body", "BYTES", NULL, &options.max_body, NULL, 4194304, 0, 1073741824,
 	"Longest request body; a longer one is answered with 413."},
 	{"max-header", "BYTES", NULL, &options.max_header, NULL, 16384, 1024, 1048576,
@@ -110,7 +110,8 @@ help(void)
 	}
 	printf("  --help\n  --version\n\n"
 		   "Routes, below /runtime/webhooks/durabletask; JSON in and out:\n"
-		   "  POST   /orchestrators/{name}[/{instanceId}]    start; timeout=, pollingInterval=, version=\n"
+		   "  POST   /orchestrators/{name}[/{instanceId}]    start; timeout=, pollingInterval=, version=,\n"
+		   "                                                 onDuplicate=replace|error|ignore\n"
 		   "  GET    /instances/{id}                         status; showHistory=, showHistoryOutput=, showInput=,\n"
 		   "                                                 returnInternalServerErrorOnFailure=\n"
 		   "  GET    /instances                              list; createdTimeFrom=, createdTimeTo=, runtimeStatus=,\n"
@@ -121,7 +122,9 @@ help(void)
 		   "  POST   /instances/{id}/terminate, /suspend, /resume, /rewind    reason=\n"
 		   "  POST   /instances/{id}/restart                 restartWithNewInstanceId=\n"
 		   "and GET /healthz (200, or 503 when the database is away; needs no key), GET /metrics (Prometheus).\n\n"
-		   "A 202 or 200 means that the transaction has committed. When the database is away requests are answered\n"
+		   "A 202 or 200 means that the transaction has committed; a 503 may hide a commit. A client that repeats a\n"
+		   "start gives it an id and onDuplicate=ignore: by default an instance of that id is replaced if it has\n"
+		   "ended, and 409 if it is live; with error it is 409 in any case, with ignore nothing is started. When the database is away requests are answered\n"
 		   "with 503 and the gateway reconnects, after 0.1 s at first and 5 s at most. Prepared statements are used,\n"
 		   "so a pooler in between must pool sessions. With durable.notify = none the ends of instances are looked for\n"
 		   "once a second; set it to terminal where clients wait with timeout=.\n\n"

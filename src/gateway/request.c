@@ -20,7 +20,7 @@
 static const char *const parameters[] = {
 	"taskHub", "connection", "code", "showHistory", "showHistoryOutput", "showInput", "createdTimeFrom", "createdTimeTo",
 	"runtimeStatus", "instanceIdPrefix", "top", "reason", "returnInternalServerErrorOnFailure",
-	"restartWithNewInstanceId", "timeout", "pollingInterval", "version",
+	"restartWithNewInstanceId", "timeout", "pollingInterval", "version", "onDuplicate",
 };
 
 bool

@@ -373,9 +373,35 @@ answer_links(Request *request, const char *id)
 	server_answer(request, 202);
 }
 
+/*
+ * What to do about an instance of that id, in the terms of durable.start_new; false and the request answered if the
+ * client's word is none. By default as Durable Functions does: an ended one is replaced, a live one is an error.
+ */
+static bool
+get_duplicate(Request *request, const char **statuses, const char **action)
+{
+	const char *word = request_query(request, "onDuplicate");
+
+	*statuses = "{Pending,Running,Suspended}";
+	*action = "error";
+	if (word == NULL || word[0] == '\0' || strcasecmp(word, "replace") == 0)
+		return true;
+	*statuses = "{Pending,Running,Suspended,ContinuedAsNew,Completed,Failed,Terminated}";
+	if (strcasecmp(word, "ignore") == 0)
+		*action = "ignore";
+	else if (strcasecmp(word, "error") != 0)
+	{
+		bad(request, "onDuplicate must be replace, error or ignore");
+		return false;
+	}
+	return true;
+}
+
 static void
 begin_start(Request *request)
 {
+	const char *statuses;
+	const char *action;
 	int64_t		timeout = get_seconds(request, "timeout");
 	int64_t		interval = timeout == -2 ? -2 : get_seconds(request, "pollingInterval");
 	char	   *input;
@@ -388,7 +414,7 @@ begin_start(Request *request)
 		bad(request, "timeout must not be shorter than pollingInterval");
 		return;
 	}
-	if (!get_body(request, &input))
+	if (!get_duplicate(request, &statuses, &action) || !get_body(request, &input))
 		return;
 	if (timeout > options.max_wait * 1000)
 		timeout = options.max_wait * 1000;
@@ -405,6 +431,8 @@ begin_start(Request *request)
 	statement->parameters[1] = input;
 	statement->parameters[2] = request->segment_count > 2 ? xstrdup(request->segments[2]) : NULL;
 	statement->parameters[3] = copy(request_query(request, "version"));
+	statement->parameters[4] = xstrdup(statuses);
+	statement->parameters[5] = xstrdup(action);
 	pool_submit(statement);
 }
 

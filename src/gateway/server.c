@@ -11,8 +11,13 @@
  * Peer, which says since when it has been expected to deliver a request; past
  * --request-timeout it gets 408 and its socket is shut down, which makes
  * libmicrohttpd close it. What libmicrohttpd refuses itself (no HTTP at all,
- * headers that do not fit its memory) it answers with a short HTML page; all
- * else is answered here, errors as JSON.
+ * headers that do not fit its memory) it answers with a short HTML page, which
+ * it gives no way to change; all else is answered here, errors as JSON.
+ *
+ * A client beyond --max-connections is told so: there are RESERVE connections
+ * more, on which each request but /healthz gets 503, and which then close.
+ * Only when these are taken too does libmicrohttpd stop to accept, and whoever
+ * comes waits in the queue of the listening socket.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -39,6 +44,9 @@
 /* How much of a body that is too long is read for the sake of a proper answer. */
 #define BODY_GRACE (8 * 1024 * 1024)
 
+/* Connections on which clients beyond the limit are refused. */
+#define RESERVE 64
+
 typedef enum PeerState
 {
 	PEER_NEW,					/* nothing has come yet */
@@ -53,6 +61,7 @@ typedef struct Peer
 	int			fd;
 	PeerState	state;
 	bool		closed;			/* shut down, until libmicrohttpd notices */
+	bool		over;			/* came when there were --max-connections */
 	int64_t		since;			/* when the state began */
 	struct Peer *next;
 	struct Peer *previous;
@@ -106,7 +115,7 @@ peer_event(void *arg, struct MHD_Connection *connection, void **context, enum MH
 		if (peers)
 			peers->previous = peer;
 		peers = peer;
-		peer_count++;
+		peer->over = ++peer_count > options.max_connections;
 		if (next_sweep == INT64_MAX)
 			next_sweep = now_ms() + 1000;
 		*context = peer;
@@ -215,6 +224,15 @@ server_watch_hangup(Request *request)
 		loop_watch(&request->hangup, peer->fd, EPOLLRDHUP | EPOLLONESHOT);
 }
 
+/* Whether the request came over a connection beyond the limit. */
+static bool
+peer_over(Request *request)
+{
+	Peer	   *peer = peer_of(request->connection);
+
+	return peer != NULL && peer->over;
+}
+
 /* Hand the answer over to libmicrohttpd. */
 static enum MHD_Result
 queue_answer(Request *request)
@@ -233,7 +251,7 @@ queue_answer(Request *request)
 	MHD_add_response_header(response, "Cache-Control", "no-store");
 	for (int i = 0; i < request->header_count; i++)
 		MHD_add_response_header(response, request->header_names[i], request->header_values[i]);
-	if (draining)
+	if (draining || peer_over(request))
 		MHD_add_response_header(response, "Connection", "close");
 	metrics_count(request->route, request->status, now_ms() - request->arrived);
 	queued = MHD_queue_response(request->connection, request->status, response);
@@ -258,7 +276,9 @@ refuse_early(Request *request)
 	const char *site = server_header(request, "Sec-Fetch-Site");
 
 	MHD_get_connection_values(request->connection, MHD_HEADER_KIND, add_length, &length);
-	if (request->uri_length > (size_t) options.max_header / 2)
+	if (peer_over(request) && !routes_open(request))
+		server_fail(request, 503, "there are too many clients", NULL);
+	else if (request->uri_length > (size_t) options.max_header / 2)
 		server_fail(request, 414, "the URI is too long", NULL);
 	else if (length > (size_t) options.max_header)
 		server_fail(request, 431, "the headers are too long", NULL);
@@ -463,7 +483,7 @@ server_start(void)
 							  MHD_OPTION_URI_LOG_CALLBACK, uri_seen, NULL,
 							  MHD_OPTION_NOTIFY_COMPLETED, request_over, NULL,
 							  MHD_OPTION_NOTIFY_CONNECTION, peer_event, NULL,
-							  MHD_OPTION_CONNECTION_LIMIT, (unsigned int) options.max_connections,
+							  MHD_OPTION_CONNECTION_LIMIT, (unsigned int) options.max_connections + RESERVE,
 							  MHD_OPTION_CONNECTION_TIMEOUT, (unsigned int) options.idle_timeout,
 							  MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t) options.max_header * 2 + 32768,
 							  MHD_OPTION_STRICT_FOR_CLIENT, 1,

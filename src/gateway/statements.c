@@ -19,7 +19,8 @@
 
 const QueryText query_texts[QUERY_COUNT] = {
 	[QUERY_START] = {"start",
-		"SELECT durable.start_new(name => $1, input => $2, instance_id => $3, version => $4)", 4},
+		"SELECT durable.start_new(name => $1, input => $2, instance_id => $3, version => $4,"
+		" dedupe_statuses => $5::text[]::durable.runtime_status[], on_duplicate => $6)", 6},
 	[QUERY_STATUS] = {"status",
 		"SELECT " STATUS("$2::boolean") " FROM durable.instances WHERE instance_id = $1", 2},
 	[QUERY_STATUS_HISTORY] = {"status_history",

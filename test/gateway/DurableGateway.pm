@@ -10,12 +10,14 @@ use JSON::PP;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-our @EXPORT = qw(gateway_program gateway_start json);
+our @EXPORT = qw(gateway_program gateway_start json sanitized);
 
 our $base = '/runtime/webhooks/durabletask';
 my $program;
 
-# The gateway, built with AddressSanitizer where the compiler has it, or else the installed one.
+# The gateway, built with AddressSanitizer where the compiler has it, or else the installed one. The former ends with an error
+# when it touches what is not its own or has lost memory, so each test that asserts an exit status of 0 asserts that as well.
+# DURABLE_GATEWAY_PLAIN: the installed one in any case.
 sub gateway_program
 {
 	return $program if defined $program;
@@ -27,13 +29,25 @@ sub gateway_program
 
 	my $checked = "$ENV{DURABLE_TMP}/tmp/durable-gateway-$$";
 	chomp(my $include = qx($ENV{PG_CONFIG} --includedir));
-	if (-d 'gateway' && system("cc -g -O1 -std=gnu99 -D_GNU_SOURCE -I$include -fsanitize=address,undefined "
-			. "-fno-sanitize-recover=all gateway/*.c -o $checked -lmicrohttpd -ljson-c -lpq 2>/dev/null") == 0)
+	my $version = qx($program --version) =~ /(\S+)$/ ? $1 : '';
+	my $built = -d 'gateway' && system("gcc -g -O1 -std=gnu99 -D_GNU_SOURCE -DDURABLE_VERSION='\"$version\"' -I$include "
+			. "-fsanitize=address,undefined -fno-sanitize-recover=all gateway/*.c -o $checked "
+			. "-lmicrohttpd -ljson-c -lpq 2>$checked.log") == 0;
+	if ($built)
 	{
-		note 'built with AddressSanitizer';
 		$program = $checked;
 	}
+	elsif (-s "$checked.log")
+	{
+		diag 'not built with AddressSanitizer: ' . slurp_file("$checked.log");
+	}
 	return $program;
+}
+
+# Whether AddressSanitizer and its search for lost memory work in the program.
+sub sanitized
+{
+	return qx(env ASAN_OPTIONS=help=1 $program --version 2>&1) =~ /AddressSanitizer.*detect_leaks/s;
 }
 
 # Starts a gateway and waits for its ready line. Options: args => further arguments, listen, dbname.
@@ -121,6 +135,18 @@ sub answer
 	while (IO::Select->new($socket)->can_read($silence // 2))
 	{
 		sysread($socket, $answer, 65536, length $answer) or last;
+	}
+	return $answer;
+}
+
+# One whole answer that has a Content-Length, or what there is until the server closes or half a minute has gone.
+sub answer_one
+{
+	my ($socket) = @_;
+	my $answer = '';
+	while ($answer !~ /^Content-Length: (\d+).*?\r\n\r\n(.*)/msi || length $2 < $1)
+	{
+		IO::Select->new($socket)->can_read(30) && sysread($socket, $answer, 65536, length $answer) or last;
 	}
 	return $answer;
 }

@@ -10,6 +10,7 @@ use lib 'test/gateway';
 use DurableGateway;
 
 plan skip_all => 'the gateway is not built' unless -x gateway_program();
+ok(sanitized(), 'AddressSanitizer watches it') unless $ENV{DURABLE_GATEWAY_PLAIN};
 
 my $node = durable_node('gateway');
 $node->safe_psql('postgres', q(
@@ -114,6 +115,19 @@ gets(400, 'POST', '/orchestrators/nothing?timeout=1&pollingInterval=2', 'polling
 gets(403, 'POST', '/orchestrators/secret', 'no right to execute');
 gets(202, 'POST', '/orchestrators/approval/a1', 'one that waits', '');
 gets(409, 'POST', '/orchestrators/approval/a1', 'its id is taken');
+gets(202, 'POST', '/orchestrators/approval/a1?onDuplicate=ignore', 'unless the client says that it may be');
+my $execution = "SELECT execution_id FROM durable.instances WHERE instance_id = 'h1'";
+my $first = $node->safe_psql('postgres', $execution);
+gets(409, 'POST', '/orchestrators/hello/h1?onDuplicate=error', 'an ended one is 409 where asked', '{"city": "Rome"}');
+is(json(gets(202, 'POST', '/orchestrators/hello/h1?onDuplicate=Ignore', 'onDuplicate=ignore', '{"city": "Rome"}'))->{id}, 'h1',
+	'... gives its links');
+is(gets(200, 'POST', '/orchestrators/hello/h1?onDuplicate=ignore&timeout=20', '... waits for it', '{"city": "Rome"}')->{content},
+	'"Hello Tokyo!"', '... and gives its output');
+is($node->safe_psql('postgres', $execution), $first, '... and starts nothing');
+gets(202, 'POST', '/orchestrators/hello/h1?onDuplicate=replace', 'an ended one is replaced', '{"city": "Tokyo"}');
+isnt($node->safe_psql('postgres', $execution), $first, '... and runs anew');
+ends('h1', 'Completed');
+gets(400, 'POST', '/orchestrators/hello/h1?onDuplicate=perhaps', 'bad onDuplicate', '{"city": "Tokyo"}');
 gets(202, 'POST', '/orchestrators/echo/n%C3%A4me%20%26%20%2B%25', 'id with odd characters', '[1.10, 12345678901234567890123, 1e400, "\ud83d\ude00"]');
 $response = gets(200, 'POST', '/orchestrators/hello?timeout=20', 'timeout: the bare output', '{"city": "Oslo"}');
 is($response->{content}, '"Hello Oslo!"', '... of the instance');
@@ -330,9 +344,15 @@ for (1 .. 40)
 	syswrite($socket, 'x');
 }
 like(DurableGateway::answer($socket), qr{HTTP/1\.1 408 }, 'a body that trickles: 408');
-my @many = map { IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $gateway->{port}) } 1 .. 100;
-sleep(0.2);
-ok($gateway->alive, 'more connections than allowed');
+my @many = map { IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $gateway->{port}) } 1 .. 30;
+syswrite($_, "GET /healthz HTTP/1.1\r\n$host\r\n") foreach @many;
+like(DurableGateway::answer_one($_), qr{^HTTP/1\.1 200}, 'as many clients as allowed') foreach $many[0], $many[29];
+$response = gets(503, 'GET', '/instances', 'one more gets 503');
+is($response->{headers}{connection}, 'close', '... and the connection closes');
+is($response->{headers}{'retry-after'}, 1, '... with Retry-After');
+gets(200, 'GET', '/healthz', '... but for healthz');
+push @many, map { IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $gateway->{port}) } 1 .. 200;
+ok($gateway->alive, 'many more connections than allowed');
 poll_health('and when idle ones are closed it serves again');
 
 sub poll_health
@@ -343,7 +363,7 @@ sub poll_health
 	my $code = 0;
 	while (time < $until && $code != 200)
 	{
-		$code = HTTP::Tiny->new(timeout => 5)->get("$gateway->{url}/healthz")->{status};
+		$code = HTTP::Tiny->new(timeout => 5)->get("$gateway->{url}$base/instances")->{status};
 		sleep(0.1) if $code != 200;
 	}
 	is($code, 200, $what);
