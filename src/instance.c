@@ -33,6 +33,7 @@
 static HTAB *cache = NULL;
 static dlist_head cache_order = DLIST_STATIC_INIT(cache_order);	/* least recently used first */
 static MemoryContext cache_context = NULL;
+static Size cache_size = 0;		/* sum of the sizes of all instances in it */
 
 /* Make the cache at the first use. */
 static void
@@ -56,9 +57,20 @@ instance_forget(int64 key)
 
 	if (instance == NULL)
 		return;
+	cache_size -= instance->size;
 	dlist_delete(&instance->link);
 	MemoryContextDelete(instance->context);
 	hash_search(cache, &key, HASH_REMOVE, NULL);
+}
+
+/* Count again what an instance takes; asking all of them each time would cost more than running them. */
+static void
+cache_count(Instance *instance)
+{
+	Size		size = MemoryContextMemAllocated(instance->context, true);
+
+	cache_size += size - instance->size;
+	instance->size = size;
 }
 
 /* Drop the least recently used instances until the cache is within its limit. */
@@ -67,10 +79,7 @@ instance_trim_cache(void)
 {
 	Size		limit = (Size) durable_history_cache * 1024;
 
-	if (cache == NULL)
-		return;
-	while (!dlist_is_empty(&cache_order) &&
-		   MemoryContextMemAllocated(cache_context, true) > limit)
+	while (!dlist_is_empty(&cache_order) && cache_size > limit)
 		instance_forget(dlist_container(Instance, link, dlist_head_node(&cache_order))->key);
 }
 
@@ -341,6 +350,16 @@ tell_parent(Round *round, Instance *instance, bool failed, Jsonb *result)
 		message_send(round->store, instance->row.owner, &message);
 }
 
+/* Whether nothing more is to come for an instance that has ended. */
+static bool
+is_spent(const Instance *instance)
+{
+	for (int i = 0; i < instance->ntasks; i++)
+		if (instance->tasks[i]->done_seq == 0)
+			return false;
+	return true;
+}
+
 /* Enter a terminal state. */
 static void
 finish(Round *round, Instance *instance, InstanceState state, bool failed, Jsonb *result)
@@ -351,6 +370,7 @@ finish(Round *round, Instance *instance, InstanceState state, bool failed, Jsonb
 	instance->row.turn_seq = instance->row.last_seq;
 	instance->next_activity = NULL;
 	instance->dirty = true;
+	instance->spent = is_spent(instance);
 	if (instance->open_timers > 0 || instance->row.scheduled_start_time != 0)
 		timers_delete(round->store, instance->row.key);
 	tell_parent(round, instance, failed, result);
@@ -788,7 +808,7 @@ instance_continue_as_new(Round *round, Instance *instance, Jsonb *input,
 	instance->open_timers = 0;
 	instance->wait_mode = WAIT_NONE;
 	instance->visible_from = 0;
-	instance->outgrown = true;
+	instance->spent = true;
 	instance_append(round, instance, &started);
 	for (int i = 0; keep_events && i < nevents; i++)
 	{
@@ -805,6 +825,7 @@ instance_continue_as_new(Round *round, Instance *instance, Jsonb *input,
 void
 instance_save(Round *round, Instance *instance)
 {
+	cache_count(instance);
 	if (!STATE_IS_TERMINAL(instance->row.state) && instance->row.state != STATE_SUSPENDED &&
 		(instance->row.started_time != 0 || instance->row.state == STATE_READY))
 	{

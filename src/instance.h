@@ -89,7 +89,8 @@ typedef struct Instance
 	Task	   *next_activity;	/* to be run by this worker before the next turn */
 	bool		dirty;			/* the row is to be written */
 	int			conflicts;		/* how often its next activity met a deadlock */
-	bool		outgrown;		/* its memory holds earlier executions: to be forgotten */
+	bool		spent;			/* ended, or its memory holds earlier executions: to be forgotten */
+	Size		size;			/* bytes of the context, as last counted */
 } Instance;
 
 /* the round in which a worker advances instances: one transaction */

@@ -252,7 +252,7 @@ run_round(ReadyItem *batch, int count)
 	Instance  **instances;
 	FetchResult result;
 	int64		forget[MAX_BATCH];
-	int			outgrown = 0;
+	int			spent = 0;
 
 	round_begin(count);
 	instances = palloc0(count * sizeof(Instance *));
@@ -283,11 +283,11 @@ run_round(ReadyItem *batch, int count)
 			batch[i].flags = READY_RUN;
 		else
 			batch[i].solo = false;
-		if (instances[i]->outgrown)
-			forget[outgrown++] = batch[i].key;
+		if (instances[i]->spent)
+			forget[spent++] = batch[i].key;
 	}
 	round_commit();
-	for (int i = 0; i < outgrown; i++)
+	for (int i = 0; i < spent; i++)
 		instance_forget(forget[i]);
 }
 
