@@ -1,12 +1,14 @@
 /*
  * metrics.c
  *	  /metrics in the text format of Prometheus: what the gateway counts
- *	  itself, and what the database does.
+ *	  itself, what the engine counts (durable.stats, durable.function_stats),
+ *	  and what there is in the database.
  *
- * The counts of the database cost it time that grows with the number of
- * instances, so they are read at most every --metrics-interval; scrapes in
- * between get the last ones. They cover what the gateway's role may see: with
- * pg_monitor that is all instances. When the database is away the gateway's
+ * The engine's counters are in shared memory and read for every scrape. To
+ * count the instances costs the database time that grows with their number,
+ * so that is done at most every --metrics-interval and by one scrape at a
+ * time; others get the last counts. Both cover what the gateway's role may
+ * see: with pg_monitor that is all. When the database is away the gateway's
  * own counters are still served, with durable_gateway_database_up 0.
  */
 #include <stdlib.h>
@@ -21,8 +23,44 @@
 static uint64_t counts[ROUTE_COUNT][600];
 static uint64_t durations[ROUTE_COUNT];
 static uint64_t totals[ROUTE_COUNT];
-static Buffer database_text;
-static int64_t database_read = 0;	/* when; 0: never */
+static Buffer stats_text;
+static Buffer counts_text;
+static int64_t counts_read = 0;	/* when they were asked for; 0: never */
+static bool counting = false;	/* somebody waits for them */
+
+/* The metrics of QUERY_COUNTS and QUERY_STATS. */
+static const struct
+{
+	const char *name;
+	const char *type;
+	const char *help;
+}			database_metrics[] = {
+	{"durable_instances", "gauge", "Instances by name and status."},
+	{"durable_activities_open", "gauge", "Activities that are queued, running or between attempts."},
+	{"durable_activities_oldest_seconds", "gauge", "Age of the oldest of them."},
+	{"durable_timers", "gauge", "Timers that have not fired."},
+	{"durable_timers_late_seconds", "gauge", "How long the first of them has been due."},
+	{"durable_workers", "gauge", "Workers of the engine by state."},
+	{"durable_ready_instances", "gauge", "Instances that wait for a worker."},
+	{"durable_running_instances", "gauge", "Instances that workers hold."},
+	{"durable_ready_activities", "gauge", "Queued activities that no worker has taken."},
+	{"durable_waiting_seconds", "gauge", "How long work has found no idle worker."},
+	{"durable_batches_total", "counter", "Transactions of workers, each one commit."},
+	{"durable_rollbacks_total", "counter", "Batches that failed and were tried again in smaller ones."},
+	{"durable_wakeups_total", "counter", "Times an idle worker was woken."},
+	{"durable_turns_total", "counter", "Calls of orchestrators."},
+	{"durable_replays_total", "counter", "Turns after the first of an instance."},
+	{"durable_history_reads_total", "counter", "Histories that were not in a worker's cache."},
+	{"durable_activities_total", "counter", "Calls of activities."},
+	{"durable_queued_activities_total", "counter", "Those that went through the queue."},
+	{"durable_ended_total", "counter", "Instances that ended, by status."},
+	{"durable_timers_fired_total", "counter", "Timers that came due."},
+	{"durable_timers_lateness_seconds_total", "counter", "How late they were taken in, in all."},
+	{"durable_timers_lateness_max_seconds", "gauge", "The latest of them."},
+	{"durable_function_calls_total", "counter", "Turns of an orchestrator, attempts of an activity."},
+	{"durable_function_failures_total", "counter", "Those that ended with an error."},
+	{"durable_function_seconds_total", "counter", "Time in them."},
+};
 
 void
 metrics_count(Route route, int status, int64_t ms)
@@ -96,63 +134,76 @@ answer(Request *request)
 {
 	request->content_type = "text/plain; version=0.0.4; charset=utf-8";
 	add_own(&request->reply);
-	if (database_text.length > 0)
-		buffer_append(&request->reply, database_text.data, database_text.length);
+	if (pool_up())
+	{
+		buffer_append(&request->reply, stats_text.data, stats_text.length);
+		buffer_append(&request->reply, counts_text.data, counts_text.length);
+	}
 	server_answer(request, 200);
 }
 
-/* What the columns of QUERY_METRICS mean: metric, label, its value, status, number. */
+/* Keep a result of QUERY_COUNTS or QUERY_STATS as text; nothing if the statement has failed. */
 static void
-take_counts(PGresult *result)
+take(Buffer *text, Outcome outcome, PGresult *result)
 {
 	const char *before = "";
 
-	database_text.length = 0;
-	for (int row = 0; row < PQntuples(result); row++)
+	text->length = 0;
+	for (int row = 0; outcome == OUTCOME_OK && row < PQntuples(result); row++)
 	{
-		const char *name = PQgetvalue(result, row, 0);
+		const char *name = PQgetvalue(result, row, METRIC_NAME);
+		const char *separator = "{";
 
-		if (strcmp(name, before) != 0)
-			add_type(&database_text, name, "gauge", "See README.md.");
+		for (size_t i = 0; strcmp(name, before) != 0 && i < sizeof(database_metrics) / sizeof(database_metrics[0]); i++)
+			if (strcmp(name, database_metrics[i].name) == 0)
+				add_type(text, name, database_metrics[i].type, database_metrics[i].help);
 		before = name;
-		buffer_add(&database_text, name);
-		if (!PQgetisnull(result, row, 1))
+		buffer_add(text, name);
+		for (int label = METRIC_LABEL; label < METRIC_VALUE; label += 2)
 		{
-			buffer_add(&database_text, "{");
-			add_label(&database_text, PQgetvalue(result, row, 1), PQgetvalue(result, row, 2));
-			if (!PQgetisnull(result, row, 3))
-			{
-				buffer_add(&database_text, ",");
-				add_label(&database_text, "status", PQgetvalue(result, row, 3));
-			}
-			buffer_add(&database_text, "}");
+			if (PQgetisnull(result, row, label))
+				continue;
+			buffer_add(text, separator);
+			add_label(text, PQgetvalue(result, row, label), PQgetvalue(result, row, label + 1));
+			separator = ",";
 		}
-		buffer_printf(&database_text, " %s\n", PQgetvalue(result, row, 4));
+		buffer_printf(text, "%s %s\n", *separator == ',' ? "}" : "", PQgetvalue(result, row, METRIC_VALUE));
 	}
-	database_read = now_ms();
 }
 
 static void
-metrics_done(void *arg, Outcome outcome, PGresult *result)
+counts_done(void *arg, Outcome outcome, PGresult *result)
 {
-	if (outcome == OUTCOME_OK)
-		take_counts(result);
-	else
-		database_text.length = 0;
+	counting = false;
+	take(&counts_text, outcome, result);
 	answer(arg);
+}
+
+static void
+stats_done(void *arg, Outcome outcome, PGresult *result)
+{
+	int64_t		now = now_ms();
+
+	take(&stats_text, outcome, result);
+	if (!pool_up() || counting || (counts_read != 0 && now - counts_read < options.metrics_interval * 1000))
+	{
+		answer(arg);
+		return;
+	}
+	counting = true;
+	counts_read = now;
+	pool_submit(statement_new(QUERY_COUNTS, counts_done, arg));
 }
 
 void
 metrics_route(Request *request)
 {
-	if (database_read != 0 && now_ms() - database_read < options.metrics_interval * 1000)
-		answer(request);
-	else
-		pool_submit(statement_new(QUERY_METRICS, metrics_done, request));
+	pool_submit(statement_new(QUERY_STATS, stats_done, request));
 }
 
 void
 metrics_close(void)
 {
-	buffer_free(&database_text);
+	buffer_free(&stats_text);
+	buffer_free(&counts_text);
 }

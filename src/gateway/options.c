@@ -69,7 +69,7 @@ static const Option table[] = {
 	{"drain-timeout", "SECONDS", NULL, &options.drain_timeout, NULL, 10, 0, 3600,
 	"Time that running requests have to end after SIGTERM."},
 	{"metrics-interval", "SECONDS", NULL, &options.metrics_interval, NULL, 15, 0, 3600,
-	"The counts of /metrics are read from the database at most this often."},
+	"For /metrics the instances are counted at most this often."},
 };
 
 #define OPTIONS ((int) (sizeof(table) / sizeof(table[0])))

@@ -65,7 +65,7 @@ static const RouteText routes[ROUTE_COUNT] = {
 	[ROUTE_REWIND] = {"POST", "instances/*/rewind", 412, QUERY_REWIND, begin_reason, end_accepted},
 	[ROUTE_RESTART] = {"POST", "instances/*/restart", 409, QUERY_RESTART, begin_restart, end_restart},
 	[ROUTE_HEALTHZ] = {"GET", "healthz", 500, QUERY_HEALTH, begin_plain, end_health},
-	[ROUTE_METRICS] = {"GET", "metrics", 500, QUERY_METRICS, metrics_route, NULL},
+	[ROUTE_METRICS] = {"GET", "metrics", 500, QUERY_STATS, metrics_route, NULL},
 };
 
 const char *const route_names[ROUTE_COUNT] = {

@@ -58,16 +58,49 @@ const QueryText query_texts[QUERY_COUNT] = {
 		" WHERE coalesce(i.runtime_status IN ('Completed', 'Failed', 'Terminated'), true)", 1},
 	[QUERY_NOTIFY] = {"notify",
 		"SELECT coalesce(current_setting('durable.notify', true), 'none')", 0},
-	[QUERY_METRICS] = {"metrics",
-		"SELECT 'durable_instances', 'name', name, runtime_status::text, count(*)::text"
+	[QUERY_COUNTS] = {"counts",
+		"SELECT 'durable_instances', 'name', name, 'status', runtime_status::text, NULL, NULL, count(*)::text"
 		" FROM durable.instances GROUP BY name, runtime_status"
-		" UNION ALL SELECT 'durable_activities_open', NULL, NULL, NULL, count(*)::text FROM durable.activities"
-		" UNION ALL SELECT 'durable_activities_oldest_seconds', NULL, NULL, NULL,"
-		" coalesce(extract(epoch FROM now() - min(scheduled_time)), 0)::text FROM durable.activities"
-		" UNION ALL SELECT 'durable_timers', NULL, NULL, NULL, count(*)::text FROM durable.timers"
-		" UNION ALL SELECT 'durable_timers_late_seconds', NULL, NULL, NULL,"
-		" greatest(coalesce(extract(epoch FROM now() - min(fire_at)), 0), 0)::text FROM durable.timers"
-		" UNION ALL SELECT 'durable_workers', 'state', state, NULL, count(*)::text FROM durable.workers GROUP BY state", 0},
+		" UNION ALL SELECT 'durable_workers', 'state', state, NULL, NULL, NULL, NULL, count(*)::text"
+		" FROM durable.workers GROUP BY state"
+		" UNION ALL SELECT m.name, NULL, NULL, NULL, NULL, NULL, NULL, m.value::text"
+		" FROM (SELECT count(*), coalesce(extract(epoch FROM now() - min(scheduled_time)), 0) FROM durable.activities) a (count, age),"
+		" (SELECT count(*), greatest(extract(epoch FROM now() - min(fire_at)), 0) FROM durable.timers) t (count, late)"
+		" CROSS JOIN LATERAL (VALUES"
+		" ('durable_activities_open', a.count),"
+		" ('durable_activities_oldest_seconds', a.age),"
+		" ('durable_timers', t.count),"
+		" ('durable_timers_late_seconds', t.late)) m (name, value) ORDER BY 1, 3, 5", 0},
+	/* each column of the views is a metric; a metric's rows must be together */
+	[QUERY_STATS] = {"stats",
+		"SELECT m.name, 'role', s.role::text, CASE WHEN m.status IS NOT NULL THEN 'status' END, m.status, NULL, NULL, m.value::text"
+		" FROM durable.stats s CROSS JOIN LATERAL (VALUES"
+		" ('durable_ready_instances', NULL, ready_instances::numeric),"
+		" ('durable_running_instances', NULL, running_instances),"
+		" ('durable_ready_activities', NULL, ready_activities),"
+		" ('durable_waiting_seconds', NULL, round(coalesce(extract(epoch FROM waiting), 0), 3)),"
+		" ('durable_batches_total', NULL, batches),"
+		" ('durable_rollbacks_total', NULL, rollbacks),"
+		" ('durable_wakeups_total', NULL, wakeups),"
+		" ('durable_turns_total', NULL, turns),"
+		" ('durable_replays_total', NULL, replays),"
+		" ('durable_history_reads_total', NULL, history_reads),"
+		" ('durable_activities_total', NULL, activities),"
+		" ('durable_queued_activities_total', NULL, queued_activities),"
+		" ('durable_ended_total', 'Completed', completed),"
+		" ('durable_ended_total', 'Failed', failed),"
+		" ('durable_ended_total', 'Terminated', terminated),"
+		" ('durable_timers_fired_total', NULL, timers),"
+		" ('durable_timers_lateness_seconds_total', NULL, round(total_lateness::numeric / 1000, 6)),"
+		" ('durable_timers_lateness_max_seconds', NULL, round(coalesce(max_lateness, 0)::numeric / 1000, 6))"
+		") m (name, status, value)"
+		" UNION ALL "
+		"SELECT m.name, 'kind', f.kind, 'name', f.name, 'role', f.role::text, m.value::text"
+		" FROM durable.function_stats f CROSS JOIN LATERAL (VALUES"
+		" ('durable_function_calls_total', calls::numeric),"
+		" ('durable_function_failures_total', failures),"
+		" ('durable_function_seconds_total', round(total_time::numeric / 1000, 6))"
+		") m (name, value) ORDER BY 1, 3, 5, 7", 0},
 };
 
 Statement *

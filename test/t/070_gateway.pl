@@ -277,8 +277,26 @@ gets(200, 'GET', '/healthz', 'healthz');
 $response = gets(200, 'GET', '/metrics', 'metrics');
 like($response->{content}, qr/^durable_instances\{name="approval",status="Running"\} \d+$/m, 'instances by name and status');
 like($response->{content}, qr/^durable_gateway_requests_total\{route="start",code="202"\} \d+$/m, 'requests');
+foreach my $metric (qw(ready_instances running_instances ready_activities waiting_seconds batches_total rollbacks_total wakeups_total
+	turns_total replays_total history_reads_total activities_total queued_activities_total timers_fired_total
+	timers_lateness_seconds_total timers_lateness_max_seconds))
+{
+	like($response->{content}, qr/^durable_$metric\{role="regress_gateway"\} [0-9.]+$/m, $metric);
+}
+like($response->{content}, qr/^durable_ended_total\{role="regress_gateway",status="Completed"\} [1-9]/m, 'ends by status');
+like($response->{content}, qr/^durable_function_calls_total\{kind="activity",name="say_hello",role="regress_gateway"\} [1-9]/m, 'calls');
+like($response->{content}, qr/^durable_function_failures_total\{kind="activity",name="flaky",role="regress_gateway"\} 1$/m, 'failures');
+like($response->{content}, qr/^durable_function_seconds_total\{kind="orchestrator",name="hello",role="regress_gateway"\} 0\.\d/m, 'time');
 is((grep { !/^(# (HELP|TYPE) \w+ .+|\w+(\{\w+="[^"]*"(,\w+="[^"]*")*\})? [0-9.e+-]+)$/ } split /\n/, $response->{content}), 0,
 	'in the format of Prometheus');
+my %seen;
+my $last = '';
+foreach my $name (map { /^(durable_(?!gateway)\w+)/ ? $1 : () } split /\n/, $response->{content})
+{
+	fail("the rows of $name are not together") if $name ne $last && $seen{$name}++;
+	fail("$name has no HELP and TYPE") if $response->{content} !~ /^# HELP $name .*\n# TYPE $name (counter|gauge)$/m;
+	$last = $name;
+}
 
 # Malformed requests
 sub raw_gets
