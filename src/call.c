@@ -11,16 +11,22 @@
 #include "postgres.h"
 
 #include "access/htup_details.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_language.h"
+#include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
 #include "executor/executor.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
+#include "nodes/nodeFuncs.h"
+#include "pgstat.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
 #include "utils/fmgrprotos.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
+#include "utils/syscache.h"
 
 #include "call.h"
 #include "callable.h"
@@ -399,18 +405,81 @@ check_execute(Oid function, Oid role)
 		aclcheck_error(result, OBJECT_FUNCTION, get_func_name(function));
 }
 
+/* Whether a function is anything but a built-in one that everybody may execute. */
+static bool
+is_foreign_function(Oid function, void *context)
+{
+	HeapTuple	tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(function));
+	bool		result = true;
+
+	if (HeapTupleIsValid(tuple))
+	{
+		result = ((Form_pg_proc) GETSTRUCT(tuple))->prolang != INTERNALlanguageId ||
+			!heap_attisnull(tuple, Anum_pg_proc_proacl, NULL);
+		ReleaseSysCache(tuple);
+	}
+	return result;
+}
+
+/* Whether an expression calls such a function anywhere. */
+static bool
+calls_foreign_function(Node *node, void *context)
+{
+	if (node == NULL)
+		return false;
+	if (check_functions_in_node(node, is_foreign_function, context))
+		return true;
+	return expression_tree_walker(node, calls_foreign_function, context);
+}
+
+/*
+ * The state of a call of a function in SQL that the planner inlines; NULL if
+ * it does not.  Like a plan it holds for one search_path and one role.  Only
+ * an expression of built-in functions is kept: what others depend on would
+ * have to be watched too.  An inlined call is not counted by track_functions.
+ */
+static ExprState *
+simplified_state(CallableFunction *fn)
+{
+	MemoryContext old_context;
+
+	/* one without parameters might be evaluated for good, if it claims to be immutable */
+	if (!fn->cached || fn->nparameters == 0 || fn->track_functions == TRACK_FUNC_ALL)
+		return NULL;
+	if (fn->simplified != NULL && fn->simplified->is_valid && fn->simplified_role == GetUserId() &&
+		strcmp(fn->simplified_path, namespace_search_path) == 0)
+		return fn->state;
+
+	callable_forget_simplified(fn);
+	fn->simplified_context = AllocSetContextCreate(fn->context, "durable inlined function",
+												   ALLOCSET_SMALL_SIZES);
+	old_context = MemoryContextSwitchTo(fn->simplified_context);
+	fn->simplified_role = GetUserId();
+	fn->simplified_path = pstrdup(namespace_search_path);
+	fn->simplified = GetCachedExpression((Node *) fn->expression);
+	if (!calls_foreign_function(fn->simplified->expr, NULL))
+		fn->state = ExecInitExpr((Expr *) fn->simplified->expr, NULL);
+	MemoryContextSwitchTo(old_context);
+	return fn->state;
+}
+
 /*
  * The call expression, ready to run.  Kept in the entry, except for functions
- * in SQL: in PostgreSQL 15 to 17 their plans go stale with a change of the
- * search_path or role in the same transaction, and are not kept for longer.
+ * in SQL that are not inlined: in PostgreSQL 15 to 17 their plans go stale with
+ * a change of the search_path or role in the same transaction, and are not kept
+ * for longer.
  */
 static ExprState *
 callable_state(CallableFunction *fn)
 {
 	MemoryContext old_context;
+	ExprState  *state;
 
 	if (fn->is_sql)
-		return ExecInitExpr((Expr *) fn->expression, NULL);
+	{
+		state = simplified_state(fn);
+		return state != NULL ? state : ExecInitExpr((Expr *) fn->expression, NULL);
+	}
 	if (fn->state == NULL)
 	{
 		old_context = MemoryContextSwitchTo(fn->context);
@@ -420,18 +489,41 @@ callable_state(CallableFunction *fn)
 	return fn->state;
 }
 
-/* Calls a function that returns one value; NULL for null and void. */
-static Jsonb *
-call_scalar(CallableFunction *fn)
+/* Says in errors in which function they occurred, which the executor cannot say of one that was inlined. */
+static void
+inlined_error_callback(void *arg)
+{
+	errcontext("SQL function %s", ((CallableFunction *) arg)->signature);
+}
+
+/* Evaluates the call. */
+static Datum
+evaluate(CallableFunction *fn, bool *is_null)
 {
 	ExprContext *econtext = makeNode(ExprContext);
+	ExprState  *state = callable_state(fn);
+	ErrorContextCallback callback = {
+		.callback = inlined_error_callback, .arg = fn, .previous = error_context_stack
+	};
 	Datum		value;
-	bool		is_null;
 
 	econtext->ecxt_per_query_memory = CurrentMemoryContext;
 	econtext->ecxt_per_tuple_memory = CurrentMemoryContext;
 	econtext->ecxt_param_list_info = fn->arguments;
-	value = ExecEvalExpr(callable_state(fn), econtext, &is_null);
+	if (fn->is_sql && state == fn->state)
+		error_context_stack = &callback;
+	value = ExecEvalExpr(state, econtext, is_null);
+	error_context_stack = callback.previous;
+	return value;
+}
+
+/* Calls a function that returns one value; NULL for null and void. */
+static Jsonb *
+call_scalar(CallableFunction *fn)
+{
+	bool		is_null;
+	Datum		value = evaluate(fn, &is_null);
+
 	if (is_null || fn->result_type == VOIDOID)
 		return NULL;
 	if (fn->result_type == JSONBOID)

@@ -467,6 +467,19 @@ callable_build(Oid function, MemoryContext parent)
 	return fn;
 }
 
+/* Forget what the planner made of the expression, and the state made of that. */
+void
+callable_forget_simplified(CallableFunction *fn)
+{
+	if (fn->simplified != NULL)
+		FreeCachedExpression(fn->simplified);
+	fn->simplified = NULL;
+	if (fn->simplified_context != NULL)
+		MemoryContextDelete(fn->simplified_context);
+	fn->simplified_context = NULL;
+	fn->state = NULL;
+}
+
 /*
  * The function's entry in the cache, current; or one in the current memory
  * context where that is in use.
@@ -490,6 +503,8 @@ callable_get(Oid function)
 		hash_search(callables, &function, HASH_REMOVE, NULL);
 		if (fn->plan != NULL)
 			SPI_freeplan(fn->plan);
+		if (fn->is_sql)
+			callable_forget_simplified(fn);
 		MemoryContextDelete(fn->context);
 	}
 

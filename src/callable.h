@@ -11,6 +11,7 @@
 #include "fmgr.h"
 #include "nodes/execnodes.h"
 #include "nodes/params.h"
+#include "utils/plancache.h"
 
 /* One input parameter: IN, INOUT or VARIADIC. */
 typedef struct CallableParameter
@@ -50,12 +51,18 @@ typedef struct CallableFunction
 	ExprState  *state;			/* expression, ready to run; NULL: not yet */
 	int			track_functions;	/* the setting, on which state depends */
 	SPIPlanPtr	plan;			/* the query of a set-returning function */
+	CachedExpression *simplified;	/* expression as the planner inlined it; NULL: not tried */
+	MemoryContext simplified_context;	/* holds the state then, and these two: */
+	char	   *simplified_path;	/* search_path and role that it was done for */
+	Oid			simplified_role;
 	FmgrInfo	to_jsonb;
 } CallableFunction;
 
 /* its entry, current and not in use; errors out if it cannot be called at all */
 extern CallableFunction *callable_get(Oid function);
 
+/* forget what the planner made of the expression */
+extern void callable_forget_simplified(CallableFunction *fn);
 /* a parameter of a type, without a default; name: may be NULL */
 extern void parameter_init(CallableParameter *parameter, int number, const char *name, Oid type);
 /* convert a value; object: where it is a member under the parameter's key, or NULL */
