@@ -122,6 +122,36 @@ SELECT pg_advisory_unlock(20255);
 SELECT runtime_status FROM durable.wait_for_completion('explain-queue');
 SELECT explain_masked('explain-queue');
 
+-- Which of many are run, and by whom; what ended while the instance is suspended; a turn that takes long.
+CREATE FUNCTION explain_many() RETURNS int LANGUAGE plpgsql AS $$
+BEGIN
+    RETURN cardinality(durable.when_all(VARIADIC ARRAY(SELECT durable.schedule_activity('explain_blocked') FROM generate_series(1, 10))));
+END
+$$;
+CREATE FUNCTION explain_turn() RETURNS void LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_advisory_xact_lock(20255); END $$;
+SELECT pg_advisory_lock(20255);
+SELECT durable.start_new('explain_many', instance_id => 'explain-many');
+SELECT explain_wait('explain-many', $$(SELECT count(*) > 0 FROM durable.tasks(instance_id) WHERE state = 'running')$$);
+SELECT count(*) FILTER (WHERE t.state = 'running') BETWEEN 1 AND current_setting('durable.max_workers')::int AS running,
+       count(*) FILTER (WHERE t.state = 'queued') >= 10 - current_setting('durable.max_workers')::int AS queued,
+       bool_and(t.state IN ('running', 'queued')) AS no_others, bool_and((t.state = 'running') = (t.pid IS NOT NULL)) AS pids
+  FROM durable.tasks('explain-many') t;
+SELECT count(*) > 0 AS some, bool_and(w.role = a.owner AND w.state = 'busy' AND w.instance_id = a.instance_id AND w.task_id = a.task_id) AS same
+  FROM durable.activities a LEFT JOIN durable.workers w USING (pid)
+ WHERE a.instance_id = 'explain-many' AND a.pid IS NOT NULL;
+SELECT count(*) >= 10 - current_setting('durable.max_workers')::int FROM durable.explain('explain-many') line WHERE line ~ 'queued .*\|[ .]+>\|$';
+SELECT durable.suspend('explain-many');
+SELECT pg_advisory_unlock(20255);
+SELECT explain_wait('explain-many', $$(SELECT bool_and(state = 'completed') FROM durable.tasks(instance_id))$$);
+SELECT pg_advisory_lock(20255);
+SELECT durable.start_new('explain_turn', instance_id => 'explain-turn');
+SELECT explain_wait('explain-turn', $$(SELECT count(*) = 1 FROM durable.workers w JOIN pg_stat_activity s USING (pid) WHERE w.instance_id = 'explain-turn' AND s.wait_event = 'advisory')$$);
+SELECT line FROM explain_masked('explain-turn') line WHERE line ~ '^(Run|Waits)';
+SELECT pg_advisory_unlock(20255);
+SELECT durable.resume('explain-many');
+SELECT runtime_status, output FROM unnest('{explain-many,explain-turn}'::text[]) id, durable.wait_for_completion(id);
+SELECT count(*) FROM durable.workers WHERE instance_id IN ('explain-many', 'explain-turn');
+
 -- Pending, and continued as new.
 SELECT durable.start_new('explain_add', '[1, 2]', 'explain-later', start_at => '2999-01-01 00:00Z');
 SELECT explain_masked('explain-later');

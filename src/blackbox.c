@@ -20,6 +20,7 @@
 #include <unistd.h>
 
 #include "miscadmin.h"
+#include "port/atomics.h"
 #include "storage/fd.h"
 #include "storage/procarray.h"
 
@@ -127,13 +128,14 @@ blackbox_write(int64 key, int task_id, bool queued)
 {
 	if (my_note == NULL)
 		return;
+	pg_write_barrier();
 	my_note->note.db = MyDatabaseId;
 	my_note->note.key = key;
 	my_note->note.task_id = task_id;
 	my_note->note.queued = queued;
 	my_note->cancel = 0;
 	my_note->excused = false;
-	pg_compiler_barrier();
+	pg_write_barrier();
 	my_note->state = NOTE_RUNNING;
 }
 
@@ -189,6 +191,30 @@ blackbox_cancel(Oid db, int64 key)
 		note->cancel = key;
 		kill(note->pid, SIGINT);
 	}
+}
+
+/*
+ * What the worker in a slot is running now.  The note changes without a lock,
+ * but never while its state says that something runs, so that two equal looks
+ * with a barrier between them are at one and the same call, or at two alike.
+ */
+bool
+blackbox_running(int slot, pid_t pid, BlackboxNote *result)
+{
+	for (int tries = 0; box != NULL && tries < 10; tries++)
+	{
+		const Note *note = &box->notes[slot];
+		const volatile BlackboxNote *current = &note->note;
+
+		if (note->state != NOTE_RUNNING || note->pid != pid || note->server != PgStartTime)
+			return false;
+		pg_read_barrier();
+		*result = *current;
+		pg_read_barrier();
+		if (note->state == NOTE_RUNNING && current->key == result->key && current->task_id == result->task_id)
+			return true;
+	}
+	return false;
 }
 
 /*

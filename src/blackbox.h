@@ -40,6 +40,8 @@ extern BlackboxCancel blackbox_canceled(void);
 extern void blackbox_excuse(Oid db);
 /* interrupt all workers that are running activities of this instance */
 extern void blackbox_cancel(Oid db, int64 key);
+/* what the worker in a slot is running now; false: nothing */
+extern bool blackbox_running(int slot, pid_t pid, BlackboxNote *note);
 /* the scheduler's side: the next note left in this database, to be released once it is counted */
 extern int	blackbox_next(Oid db, BlackboxNote *note);
 extern void blackbox_release(int i);

@@ -14,6 +14,7 @@
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
+#include "blackbox.h"
 #include "database.h"
 #include "hint.h"
 #include "makeway.h"
@@ -85,8 +86,9 @@ durable_workers(PG_FUNCTION_ARGS)
 	count = shared_available() ? worker_list(infos) : 0;
 	for (int i = 0; i < count; i++)
 	{
-		Datum		values[6];
-		bool		nulls[6] = {false};
+		Datum		values[8];
+		bool		nulls[8] = {false};
+		BlackboxNote note;
 
 		if (infos[i].db != MyDatabaseId)
 			continue;
@@ -96,6 +98,12 @@ durable_workers(PG_FUNCTION_ARGS)
 		values[3] = CStringGetTextDatum(states[infos[i].state]);
 		values[4] = Int32GetDatum(infos[i].claims);
 		values[5] = TimestampTzGetDatum(infos[i].since);
+		nulls[6] = nulls[7] = !blackbox_running(infos[i].slot, infos[i].pid, &note);
+		if (!nulls[6])
+		{
+			values[6] = Int64GetDatum(note.key);
+			values[7] = Int32GetDatum(note.task_id);
+		}
 		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
 	}
 	return (Datum) 0;

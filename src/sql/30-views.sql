@@ -11,11 +11,11 @@ COMMENT ON FUNCTION durable_internal.event_type(smallint) IS
 'Public name of an event type as history.event stores it.';
 
 CREATE FUNCTION durable_internal.workers()
-RETURNS TABLE (slot integer, pid integer, role oid, state text, claims integer, since timestamptz)
-LANGUAGE C VOLATILE PARALLEL RESTRICTED
+RETURNS TABLE (slot integer, pid integer, role oid, state text, claims integer, since timestamptz, running_key bigint, running_task integer)
+LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 10
 AS 'MODULE_PATHNAME', 'durable_workers';
 COMMENT ON FUNCTION durable_internal.workers() IS
-'The engine''s workers in this database.';
+'The engine''s workers in this database, and of which instance and task the code runs there now; task 0: the orchestrator''s turn.';
 
 -- Scalar subqueries, so that a query pays only for the columns and rows that it asks for.
 CREATE VIEW durable.instances WITH (security_barrier) AS
@@ -92,15 +92,17 @@ COMMENT ON VIEW durable.history IS
 'What happened to the instances that you may see, one row an event, in the order of sequence_number within an instance and its execution_id. event_type: as in Durable Functions; event_time: when the engine took it in; task_id: which call of the orchestrator it belongs to, counted from 1; name: of the function, the event or the child; input: of what was started, for a timer the time at which it fires; result: of what ended, data of an event, reason of a termination or suspension; failure: of what failed; attempt: counted from 1. OrchestratorStarted and OrchestratorCompleted are not kept. After continue_as_new the history is that of the current execution.';
 
 CREATE VIEW durable.activities WITH (security_barrier) AS
-SELECT i.instance_id, a.task_id, a.name, a.input, a.attempt, a.scheduled_time, a.deliveries, i.owner
+SELECT i.instance_id, a.task_id, a.name, a.input, a.attempt, a.scheduled_time, a.deliveries, a.pid, i.owner
   FROM durable_internal.instances i
   JOIN (-- queued or running
-        SELECT t.key, t.task_id, h.name, h.input, t.attempt, h.event_time AS scheduled_time, t.deliveries
+        SELECT t.key, t.task_id, h.name, h.input, t.attempt, h.event_time AS scheduled_time, t.deliveries,
+               w.pid
           FROM durable_internal.tasks t
           JOIN durable_internal.history h ON h.key = t.key AND h.seq = t.seq
+          LEFT JOIN durable_internal.workers() w ON w.running_key = t.key AND w.running_task = t.task_id
         UNION ALL
         -- in the pause before the next attempt
-        SELECT t.key, t.task_id, h.name, h.input, r.attempt, h.event_time, 0
+        SELECT t.key, t.task_id, h.name, h.input, r.attempt, h.event_time, 0, NULL
           FROM durable_internal.timers t
           JOIN durable_internal.history h ON h.key = t.key AND h.task_id = t.task_id AND h.event = 2
          CROSS JOIN LATERAL (SELECT max(e.attempt) + 1 AS attempt
@@ -110,7 +112,7 @@ SELECT i.instance_id, a.task_id, a.name, a.input, a.attempt, a.scheduled_time, a
  WHERE pg_catalog.pg_has_role(i.owner, 'MEMBER')
     OR (SELECT pg_catalog.pg_has_role('pg_monitor'::pg_catalog.name, 'USAGE'));
 COMMENT ON VIEW durable.activities IS
-'Activities of live instances that are queued, running, or waiting for their next attempt. attempt: number of the current or next attempt, from 1; scheduled_time: when the orchestrator called it; deliveries: how many workers have died while running it. An activity that a worker runs as part of a turn is seen here only when that takes long; who runs what is in pg_stat_activity.';
+'Activities of live instances that are queued, running, or waiting for their next attempt. attempt: number of the current or next attempt, from 1; scheduled_time: when the orchestrator called it; deliveries: how many workers have died while running it; pid: the process that runs it now, NULL: none. An activity that a worker runs within a turn is not seen here: see durable.workers.';
 
 CREATE VIEW durable.timers WITH (security_barrier) AS
 SELECT i.instance_id,
@@ -130,9 +132,12 @@ SELECT w.slot,
        w.role::pg_catalog.regrole AS role,
        w.state,
        w.claims,
-       w.since
+       w.since,
+       i.instance_id,
+       nullif(w.running_task, 0) AS task_id
   FROM durable_internal.workers() w
+  LEFT JOIN durable_internal.instances i ON i.key = w.running_key
  WHERE pg_catalog.pg_has_role(w.role, 'MEMBER')
     OR (SELECT pg_catalog.pg_has_role('pg_monitor'::pg_catalog.name, 'USAGE'));
 COMMENT ON VIEW durable.workers IS
-'The processes that run instances in this database, one for each role that owns work and more under load. pid: as in pg_stat_activity, NULL while it starts; role: whose instances it runs, and as whom; state: starting, busy or idle, since when; claims: how many instances it holds.';
+'The processes that run instances in this database, one for each role that owns work and more under load. pid: as in pg_stat_activity, NULL while it starts; role: whose instances it runs, and as whom; state: starting, busy or idle, since when; claims: how many instances it holds; instance_id, task_id: whose code it runs at this moment, a turn of the orchestrator if task_id is NULL. Since when, and what that waits for, are query_start and wait_event in pg_stat_activity.';

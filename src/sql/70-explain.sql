@@ -50,10 +50,11 @@ RETURNS TABLE (
     end_time timestamptz,
     due_time timestamptz,
     deliveries integer,
+    pid integer,
     child_instance_id text,
     failure jsonb
 )
-LANGUAGE sql STABLE CALLED ON NULL INPUT PARALLEL SAFE
+LANGUAGE sql STABLE CALLED ON NULL INPUT PARALLEL RESTRICTED
 SET search_path = pg_catalog, pg_temp
 SET jit = off
 AS $$
@@ -135,6 +136,8 @@ WITH event AS MATERIALIZED (
            q.attempt AS next_attempt,
            t.attempt + 1 AS retry_attempt,
            q.deliveries,
+           q.pid,
+           q.task_id IS NOT NULL AS queued,
            c.instance_id AS child_instance_id,
            lower(c.runtime_status::text) AS child_state,
            d.failure AS last_failure,
@@ -155,7 +158,9 @@ SELECT t.task_id,
             WHEN i.runtime_status IN ('Completed', 'Failed', 'Terminated') THEN 'abandoned'
             WHEN t.kind IN ('timer', 'event') THEN 'waiting'
             WHEN t.pause THEN 'pause'
-            ELSE coalesce(t.child_state, 'queued')
+            WHEN t.pid IS NOT NULL THEN 'running'
+            WHEN t.queued THEN 'queued'
+            ELSE coalesce(t.child_state, 'ended')
        END,
        CASE WHEN t.kind IN ('activity', 'sub-orchestration')
             THEN coalesce(CASE WHEN t.outcome IS NOT NULL THEN t.last_attempt END, t.next_attempt, t.retry_attempt, 1) END,
@@ -163,6 +168,7 @@ SELECT t.task_id,
        CASE WHEN t.outcome IS NOT NULL THEN t.end_time END,
        t.due_time,
        nullif(t.deliveries, 0),
+       t.pid,
        t.child_instance_id,
        CASE WHEN t.outcome = 'failed' THEN t.last_failure WHEN t.outcome IS NULL THEN t.retry_failure END
   FROM task t
@@ -172,7 +178,7 @@ SELECT t.task_id,
 $$;
 COMMENT ON FUNCTION durable.tasks(text) IS
 'The tasks that an instance has asked for in its current execution, in the order of its code; none if there is no such instance or you may not see it. durable.explain shows them with bars.
-kind: activity, sub-orchestration, timer, event (a wait for one) or send. name: of the function or event, of a send the other instance. state: queued (scheduled, or run now by a worker), pause (until the next attempt), waiting (timers and events), completed, failed, fired, canceled, received, timed out, sent; for a sub-orchestration its status; abandoned if the instance has ended without it. attempt: the current or last one. due_time: when the timer or the pause ends. deliveries: how many workers have died while running it. failure: of the last attempt. Which event went to which wait, and that a wait timed out, is derived from the order of the history.';
+kind: activity, sub-orchestration, timer, event (a wait for one) or send. name: of the function or event, of a send the other instance. state: queued (no worker runs it yet), running (by process pid), ended (its result has yet to be taken in by the orchestrator), pause (until the next attempt), waiting (timers and events), completed, failed, fired, canceled, received, timed out, sent; for a sub-orchestration its status; abandoned if the instance has ended without it. attempt: the current or last one. due_time: when the timer or the pause ends. deliveries: how many workers have died while running it. failure: of the last attempt. Which event went to which wait, and that a wait timed out, is derived from the order of the history.';
 
 CREATE FUNCTION durable.explain(instance_id text) RETURNS SETOF text
 LANGUAGE plpgsql STABLE CALLED ON NULL INPUT PARALLEL RESTRICTED
@@ -338,7 +344,7 @@ BEGIN
                                            ELSE date_trunc('second', froms - root.began)::text END,
                                CASE WHEN ends - begins < 60 THEN round(ends - begins, 3) || ' s'
                                     ELSE date_trunc('second', until - froms)::text END,
-                               rpad(overlay(rpad(repeat(' ', bar_from) || repeat('=', bar_to - bar_from), bar_width)
+                               rpad(overlay(rpad(repeat(' ', bar_from) || repeat(CASE state WHEN 'queued' THEN '.' ELSE '=' END, bar_to - bar_from), bar_width)
                                             PLACING CASE WHEN tos IS NULL THEN '>' ELSE '=' END FROM bar_to), bar_width)
                           FROM unnest(places, labels, states, froms, tos) l (place, label, state, froms, tos)
                          CROSS JOIN LATERAL (SELECT coalesce(root.completed_time, now) AS horizon) h
@@ -366,10 +372,10 @@ BEGIN
     ELSIF live THEN
         FOR task IN
             SELECT t.*, count(*) OVER () AS open,
-                   (SELECT string_agg(s.pid::text, ', ' ORDER BY s.pid)
+                   (SELECT concat(', run by process ', t.pid, ' since ' || date_trunc('second', s.query_start),
+                                  ', waiting for ' || s.wait_event_type || ': ' || s.wait_event)
                       FROM pg_stat_activity s
-                     WHERE s.datname = current_database() AND s.usename = root.owner::text AND s.state = 'active'
-                       AND s.application_name = 'durable worker' AND s.query = t.name AND t.state = 'queued') AS pids
+                     WHERE s.pid = t.pid) AS run
               FROM durable.tasks(root.instance_id) t
              WHERE t.end_time IS NULL
                -- a fire-and-forget child is awaited by nobody
@@ -388,12 +394,24 @@ BEGIN
                      WHEN task.state = 'pause' THEN format(', attempt %s begins at %s', task.attempt, date_trunc('second', task.due_time))
                      WHEN task.due_time <= now THEN ', due'
                      WHEN task.due_time IS NOT NULL THEN format(', until %s, in %s', date_trunc('second', task.due_time), date_trunc('second', task.due_time - now))
-                     WHEN task.pids IS NOT NULL THEN format(', this function is run by process %s now', task.pids)
-                     WHEN task.kind = 'activity' THEN ', queued'
-                     ELSE ', ' || task.state END);
+                     ELSE coalesce(task.run, ', ' || task.state) END);
         END LOOP;
         RETURN NEXT '';
-        IF open = 0 THEN
+        -- what is not queued but belongs to its turn
+        SELECT concat('Run by process ', w.pid, ' since ' || date_trunc('second', s.query_start), ': ',
+                      coalesce('task ' || w.task_id || ', ' || left(s.query, 60), 'a turn of its orchestrator'),
+                      ', waiting for ' || s.wait_event_type || ': ' || s.wait_event)
+          INTO line
+          FROM durable.workers w
+          LEFT JOIN pg_stat_activity s USING (pid)
+         WHERE w.instance_id = root.instance_id
+           AND NOT EXISTS (SELECT FROM durable.activities a WHERE a.instance_id = root.instance_id AND a.pid = w.pid);
+        IF FOUND THEN
+            RETURN NEXT line;
+        END IF;
+        IF open = 0 AND line IS NOT NULL THEN
+            NULL;
+        ELSIF open = 0 THEN
             -- nothing is asked for: it is being run, or cannot be
             RETURN NEXT concat('Waits for a worker of ', root.owner, coalesce(': ' ||
                 CASE WHEN NOT has_database_privilege(root.owner, current_database(), 'CONNECT')
@@ -451,6 +469,6 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION durable.explain(text) IS
-'The story of one instance, for reading: who and what it is, its tasks and those of its sub-orchestrations with state, attempt, start (after the beginning of the instance''s execution), duration and a bar on the instance''s time line, what it waits for now and since when, or its failure. Of long lists the first and the last tasks are shown, and some of those that failed or are open; 20 instances are expanded. Use psql -At or \t \a for the bare text.
+'The story of one instance, for reading: who and what it is, its tasks and those of its sub-orchestrations with state, attempt, start (when it was asked for, after the beginning of the instance''s execution), duration and a bar on the instance''s time line (dots while it is queued), what it waits for now and since when, or its failure. Of long lists the first and the last tasks are shown, and some of those that failed or are open; 20 instances are expanded. Use psql -At or \t \a for the bare text.
 What the orchestrator awaits is not stored: listed is what it has asked for and has not got, so after durable.when_any the losers too.
 Errors: OD001 if there is no such instance or you may not see it.';
