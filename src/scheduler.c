@@ -33,6 +33,7 @@
 #include "database.h"
 #include "hint.h"
 #include "instance.h"
+#include "obstacle.h"
 #include "process.h"
 #include "ready.h"
 #include "settings.h"
@@ -324,29 +325,16 @@ fail_ownerless(Oid role)
 	}
 }
 
-/* Why no worker can run as a role now, and in which database; NULL if it can.  *gone: for ever. */
-static const char *
-role_obstacle(Oid role, const char **database, bool *gone)
+/* Why no worker can run as a role now; NULL if one can.  *gone: the role was dropped. */
+static char *
+look_for_obstacle(Oid role, char **database, bool *gone)
 {
-	const char *obstacle = NULL;
-	HeapTuple	tuple;
+	char	   *obstacle;
 
-	*gone = false;
 	begin();
+	*gone = !SearchSysCacheExists1(AUTHOID, ObjectIdGetDatum(role));
 	*database = get_database_name(my_database);
-	tuple = SearchSysCache1(AUTHOID, ObjectIdGetDatum(role));
-	if (!HeapTupleIsValid(tuple))
-		*gone = true;
-	else
-	{
-		Form_pg_authid form = (Form_pg_authid) GETSTRUCT(tuple);
-
-		if (!form->rolcanlogin && !COMPAT_NOLOGIN_ROLES_WORK)
-			obstacle = psprintf("role \"%s\" is not permitted to log in", NameStr(form->rolname));
-		else if (compat_database_aclcheck(my_database, role, ACL_CONNECT) != ACLCHECK_OK)
-			obstacle = psprintf("role \"%s\" lacks the CONNECT privilege", NameStr(form->rolname));
-		ReleaseSysCache(tuple);
-	}
+	obstacle = role_obstacle(role);
 	commit();
 	return obstacle;
 }
@@ -407,11 +395,10 @@ start_worker(Oid role)
 static void
 serve(const ReadyNeed *need)
 {
-	const char *obstacle;
-	const char *database;
+	char	   *database;
 	bool		gone;
+	char	   *obstacle = look_for_obstacle(need->role, &database, &gone);
 
-	obstacle = role_obstacle(need->role, &database, &gone);
 	if (gone)
 		fail_ownerless(need->role);
 	else if (obstacle != NULL)

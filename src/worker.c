@@ -26,12 +26,12 @@
 #include "utils/backend_status.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
-#include "utils/syscache.h"
 
 #include "activity.h"
 #include "blackbox.h"
 #include "call.h"
 #include "instance.h"
+#include "obstacle.h"
 #include "process.h"
 #include "ready.h"
 #include "replay.h"
@@ -89,8 +89,8 @@ round_begin(int size)
 	LockDatabaseObject(ExtensionRelationId, my_extension, 0, AccessShareLock);
 	if (!OidIsValid(get_namespace_oid(DURABLE_INTERNAL_SCHEMA, true)))
 		proc_exit(0);
-	/* the role was dropped: the scheduler fails its instances */
-	if (!SearchSysCacheExists1(AUTHOID, ObjectIdGetDatum(GetSessionUserId())))
+	/* the role was dropped or may not connect any more: the scheduler says so */
+	if (!role_still_welcome())
 		proc_exit(0);
 	round.store = store_open();
 	round.now = GetCurrentTimestamp();

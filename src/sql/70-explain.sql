@@ -180,6 +180,12 @@ COMMENT ON FUNCTION durable.tasks(text) IS
 'The tasks that an instance has asked for in its current execution, in the order of its code; none if there is no such instance or you may not see it. durable.explain shows them with bars.
 kind: activity, sub-orchestration, timer, event (a wait for one) or send. name: of the function or event, of a send the other instance. state: queued (no worker runs it yet), running (by process pid), ended (its result has yet to be taken in by the orchestrator), pause (until the next attempt), waiting (timers and events), completed, failed, fired, canceled, received, timed out, sent; for a sub-orchestration its status; abandoned if the instance has ended without it. attempt: the current or last one. due_time: when the timer or the pause ends. deliveries: how many workers have died while running it. failure: of the last attempt. Which event went to which wait, and that a wait timed out, is derived from the order of the history.';
 
+CREATE FUNCTION durable.role_obstacle(role regrole DEFAULT pg_catalog.quote_ident(current_user)::regrole) RETURNS text
+LANGUAGE C STABLE STRICT PARALLEL RESTRICTED
+AS 'MODULE_PATHNAME', 'durable_role_obstacle';
+COMMENT ON FUNCTION durable.role_obstacle(regrole) IS
+'Why the engine cannot run instances of a role in this database now, as a sentence; NULL if it can. It is not permitted to log in (before PostgreSQL 17) or to connect to the database, the database accepts no connections, or a connection limit was lowered below the number of sessions. Its instances wait; the scheduler looks again every 10 seconds. An expired password is no obstacle, as workers do not use it.';
+
 CREATE FUNCTION durable.explain(instance_id text) RETURNS SETOF text
 LANGUAGE plpgsql STABLE CALLED ON NULL INPUT PARALLEL RESTRICTED
 SET search_path = pg_catalog, pg_temp
@@ -212,6 +218,7 @@ DECLARE
     tos timestamptz[] := '{}';
     waits text[] := '{}';
     open integer := 0;
+    obstacle text;
     line text;
 BEGIN
     SELECT i.*,
@@ -224,6 +231,7 @@ BEGIN
         RAISE EXCEPTION 'instance "%" does not exist', explain.instance_id USING ERRCODE = 'OD001';
     END IF;
     live := root.completed_time IS NULL OR root.runtime_status IN ('Pending', 'Running', 'Suspended');
+    obstacle := durable.role_obstacle(root.owner);
     SELECT h.event_time, h.result #>> '{}'
       INTO since, reason
       FROM durable.history h
@@ -413,24 +421,22 @@ BEGIN
             NULL;
         ELSIF open = 0 THEN
             -- nothing is asked for: it is being run, or cannot be
-            RETURN NEXT concat('Waits for a worker of ', root.owner, coalesce(': ' ||
-                CASE WHEN NOT has_database_privilege(root.owner, current_database(), 'CONNECT')
-                     THEN 'the role lacks the CONNECT privilege on this database'
-                     WHEN current_setting('server_version_num')::integer < 170000
-                          AND NOT (SELECT r.rolcanlogin FROM pg_roles r WHERE r.oid = root.owner)
-                     THEN 'the role is not permitted to log in'
-                     WHEN NOT EXISTS (SELECT FROM durable.workers w WHERE w.role = root.owner)
-                     THEN 'none is running; if none comes, see the server''s log' END,
+            RETURN NEXT concat('Waits for a worker of ', root.owner,
+                CASE WHEN obstacle IS NULL AND NOT EXISTS (SELECT FROM durable.workers w WHERE w.role = root.owner)
+                     THEN ': none is running; if none comes, see the server''s log' END,
                 (SELECT ': ' || string_agg(format('process %s (%s)', s.pid, left(s.query, 60)), ', ' ORDER BY s.pid)
                    FROM pg_stat_activity s
                   WHERE s.datname = current_database() AND s.usename = root.owner::text AND s.state = 'active'
-                    AND s.application_name = 'durable worker')));
+                    AND s.application_name = 'durable worker'));
         ELSE
             RETURN NEXT 'Waits for';
             RETURN QUERY SELECT unnest(waits);
             IF open > cardinality(waits) THEN
                 RETURN NEXT format('  ... and %s more', open - cardinality(waits));
             END IF;
+        END IF;
+        IF obstacle IS NOT NULL THEN
+            RETURN NEXT format('No worker can run for %s: %s', root.owner, obstacle);
         END IF;
     END IF;
     IF live THEN

@@ -1,0 +1,132 @@
+/*
+ * obstacle.c
+ *	  Why no worker can run as a role in this database.
+ *
+ * PostgreSQL looks at these things when somebody connects.  The scheduler looks
+ * first, so that the log has the reason and no process is started in vain, and
+ * so does durable.explain.  A worker looks again whenever a role or database
+ * has changed: an administrator who takes the right to log in from a role does
+ * not want its work to go on, and one who takes superuser from it does not want
+ * a process that has connected as one.
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "catalog/pg_authid.h"
+#include "catalog/pg_database.h"
+#include "fmgr.h"
+#include "miscadmin.h"
+#include "storage/procarray.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+#include "utils/inval.h"
+#include "utils/syscache.h"
+
+#include "compat.h"
+#include "obstacle.h"
+
+PG_FUNCTION_INFO_V1(durable_role_obstacle);
+
+static bool unchanged = false;	/* no role or database since role_still_welcome last looked */
+
+/* What PostgreSQL asks of the role; NULL: nothing in the way. */
+static char *
+role_refused(Form_pg_authid role)
+{
+	if (!role->rolcanlogin && !COMPAT_NOLOGIN_ROLES_WORK)
+		return psprintf("role \"%s\" is not permitted to log in", NameStr(role->rolname));
+	if (compat_database_aclcheck(MyDatabaseId, role->oid, ACL_CONNECT) != ACLCHECK_OK)
+		return psprintf("role \"%s\" lacks the CONNECT privilege", NameStr(role->rolname));
+	return NULL;
+}
+
+/* Limits that were lowered below the number of sessions; workers themselves do not count. */
+static char *
+limit_exceeded(Form_pg_authid role, Form_pg_database database)
+{
+	if (role->rolsuper)
+		return NULL;
+	if (role->rolconnlimit >= 0 && CountUserBackends(role->oid) > role->rolconnlimit)
+		return psprintf("role \"%s\" has more sessions than its connection limit of %d", NameStr(role->rolname), role->rolconnlimit);
+	if (database->datconnlimit >= 0 && CountDBConnections(MyDatabaseId) > database->datconnlimit)
+		return psprintf("the database has more sessions than its connection limit of %d", database->datconnlimit);
+	return NULL;
+}
+
+/* Why no worker can start as a role now. */
+char *
+role_obstacle(Oid role)
+{
+	HeapTuple	role_tuple = SearchSysCache1(AUTHOID, ObjectIdGetDatum(role));
+	HeapTuple	database_tuple = SearchSysCache1(DATABASEOID, ObjectIdGetDatum(MyDatabaseId));
+	char	   *obstacle = NULL;
+
+	if (!HeapTupleIsValid(role_tuple))
+		obstacle = psprintf("the role with OID %u does not exist", role);
+	else if (HeapTupleIsValid(database_tuple))
+	{
+		Form_pg_authid role_form = (Form_pg_authid) GETSTRUCT(role_tuple);
+		Form_pg_database database_form = (Form_pg_database) GETSTRUCT(database_tuple);
+
+		obstacle = role_refused(role_form);
+		if (obstacle == NULL && !database_form->datallowconn)
+			obstacle = pstrdup("the database does not accept connections");
+		if (obstacle == NULL)
+			obstacle = limit_exceeded(role_form, database_form);
+	}
+	if (HeapTupleIsValid(database_tuple))
+		ReleaseSysCache(database_tuple);
+	if (HeapTupleIsValid(role_tuple))
+		ReleaseSysCache(role_tuple);
+	return obstacle;
+}
+
+/* Some role, membership or database has changed. */
+static void
+note_change(Datum arg, int cacheid, uint32 hashvalue)
+{
+	unchanged = false;
+}
+
+/* Whether this worker's process is one that could be started now, with the same rights. */
+bool
+role_still_welcome(void)
+{
+	static bool registered = false;
+	static bool superuser_at_start;
+	HeapTuple	tuple;
+	bool		welcome;
+
+	if (unchanged)
+		return true;
+	if (!registered)
+	{
+		/* the cast is for PostgreSQL 19, where cacheid is of an enum type */
+		SyscacheCallbackFunction callback = (SyscacheCallbackFunction) note_change;
+
+		CacheRegisterSyscacheCallback(AUTHOID, callback, (Datum) 0);
+		CacheRegisterSyscacheCallback(AUTHMEMMEMROLE, callback, (Datum) 0);
+		CacheRegisterSyscacheCallback(DATABASEOID, callback, (Datum) 0);
+		superuser_at_start = strcmp(GetConfigOption("is_superuser", false, false), "on") == 0;
+		registered = true;
+	}
+	unchanged = true;
+	tuple = SearchSysCache1(AUTHOID, ObjectIdGetDatum(GetSessionUserId()));
+	if (!HeapTupleIsValid(tuple))
+		return false;
+	welcome = ((Form_pg_authid) GETSTRUCT(tuple))->rolsuper == superuser_at_start &&
+		role_refused((Form_pg_authid) GETSTRUCT(tuple)) == NULL;
+	ReleaseSysCache(tuple);
+	return welcome;
+}
+
+/* durable.role_obstacle(role) */
+Datum
+durable_role_obstacle(PG_FUNCTION_ARGS)
+{
+	char	   *obstacle = role_obstacle(PG_GETARG_OID(0));
+
+	if (obstacle == NULL)
+		PG_RETURN_NULL();
+	PG_RETURN_TEXT_P(cstring_to_text(obstacle));
+}
