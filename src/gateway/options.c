@@ -65,7 +65,7 @@ static const Option table[] = {
 	{"max-wait", "SECONDS", NULL, &options.max_wait, NULL, 3600, 0, 86400,
 	"Longest wait that timeout= can ask for; a longer one is shortened."},
 	{"statement-timeout", "SECONDS", NULL, &options.statement_timeout, NULL, 30, 0, 86400,
-	"Time after which the database gives a statement up, and the client gets 503. 0: no limit."},
+	"Time after which the database gives a statement up, and the client gets 503; 0 for no limit."},
 	{"drain-timeout", "SECONDS", NULL, &options.drain_timeout, NULL, 10, 0, 3600,
 	"Time that running requests have to end after SIGTERM."},
 	{"metrics-interval", "SECONDS", NULL, &options.metrics_interval, NULL, 15, 0, 3600,
@@ -102,7 +102,7 @@ help(void)
 				fputs("      ", stdout);
 		}
 		if (option->number != NULL)
-			printf(" Default: %ld.\n", option->default_number);
+			printf(" Default: %ld; %ld to %ld.\n", option->default_number, option->low, option->high);
 		else if (option->default_text[0] != '\0')
 			printf(" Default: %s.\n", option->default_text);
 		else

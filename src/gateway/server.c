@@ -266,6 +266,29 @@ add_length(void *arg, enum MHD_ValueKind kind, const char *key, const char *valu
 	return MHD_YES;
 }
 
+/* Whether a host and perhaps port are the host of this URL. */
+static bool
+host_is_of(const char *host, const char *url)
+{
+	const char *begin = strstr(url, "://");
+	size_t		length = begin ? strcspn(begin + 3, ":/?#") : 0;
+
+	return length > 0 && strncasecmp(host, begin + 3, length) == 0 && (host[length] == '\0' || host[length] == ':');
+}
+
+/*
+ * Whether a name that a browser shows pages of may be this gateway's. A page of any site can have its own name resolve to
+ * 127.0.0.1 (DNS rebinding) and then call as if it came from here; an address or localhost it cannot have.
+ */
+static bool
+host_trusted(const char *host)
+{
+	size_t		name = strcspn(host, ":");
+
+	return host[0] == '[' || (name > 0 && strspn(host, "0123456789.") == name) || (name == 9 && strncasecmp(host, "localhost", 9) == 0) ||
+		host_is_of(host, options.base_url) || host_is_of(host, address) || unix_path != NULL;
+}
+
 /* What can be said before the body is there; true if the request is refused. */
 static bool
 refuse_early(Request *request)
@@ -274,6 +297,7 @@ refuse_early(Request *request)
 	const char *content_length = server_header(request, "Content-Length");
 	const char *key = server_header(request, "x-functions-key");
 	const char *site = server_header(request, "Sec-Fetch-Site");
+	const char *host = server_header(request, "Host");
 
 	MHD_get_connection_values(request->connection, MHD_HEADER_KIND, add_length, &length);
 	if (peer_over(request) && !routes_open(request))
@@ -289,6 +313,8 @@ refuse_early(Request *request)
 	/* without a key anything on this machine may call, but not any page that its browser shows */
 	else if (!keys_required() && site != NULL && strcasecmp(site, "cross-site") == 0)
 		server_fail(request, 403, "a request from a page of another site needs a key", NULL);
+	else if (!keys_required() && host != NULL && !host_trusted(host))
+		server_fail(request, 403, "without a key Host must be an address, localhost or the host of --base-url", NULL);
 	return request->state == REQUEST_ANSWERED;
 }
 

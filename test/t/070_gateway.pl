@@ -298,6 +298,18 @@ foreach my $name (map { /^(durable_(?!gateway)\w+)/ ? $1 : () } split /\n/, $res
 	$last = $name;
 }
 
+# A page that a browser on this machine shows must not get through.
+gets(403, 'GET', '/instances', 'from a page of another site', undef, { 'Sec-Fetch-Site' => 'cross-site' });
+foreach my $host ('evil.example', 'evil.example:80', 'localhost.evil.example', '127.0.0.1.evil.example', '')
+{
+	like($gateway->raw("GET $base/instances HTTP/1.1\r\nHost: $host\r\nConnection: close\r\n\r\n"), qr{^HTTP/1\.1 403},
+		"a name that was made to resolve to loopback: Host: $host");
+}
+foreach my $host ('localhost', 'LOCALHOST:8080', '127.0.0.1', '127.0.0.1:8080', '[::1]:8080')
+{
+	like($gateway->raw("GET $base/instances HTTP/1.1\r\nHost: $host\r\nConnection: close\r\n\r\n"), qr{^HTTP/1\.1 200}, "Host: $host");
+}
+
 # Malformed requests
 sub raw_gets
 {
