@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # `make demo`, inside test/sandbox: a chain of activities, then orders that wait for approval across a server restart and
-# undo their work when something fails. The SQL is in test/demo/.
+# undo their work when something fails, then an expense over HTTP. The SQL is in test/demo/.
 set -eEuo pipefail
 . test/cluster.sh
 
@@ -40,6 +40,28 @@ poll() {
 # The demo is a test as well: it fails unless the query returns true.
 check() {
 	[ "$(psql -XAtqc "$1")" = t ] || { echo "not as it should be: $1" >&2; return 1; }
+}
+
+# Starts the gateway on a free port: its URL is in $origin then, its process in $gateway_pid.
+gateway_start() {
+	local line
+	coproc GATEWAY { exec "$1" --listen 127.0.0.1:0 2>>"$DURABLE_TMP/output/gateway.log"; }
+	read -r line <&"${GATEWAY[0]}"
+	echo "$line"
+	origin=${line#*ready on }
+	gateway_pid=$GATEWAY_PID
+	[[ $origin == http://* ]]
+}
+
+# http status curl-arguments...: shows the call and its answer, which must have this status.
+http() {
+	local answer
+	printf '$ curl -i'
+	printf ' %q' "${@:2}" | sed "s/\\\\//g; s/{.*}/'&'/"
+	echo
+	answer=$(curl -sS -i --max-time 30 "${@:2}" | tr -d '\r')
+	sed -E '/^(Date|Content-|Cache-)/d; s/,"([a-zA-Z]+)":/,\n "\1":/g' <<<"$answer"
+	[[ $answer == "HTTP/1.1 $1 "* ]] || { echo "not as it should be: $1 was expected" >&2; return 1; }
 }
 
 awaiting_approval() {
@@ -108,6 +130,31 @@ sql order-tables
 check "SELECT array_agg(stock ORDER BY id) = '{9,3}' FROM products"
 check "SELECT array_agg((order_id, refunded)::text ORDER BY order_id) = '{\"(1,f)\",\"(4,t)\"}' FROM payments"
 check "SELECT array_agg(order_id) = '{1}' FROM shipments"
+
+gateway=$bindir/durable-gateway
+[ ! -x "$DURABLE_TMP/stage$gateway" ] || gateway=$DURABLE_TMP/stage$gateway
+if [ -x "$gateway" ] && command -v curl >/dev/null; then
+	say "3. Over HTTP: an expense that waits for approval"
+	define expense-setup
+	say "durable-gateway serves the API of Durable Functions"
+	gateway_start "$gateway"
+	api=$origin/runtime/webhooks/durabletask
+	say "Start it: 202, and the links to go on with"
+	http 202 --json '{"amount": 90}' "$api/orchestrators/expense/expense-1"
+	poll "SELECT custom_status = '\"awaits approval\"' FROM durable.get_status('expense-1')"
+	say "Poll: 202 as long as it is not over"
+	http 202 "$api/instances/expense-1"
+	say "Raise the event that it waits for"
+	http 202 --json '{"by": "Ada"}' "$api/instances/expense-1/raiseEvent/Approval"
+	poll "SELECT runtime_status = 'Completed' FROM durable.get_status('expense-1')"
+	say "Poll again: 200 and the output"
+	http 200 "$api/instances/expense-1"
+	check "SELECT output = '{\"amount\": 90, \"approved_by\": \"Ada\"}' FROM durable.get_status('expense-1')"
+	kill -TERM "$gateway_pid"
+	wait "$gateway_pid"
+else
+	say "3. Over HTTP: left out, as durable-gateway is not built here, or there is no curl"
+fi
 
 cluster_stop
 say "Done. The scratch cluster is gone; README.md shows how to install durable into a server of yours"
