@@ -7,13 +7,14 @@ use HTTP::Tiny;
 use IO::Select;
 use IO::Socket::INET;
 use JSON::PP;
+use POSIX ();
 use PostgreSQL::Test::Utils;
 use Test::More;
 
 our @EXPORT = qw(gateway_program gateway_start json sanitized);
 
 our $base = '/runtime/webhooks/durabletask';
-my $program;
+my ($program, $installed);
 
 # The gateway, built with AddressSanitizer where the compiler has it, or else the installed one. The former ends with an error
 # when it touches what is not its own or has lost memory, so each test that asserts an exit status of 0 asserts that as well.
@@ -21,10 +22,11 @@ my $program;
 sub gateway_program
 {
 	return $program if defined $program;
-	my $installed = (-d "$ENV{DURABLE_TMP}/stage" ? "$ENV{DURABLE_TMP}/stage" : '')
+	$installed = (-d "$ENV{DURABLE_TMP}/stage" ? "$ENV{DURABLE_TMP}/stage" : '')
 	  . qx($ENV{PG_CONFIG} --bindir);
 	chomp $installed;
-	$program = "$installed/durable-gateway";
+	$installed .= '/durable-gateway';
+	$program = $installed;
 	return $program unless -x $program && !$ENV{DURABLE_GATEWAY_PLAIN};
 
 	my $checked = "$ENV{DURABLE_TMP}/tmp/durable-gateway-$$";
@@ -50,7 +52,17 @@ sub sanitized
 	return qx(env ASAN_OPTIONS=help=1 $program --version 2>&1) =~ /AddressSanitizer.*detect_leaks/s;
 }
 
-# Starts a gateway and waits for its ready line. Options: args => further arguments, listen, dbname.
+# CPU seconds that the process has used and kilobytes of memory that it has.
+sub usage
+{
+	my ($self) = @_;
+	my @stat = split / /, slurp_file("/proc/$self->{pid}/stat") =~ s/.*\) //sr;
+	my ($memory) = slurp_file("/proc/$self->{pid}/status") =~ /^VmRSS:\s+(\d+)/m;
+	return (($stat[11] + $stat[12]) / POSIX::sysconf(POSIX::_SC_CLK_TCK()), $memory);
+}
+
+# Starts a gateway and waits for its ready line. Options: args => further arguments, listen, dbname; plain => the installed
+# program rather than the one with AddressSanitizer.
 sub gateway_start
 {
 	my ($node, %opts) = @_;
@@ -64,7 +76,7 @@ sub gateway_start
 	{
 		open(STDOUT, '>&', $in) or die;
 		open(STDERR, '>', $self->{errors}) or die;
-		exec(gateway_program(), '--listen', $opts{listen} // '127.0.0.1:0',
+		exec($opts{plain} ? $installed : gateway_program(), '--listen', $opts{listen} // '127.0.0.1:0',
 			'--dbname', $opts{dbname} // $node->connstr('postgres'), @{ $opts{args} // [] }) or die;
 	}
 	close($in);
