@@ -66,11 +66,12 @@ test:
 demo:
 	@PG_CONFIG='$(PG_CONFIG)' test/sandbox test/demo.sh
 
-# B="hello wal" runs only these workloads.
+# B="hello wal" runs only these workloads; PEERS=1 adds other engines, which npm installs into test/bench/peers.
 bench:
 	@mkdir -p test/bench/results
+	@if [ '$(PEERS)' = 1 ]; then test/bench/peers/install; fi
 	@results=test/bench/results/$$(date -u +%Y-%m-%d-%H%M).json; trap 'rm -f $$results.new' EXIT; \
-	PG_CONFIG='$(PG_CONFIG)' test/sandbox test/bench/run $(B) 3>$$results.new; status=$$?; \
+	PG_CONFIG='$(PG_CONFIG)' BENCH_PEERS='$(PEERS)' test/sandbox test/bench/run $(B) 3>$$results.new; status=$$?; \
 	if [ -s $$results.new ]; then mv $$results.new $$results; echo "$$results"; fi; exit $$status
 
 lint:

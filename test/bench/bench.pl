@@ -13,6 +13,7 @@ my $cores = grep { /^processor\s*:/ } read_lines('/proc/cpuinfo');
 my $database;
 my @metrics;
 my %failures;
+my %peers;
 
 # A size that an environment variable BENCH_... may change; all of them go into the results.
 my %sizes;
@@ -177,7 +178,7 @@ sub report
 		id => $id, what => $what, unit => $unit, median => $median, runs => [map { $_ + 0 } @$values], target => $target,
 		met => defined $target ? ($met ? JSON::PP::true : JSON::PP::false) : undef
 		};
-	printf "%-9s %-38s %11s %-14s %-15s %-7s %s\n", $id, $what, number($median), $unit, $target // '',
+	printf "%-15s %-38s %11s %-14s %-15s %-7s %s\n", $id, $what, number($median), $unit, $target // '',
 		defined $target ? ($met ? 'met' : 'not met') : '', join ' - ', number(min(@$values)), number(max(@$values));
 	return $median;
 }
@@ -495,10 +496,65 @@ sub wal
 	report('wal', 'CPU of one hello', 'ms', \@cpu);
 }
 
+# Other engines, each in a database of its own in the same cluster, and hello once more beside each.
+sub peers
+{
+	my $n = size('PEERS_HELLO', 1000);
+	my $seconds = size('PEERS_SECONDS', 3);
+	my $ours = size('HELLO', 10000);
+	for my $peer (qw(dbos openworkflow restate graphile-worker pg-boss))
+	{
+		eval { peer($peer, $n, $seconds, $ours); 1 } or failure("peers, $peer", $@);
+	}
+}
+
+sub peer
+{
+	my ($peer, $n, $seconds, $ours) = @_;
+	setup('peers', 'engine');
+	my @engine;
+	for (1 .. $runs)
+	{
+		checkpoint();
+		push @engine, $ours / sql("CALL batch('hello_sequence', $ours)");
+	}
+	engine_in('nowhere');
+	sql('CREATE DATABASE bench_peer TEMPLATE template0', 'postgres');
+	my $output = eval {
+		local @ENV{qw(PGDATABASE SCARF_ANALYTICS NODE_NO_WARNINGS)} = ('bench_peer', 'false', 1);
+		output_of('sh', '-c', 'exec "$@" 2>"$DURABLE_TMP/output/peer.log"', 'sh', 'timeout', '-k', 5, 180,
+			'node', 'test/bench/peers/main.js', $peer, $runs, $n, $seconds);
+	};
+	my $error = $@;
+	sql('DROP DATABASE bench_peer WITH (FORCE)', 'postgres');
+	die $error, read_lines("$ENV{DURABLE_TMP}/output/peer.log") unless defined $output;
+	my $result = decode_json($output);
+	$peers{$peer} = {settings => $result->{settings}, version => peer_version($peer)};
+	my @latencies = @{$result->{latencies}};
+	my ($what, $unit) = $result->{queue} ? ('jobs of a bare queue', 'jobs/s') : ('hello', 'instances/s');
+	my $each = $result->{queue} ? 3 : 1;
+	report($peer, $what, $unit, $result->{rates});
+	report($peer, $result->{queue} ? 'a job, p50' : 'hello, 1 client, p50', 'ms', [map { percentile(0.5, $_) } @latencies]);
+	report($peer, $result->{queue} ? 'a job, p99' : 'hello, 1 client, p99', 'ms', [map { percentile(0.99, $_) } @latencies]);
+	report($peer, "durable's hello at the same time", 'instances/s', \@engine);
+	report($peer, "durable's activities to its " . ($result->{queue} ? 'jobs' : 'steps'), 'times',
+		[map { $engine[$_] * $each / $result->{rates}[$_] } 0 .. $#engine], $peer eq 'dbos' ? 'at least 20' : undef);
+}
+
+sub peer_version
+{
+	my ($peer) = @_;
+	my %package = (dbos => '@dbos-inc/dbos-sdk', restate => '@restatedev/restate-server');
+	my $file = 'test/bench/peers/node_modules/' . ($package{$peer} // $peer) . '/package.json';
+	return decode_json(join '', read_lines($file))->{version};
+}
+
 my %workloads = (
+	peers => \&peers,
 	hello => \&hello, floor => \&floor, noop => \&noop, start => \&start, latency => \&latency, ping => \&ping, fanout => \&fanout,
 	sequence => \&sequence, timers => \&timers, clients => \&clients, slow => \&slow, wal => \&wal);
 my @ids = @ARGV ? @ARGV : qw(hello floor noop start latency ping fanout sequence timers clients slow wal);
+push @ids, 'peers' if !@ARGV and ($ENV{BENCH_PEERS} // '') eq '1';
 for (@ids)
 {
 	die "no workload '$_'; there are: " . join(' ', sort keys %workloads) . "\n" unless $workloads{$_};
@@ -536,12 +592,13 @@ my %result = (
 printf "PostgreSQL %s, durable %s, %d cores, %.1f GB, %s, load %.1f; fsync %s, synchronous_commit %s; median of %d runs\n\n",
 	@{$result{versions}}{qw(postgresql durable)}, $cores, $memory / 1e9, $result{machine}{filesystem},
 	$result{machine}{load_average_before}, @{$result{settings}}{qw(fsync synchronous_commit)}, $runs;
-printf "%-9s %-38s %11s %-14s %-15s %-7s %s\n", qw(workload measure median unit target), '', 'lowest - highest';
+printf "%-15s %-38s %11s %-14s %-15s %-7s %s\n", qw(workload measure median unit target), '', 'lowest - highest';
 for (@ids)
 {
 	eval { $workloads{$_}->(); 1 } or failure($_, $@);
 }
 $result{failed} = \%failures;
+$result{peers} = \%peers if %peers;
 @result{qw(seconds sizes metrics)} = (int(time - $begin), \%sizes, \@metrics);
 $result{machine}{load_average_after} = load_average();
 printf "\n%d seconds, load after %.1f\n", $result{seconds}, $result{machine}{load_average_after};
