@@ -27,6 +27,7 @@
 #include "client.h"
 #include "create.h"
 #include "hint.h"
+#include "quota.h"
 #include "replay.h"
 #include "shared.h"
 #include "status.h"
@@ -240,6 +241,7 @@ send_message(const char *instance_id, const char *action, MessageRow *message)
 	store = store_open();
 	find_instance(store, instance_id, &row);
 	require_live(&row, action);
+	quota_check_payload(row.owner, message->payload);
 	message->key = row.key;
 	message->time = GetCurrentTimestamp();
 	message_send(store, row.owner, message);
@@ -373,6 +375,7 @@ durable_set_custom_status(PG_FUNCTION_ARGS)
 	PushActiveSnapshot(GetLatestSnapshot());
 	store = store_open();
 	find_instance(store, instance_id, &row);
+	quota_check_payload(row.owner, message.payload);
 	if (STATE_IS_TERMINAL(row.state) &&
 		instance_lock(store, row.key, true, &row) != FETCH_FOUND)
 		client_no_instance(instance_id);

@@ -26,6 +26,7 @@
 #include "create.h"
 #include "hint.h"
 #include "notify.h"
+#include "quota.h"
 #include "ready.h"
 #include "remove.h"
 #include "replay.h"
@@ -297,6 +298,7 @@ instance_create(Store *store, CreateRequest *request)
 		.input = request->input
 	};
 
+	quota_check_payload(request->owner, request->input);
 	if (request->instance_id == NULL)
 		instance_insert(store, row);
 	else
@@ -313,6 +315,7 @@ instance_create(Store *store, CreateRequest *request)
 				return result;
 		}
 	}
+	quota_check_live(store, row->owner);
 	history_append(store, &started);
 	if (row->state == STATE_WAITING)
 		timer_insert(store, row->key, 0, row->scheduled_start_time);

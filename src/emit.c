@@ -8,14 +8,19 @@
  */
 #include "postgres.h"
 
+#include "call.h"
 #include "child.h"
 #include "hint.h"
 #include "instance.h"
 #include "json.h"
+#include "quota.h"
 
-/* Write down that an activity was scheduled and let any worker run it. */
+/*
+ * Write down that an activity was scheduled, and let any worker run it, or fail
+ * it at once if the caller has a reason.
+ */
 static void
-emit_activity(Round *round, Instance *instance, Task *task)
+emit_activity(Round *round, Instance *instance, Task *task, Jsonb *failure)
 {
 	HistoryRow	row = {
 		.event = EVENT_TASK_SCHEDULED,
@@ -29,6 +34,16 @@ emit_activity(Round *round, Instance *instance, Task *task)
 	instance_append(round, instance, &row);
 	if (task->canceled)
 		return;
+	if (failure != NULL)
+	{
+		HistoryRow	failed = {
+			.event = EVENT_TASK_FAILED, .task_id = task->id, .attempt = task->attempt, .name = task->name,
+			.result = failure_with_text(failure, "activity", task->name)
+		};
+
+		instance_append(round, instance, &failed);
+		return;
+	}
 	queued.seq = row.seq;
 	task_insert(round->store, &queued);
 	hint_tasks(instance->row.owner, instance->row.key, task->id, task->id);
@@ -114,6 +129,8 @@ emit_send(Round *round, Instance *instance, Task *task)
 void
 instance_emit(Round *round, Instance *instance, int first_new)
 {
+	Jsonb	   *full = NULL;		/* the owner's quota of pending activities is used up */
+
 	for (int i = first_new; i < instance->ntasks; i++)
 	{
 		Task	   *task = instance->tasks[i];
@@ -126,7 +143,9 @@ instance_emit(Round *round, Instance *instance, int first_new)
 		switch (task->kind)
 		{
 			case TASK_ACTIVITY:
-				emit_activity(round, instance, task);
+				if (full == NULL && !task->canceled)
+					full = quota_take(round->store, instance->row.owner, QUOTA_PENDING);
+				emit_activity(round, instance, task, full);
 				break;
 			case TASK_TIMER:
 				emit_timer(round, instance, task);
@@ -196,5 +215,5 @@ instance_defer_activity(Round *round, Instance *instance)
 
 	instance->next_activity = NULL;
 	if (task != NULL)
-		emit_activity(round, instance, task);
+		emit_activity(round, instance, task, NULL);
 }

@@ -216,6 +216,31 @@ tasks_delete(Store *store, int64 key)
 		task_delete(store, lfirst(cell));
 }
 
+/* Count the tasks of a role. */
+int64
+tasks_count(Store *store, Oid role, int64 max)
+{
+	TableScan	scan;
+	TupleTableSlot *slot;
+	InstanceRow instance;
+	int64		last = 0;
+	bool		wanted = false;
+	int64		count = 0;
+
+	scan_begin(&scan, table_get(store, TABLE_TASKS), "tasks_pkey", 0, NULL);
+	while (count < max && (slot = scan_next(&scan)) != NULL)
+	{
+		int64		key = row_int64(slot, TASK_KEY);
+
+		if (key != last)
+			wanted = instance_get(store, key, &instance) && instance.owner == role;
+		last = key;
+		count += wanted;
+	}
+	scan_end(&scan);
+	return count;
+}
+
 /* Store a timer and tell the scheduler at commit. */
 void
 timer_insert(Store *store, int64 key, int task_id, TimestampTz fire_at)

@@ -564,6 +564,17 @@ worker_slot_leave(int index)
 	return leave;
 }
 
+/* How many workers are idle and stay; lock held. */
+static int
+count_idle(void)
+{
+	int			count = 0;
+
+	for (int i = 0; i < DURABLE_WORKERS_LIMIT; i++)
+		count += shared->slots[i].state == WORKER_IDLE && !shared->slots[i].retire;
+	return count;
+}
+
 /* Reserve a slot for a worker to be started; -1 when there is none for this role. */
 int
 worker_slot_reserve(Oid db, Oid role, uint32 *generation)
@@ -581,9 +592,12 @@ worker_slot_reserve(Oid db, Oid role, uint32 *generation)
 		else if (result < 0)
 			result = i;
 	}
-	/* what is left goes to queues that have no worker at all, in any database */
+	/*
+	 * One, and as many as are waited for, are for queues that have no worker
+	 * at all, in any database; an idle worker can make way for one.
+	 */
 	if (queue == NULL || used >= durable_max_workers ||
-		(queue->workers > 0 && durable_max_workers - used <= count_starving()))
+		(queue->workers > 0 && durable_max_workers - used + count_idle() <= Max(count_starving(), 1)))
 		result = -1;
 	if (result >= 0)
 	{
@@ -622,7 +636,7 @@ retire_idle(void)
 	{
 		Slot	   *slot = &shared->slots[i];
 
-		if (slot->state == WORKER_IDLE)
+		if (slot->state == WORKER_IDLE && !slot->retire)
 		{
 			slot->retire = true;
 			SetLatch(slot->latch);
@@ -661,7 +675,7 @@ ready_needs(Oid db, ReadyNeed *needs, int max)
 		if (used >= durable_max_workers)
 		{
 			shared->starving += queue_starves(queue);
-			if (queue->workers == 0 || now - queue->needed_since >= READY_BACKLOG_US)
+			if (queue->workers == 0 || (now - queue->needed_since >= READY_BACKLOG_US && count_idle() > 1))
 				retire_idle();
 		}
 		if (queue->db == db && count < max)

@@ -22,6 +22,7 @@
 #include "json.h"
 #include "notify.h"
 #include "replay.h"
+#include "quota.h"
 #include "settings.h"
 #include "stats.h"
 #include "timing.h"
@@ -75,16 +76,42 @@ turn_stop(void)
 	pg_unreachable();
 }
 
-/* The turn fails with this error even if the code catches it. */
+/* The turn fails with this failure even if the code catches it. */
+_Noreturn static void
+turn_refuse(Jsonb *failure)
+{
+	turn->misuse = jsonb_copy(turn->instance->context, failure);
+	turn->stopped = true;
+	failure_throw(turn->misuse);
+}
+
+/* The same with a failure made of these. */
 _Noreturn static void
 turn_misuse(int sqlerrcode, const char *message, const char *detail, const char *hint)
 {
-	MemoryContext old = MemoryContextSwitchTo(turn->instance->context);
+	turn_refuse(failure_make(sqlerrcode, message, detail, hint));
+}
 
-	turn->misuse = failure_make(sqlerrcode, message, detail, hint);
-	MemoryContextSwitchTo(old);
-	turn->stopped = true;
-	failure_throw(turn->misuse);
+/* Refuse a value that exceeds the owner's quota. */
+static void
+turn_check_payload(Jsonb *payload)
+{
+	Jsonb	   *exceeded = quota_payload(turn->instance->row.owner, payload);
+
+	if (exceeded != NULL)
+		turn_refuse(exceeded);
+}
+
+/* Refuse another event in the history if that exceeds the owner's quota. */
+static void
+turn_check_history(void)
+{
+	Instance   *instance = turn->instance;
+	int			events = instance->row.last_seq - instance->row.first_seq + instance->ntasks - turn->known;
+	Jsonb	   *exceeded = quota_exceeded(instance->row.owner, QUOTA_HISTORY, events + 1);
+
+	if (exceeded != NULL)
+		turn_refuse(exceeded);
 }
 
 /* Check that an orchestrator runs and may still make calls, or throw. */
@@ -175,6 +202,8 @@ turn_task(TaskKind kind, const char *name, Jsonb *input, Jsonb *options)
 	turn->steps++;
 	if (turn->next >= instance->ntasks)
 	{
+		turn_check_payload(input);
+		turn_check_history();
 		turn->next++;
 		task = instance_new_task(instance, kind,
 								 name ? MemoryContextStrdup(instance->context, name) : NULL,
@@ -485,6 +514,7 @@ turn_replaying(void)
 void
 turn_set_status(Jsonb *status)
 {
+	turn_check_payload(status);
 	turn->status_set = true;
 	turn->status = jsonb_copy(turn->instance->context, status);
 }
@@ -493,6 +523,7 @@ turn_set_status(Jsonb *status)
 void
 turn_continue_as_new(Jsonb *input, bool keep_events, const char *version)
 {
+	turn_check_payload(input);
 	turn->continued = true;
 	turn->new_input = jsonb_copy(turn->instance->context, input);
 	turn->keep_events = keep_events;

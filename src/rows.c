@@ -212,6 +212,28 @@ instances_ready(Store *store, bool (*callback) (const InstanceRow *row, void *ar
 	scan_end(&scan);
 }
 
+/* Count the instances of a role that have not ended. */
+int64
+instances_count_live(Store *store, Oid role, int64 max)
+{
+	static const char states[] = {STATE_READY, STATE_WAITING, STATE_SUSPENDED};
+	int64		count = 0;
+
+	for (int i = 0; i < lengthof(states); i++)
+	{
+		ScanKeyData keys[2];
+		TableScan	scan;
+
+		ScanKeyInit(&keys[0], 1, BTEqualStrategyNumber, F_CHAREQ, CharGetDatum(states[i]));
+		ScanKeyInit(&keys[1], 2, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(role));
+		scan_begin(&scan, table_get(store, TABLE_INSTANCES), "instances_listing", 2, keys);
+		while (count < max && scan_next(&scan) != NULL)
+			count++;
+		scan_end(&scan);
+	}
+	return count;
+}
+
 /* Keys of the children of an instance. */
 List *
 instance_children(Store *store, int64 parent_key)

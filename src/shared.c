@@ -10,6 +10,7 @@
 
 #include "blackbox.h"
 #include "database.h"
+#include "quota.h"
 #include "ready.h"
 #include "shared.h"
 #include "stats.h"
@@ -30,7 +31,8 @@ request_hook(void)
 	RequestAddinShmemSpace(add_size(ready_shmem_size(),
 									add_size(database_shmem_size(),
 											 add_size(waiter_shmem_size(),
-													  add_size(timing_shmem_size(), stats_shmem_size())))));
+													  add_size(timing_shmem_size(),
+															   add_size(stats_shmem_size(), quota_shmem_size()))))));
 	RequestNamedLWLockTranche("durable", 2);
 }
 
@@ -50,6 +52,7 @@ startup_hook(void)
 	waiter_shmem_init();
 	timing_shmem_init();
 	stats_shmem_init(&locks[1].lock);
+	quota_shmem_init();
 	LWLockRelease(AddinShmemInitLock);
 	blackbox_open();
 }

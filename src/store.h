@@ -73,6 +73,8 @@ extern void instance_delete(Store *store, const InstanceRow *row);
 /* calls back for each ready instance in the order of creation until it returns false */
 extern void instances_ready(Store *store, bool (*callback) (const InstanceRow *row, void *arg),
 							void *arg);
+/* how many of a role's instances have not ended, up to a maximum */
+extern int64 instances_count_live(Store *store, Oid role, int64 max);
 /* keys of the children, as a List of palloc'd int64 */
 extern List *instance_children(Store *store, int64 parent_key);
 
@@ -129,6 +131,8 @@ extern List *tasks_lock(Store *store, int64 key, int low, int high);
 extern void task_set_deliveries(Store *store, TaskRow *row, int deliveries);
 extern void task_delete(Store *store, const TaskRow *row);
 extern void tasks_delete(Store *store, int64 key);
+/* how many are queued for a role, up to a maximum */
+extern int64 tasks_count(Store *store, Oid role, int64 max);
 
 /* timers; task_id 0 is the delayed start of the instance */
 typedef struct TimerRow

@@ -38,6 +38,7 @@
 #include "utils/timeout.h"
 
 #include "call.h"
+#include "quota.h"
 #include "usercode.h"
 
 /* names resolved so far, by "search_path/name" or "/signature" */
@@ -212,6 +213,7 @@ call_inside(UserCall *call, MemoryContext context)
 	PushActiveSnapshot(GetTransactionSnapshot());
 	call->function = call->resolve(call->name);
 	result = function_call(call->function, call->input);
+	quota_check_payload(GetSessionUserId(), result);
 	if (!call->read_only)
 		fire_deferred_triggers();
 	PopActiveSnapshot();

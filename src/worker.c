@@ -680,8 +680,11 @@ work(void)
 			run_items();
 		}
 		/* after a reload a new process takes over, with the role's settings as they are now */
-		if ((retire || process_reloaded()) && nitems == 0)
+		if (retire || process_reloaded())
+		{
+			ready_release(my_slot, items, nitems);
 			return;
+		}
 		ranges = nitems < durable_batch_size && ready_take_range(my_slot, RANGE_TASKS, &range);
 		if (ranges)
 		{

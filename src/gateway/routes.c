@@ -99,6 +99,8 @@ fail(Request *request, Outcome outcome, PGresult *result)
 		server_fail(request, 409, message, NULL);
 	else if (strcmp(sqlstate, "42501") == 0)
 		server_fail(request, 403, message, NULL);
+	else if (strcmp(sqlstate, "53400") == 0)
+		server_fail(request, 429, message, NULL);	/* a quota */
 	else if (strcmp(sqlstate, "57014") == 0)
 		server_fail(request, 503, "the database took too long", NULL);
 	else if (CLASS("08") || CLASS("40") || CLASS("53") || CLASS("57") || strcmp(sqlstate, "25006") == 0 ||

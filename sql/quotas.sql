@@ -1,0 +1,182 @@
+-- Quotas of roles: live instances, pending activities, size of payloads, length of histories.
+\set VERBOSITY terse
+SET client_min_messages = warning;
+CREATE ROLE regress_durable_guest LOGIN;
+CREATE ROLE regress_durable_host LOGIN;
+SELECT durable.grant_usage('regress_durable_guest'), durable.grant_usage('regress_durable_host');
+CREATE SCHEMA quotas;
+GRANT ALL ON SCHEMA quotas TO regress_durable_guest, regress_durable_host;
+SET search_path = quotas;
+CREATE FUNCTION wait() RETURNS jsonb LANGUAGE plpgsql AS $$ BEGIN RETURN durable.wait_for_external_event('go'); END $$;
+CREATE FUNCTION bytes(n int) RETURNS text LANGUAGE sql AS $$ SELECT repeat('x', n) $$;
+CREATE TABLE effects (n int);
+CREATE FUNCTION effect(n int) RETURNS text LANGUAGE sql AS $$ INSERT INTO effects VALUES (n); SELECT repeat('x', n) $$;
+GRANT ALL ON effects TO regress_durable_guest, regress_durable_host;
+CREATE FUNCTION ended(id text) RETURNS TABLE (status durable.runtime_status, sqlstate text, message text, output text) LANGUAGE sql
+AS $$ SELECT runtime_status, failure->>'sqlstate', failure->>'message', left(output::text, 40) FROM durable.wait_for_completion(id, '1 min') $$;
+
+-- who may set them
+SET ROLE regress_durable_guest;
+SELECT durable.set_quota('regress_durable_guest', live_instances => 1000000);
+SELECT durable.unset_quota('regress_durable_guest');
+RESET ROLE;
+SELECT durable.set_quota('regress_durable_guest', live_instances => -1);
+SELECT durable.set_quota('regress_durable_guest', live_instances => 3);
+SELECT durable.set_quota('regress_durable_host', payload_size => 1000000);
+SELECT durable.set_quota(NULL, history_length => 1000000);
+SET ROLE regress_durable_guest;
+SELECT * FROM durable.quotas ORDER BY role;
+RESET ROLE;
+SELECT * FROM durable.quotas ORDER BY role;
+
+-- live instances
+SET ROLE regress_durable_guest;
+SELECT durable.start_new('wait', instance_id => 'quota-' || i) FROM generate_series(1, 3) i;
+SELECT durable.start_new('wait', instance_id => 'quota-4');
+SELECT durable.start_new('wait');
+-- a savepoint that is rolled back leaves no trace
+BEGIN;
+SELECT durable.terminate('quota-3');
+SAVEPOINT a;
+SELECT durable.start_new('wait', instance_id => 'quota-4');
+ROLLBACK TO a;
+COMMIT;
+SELECT status FROM ended('quota-3');
+SELECT durable.start_new('wait', instance_id => 'quota-4');
+-- an id that is taken is told as ever
+SELECT durable.start_new('wait', instance_id => 'quota-4');
+SELECT durable.start_new('wait', instance_id => 'quota-4', on_duplicate => 'ignore');
+-- one that replaces a live one adds none
+SELECT durable.start_new('wait', instance_id => 'quota-4', dedupe_statuses => '{}');
+-- ten of one statement are refused as a whole
+SELECT durable.start_new('wait') FROM generate_series(1, 10);
+-- others have theirs
+SET ROLE regress_durable_host;
+SELECT count(durable.start_new('wait', instance_id => 'quota-host-' || i)) FROM generate_series(1, 5) i;
+-- a child that is one too many is its parent's failure
+SET ROLE regress_durable_guest;
+SELECT durable.terminate('quota-1');
+SELECT status FROM ended('quota-1');
+CREATE FUNCTION parent() RETURNS text LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM durable.call_sub_orchestrator('wait');
+    RETURN 'not reached';
+EXCEPTION WHEN configuration_limit_exceeded THEN
+    RETURN SQLERRM;
+END
+$$;
+SELECT durable.start_new('parent', instance_id => 'quota-parent');
+SELECT * FROM ended('quota-parent');
+-- the owner counts, not the caller
+RESET ROLE;
+CREATE FUNCTION start_for_guest() RETURNS text LANGUAGE sql SECURITY DEFINER SET search_path = quotas AS $$ SELECT durable.start_new('wait', instance_id => 'quota-definer') $$;
+ALTER FUNCTION start_for_guest() OWNER TO regress_durable_guest;
+SELECT durable.set_quota('regress_durable_guest', live_instances => 2);
+SET ROLE regress_durable_host;
+SELECT start_for_guest();
+RESET ROLE;
+SELECT durable.set_quota('regress_durable_guest');
+SET ROLE regress_durable_host;
+SELECT start_for_guest();
+
+-- pending activities: those beyond the quota fail at once
+RESET ROLE;
+SELECT durable.set_quota('regress_durable_guest', pending_activities => 4);
+SET ROLE regress_durable_guest;
+CREATE FUNCTION fan(n int) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+    tasks durable.task[] := ARRAY(SELECT durable.schedule_activity('effect', to_jsonb(1)) FROM generate_series(1, n));
+    done int := 0;
+    message text;
+BEGIN
+    FOR i IN 1 .. n LOOP
+        BEGIN
+            PERFORM durable.await(tasks[i]);
+            done := done + 1;
+        EXCEPTION WHEN configuration_limit_exceeded THEN
+            message := SQLERRM;
+        END;
+    END LOOP;
+    RETURN format('%s of %s done; %s', done, n, message);
+END
+$$;
+SELECT durable.start_new('fan', '4', instance_id => 'quota-fan-4');
+SELECT * FROM ended('quota-fan-4');
+SELECT durable.start_new('fan', '10', instance_id => 'quota-fan-10');
+SELECT * FROM ended('quota-fan-10');
+SELECT count(*) FROM effects;
+SELECT task_id, event_type, failure->>'activity' AS activity FROM durable.history WHERE instance_id = 'quota-fan-10' AND task_id = 10 ORDER BY sequence_number;
+
+-- payloads: of clients, an error; of an activity, its failure without effect; of an orchestrator, the end of it
+RESET ROLE;
+SELECT durable.set_quota('regress_durable_guest', payload_size => 1000);
+SET ROLE regress_durable_guest;
+SELECT durable.start_new('wait', to_jsonb(bytes(2000)));
+SELECT durable.raise_event('quota-2', 'go', to_jsonb(bytes(2000)));
+SELECT durable.set_custom_status('quota-2', to_jsonb(bytes(2000)));
+CREATE FUNCTION payload(what text) RETURNS text LANGUAGE plpgsql AS $$
+BEGIN
+    CASE what
+        WHEN 'result' THEN PERFORM durable.call_activity('effect', to_jsonb(2000));
+        WHEN 'input' THEN PERFORM durable.call_activity('effect', to_jsonb(bytes(2000)));
+        WHEN 'status' THEN PERFORM durable.set_custom_status(to_jsonb(bytes(2000)));
+        WHEN 'again' THEN PERFORM durable.continue_as_new(to_jsonb(bytes(2000)));
+        WHEN 'event' THEN PERFORM durable.send_event('quota-2', 'go', to_jsonb(bytes(2000)));
+        WHEN 'output' THEN RETURN bytes(2000);
+    END CASE;
+    RETURN 'not reached';
+EXCEPTION WHEN configuration_limit_exceeded THEN
+    RETURN 'handled';
+END
+$$;
+SELECT durable.start_new('payload', to_jsonb(what), instance_id => 'quota-payload-' || what) FROM unnest('{result,input,status,again,event,output}'::text[]) what;
+SELECT what, e.* FROM unnest('{result,input,status,again,event,output}'::text[]) what, ended('quota-payload-' || what) e;
+SELECT count(*) FROM effects WHERE n = 2000;
+
+-- history
+RESET ROLE;
+SELECT durable.set_quota('regress_durable_guest', history_length => 20);
+SET ROLE regress_durable_guest;
+CREATE FUNCTION chain(n int) RETURNS int LANGUAGE plpgsql AS $$
+BEGIN
+    FOR i IN 1 .. n LOOP
+        BEGIN
+            PERFORM durable.call_activity('effect', '1');
+        EXCEPTION WHEN configuration_limit_exceeded THEN
+            NULL;
+        END;
+    END LOOP;
+    RETURN n;
+END
+$$;
+CREATE FUNCTION loop(n int) RETURNS int LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM durable.call_activity('effect', '1');
+    IF n > 0 THEN
+        PERFORM durable.continue_as_new(to_jsonb(n - 1));
+    END IF;
+    RETURN n;
+END
+$$;
+SELECT durable.start_new('chain', '5', instance_id => 'quota-chain-5'), durable.start_new('chain', '100', instance_id => 'quota-chain-100'),
+       durable.start_new('loop', '50', instance_id => 'quota-loop');
+SELECT * FROM ended('quota-chain-5');
+SELECT * FROM ended('quota-chain-100');
+SELECT * FROM ended('quota-loop');
+-- raised, and rewound: what had completed is kept
+RESET ROLE;
+SELECT durable.set_quota('regress_durable_guest', history_length => 1000);
+SET ROLE regress_durable_guest;
+SELECT durable.rewind('quota-chain-100');
+SELECT * FROM ended('quota-chain-100');
+
+RESET ROLE;
+SELECT durable.unset_quota(role) FROM unnest('{regress_durable_guest,regress_durable_host,NULL}'::regrole[]) role;
+SELECT * FROM durable.quotas;
+SELECT count(durable.terminate(instance_id)) FROM durable.instances WHERE instance_id LIKE 'quota-%' AND runtime_status IN ('Pending', 'Running');
+SELECT count((durable.wait_for_completion(instance_id, '1 min')).instance_id) FROM durable.instances WHERE instance_id LIKE 'quota-%';
+SELECT * FROM durable_internal.violations;
+SELECT count(durable.purge_instance_history(instance_id)) FROM durable.instances WHERE owner IN ('regress_durable_guest'::regrole, 'regress_durable_host'::regrole);
+DROP SCHEMA quotas CASCADE;
+SELECT durable.revoke_usage('regress_durable_guest'), durable.revoke_usage('regress_durable_host');
+DROP ROLE regress_durable_guest, regress_durable_host;

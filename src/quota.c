@@ -1,0 +1,383 @@
+/*
+ * quota.c
+ *	  Quotas of roles, and how much of them is used.
+ *
+ * Each process keeps the few rows of durable_internal.quotas in memory until a
+ * trigger on that table has its relation cache entry invalidated.
+ *
+ * Use is counted in the tables, which knows what is committed, plus what other
+ * transactions have taken and not yet committed: a number in shared memory that
+ * each transaction gives back at its end.  As a count is slow, shared memory
+ * also has an upper bound, good for a few seconds; as long as it is below the
+ * limit nothing is counted.
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "access/tableam.h"
+#include "access/xact.h"
+#include "catalog/namespace.h"
+#include "commands/trigger.h"
+#include "fmgr.h"
+#include "miscadmin.h"
+#include "storage/shmem.h"
+#include "utils/hsearch.h"
+#include "utils/inval.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+
+#include "call.h"
+#include "quota.h"
+#include "shared.h"
+
+#define COUNTED_KINDS	2		/* QUOTA_LIVE, QUOTA_PENDING */
+#define MAX_ROLES		1024
+#define BOUND_AGE		(5 * USECS_PER_SEC)
+#define MAX_TAKEN		16		/* roles in one transaction */
+
+/* how much of its quotas a role uses, in shared memory */
+typedef struct UseKey
+{
+	Oid			db;
+	Oid			role;
+} UseKey;
+
+typedef struct Use
+{
+	UseKey		key;			/* hash key, must be first */
+	int64		bound[COUNTED_KINDS];	/* at most so many are stored, the untold included */
+	int64		taken[COUNTED_KINDS];	/* in all, since the entry was made */
+	int64		open[COUNTED_KINDS];	/* by transactions under way */
+	TimestampTz counted[COUNTED_KINDS]; /* when the bound was last a count */
+} Use;
+
+/* one role's row; -1: no limit */
+typedef struct Quota
+{
+	Oid			role;			/* InvalidOid: roles without a row of their own */
+	int64		limits[QUOTA_KINDS];
+} Quota;
+
+/* what the current transaction has taken */
+typedef struct Taken
+{
+	UseKey		key;
+	int64		count[COUNTED_KINDS];
+} Taken;
+
+static HTAB *uses = NULL;
+
+static Quota *quotas = NULL;
+static int	nquotas = 0;
+static bool loaded = false;
+static Oid	quotas_relid = InvalidOid;
+static Taken taken[MAX_TAKEN];
+static int	ntaken = 0;
+
+PG_FUNCTION_INFO_V1(durable_quotas_changed);
+
+/* Bytes of shared memory. */
+Size
+quota_shmem_size(void)
+{
+	return hash_estimate_size(MAX_ROLES, sizeof(Use));
+}
+
+/* Lay the table out, empty. */
+void
+quota_shmem_init(void)
+{
+	HASHCTL		ctl = {.keysize = sizeof(UseKey), .entrysize = sizeof(Use)};
+
+	uses = ShmemInitHash("durable quota uses", MAX_ROLES, MAX_ROLES, &ctl,
+						 HASH_ELEM | HASH_BLOBS | HASH_FIXED_SIZE);
+}
+
+/* Relation cache callback: read the quotas again. */
+static void
+relation_changed(Datum arg, Oid relid)
+{
+	if (relid == quotas_relid || relid == InvalidOid)
+		loaded = false;
+}
+
+/* Transaction callback: what the transaction has taken is in the tables now, or nowhere. */
+static void
+at_transaction_end(XactEvent event, void *arg)
+{
+	if (ntaken == 0 ||
+		(event != XACT_EVENT_COMMIT && event != XACT_EVENT_ABORT && event != XACT_EVENT_PREPARE))
+		return;
+	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
+	for (int i = 0; i < ntaken; i++)
+	{
+		Use		   *use = hash_search(uses, &taken[i].key, HASH_FIND, NULL);
+
+		for (int kind = 0; use != NULL && kind < COUNTED_KINDS; kind++)
+			use->open[kind] -= taken[i].count[kind];
+	}
+	LWLockRelease(shared_lock);
+	ntaken = 0;
+}
+
+/* Have the callbacks called, once. */
+static void
+register_callbacks(void)
+{
+	static bool registered = false;
+
+	if (registered)
+		return;
+	CacheRegisterRelcacheCallback(relation_changed, (Datum) 0);
+	RegisterXactCallback(at_transaction_end, NULL);
+	registered = true;
+}
+
+/* Keep a row of the table. */
+static void
+keep(TupleTableSlot *slot)
+{
+	Quota	   *quota;
+
+	slot_getallattrs(slot);
+	if (quotas == NULL)
+		quotas = MemoryContextAlloc(TopMemoryContext, sizeof(Quota));
+	else
+		quotas = repalloc(quotas, (nquotas + 1) * sizeof(Quota));
+	quota = &quotas[nquotas++];
+	quota->role = DatumGetObjectId(slot->tts_values[0]);
+	for (int kind = 0; kind < QUOTA_KINDS; kind++)
+		quota->limits[kind] = slot->tts_isnull[kind + 1] ? -1 : DatumGetInt64(slot->tts_values[kind + 1]);
+}
+
+/* Read the table. */
+static void
+load(void)
+{
+	Relation	rel;
+	TableScanDesc scan;
+	TupleTableSlot *slot;
+	Snapshot	snapshot;
+
+	register_callbacks();
+	nquotas = 0;
+	quotas_relid = get_relname_relid("quotas", get_namespace_oid(DURABLE_INTERNAL_SCHEMA, false));
+	if (!OidIsValid(quotas_relid))
+		return;					/* an earlier version of the extension */
+	rel = table_open(quotas_relid, AccessShareLock);
+	/* what is invalidated from here on will be read again */
+	loaded = true;
+	snapshot = RegisterSnapshot(GetLatestSnapshot());
+	scan = table_beginscan(rel, snapshot, 0, NULL);
+	slot = table_slot_create(rel, NULL);
+	while (table_scan_getnextslot(scan, ForwardScanDirection, slot))
+		keep(slot);
+	ExecDropSingleTupleTableSlot(slot);
+	table_endscan(scan);
+	UnregisterSnapshot(snapshot);
+	table_close(rel, AccessShareLock);
+}
+
+/* The limit of a role, -1 if it has none. */
+static int64
+limit_of(Oid role, QuotaKind kind)
+{
+	int64		others = -1;
+
+	if (!loaded)
+		load();
+	for (int i = 0; i < nquotas; i++)
+	{
+		if (quotas[i].role == role)
+			return quotas[i].limits[kind];
+		if (quotas[i].role == InvalidOid)
+			others = quotas[i].limits[kind];
+	}
+	return others;
+}
+
+/* The failure that says which quota was exceeded. */
+static Jsonb *
+failure(Oid role, QuotaKind kind, int64 limit, int64 amount)
+{
+	static const char *const hints[] = {
+		[QUOTA_LIVE] = "Wait until some of them have ended, or have an administrator raise it with durable.set_quota.",
+		[QUOTA_PENDING] = "Schedule fewer activities at a time, or have an administrator raise it with durable.set_quota.",
+		[QUOTA_PAYLOAD] = "Store large values in a table and pass their keys, or have an administrator raise it with durable.set_quota.",
+		[QUOTA_HISTORY] = "Let the orchestrator use durable.continue_as_new or sub-orchestrations, or have an administrator raise it with durable.set_quota."
+	};
+	char	   *name = GetUserNameFromId(role, true);
+	char	   *message = NULL;
+
+	name = name ? name : psprintf("%u", role);
+	switch (kind)
+	{
+		case QUOTA_LIVE:
+			message = psprintf("role \"%s\" has its quota of " INT64_FORMAT " live instances", name, limit);
+			break;
+		case QUOTA_PENDING:
+			message = psprintf("role \"%s\" has its quota of " INT64_FORMAT " pending activities", name, limit);
+			break;
+		case QUOTA_PAYLOAD:
+			message = psprintf("a payload of " INT64_FORMAT " bytes exceeds the quota of role \"%s\", " INT64_FORMAT " bytes",
+							   amount, name, limit);
+			break;
+		case QUOTA_HISTORY:
+			message = psprintf("the history exceeds the quota of role \"%s\", " INT64_FORMAT " events", name, limit);
+			break;
+	}
+	return failure_make(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED, message, NULL, hints[kind]);
+}
+
+/* NULL, or the failure if so much is more than the role may have. */
+Jsonb *
+quota_exceeded(Oid role, QuotaKind kind, int64 amount)
+{
+	int64		limit = limit_of(role, kind);
+
+	return limit >= 0 && amount > limit ? failure(role, kind, limit, amount) : NULL;
+}
+
+/* NULL, or the failure if a payload is too large. */
+Jsonb *
+quota_payload(Oid role, const Jsonb *payload)
+{
+	return payload != NULL ? quota_exceeded(role, QUOTA_PAYLOAD, VARSIZE(payload)) : NULL;
+}
+
+/* Raise the error if a payload is too large. */
+void
+quota_check_payload(Oid role, const Jsonb *payload)
+{
+	Jsonb	   *exceeded = quota_payload(role, payload);
+
+	if (exceeded != NULL)
+		failure_throw(exceeded);
+}
+
+/* How many of a kind are stored for a role, up to just over a limit. */
+static int64
+count(Store *store, Oid role, QuotaKind kind, int64 limit)
+{
+	int64		result;
+
+	store_sync(store);
+	PushActiveSnapshot(GetLatestSnapshot());
+	result = kind == QUOTA_LIVE ? instances_count_live(store, role, limit + 1) :
+		tasks_count(store, role, limit + 1);
+	PopActiveSnapshot();
+	return result;
+}
+
+/* Remember that this transaction has taken one; false if it has taken of too many roles. */
+static bool
+remember(const UseKey *key, QuotaKind kind)
+{
+	int			i = 0;
+
+	while (i < ntaken && memcmp(&taken[i].key, key, sizeof(UseKey)) != 0)
+		i++;
+	if (i == MAX_TAKEN)
+		return false;
+	if (i == ntaken)
+	{
+		memset(&taken[i], 0, sizeof(Taken));
+		taken[ntaken++].key = *key;
+	}
+	taken[i].count[kind]++;
+	return true;
+}
+
+/* How many of a kind this transaction has taken. */
+static int64
+taken_here(const UseKey *key, QuotaKind kind)
+{
+	for (int i = 0; i < ntaken; i++)
+		if (memcmp(&taken[i].key, key, sizeof(UseKey)) == 0)
+			return taken[i].count[kind];
+	return 0;
+}
+
+/* The entry of a role; NULL when there are too many.  Under shared_lock. */
+static Use *
+use_of(const UseKey *key)
+{
+	bool		found;
+	Use		   *use = hash_search(uses, key, HASH_ENTER_NULL, &found);
+
+	if (use != NULL && !found)
+		memset((char *) use + sizeof(UseKey), 0, sizeof(Use) - sizeof(UseKey));
+	return use;
+}
+
+/*
+ * The transaction adds one more: NULL, or the failure if that is more than the
+ * role's quota.  An instance is stored already, an activity not yet.
+ */
+Jsonb *
+quota_take(Store *store, Oid role, QuotaKind kind)
+{
+	UseKey		key = {.db = MyDatabaseId, .role = role};
+	int64		limit = limit_of(role, kind);
+	int64		others;
+	int64		before;
+	int64		total;
+	TimestampTz now;
+	Use		   *use;
+	bool		below;
+
+	if (limit < 0 || !shared_available())
+		return NULL;
+	now = GetCurrentTimestamp();
+	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
+	use = use_of(&key);
+	if (use == NULL)
+	{
+		LWLockRelease(shared_lock);
+		return count(store, role, kind, limit) + (kind == QUOTA_PENDING) > limit ? failure(role, kind, limit, 0) : NULL;
+	}
+	if (remember(&key, kind))
+		use->open[kind]++;
+	before = ++use->taken[kind];
+	others = use->open[kind] - taken_here(&key, kind);
+	below = ++use->bound[kind] <= limit &&
+		use->counted[kind] <= now && now - use->counted[kind] < BOUND_AGE;
+	LWLockRelease(shared_lock);
+	if (below)
+		return NULL;
+
+	total = count(store, role, kind, limit) + others + (kind == QUOTA_PENDING);
+	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
+	use = use_of(&key);
+	if (use != NULL)
+	{
+		use->bound[kind] = total + use->taken[kind] - before;
+		use->counted[kind] = now;
+	}
+	LWLockRelease(shared_lock);
+	return total > limit ? failure(role, kind, limit, 0) : NULL;
+}
+
+/* The transaction has stored one more live instance: raise the error if the role may not have it. */
+void
+quota_check_live(Store *store, Oid role)
+{
+	Jsonb	   *exceeded = quota_take(store, role, QUOTA_LIVE);
+
+	if (exceeded != NULL)
+		failure_throw(exceeded);
+}
+
+/* durable_internal.quotas_changed(): trigger on the table of quotas */
+Datum
+durable_quotas_changed(PG_FUNCTION_ARGS)
+{
+	if (!CALLED_AS_TRIGGER(fcinfo))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("durable_internal.quotas_changed is a trigger")));
+	CacheInvalidateRelcache(((TriggerData *) fcinfo->context)->tg_relation);
+	PG_RETURN_POINTER(NULL);
+}

@@ -1,0 +1,84 @@
+-- Quotas of roles (src/quota.c).
+
+-- role 0 (shown as -): those without a row of their own
+CREATE TABLE durable_internal.quotas (
+    role regrole PRIMARY KEY,
+    live_instances bigint CHECK (live_instances >= 0),
+    pending_activities bigint CHECK (pending_activities >= 0),
+    payload_size bigint CHECK (payload_size >= 0),
+    history_length bigint CHECK (history_length >= 0)
+) USING heap;
+COMMENT ON TABLE durable_internal.quotas IS 'What durable.set_quota has set.';
+ALTER TABLE durable_internal.quotas ENABLE ROW LEVEL SECURITY;
+SELECT pg_catalog.pg_extension_config_dump('durable_internal.quotas', '');
+
+CREATE FUNCTION durable_internal.quotas_changed() RETURNS trigger
+LANGUAGE C VOLATILE
+AS 'MODULE_PATHNAME', 'durable_quotas_changed';
+COMMENT ON FUNCTION durable_internal.quotas_changed() IS
+'Has every process read the quotas again.';
+
+CREATE TRIGGER quotas_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON durable_internal.quotas
+FOR EACH STATEMENT EXECUTE FUNCTION durable_internal.quotas_changed();
+
+CREATE FUNCTION durable.set_quota(
+    role regrole,
+    live_instances bigint DEFAULT NULL,
+    pending_activities bigint DEFAULT NULL,
+    payload_size bigint DEFAULT NULL,
+    history_length bigint DEFAULT NULL
+) RETURNS void
+LANGUAGE plpgsql VOLATILE CALLED ON NULL INPUT
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    smallest bigint := least(live_instances, pending_activities, payload_size, history_length);
+BEGIN
+    IF NOT pg_has_role((SELECT extowner FROM pg_extension WHERE extname = 'durable'), 'USAGE') THEN
+        RAISE EXCEPTION 'only the owner of the extension durable can set quotas' USING ERRCODE = 'insufficient_privilege';
+    END IF;
+    IF smallest < 0 THEN
+        RAISE EXCEPTION 'a quota must not be negative, as % is', smallest USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    DELETE FROM durable_internal.quotas q WHERE q.role = coalesce(set_quota.role, 0::regrole);
+    IF smallest IS NOT NULL OR set_quota.role IS NOT NULL THEN
+        INSERT INTO durable_internal.quotas
+        VALUES (coalesce(set_quota.role, 0::regrole), live_instances, pending_activities, payload_size, history_length);
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION durable.set_quota(regrole, bigint, bigint, bigint, bigint) IS
+'Set what the instances that a role owns may use in this database, in place of what was set for it before; NULL: no limit. role: NULL sets it for all roles that have no quotas of their own. Takes effect at commit, also for what runs.
+live_instances: that have not ended, sub-orchestrations included; starting more is an error, in an orchestrator the failure of the sub-orchestration. What rewind revives is not refused. pending_activities: scheduled and not ended, over all of the role''s instances; a fan-out beyond it has activities that fail at once, without an attempt. payload_size: bytes of one input, result, event or custom status as jsonb; beyond it the call is an error, an activity fails and is rolled back, an orchestrator fails whatever it handles. history_length: events in the history of one execution; an orchestrator that wants more fails whatever it handles.
+All these errors have SQLSTATE 53400 (configuration_limit_exceeded). A transaction that is prepared (PREPARE TRANSACTION) counts when it commits.
+For superusers and members of the role that owns the extension.
+Errors: 42501 for others; 22023 for a negative quota. Durable Functions has nothing like it.';
+
+CREATE FUNCTION durable.unset_quota(role regrole) RETURNS void
+LANGUAGE plpgsql VOLATILE CALLED ON NULL INPUT
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF NOT pg_has_role((SELECT extowner FROM pg_extension WHERE extname = 'durable'), 'USAGE') THEN
+        RAISE EXCEPTION 'only the owner of the extension durable can set quotas' USING ERRCODE = 'insufficient_privilege';
+    END IF;
+    DELETE FROM durable_internal.quotas q WHERE q.role = coalesce(unset_quota.role, 0::regrole);
+END
+$$;
+COMMENT ON FUNCTION durable.unset_quota(regrole) IS
+'Remove the quotas of a role, for which those of all roles apply again, if there are any; role NULL removes those. No error if there is nothing to remove.
+For superusers and members of the role that owns the extension.
+Errors: 42501 for others.';
+
+CREATE VIEW durable.quotas WITH (security_barrier) AS
+SELECT nullif(q.role, 0::pg_catalog.regrole)::pg_catalog.regrole AS role,
+       q.live_instances,
+       q.pending_activities,
+       q.payload_size,
+       q.history_length
+  FROM durable_internal.quotas q
+ WHERE q.role = 0::pg_catalog.regrole
+    OR pg_catalog.pg_has_role(q.role, 'MEMBER')
+    OR (SELECT pg_catalog.pg_has_role('pg_monitor'::pg_catalog.name, 'USAGE'));
+COMMENT ON VIEW durable.quotas IS
+'What durable.set_quota has set, for the roles that you may see; role NULL: for all that are not listed. NULL: no limit.';
