@@ -6,8 +6,8 @@
  * is connected as the role that the function runs for, hence nothing has to be
  * switched.  Its default_transaction_read_only applies to the call, not to the
  * engine's own writes.  What a call leaves in the session (settings, temporary tables,
- * prepared statements, cursors, advisory locks, sequence state) is removed
- * after it; deferred constraints are checked inside it, so that they fail the
+ * prepared statements, cursors, open large objects, advisory locks, sequence
+ * state, the seed of random()) is removed after it; deferred constraints are checked inside it, so that they fail the
  * call that broke them and not the transaction of everybody.
  */
 #include "postgres.h"
@@ -20,12 +20,15 @@
 #include "commands/prepare.h"
 #include "commands/sequence.h"
 #include "commands/trigger.h"
+#include "common/pg_prng.h"
+#include "libpq/be-fsstubs.h"
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
 #include "storage/lock.h"
 #include "storage/proc.h"
 #include "tcop/tcopprot.h"
 #include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
 #include "utils/guc.h"
 #include "utils/hsearch.h"
 #include "utils/inval.h"
@@ -168,6 +171,8 @@ static void
 clean_process(bool sequences)
 {
 	DropAllPreparedStatements();
+	/* a seed that one call has set would tell what random() returns to the next */
+	DirectFunctionCall1(setseed, Float8GetDatum(pg_prng_double(&pg_global_prng_state)));
 	LockReleaseSession(USER_LOCKMETHOD);
 	if (sequences)
 		ResetSequenceCaches();
@@ -178,6 +183,7 @@ static void
 clean_session(void)
 {
 	PortalHashTableDeleteAll();
+	AtEOXact_LargeObject(true);
 	clean_process(true);
 	if (MyXactFlags & XACT_FLAGS_ACCESSEDTEMPNAMESPACE)
 		ResetTempTableNamespace();
