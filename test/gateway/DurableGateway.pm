@@ -32,8 +32,8 @@ sub gateway_program
 	my $checked = "$ENV{DURABLE_TMP}/tmp/durable-gateway-$$";
 	chomp(my $include = qx($ENV{PG_CONFIG} --includedir));
 	my $version = qx($program --version) =~ /(\S+)$/ ? $1 : '';
-	my $built = -d 'gateway' && system("gcc -g -O1 -std=gnu99 -D_GNU_SOURCE -DDURABLE_VERSION='\"$version\"' -I$include "
-			. "-fsanitize=address,undefined -fno-sanitize-recover=all gateway/*.c -o $checked "
+	my $built = -d 'src/gateway' && system("gcc -g -O1 -std=gnu99 -D_GNU_SOURCE -DDURABLE_VERSION='\"$version\"' -I$include "
+			. "-fsanitize=address,undefined -fno-sanitize-recover=all src/gateway/*.c -o $checked "
 			. "-lmicrohttpd -ljson-c -lpq 2>$checked.log") == 0;
 	if ($built)
 	{
