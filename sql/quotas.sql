@@ -112,6 +112,7 @@ RESET ROLE;
 SELECT durable.set_quota('regress_durable_guest', payload_size => 1000);
 SET ROLE regress_durable_guest;
 SELECT durable.start_new('wait', to_jsonb(bytes(2000)));
+SELECT durable.start_new('wait', tags => jsonb_build_object('tag', bytes(2000)));
 SELECT durable.raise_event('quota-2', 'go', to_jsonb(bytes(2000)));
 SELECT durable.set_custom_status('quota-2', to_jsonb(bytes(2000)));
 CREATE FUNCTION payload(what text) RETURNS text LANGUAGE plpgsql AS $$
@@ -163,6 +164,21 @@ SELECT durable.start_new('chain', '5', instance_id => 'quota-chain-5'), durable.
 SELECT * FROM ended('quota-chain-5');
 SELECT * FROM ended('quota-chain-100');
 SELECT * FROM ended('quota-loop');
+-- events count as well
+SELECT count(durable.raise_event('quota-2', 'other')) FROM generate_series(1, 20);
+CREATE PROCEDURE quotas.taken_in() LANGUAGE plpgsql AS $$
+BEGIN
+    FOR i IN 1 .. 6000 LOOP
+        EXIT WHEN (SELECT count(*) > 20 FROM durable.history WHERE instance_id = 'quota-2');
+        COMMIT;
+        PERFORM pg_sleep(0.01);
+    END LOOP;
+END
+$$;
+RESET ROLE;
+CALL quotas.taken_in();
+SET ROLE regress_durable_guest;
+SELECT durable.raise_event('quota-2', 'other');
 -- raised, and rewound: what had completed is kept
 RESET ROLE;
 SELECT durable.set_quota('regress_durable_guest', history_length => 1000);

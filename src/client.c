@@ -242,6 +242,8 @@ send_message(const char *instance_id, const char *action, MessageRow *message)
 	find_instance(store, instance_id, &row);
 	require_live(&row, action);
 	quota_check_payload(row.owner, message->payload);
+	if (message->kind == MESSAGE_EVENT)
+		quota_check_history(row.owner, row.last_seq - row.first_seq + 1);
 	message->key = row.key;
 	message->time = GetCurrentTimestamp();
 	message_send(store, row.owner, message);

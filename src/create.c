@@ -299,6 +299,7 @@ instance_create(Store *store, CreateRequest *request)
 	};
 
 	quota_check_payload(request->owner, request->input);
+	quota_check_payload(request->owner, request->tags);
 	if (request->instance_id == NULL)
 		instance_insert(store, row);
 	else

@@ -257,6 +257,16 @@ quota_check_payload(Oid role, const Jsonb *payload)
 		failure_throw(exceeded);
 }
 
+/* Raise the error if a history would be too long. */
+void
+quota_check_history(Oid role, int64 events)
+{
+	Jsonb	   *exceeded = quota_exceeded(role, QUOTA_HISTORY, events);
+
+	if (exceeded != NULL)
+		failure_throw(exceeded);
+}
+
 /* How many of a kind are stored for a role, up to just over a limit. */
 static int64
 count(Store *store, Oid role, QuotaKind kind, int64 limit)
