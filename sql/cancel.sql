@@ -34,6 +34,20 @@ SELECT durable.terminate('cancel-parent', 'interrupted', cancel_activities => tr
 SELECT runtime_status, output FROM durable.wait_for_completion('cancel-leaf', '1 min');
 SELECT runtime_status, output FROM durable.wait_for_completion('cancel-parent', '1 min');
 CALL cancel_until(0);
+-- Also when the activities to cancel occupy every worker there may be.
+CREATE FUNCTION cancel_all(n int) RETURNS jsonb LANGUAGE plpgsql AS $$
+BEGIN
+    RETURN to_jsonb(durable.when_all(VARIADIC ARRAY(SELECT durable.schedule_activity('cancel_sleep') FROM generate_series(1, n))));
+END $$;
+CREATE FUNCTION cancel_grandparent(n int) RETURNS jsonb LANGUAGE sql AS
+    $$ SELECT durable.call_sub_orchestrator('cancel_all', to_jsonb(n), 'cancel-all') $$;
+SELECT durable.start_new('cancel_grandparent', to_jsonb(current_setting('durable.max_workers')::int), 'cancel-grandparent') AS id;
+CALL cancel_until(current_setting('durable.max_workers')::int);
+SELECT durable.terminate('cancel-grandparent', 'interrupted', cancel_activities => true);
+SELECT instance_id, runtime_status, output, failure
+  FROM unnest('{cancel-all,cancel-grandparent}'::text[]) id, durable.wait_for_completion(id, '1 min');
+CALL cancel_until(0);
+SELECT event_type, failure FROM durable.history WHERE instance_id = 'cancel-all' AND event_type <> 'TaskScheduled' ORDER BY sequence_number;
 SELECT * FROM durable_internal.violations WHERE instance_id LIKE 'cancel%';
-DROP FUNCTION cancel_sleep, cancel_leaf, cancel_parent;
+DROP FUNCTION cancel_sleep, cancel_leaf, cancel_parent, cancel_all, cancel_grandparent;
 DROP PROCEDURE cancel_until;

@@ -230,8 +230,8 @@ require_live(const InstanceRow *row, const char *action)
 						action, row->instance_id, status_name(status_of(row)))));
 }
 
-/* Send a message to a live instance that the caller manages; action is what errors call it. */
-static void
+/* Send a message to a live instance that the caller manages; action is what errors call it. Returns its owner. */
+static Oid
 send_message(const char *instance_id, const char *action, MessageRow *message)
 {
 	InstanceRow row;
@@ -247,6 +247,43 @@ send_message(const char *instance_id, const char *action, MessageRow *message)
 	message->key = row.key;
 	message->time = GetCurrentTimestamp();
 	message_send(store, row.owner, message);
+	store_close(store);
+	PopActiveSnapshot();
+	CommandCounterIncrement();
+	return row.owner;
+}
+
+/*
+ * Terminate the live descendants of an instance with it, and cancel their
+ * activities.  Its worker would do so too, but these may occupy all workers.
+ */
+static void
+cancel_descendants(const MessageRow *sent, Oid owner)
+{
+	int64		root = sent->key;
+	List	   *keys = list_make1(&root);
+	Store	   *store;
+	ListCell   *cell;
+
+	PushActiveSnapshot(GetLatestSnapshot());
+	store = store_open();
+	foreach(cell, keys)
+	{
+		MessageRow	message = {
+			.key = *(int64 *) lfirst(cell), .kind = sent->kind, .time = sent->time, .payload = sent->payload
+		};
+
+		InstanceRow row;
+
+		CHECK_FOR_INTERRUPTS();
+		if (message.key != root && (!instance_get(store, message.key, &row) || STATE_IS_TERMINAL(row.state)))
+			continue;
+		keys = list_concat(keys, instance_children(store, message.key));
+		if (message.key == root)
+			continue;
+		message_send(store, owner, &message);
+		hint_cancel(message.key);
+	}
 	store_close(store);
 	PopActiveSnapshot();
 	CommandCounterIncrement();
@@ -278,6 +315,7 @@ Datum
 durable_terminate(PG_FUNCTION_ARGS)
 {
 	MessageRow	message = {.kind = MESSAGE_TERMINATE};
+	Oid			owner;
 
 	client_begin("durable.terminate");
 	client_require(fcinfo, 0, "instance_id", "durable.terminate");
@@ -287,9 +325,11 @@ durable_terminate(PG_FUNCTION_ARGS)
 									 psprintf("\"recursive\": %s, \"cancelActivities\": %s",
 											  PG_GETARG_BOOL(2) ? "true" : "false",
 											  PG_GETARG_BOOL(3) ? "true" : "false"));
-	send_message(client_text(fcinfo, 0), "terminate", &message);
+	owner = send_message(client_text(fcinfo, 0), "terminate", &message);
 	if (PG_GETARG_BOOL(3))
 		hint_cancel(message.key);
+	if (PG_GETARG_BOOL(2) && PG_GETARG_BOOL(3))
+		cancel_descendants(&message, owner);
 	PG_RETURN_VOID();
 }
 
