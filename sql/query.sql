@@ -117,6 +117,20 @@ SELECT ids = (SELECT string_agg(instance_id, ' ' ORDER BY instance_id COLLATE "C
 ROLLBACK;
 SET ROLE regress_durable_query_1;
 
+-- Tags that only one group has, and there few rows: pages are complete, and no other group is read to its end for them.
+BEGIN;
+SELECT count(durable.start_new(CASE i % 3 WHEN 0 THEN 'query_one' ELSE 'query_two' END, instance_id => 'query-rare-' || i, start_at => :later,
+                               tags => CASE i % 90 WHEN 0 THEN '{"rare": true}'::jsonb ELSE '{}' END))
+  FROM generate_series(1, 9000) i;
+SELECT page_size, pages, ids = (SELECT string_agg('query-rare-' || i, ' ' ORDER BY i) FROM generate_series(90, 9000, 90) i) AS complete
+  FROM unnest('{1,7,99,100,101}'::int[]) page_size, query_paged('tags => ''{"rare": true}'',', page_size);
+RESET ROLE;
+SELECT pg_stat_get_xact_tuples_fetched('durable_internal.instances_listing'::regclass) AS before \gset
+SELECT instance_id FROM durable.query_instances(tags => '{"rare": true}', page_size => 1);
+SELECT pg_stat_get_xact_tuples_fetched('durable_internal.instances_listing'::regclass) - :before < 1000 AS few;
+ROLLBACK;
+SET ROLE regress_durable_query_1;
+
 -- Bad tokens and arguments.
 SELECT * FROM durable.query_instances(continuation_token => '');
 SELECT * FROM durable.query_instances(continuation_token => 'nonsense');

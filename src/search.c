@@ -13,7 +13,10 @@
  * are in the order of pages.  There are few groups: owners times functions
  * times states.  One look-up for each finds them, and steps over those whose
  * owner the caller may not see, however many rows they have.  A page merges the
- * groups that pass the filter.
+ * groups that pass the filter.  What the index does not have (tags, whether a
+ * live instance has begun) is compared row by row: a group that finds nothing
+ * among some rows says how far it has looked, and the merge comes back to it
+ * only when the others are that far.
  *
  * Ids and a parent lead to rows by another index, and the first of those that
  * pass are kept.  An id prefix may be that of few instances or of nearly all,
@@ -52,6 +55,10 @@
 #define PREFIX_BUDGET	2000
 #define UNLIMITED		PG_INT64_MAX
 
+/* rows of a group that a page looks at in vain before it looks at other groups: at first, and at most */
+#define PATIENCE_FIRST	32
+#define PATIENCE_LAST	1024
+
 /* columns of instances_listing, counted from 1 */
 enum
 {
@@ -69,6 +76,7 @@ typedef struct RowGroup
 	int			next;
 	int			count;
 	int			size;
+	int			patience;
 } RowGroup;
 
 struct Search
@@ -424,27 +432,44 @@ group_open(Search *search, RowScan *scan, const RowGroup *group, bool entries, S
 	scan_open(search, scan, "instances_listing", entries, nkeys, keys);
 }
 
-/* Read the next rows of a group that pass, at most limit; fewer mean that it has ended. */
+/* Note the row in the slot. */
+static Found
+found_row(Search *search)
+{
+	return (Found)
+	{
+		.created_time = DatumGetTimestampTz(column_value(search, COL_CREATED)),
+		.instance_id = copy_text(search, column_value(search, COL_INSTANCE_ID)),
+		.key = DatumGetInt64(column_value(search, COL_KEY))
+	};
+}
+
+/*
+ * Read the next rows of a group that pass, at most limit.  When none is among
+ * as many as patience allows, the last of them is returned with the key 0.
+ */
 static int
-group_read(Search *search, RowGroup *group, int limit, Found *rows)
+group_read(Search *search, RowGroup *group, int limit, int64 patience, Found *rows)
 {
 	ScanKeyData keys[GROUP_KEYS];
 	ScanKeyData parts[2];
 	RowScan		scan;
+	int64		vain = 0;
 	int			count = 0;
 
 	group_open(search, &scan, group, search->filter->prefix != NULL, keys, parts);
-	while (count < limit && scan_listed_row(search, &scan))
-		if (row_passes(search))
+	group->ended = false;
+	while (count < limit && vain < patience && !group->ended)
+		if (!scan_listed_row(search, &scan))
+			group->ended = true;
+		else if (row_passes(search))
+			rows[count++] = found_row(search);
+		else if (++vain == patience && count == 0)
 		{
-			Found	   *found = &rows[count++];
-
-			found->created_time = DatumGetTimestampTz(column_value(search, COL_CREATED));
-			found->instance_id = copy_text(search, column_value(search, COL_INSTANCE_ID));
-			found->key = DatumGetInt64(column_value(search, COL_KEY));
+			rows[count] = found_row(search);
+			rows[count++].key = 0;
 		}
 	scan_close(search, &scan);
-	group->ended = count < limit;
 	if (count > 0)
 		group->last = rows[count - 1];
 	return count;
@@ -544,7 +569,9 @@ group_refill(Search *search, RowGroup *group, int limit)
 			repalloc_huge(group->rows, group->size * sizeof(Found));
 	}
 	group->next = 0;
-	group->count = group_read(search, group, group->size, group->rows);
+	group->count = group_read(search, group, group->size, group->patience, group->rows);
+	if (group->count > 0 && group->rows[0].key == 0)
+		group->patience = Min(group->patience * 2, PATIENCE_LAST);
 }
 
 /* For a heap whose first group has the earliest row. */
@@ -571,6 +598,7 @@ merge_groups(Search *search)
 
 		group->last = search->after;
 		group->ended = false;
+		group->patience = PATIENCE_FIRST;
 		group->next = group->count = 0;
 		group_refill(search, group, search->limit);
 		if (group->count > 0)
@@ -580,14 +608,16 @@ merge_groups(Search *search)
 	while (search->budget >= 0 && search->count < search->limit && !binaryheap_empty(heap))
 	{
 		RowGroup	   *group = (RowGroup *) DatumGetPointer(binaryheap_first(heap));
+		Found		found = group->rows[group->next++];
 
-		if (search->count == search->size)
+		if (found.key != 0 && search->count == search->size)
 		{
 			search->size = Min(Max(128, search->size * 2), search->limit);
 			search->rows = search->rows == NULL ? palloc(search->size * sizeof(Found)) :
 				repalloc_huge(search->rows, search->size * sizeof(Found));
 		}
-		search->rows[search->count++] = group->rows[group->next++];
+		if (found.key != 0)
+			search->rows[search->count++] = found;
 		if (search->count == search->limit)
 			break;
 		group_refill(search, group, search->limit - search->count);
@@ -615,11 +645,7 @@ collected_sort(Search *search)
 static void
 collect_row(Search *search)
 {
-	Found		found = {
-		.created_time = DatumGetTimestampTz(column_value(search, COL_CREATED)),
-		.instance_id = copy_text(search, column_value(search, COL_INSTANCE_ID)),
-		.key = DatumGetInt64(column_value(search, COL_KEY))
-	};
+	Found		found = found_row(search);
 
 	if (search->after.instance_id != NULL && compare_found(&found, &search->after) <= 0)
 	{
@@ -873,7 +899,7 @@ walk_next(Walk *walk, int limit, int64 *keys)
 	{
 		RowGroup	   *group = list_nth(walk->groups, walk->current);
 		text	   *place = group->last.instance_id;
-		int			more = group_read(search, group, limit - count, rows);
+		int			more = group_read(search, group, limit - count, UNLIMITED, rows);
 
 		for (int i = 0; i < more; i++)
 			keys[count++] = rows[i].key;
