@@ -27,7 +27,7 @@ LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'durable_terminate';
 COMMENT ON FUNCTION durable.terminate(text, text, boolean, boolean) IS
 'Terminate an instance that is Pending, Running or Suspended: at once if it waits, at its next await if it runs. It takes effect after your transaction commits.
-reason: becomes its output and an event of its history. recursive: its live sub-orchestrations, and theirs, are terminated too. cancel_activities: activities that run, with recursive also those of its sub-orchestrations, are cancelled when your transaction commits, even if they occupy all workers; else they finish and their results are thrown away. Activities that have not begun are not run in either case. A parent that awaits the instance sees OD008.
+reason: becomes its output and an event of its history. recursive: its live sub-orchestrations, and theirs, are terminated too. cancel_activities: activities that run, with recursive also those of its sub-orchestrations, are cancelled when your transaction commits, even if they occupy all of its workers; else they finish and their results are thrown away. Activities that have not begun are not run in either case. A parent that awaits the instance sees OD008.
 Errors: OD001 if there is no such instance or you are neither its owner nor a member of that role; OD002 if it has ended already (Durable Functions ignores that); 22004 if instance_id, recursive or cancel_activities is NULL.';
 
 CREATE FUNCTION durable.raise_event(
