@@ -1,6 +1,7 @@
 # Runs the workloads named (all, if none is) in the cluster that test/bench/run has started: see README.md.
 use strict;
 use warnings;
+use IO::Handle;
 use JSON::PP;
 use List::Util qw(max min sum0);
 use POSIX qw(strftime);
@@ -11,6 +12,7 @@ my $tmp = "$ENV{DURABLE_TMP}/tmp";
 my $runs = size('RUNS', 3);
 my $cores = grep { /^processor\s*:/ } read_lines('/proc/cpuinfo');
 my $database;
+my $postmaster;
 my @metrics;
 my %failures;
 my %peers;
@@ -201,7 +203,6 @@ sub failure
 }
 
 # CPU seconds of all server processes so far, those that have ended too.
-my $postmaster;
 sub cpu_seconds
 {
 	$postmaster //= (read_lines(sql('SHOW data_directory', 'postgres') . '/postmaster.pid'))[0] + 0;
@@ -374,8 +375,8 @@ sub fanout
 		push @costs, 1 / $rate;
 		push @net, 1 / $rate - percentile(0.5, $empty) / 1000 / $n;
 	}
-	report('fanout', 'dearest to cheapest activity', 'times', [max(@costs) / min(@costs)], 'at most 2');
-	report('fanout', 'the same less an empty instance', 'times', [max(@net) / min(@net)]) if min(@net) > 0;
+	report('fanout', 'dearest to cheapest, all included', 'times', [max(@costs) / min(@costs)]);
+	report('fanout', 'the same less an empty instance', 'times', [max(@net) / min(@net)], 'at most 2') if min(@net) > 0;
 }
 
 sub sequence
@@ -395,34 +396,231 @@ sub sequence
 
 sub timers
 {
-	my $n = size('TIMERS', 6000);
+	my $n = size('TIMERS', 100000);
 	my $rate = size('TIMERS_RATE', 1500);
-	my $idle = size('TIMERS_IDLE_SECONDS', 4);
-	my (@cpu, @p99);
+	my $idle = size('TIMERS_IDLE_SECONDS', 10);
+	my $hellos = size('TIMERS_HELLO', 5000);
 	setup('timers', 'engine');
-	for my $run (1 .. $runs)
+	my @before = map { checkpoint(); $hellos / sql("CALL batch('hello_sequence', $hellos)") } 1 .. $runs;
+	checkpoint();
+	my $due = time + 15 + $n / 2000 + $idle;
+	sql("SELECT count(durable.start_new('sleeper', to_jsonb(to_timestamp($due + i / $rate.0)), 'sleeper-' || i))
+		   FROM generate_series(1, $n) i");
+	until (sql('SELECT count(*) FROM durable_internal.timers') == $n)
+	{
+		die "the instances were not all asleep in time\n" if time > $due - $idle - 8;
+		sleep 0.1;
+	}
+	my @while = map { checkpoint(); $hellos / sql("CALL batch('hello_sequence', $hellos)") } 1 .. $runs;
+	sleep 1;
+	my ($begin, $used) = (time, cpu_seconds());
+	sleep max(0.5, min($idle, $due - 0.5 - $begin));
+	my $cpu = 100 * (cpu_seconds() - $used) / (time - $begin);
+	sleep max(0, $due + $n / $rate - time);
+	sql('CALL drain()');
+	my @late = map {
+		sql("SELECT percentile_disc($_) WITHIN GROUP (ORDER BY extract(epoch FROM completed_time - (input #>> '{}')::timestamptz))
+			   FROM durable.instances WHERE instance_id LIKE 'sleeper-%'")
+	} 0.5, 0.99, 1;
+	all_completed();
+	my $asleep = number($n) . ' asleep';
+	report('timers', "CPU of the server, $asleep", '% of a core', [$cpu], 'at most 1');
+	report('timers', "median lateness, $rate/s due", 's', [$late[0]]);
+	report('timers', "p99 lateness, $rate/s due", 's', [$late[1]], 'at most 1');
+	report('timers', "largest lateness, $rate/s due", 's', [$late[2]]);
+	report('timers', "hello, $asleep, to none", '%', [map { 100 * $while[$_] / $before[$_] } 0 .. $#before], 'at least 80');
+}
+
+# Hello beside instances that have ended long ago.
+sub finished
+{
+	my $n = size('FINISHED', 1000000);
+	my $hellos = size('HELLO', 10000);
+	setup('finished', 'engine');
+	my ($before, $cpu_before) = hello_and_cpu($hellos);
+	sql("CALL finished($n)");
+	sql('VACUUM ANALYZE durable_internal.instances, durable_internal.history');
+	my ($after, $cpu_after) = hello_and_cpu($hellos);
+	all_completed();
+	my $what = number($n) . ' finished';
+	report('finished', 'hello, few finished', 'instances/s', $before);
+	report('finished', "hello, $what", 'instances/s', $after);
+	report('finished', "$what to few", '%', [100 * median(@$after) / median(@$before)], 'at least 80');
+	report('finished', "CPU of a hello, $what to few", 'times', [median(@$cpu_after) / median(@$cpu_before)]);
+}
+
+# Of each run the rate of hello and the CPU seconds of one.
+sub hello_and_cpu
+{
+	my ($n) = @_;
+	my (@rates, @cpu);
+	for (1 .. $runs)
 	{
 		checkpoint();
-		my $due = time + 2 + $n / 1000 + $idle;
-		sql("SELECT count(durable.start_new('sleeper', to_jsonb(to_timestamp($due + i / $rate.0)), 'sleeper-$run-' || i))
-			   FROM generate_series(1, $n) i");
-		until (sql('SELECT count(*) FROM durable_internal.timers') == $n)
-		{
-			die "the instances were not all asleep before the first was due\n" if time > $due - $idle;
-			sleep 0.1;
-		}
-		sleep 0.5;
-		my ($begin, $used) = (time, cpu_seconds());
-		sleep max(0.5, $due - 0.5 - $begin);
-		push @cpu, 100 * (cpu_seconds() - $used) / (time - $begin);
-		sleep max(0, $due + $n / $rate - time);
-		sql('CALL drain()');
-		push @p99, sql("SELECT percentile_disc(0.99) WITHIN GROUP (ORDER BY extract(epoch FROM completed_time - (input #>> '{}')::timestamptz))
-						  FROM durable.instances WHERE instance_id LIKE 'sleeper-$run-%'");
-		all_completed();
+		my $used = cpu_seconds();
+		push @rates, $n / sql("CALL batch('hello_sequence', $n)");
+		push @cpu, (cpu_seconds() - $used) / $n;
 	}
-	report('timers', 'CPU of the server, ' . number($n) . ' asleep', '% of a core', \@cpu, 'at most 1');
-	report('timers', "p99 lateness, $rate/s due", 's', \@p99, 'at most 1');
+	return \@rates, \@cpu;
+}
+
+# Hello at half the rate that the machine can do, without and with a transaction elsewhere that keeps vacuum from cleaning up.
+sub xmin
+{
+	my $seconds = size('XMIN_SECONDS', 30);
+	my $n = size('HELLO', 10000);
+	setup('xmin', 'engine');
+	my $begin = time;
+	pgbench([["SELECT durable.start_new('hello_sequence');\n", 1]], '-c', 8, '-j', 2, '-t', int($n / 8));
+	sql('CALL drain()');
+	my $rate = int(0.5 * $n / (time - $begin));
+	my %free = at_rate($rate, $seconds);
+	sql('VACUUM');
+	open(my $pipe, '|-', 'psql', '-Xqo', '/dev/null', '-d', $database) or die "psql: $!\n";
+	$pipe->autoflush(1);
+	print $pipe "BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM pg_class;\n";
+	sleep 0.1 until sql(q(SELECT count(*) FROM pg_stat_activity WHERE state = 'idle in transaction' AND backend_xmin IS NOT NULL
+							 AND datname = current_database()));
+	my %held = eval { at_rate($rate, $seconds) };
+	my $error = $@;
+	my ($dead, $size) = split /\|/, sql(q(SELECT sum(pg_stat_get_dead_tuples(oid)), sum(pg_total_relation_size(oid))
+		FROM pg_class WHERE relnamespace = 'durable_internal'::regnamespace AND relkind = 'r'));
+	close $pipe;
+	die $error if $error;
+	all_completed();
+	report('xmin', "hello at a given rate, $seconds s", 'instances/s', [$free{rate}]);
+	report('xmin', 'the same while a snapshot is held', 'instances/s', [$held{rate}]);
+	report('xmin', 'throughput, held to free', '%', [100 * $held{rate} / $free{rate}], 'at least 70');
+	report('xmin', "p50, snapshot free", 'ms', [$free{p50}]);
+	report('xmin', "p50, snapshot held", 'ms', [$held{p50}]);
+	report('xmin', 'p50, held to free', 'times', [$held{p50} / $free{p50}], 'at most 1.3');
+	report('xmin', "p99, snapshot free", 'ms', [$free{p99}]);
+	report('xmin', "p99, snapshot held", 'ms', [$held{p99}]);
+	report('xmin', 'dead rows at the end', 'rows', [$dead]);
+	report('xmin', 'size of all tables at the end', 'MB', [$size / 1e6]);
+}
+
+# Starts hello so many times a second: how many a second ended, and in which time.
+sub at_rate
+{
+	my ($rate, $seconds) = @_;
+	checkpoint();
+	my $last = sql('SELECT coalesce(max(key), 0) FROM durable_internal.instances');
+	pgbench([["SELECT durable.start_new('hello_sequence');\n", 1]], '-c', 8, '-j', 2, '-T', $seconds, "--rate=$rate");
+	sql('CALL drain()');
+	my ($ended, $p50, $p99) = split /\|/, sql("SELECT count(*) / extract(epoch FROM max(completed_time) - min(created_time)),
+			percentile_disc(0.5) WITHIN GROUP (ORDER BY ms), percentile_disc(0.99) WITHIN GROUP (ORDER BY ms)
+		FROM (SELECT *, 1000 * extract(epoch FROM completed_time - created_time) AS ms
+				FROM durable_internal.instances WHERE key > $last) i");
+	return (rate => $ended, p50 => $p50, p99 => $p99);
+}
+
+# Hello with results of a size, and the memory that its workers took.
+sub payload
+{
+	my %count = (1e3 => size('PAYLOAD_1KB', 1000), 1e5 => size('PAYLOAD_100KB', 100), 1e7 => size('PAYLOAD_10MB', 4));
+	my %time_of_byte;
+	for my $bytes (1e3, 1e5, 1e7)
+	{
+		my (@rates, $what);
+		setup('payload', 'engine');
+		for (1 .. $runs)
+		{
+			checkpoint();
+			push @rates, $count{$bytes} / sql("CALL batch('hello_large', $count{$bytes}, to_jsonb($bytes))");
+			all_completed();
+		}
+		$what = {1e3 => '1 KB', 1e5 => '100 KB', 1e7 => '10 MB'}->{$bytes};
+		report('payload', "hello, results of $what", 'instances/s', \@rates);
+		# shared memory that a process has touched counts too
+		report('payload', "largest worker, results of $what", 'MB', [largest_worker() / 1e3]);
+		$time_of_byte{$bytes} = 1 / median(@rates) / $bytes;
+	}
+	report('payload', 'time of a byte, 10 MB to 100 KB', 'times', [$time_of_byte{1e7} / $time_of_byte{1e5}]);
+}
+
+# The most memory in KB that a worker has had, without what it shares.
+sub largest_worker
+{
+	my @sizes = (0);
+	for my $pid (split /\n/, sql(q(SELECT pid FROM pg_stat_activity WHERE backend_type = 'durable worker')))
+	{
+		my %status = map { /^(\w+):\s*(\d+) kB/ ? ($1, $2) : () } read_lines("/proc/$pid/status");
+		push @sizes, max(0, ($status{VmHWM} // 0) - ($status{RssShmem} // 0));
+	}
+	return max(@sizes);
+}
+
+# A worker and then the whole server are killed while they run hello, whose activities each leave a row.
+sub recovery
+{
+	my $n = size('RECOVERY', 20000);
+	setup('recovery', 'engine');
+	for my $victim ('a worker', 'the server')
+	{
+		my (@down, @progress, @wrong);
+		for (1 .. $runs)
+		{
+			sql('TRUNCATE effects');
+			checkpoint();
+			my $last = sql('SELECT coalesce(max(key), 0) FROM durable_internal.instances');
+			sql("SELECT count(durable.start_new('hello_with_effects')) FROM generate_series(1, $n)");
+			my $completed = "SELECT count(*) FROM durable_internal.instances WHERE key > $last AND state = 'C'";
+			sleep 0.01 until sql($completed) > $n / 4;
+			my $begin = time;
+			kill_hard($victim);
+			my $up = until_up();
+			my $before = sql($completed);
+			die "all was done before $victim was killed\n" if $before == $n;
+			sleep 0.005 until sql($completed) > $before;
+			push @progress, time - $up;
+			push @down, $up - $begin;
+			sql('CALL drain()');
+			push @wrong, abs($n - sql($completed)) + sql("SELECT abs(3 * $n - count(*)) + abs(count(*) - count(DISTINCT (instance, step)))
+				FROM effects");
+		}
+		report('recovery', "$victim killed, until connections", 's', \@down);
+		report('recovery', "$victim killed, from there to progress", 's', \@progress, 'at most 2');
+		report('recovery', "$victim killed, lost or done twice", 'instances', [max(@wrong)], 'at most 0');
+	}
+}
+
+sub kill_hard
+{
+	my ($victim) = @_;
+	if ($victim eq 'a worker')
+	{
+		my $pid = sql(q(SELECT pid FROM pg_stat_activity WHERE backend_type = 'durable worker' LIMIT 1)) || die "no worker\n";
+		kill 'KILL', $pid;
+		return;
+	}
+	my $directory = sql('SHOW data_directory', 'postgres');
+	my ($pid) = read_lines("$directory/postmaster.pid");
+	kill 'KILL', $pid + 0;
+	$postmaster = undef;
+	# Its processes notice and leave; until then they keep another server from starting.
+	my $deadline = time + 60;
+	my $new = $pid;
+	while ($new == $pid or not kill 0, $new + 0)
+	{
+		die "the server does not start again\n" if time > $deadline;
+		system("pg_ctl -D '$directory' -l '$ENV{DURABLE_TMP}/output/server.log' -s -W start >/dev/null 2>&1");
+		sleep 0.1;
+		$new = (read_lines("$directory/postmaster.pid"))[0] // $pid;
+	}
+}
+
+# Waits until the server accepts connections: when that was.
+sub until_up
+{
+	my $deadline = time + 60;
+	while (1)
+	{
+		my $ok = system("psql -XAtqc 'SELECT 1' -d $database >/dev/null 2>&1") == 0;
+		return time if $ok;
+		die "the server does not accept connections\n" if time > $deadline;
+		sleep 0.01;
+	}
 }
 
 sub clients
@@ -550,10 +748,10 @@ sub peer_version
 }
 
 my %workloads = (
-	peers => \&peers,
+	finished => \&finished, xmin => \&xmin, payload => \&payload, recovery => \&recovery, peers => \&peers,
 	hello => \&hello, floor => \&floor, noop => \&noop, start => \&start, latency => \&latency, ping => \&ping, fanout => \&fanout,
 	sequence => \&sequence, timers => \&timers, clients => \&clients, slow => \&slow, wal => \&wal);
-my @ids = @ARGV ? @ARGV : qw(hello floor noop start latency ping fanout sequence timers clients slow wal);
+my @ids = @ARGV ? @ARGV : qw(hello floor noop start latency ping fanout sequence timers clients slow wal xmin payload finished recovery);
 push @ids, 'peers' if !@ARGV and ($ENV{BENCH_PEERS} // '') eq '1';
 for (@ids)
 {

@@ -32,6 +32,33 @@ BEGIN
 END
 $$;
 
+-- Results of a size.
+CREATE FUNCTION large(bytes integer) RETURNS text
+LANGUAGE sql AS $$ SELECT repeat('x', bytes) $$;
+
+CREATE FUNCTION hello_large(bytes integer) RETURNS bigint
+LANGUAGE plpgsql AS $$
+BEGIN
+    RETURN length(durable.call_activity('large', to_jsonb(bytes)) #>> '{}')
+         + length(durable.call_activity('large', to_jsonb(bytes)) #>> '{}')
+         + length(durable.call_activity('large', to_jsonb(bytes)) #>> '{}');
+END
+$$;
+
+-- Each activity leaves a row, so that one done twice is seen.
+CREATE TABLE effects (instance text NOT NULL, step integer NOT NULL);
+CREATE FUNCTION leave_effect(step integer) RETURNS integer
+LANGUAGE sql AS $$ INSERT INTO effects VALUES (durable.instance_id(), step) RETURNING step $$;
+
+CREATE FUNCTION hello_with_effects() RETURNS void
+LANGUAGE plpgsql AS $$
+BEGIN
+    FOR i IN 1 .. 3 LOOP
+        PERFORM durable.call_activity('leave_effect', to_jsonb(i));
+    END LOOP;
+END
+$$;
+
 CREATE FUNCTION noop() RETURNS void
 LANGUAGE plpgsql AS $$ BEGIN END $$;
 
@@ -77,29 +104,33 @@ LANGUAGE plpgsql AS $$ BEGIN PERFORM durable.sleep_until(until); END $$;
 -- What start_new is compared with.
 CREATE TABLE plain (id text PRIMARY KEY, created timestamptz NOT NULL DEFAULT now());
 
--- Waits until no instance is live.
-CREATE PROCEDURE drain()
+-- Waits until no instance after a key is live. They end about in order, so it looks at the youngest first, and at all of
+-- them only when those have ended: looking must not cost what is measured.
+CREATE PROCEDURE drain(after_key bigint DEFAULT 0)
 LANGUAGE plpgsql AS $$
 BEGIN
-    WHILE EXISTS (SELECT FROM durable_internal.instances WHERE state NOT IN ('C', 'F', 'T')) LOOP
+    WHILE EXISTS (SELECT FROM (SELECT state FROM durable_internal.instances WHERE key > after_key ORDER BY key DESC LIMIT 100) i
+                   WHERE state NOT IN ('C', 'F', 'T'))
+       OR EXISTS (SELECT FROM durable_internal.instances WHERE key > after_key AND state NOT IN ('C', 'F', 'T')) LOOP
         COMMIT;
-        PERFORM pg_sleep(0.02);
+        PERFORM pg_sleep(0.01);
     END LOOP;
 END
 $$;
 
 -- Starts instances in one statement and says how long it took until the last had ended.
-CREATE PROCEDURE batch(orchestrator text, n integer, INOUT seconds double precision DEFAULT NULL)
+CREATE PROCEDURE batch(orchestrator text, n integer, input jsonb DEFAULT NULL, INOUT seconds double precision DEFAULT NULL)
 LANGUAGE plpgsql AS $$
 DECLARE
-    completed bigint := (SELECT count(*) FROM durable_internal.instances WHERE state = 'C');
+    last bigint := (SELECT coalesce(max(key), 0) FROM durable_internal.instances);
     begin_time timestamptz := clock_timestamp();
+    completed bigint;
 BEGIN
-    PERFORM count(durable.start_new(orchestrator)) FROM generate_series(1, n);
+    PERFORM count(durable.start_new(orchestrator, input)) FROM generate_series(1, n);
     COMMIT;
-    CALL drain();
+    CALL drain(last);
     seconds := extract(epoch FROM clock_timestamp() - begin_time);
-    completed := (SELECT count(*) FROM durable_internal.instances WHERE state = 'C') - completed;
+    completed := (SELECT count(*) FROM durable_internal.instances WHERE key > last AND state = 'C');
     ASSERT completed = n, format('%s of %s instances completed', completed, n);
 END
 $$;
@@ -163,5 +194,33 @@ BEGIN
         INSERT INTO floor_history SELECT * FROM source_history WHERE key BETWEEN keys.low AND keys.high;
         COMMIT;
     END LOOP;
+END
+$$;
+
+-- Instances that ended long ago: copies of the last thousand, older than all there are.
+CREATE PROCEDURE finished(n integer)
+LANGUAGE plpgsql AS $$
+DECLARE
+    oldest bigint := (SELECT min(key) - 1 FROM durable_internal.instances);
+BEGIN
+    CREATE TEMP TABLE pattern AS
+        SELECT i.*, row_number() OVER (ORDER BY key) AS number
+          FROM (SELECT * FROM durable_internal.instances ORDER BY key DESC LIMIT 1000) i;
+    CREATE TEMP TABLE pattern_history AS
+        SELECT h.*, number FROM durable_internal.history h JOIN pattern USING (key);
+    ANALYZE pattern, pattern_history;
+    FOR copy IN 1 .. n / 1000 LOOP
+        INSERT INTO durable_internal.instances
+            SELECT oldest - n + 1000 * (copy - 1) + number, format('finished-%s-%s', copy, number), execution_id, state,
+                   owner, name, function, version, search_path, tags, created_time, last_updated_time, completed_time,
+                   scheduled_start_time, started_time, parent_key, parent_task, first_seq, last_seq, turn_seq, first_task,
+                   awaiting, deliveries, custom_status
+              FROM pattern;
+        INSERT INTO durable_internal.history
+            SELECT oldest - n + 1000 * (copy - 1) + number, seq, event, event_time, task_id, attempt, name, input, result
+              FROM pattern_history;
+        COMMIT;
+    END LOOP;
+    DROP TABLE pattern, pattern_history;
 END
 $$;
