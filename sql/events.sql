@@ -190,3 +190,9 @@ SELECT event_type, task_id, name, input FROM durable.history WHERE instance_id =
 SELECT * FROM durable_internal.violations WHERE instance_id LIKE 'events-%';
 DROP FUNCTION events_waits, events_echo, events_collect, events_waiters, events_timeouts, events_unhandled, events_aggregate, events_forget, events_send;
 DROP PROCEDURE events_until;
+
+-- Outside an orchestrator, the way for clients is named.
+\set VERBOSITY default
+SELECT durable.send_event('events-none', 'x');
+SELECT durable.set_custom_status('"x"');
+SELECT durable.call_activity('x');

@@ -114,6 +114,17 @@ turn_check_history(void)
 		turn_refuse(exceeded);
 }
 
+/* What somebody who is not in an orchestrator may have looked for. */
+static const char *
+client_function(const char *function)
+{
+	if (strcmp(function, "send_event") == 0 || strcmp(function, "wait_for_external_event") == 0)
+		return "Others raise events with durable.raise_event.";
+	if (strcmp(function, "set_custom_status") == 0)
+		return "Others use durable.set_custom_status(instance_id, custom_status).";
+	return "Start an orchestrator with durable.start_new.";
+}
+
 /* Check that an orchestrator runs and may still make calls, or throw. */
 void
 turn_require(const char *function)
@@ -124,7 +135,7 @@ turn_require(const char *function)
 				 errmsg("durable.%s can only be called by a running orchestrator", function),
 				 current_activity != NULL ?
 				 errdetail("It was called by an activity.") : 0,
-				 errhint("Start an orchestrator with durable.start_new.")));
+				 errhint("%s", client_function(function))));
 	if (turn->misuse != NULL)
 		failure_throw(turn->misuse);
 	if (turn->stopped)

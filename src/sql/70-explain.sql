@@ -249,7 +249,7 @@ BEGIN
     RETURN QUERY
     SELECT format('%-10s %s', v.name, left(regexp_replace(v.value, '\s+', ' ', 'g'), 200) || CASE WHEN length(v.value) > 200 THEN ' ...' ELSE '' END)
       FROM (VALUES ('Instance', root.instance_id),
-                   ('Function', root.function || coalesce(', version ' || root.version, '')),
+                   ('Function', replace(root.function, 'pg_catalog.', '') || coalesce(', version ' || root.version, '')),
                    ('Owner', root.owner::text),
                    ('Status', concat(root.runtime_status, ' since ', date_trunc('second', since),
                                      CASE WHEN live THEN ', for ' || date_trunc('second', greatest(now - since, '0'))
@@ -334,7 +334,7 @@ BEGIN
         next := next + 1;
     END LOOP;
     IF cardinality(places) > 0 THEN
-        SELECT concat(sum(n), ' tasks: ', string_agg(n || ' ' || s, ', ' ORDER BY n DESC, s))
+        SELECT concat(sum(n), CASE WHEN sum(n) = 1 THEN ' task: ' ELSE ' tasks: ' END, string_agg(n || ' ' || s, ', ' ORDER BY n DESC, s))
           INTO line
           FROM (SELECT count(*) AS n, t.state AS s FROM durable.tasks(root.instance_id) t GROUP BY 2) c;
         RETURN NEXT format('%-10s %s', 'Progress', line);
@@ -424,7 +424,7 @@ BEGIN
             RETURN NEXT concat('Waits for a worker of ', root.owner,
                 CASE WHEN obstacle IS NULL AND NOT EXISTS (SELECT FROM durable.workers w WHERE w.role = root.owner)
                      THEN ': none is running; if none comes, see the server''s log' END,
-                (SELECT ': ' || string_agg(format('process %s (%s)', s.pid, left(s.query, 60)), ', ' ORDER BY s.pid)
+                (SELECT '; busy: ' || string_agg(format('process %s (%s)', s.pid, left(s.query, 60)), ', ' ORDER BY s.pid)
                    FROM pg_stat_activity s
                   WHERE s.datname = current_database() AND s.usename = root.owner::text AND s.state = 'active'
                     AND s.application_name = 'durable worker'));

@@ -198,7 +198,7 @@ BEGIN
     IF NOT FOUND THEN
         RAISE EXCEPTION 'role "%" has no schedule "%"', current_user, schedule_name
             USING ERRCODE = 'undefined_object',
-                  HINT = 'Remove the job with cron.unschedule, or make the schedule anew with durable.schedule.';
+                  HINT = 'Yours are in durable.schedules. If a job of pg_cron asks for one that is gone, end the job with cron.unschedule.';
     END IF;
     IF run.retention IS NOT NULL THEN
         PERFORM durable.purge_instance_history_by('-infinity', now() - run.retention, run.runtime_status, run.batch_size);

@@ -1,4 +1,5 @@
-# The install script: rules that keep whoever runs it from being tricked, for all objects that there are and will be.
+# The install script: rules that keep whoever runs it from being tricked, for all objects that there are and will be;
+# and that the README's reference has each of them.
 use strict;
 use warnings;
 use PostgreSQL::Test::Utils;
@@ -34,6 +35,11 @@ for my $script (@scripts)
 	is(join("\n", @bad), '', 'and so do all that are not in C');
 	is(join("\n", grep { /^SELECT\s+(?!pg_catalog\.|durable_internal\.)/i } @statements), '', 'functions that it calls have a schema');
 	is(join("\n", grep { /^(?:SET|RESET)\b/i } @statements), '', 'it changes no settings');
+
+	my ($reference) = slurp_file('README.md') =~ /^## Reference\n(.*?)^## /ms;
+	my %public = map { /^CREATE\s+(?:FUNCTION|PROCEDURE|VIEW|TABLE)\s+durable\.(\w+)/i ? ($1 => 1) : () } @statements;
+	ok(keys %public > 60, 'public functions, views and tables are found');
+	is(join(' ', grep { $reference !~ /`$_\b/ } sort keys %public), '', 'and the README names them');
 }
 
 done_testing();
