@@ -25,7 +25,7 @@
 #include "makeway.h"
 #include "process.h"
 
-static ProcessUtility_hook_type previous_hook = NULL;
+static ProcessUtility_hook_type next_hook = NULL;
 
 /* The value of an option of a statement as a string, NULL if it isn't given. */
 static const char *
@@ -82,19 +82,18 @@ static void
 process_utility(PlannedStmt *pstmt, const char *query, bool read_only, ProcessUtilityContext context,
 				ParamListInfo params, QueryEnvironment *env, DestReceiver *dest, QueryCompletion *qc)
 {
-	ProcessUtility_hook_type next = previous_hook ? previous_hook : standard_ProcessUtility;
 	const char *name = needed_database(pstmt->utilityStmt);
 	Oid			db = name != NULL ? get_database_oid(name, true) : InvalidOid;
 
 	if (!OidIsValid(db) || db == MyDatabaseId || !compat_database_ownercheck(db, GetUserId()))
 	{
-		next(pstmt, query, read_only, context, params, env, dest, qc);
+		next_hook(pstmt, query, read_only, context, params, env, dest, qc);
 		return;
 	}
 	PG_TRY();
 	{
 		make_way(db);
-		next(pstmt, query, read_only, context, params, env, dest, qc);
+		next_hook(pstmt, query, read_only, context, params, env, dest, qc);
 	}
 	PG_FINALLY();
 	{
@@ -107,6 +106,6 @@ process_utility(PlannedStmt *pstmt, const char *query, bool read_only, ProcessUt
 void
 makeway_install(void)
 {
-	previous_hook = ProcessUtility_hook;
+	next_hook = ProcessUtility_hook ? ProcessUtility_hook : standard_ProcessUtility;
 	ProcessUtility_hook = process_utility;
 }
