@@ -260,7 +260,7 @@ durable_rewind(PG_FUNCTION_ARGS)
 	if (row.state != STATE_FAILED)
 		ereport(ERROR,
 				(errcode(ERRCODE_DURABLE_WRONG_STATUS),
-				 errmsg("cannot rewind instance \"%s\": its status is %s",
+				 errmsg("cannot rewind instance \"%s\" because its status is %s",
 						instance_id, status_name(status_of(&row))),
 				 errhint("Only failed instances can be rewound.")));
 	row.state = STATE_READY;

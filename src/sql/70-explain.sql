@@ -221,6 +221,9 @@ DECLARE
     obstacle text;
     line text;
 BEGIN
+    IF explain.instance_id IS NULL THEN
+        RAISE EXCEPTION 'parameter "instance_id" of durable.explain must not be null' USING ERRCODE = 'null_value_not_allowed';
+    END IF;
     SELECT i.*,
            coalesce((SELECT min(h.event_time) FROM durable.history h WHERE h.instance_id = i.instance_id),
                     i.created_time) AS began
@@ -477,4 +480,4 @@ $$;
 COMMENT ON FUNCTION durable.explain(text) IS
 'The story of one instance, for reading: who and what it is, its tasks and those of its sub-orchestrations with state, attempt, start (when it was asked for, after the beginning of the instance''s execution), duration and a bar on the instance''s time line (dots while it is queued), what it waits for now and since when, or its failure. Of long lists the first and the last tasks are shown, and some of those that failed or are open; 20 instances are expanded. Use psql -At or \t \a for the bare text.
 What the orchestrator awaits is not stored: listed is what it has asked for and has not got, so after durable.when_any the losers too.
-Errors: OD001 if there is no such instance or you may not see it.';
+Errors: OD001 if there is no such instance or you may not see it; 22004 if instance_id is NULL.';
