@@ -93,10 +93,10 @@ BEGIN
     END LOOP;
 END
 $$;
-ALTER SYSTEM SET durable.turn_timeout = '300 ms';
+ALTER SYSTEM SET durable.turn_timeout = '1 s';
 SELECT pg_reload_conf();
 SET ROLE regress_durable_bad;
-CALL bad.await_turn_timeout('300ms');
+CALL bad.await_turn_timeout('1s');
 RESET ROLE;
 
 CREATE PROCEDURE bad.pair(function text, input jsonb DEFAULT NULL) LANGUAGE plpgsql AS $$

@@ -197,7 +197,8 @@ SELECT durable.start_new('one_by_one', instance_id => 'security-gain', input => 
                    "SELECT security.who()", "SET session_replication_role = replica", "SELECT secret FROM security.secrets",
                    "COPY security.secrets TO PROGRAM ''cat''", "ALTER ROLE regress_durable_mallory SUPERUSER",
                    "CREATE EVENT TRIGGER e ON ddl_command_start EXECUTE FUNCTION security.f()", "LOAD ''$libdir/plpgsql''"]}');
-SELECT outcome('security-gain');
+-- servers word the refusal of these two differently
+SELECT regexp_replace(outcome('security-gain'), '^((COPY|ALTER ROLE).*: 42501) .*', '\1') AS outcome;
 -- A member may become the role it is a member of; the next activity is itself again.
 SET ROLE regress_durable_alices;
 SELECT durable.start_new('security.one_by_one', instance_id => 'security-member', input => '{"activities": ["security.set_role", "security.who"]}');

@@ -95,7 +95,7 @@ client_require_worker_role(void)
 
 	if (HeapTupleIsValid(tuple))
 		ReleaseSysCache(tuple);
-	if (!login && !COMPAT_NOLOGIN_ROLES_WORK)
+	if (!login)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION),
 				 errmsg("role \"%s\" cannot own instances because it cannot log in",

@@ -81,13 +81,4 @@
 #define compat_is_background_worker() IsBackgroundWorker
 #endif
 
-/* 17: a worker may connect as a role that cannot log in */
-#if PG_VERSION_NUM >= 170000
-#define COMPAT_WORKER_FLAGS BGWORKER_BYPASS_ROLELOGINCHECK
-#define COMPAT_NOLOGIN_ROLES_WORK true
-#else
-#define COMPAT_WORKER_FLAGS 0
-#define COMPAT_NOLOGIN_ROLES_WORK false
-#endif
-
 #endif

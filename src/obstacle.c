@@ -33,7 +33,7 @@ static bool unchanged = false;	/* no role or database since role_still_welcome l
 static char *
 role_refused(Form_pg_authid role)
 {
-	if (!role->rolcanlogin && !COMPAT_NOLOGIN_ROLES_WORK)
+	if (!role->rolcanlogin)
 		return psprintf("role \"%s\" is not permitted to log in", NameStr(role->rolname));
 	if (compat_database_aclcheck(MyDatabaseId, role->oid, ACL_CONNECT) != ACLCHECK_OK)
 		return psprintf("role \"%s\" lacks the CONNECT privilege", NameStr(role->rolname));

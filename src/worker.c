@@ -711,7 +711,7 @@ durable_worker_main(Datum arg)
 	on_shmem_exit(worker_exit, (Datum) 0);
 	worker_slot_attach(my_slot);
 	process_init_signals();
-	BackgroundWorkerInitializeConnectionByOid(DatumGetObjectId(arg), extra.role, COMPAT_WORKER_FLAGS);
+	BackgroundWorkerInitializeConnectionByOid(DatumGetObjectId(arg), extra.role, 0);
 	pgstat_report_appname("durable worker");
 	blackbox_attach(my_slot);
 	stats_register();
