@@ -28,6 +28,8 @@
 	object_aclcheck(DatabaseRelationId, (oid), (role), (mode))
 #define compat_database_ownercheck(oid, role) \
 	object_ownercheck(DatabaseRelationId, (oid), (role))
+#define compat_extension_ownercheck(oid, role) \
+	object_ownercheck(ExtensionRelationId, (oid), (role))
 #else
 #define compat_proc_aclcheck(oid, role, mode) \
 	pg_proc_aclcheck((oid), (role), (mode))
@@ -35,6 +37,8 @@
 	pg_database_aclcheck((oid), (role), (mode))
 #define compat_database_ownercheck(oid, role) \
 	pg_database_ownercheck((oid), (role))
+#define compat_extension_ownercheck(oid, role) \
+	pg_extension_ownercheck((oid), (role))
 #endif
 
 /* 16: an update tells which indexes need entries */

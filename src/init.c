@@ -33,13 +33,13 @@ PG_FUNCTION_INFO_V1(durable_queues);
 
 static object_access_hook_type previous_object_access_hook = NULL;
 
-/* Have the engine told at commit when the extension is dropped. */
+/* Have the engine told at commit when the extension is dropped or updated. */
 static void
 object_access(ObjectAccessType access, Oid classId, Oid objectId, int subId, void *arg)
 {
 	if (previous_object_access_hook)
 		previous_object_access_hook(access, classId, objectId, subId, arg);
-	if (access == OAT_DROP && classId == ExtensionRelationId &&
+	if ((access == OAT_DROP || access == OAT_POST_ALTER) && classId == ExtensionRelationId &&
 		objectId == get_extension_oid("durable", true))
 		hint_extension_changed();
 }

@@ -7,17 +7,31 @@
  *
  * Activities that run in it are undone and run again later.  Only for those
  * who may do this to the database: others get their error as ever.
+ *
+ * ALTER EXTENSION durable UPDATE locks the tables one after the other and would
+ * run into deadlocks with workers, which lock them in the order of their work.
+ * So it first takes the lock that each round of a worker shares: it waits for
+ * the rounds that run, and the next ones wait for it to commit.  Functions that
+ * it has made anew have lost what durable.grant_usage had granted; that is
+ * granted again, not by the script, since PostgreSQL takes rights that a script
+ * grants for the extension's own and pg_dump leaves them out.
  */
 #include "postgres.h"
 
+#include "access/xact.h"
 #include "catalog/pg_database.h"
+#include "catalog/pg_extension.h"
 #include "commands/dbcommands.h"
 #include "commands/defrem.h"
+#include "commands/extension.h"
+#include "executor/spi.h"
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
 #include "storage/latch.h"
+#include "storage/lmgr.h"
 #include "tcop/utility.h"
 #include "utils/acl.h"
+#include "utils/snapmgr.h"
 #include "utils/wait_event.h"
 
 #include "compat.h"
@@ -77,6 +91,31 @@ make_way(Oid db)
 	}
 }
 
+/* The extension, if a statement updates it and the user may do that; InvalidOid otherwise. */
+static Oid
+updated_extension(Node *statement)
+{
+	Oid			extension;
+
+	if (!IsA(statement, AlterExtensionStmt) || strcmp(((AlterExtensionStmt *) statement)->extname, "durable") != 0)
+		return InvalidOid;
+	extension = get_extension_oid("durable", true);
+	return OidIsValid(extension) && compat_extension_ownercheck(extension, GetUserId()) ? extension : InvalidOid;
+}
+
+/* Grant the users of the extension what they had and what is new. */
+static void
+grant_again(void)
+{
+	CommandCounterIncrement();
+	SPI_connect();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	if (SPI_execute("SELECT durable_internal.grant_again()", false, 0) != SPI_OK_SELECT)
+		elog(ERROR, "could not grant again");
+	PopActiveSnapshot();
+	SPI_finish();
+}
+
 /* Utility hook. */
 static void
 process_utility(PlannedStmt *pstmt, const char *query, bool read_only, ProcessUtilityContext context,
@@ -84,7 +123,15 @@ process_utility(PlannedStmt *pstmt, const char *query, bool read_only, ProcessUt
 {
 	const char *name = needed_database(pstmt->utilityStmt);
 	Oid			db = name != NULL ? get_database_oid(name, true) : InvalidOid;
+	Oid			extension = updated_extension(pstmt->utilityStmt);
 
+	if (OidIsValid(extension))
+	{
+		LockDatabaseObject(ExtensionRelationId, extension, 0, AccessExclusiveLock);
+		next_hook(pstmt, query, read_only, context, params, env, dest, qc);
+		grant_again();
+		return;
+	}
 	if (!OidIsValid(db) || db == MyDatabaseId || !compat_database_ownercheck(db, GetUserId()))
 	{
 		next_hook(pstmt, query, read_only, context, params, env, dest, qc);

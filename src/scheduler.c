@@ -97,16 +97,24 @@ commit(void)
 	MemoryContextSwitchTo(transaction_context);
 }
 
-/* Leave if the extension is not, or no longer, there. */
+/* Leave if the extension is not, or no longer, there, or not of the library's version. */
 static void
 check_extension(void)
 {
 	Oid			extension;
+	bool		fits;
 
 	begin();
 	extension = get_extension_oid("durable", true);
+	fits = store_fits();
+	if (OidIsValid(extension) && !fits)
+		ereport(LOG,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("durable does not run in database \"%s\": the tables of the extension are of another version than its library",
+						get_database_name(my_database)),
+				 errhint(STORE_MISMATCH_HINT)));
 	commit();
-	if (OidIsValid(extension))
+	if (OidIsValid(extension) && fits)
 		return;
 	ready_forget(my_database);
 	stats_reset(my_database);

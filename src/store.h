@@ -18,6 +18,11 @@
 
 typedef struct Store Store;
 
+/* whether this library knows the tables: not in the middle of an update */
+extern bool store_fits(void);
+#define STORE_MISMATCH_HINT \
+	"Run ALTER EXTENSION durable UPDATE; if that has been done, restart the server, so that it loads the new library."
+
 extern Store *store_open(void);
 extern void store_flush(Store *store);
 extern void store_sync(Store *store);

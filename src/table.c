@@ -9,15 +9,19 @@
  */
 #include "postgres.h"
 
+#include "access/htup_details.h"
 #include "access/table.h"
 #include "access/tableam.h"
 #include "access/xact.h"
 #include "catalog/namespace.h"
+#include "catalog/pg_class.h"
 #include "executor/executor.h"
 #include "nodes/makefuncs.h"
 #include "utils/builtins.h"
+#include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/snapmgr.h"
+#include "utils/syscache.h"
 
 #include "table.h"
 
@@ -27,6 +31,55 @@
 static const char *const table_names[TABLES] = {
 	"instances", "history", "messages", "tasks", "timers"
 };
+
+/* how many columns each has, which are known by number; dropped ones count */
+static const int table_columns[TABLES] = {24, 9, 8, 5, 3};
+
+static bool fit_known = false;	/* no table has changed since store_fits last looked */
+
+/* Some table has changed. */
+static void
+forget_fit(Datum arg, Oid relid)
+{
+	fit_known = false;
+}
+
+/* Whether a table has the columns that this library knows. */
+static bool
+table_fits(TableId id, Oid namespace)
+{
+	Oid			relid = get_relname_relid(table_names[id], namespace);
+	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
+	bool		fits = HeapTupleIsValid(tuple) && ((Form_pg_class) GETSTRUCT(tuple))->relnatts == table_columns[id];
+
+	if (HeapTupleIsValid(tuple))
+		ReleaseSysCache(tuple);
+	return fits;
+}
+
+/*
+ * Whether the tables are of the version that this library is of.  They are not
+ * between an update of the package and ALTER EXTENSION UPDATE, or between that
+ * and the restart of the server: then nothing must run.
+ */
+bool
+store_fits(void)
+{
+	static bool registered = false;
+	static bool fits;
+	Oid			namespace = get_namespace_oid(DURABLE_INTERNAL_SCHEMA, true);
+
+	if (!registered)
+		CacheRegisterRelcacheCallback(forget_fit, (Datum) 0);
+	registered = true;
+	if (fit_known)
+		return fits;
+	fit_known = true;
+	fits = OidIsValid(namespace);
+	for (int i = 0; i < TABLES && fits; i++)
+		fits = table_fits(i, namespace);
+	return fits;
+}
 
 /* Open the store for the current transaction. */
 Store *
@@ -66,6 +119,11 @@ table_get(Store *store, TableId id)
 	CurrentResourceOwner = store->owner;
 	table->store = store;
 	table->rel = table_open(relid, RowExclusiveLock);
+	if (RelationGetNumberOfAttributes(table->rel) != table_columns[id])
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("the tables of extension \"durable\" are of another version than its library"),
+				 errhint(STORE_MISMATCH_HINT)));
 	table->rri = makeNode(ResultRelInfo);
 	InitResultRelInfo(table->rri, table->rel, 0, NULL, 0);
 	ExecOpenIndices(table->rri, false);

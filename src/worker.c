@@ -15,7 +15,6 @@
 #include "postgres.h"
 
 #include "access/xact.h"
-#include "catalog/namespace.h"
 #include "catalog/pg_extension.h"
 #include "commands/extension.h"
 #include "miscadmin.h"
@@ -87,7 +86,7 @@ round_begin(int size)
 	PushActiveSnapshot(GetTransactionSnapshot());
 	/* DROP EXTENSION waits for the round, and the round never for some of its tables */
 	LockDatabaseObject(ExtensionRelationId, my_extension, 0, AccessShareLock);
-	if (!OidIsValid(get_namespace_oid(DURABLE_INTERNAL_SCHEMA, true)))
+	if (!store_fits())
 		proc_exit(0);
 	/* the role was dropped or may not connect any more: the scheduler says so */
 	if (!role_still_welcome())

@@ -176,7 +176,27 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION durable.grant_usage(regrole) IS
-'Let a role use durable: start instances and manage and see its own. Runs plain GRANTs with the rights of the caller, who must own the extension or be a superuser. Nothing is granted to PUBLIC. An update of the extension that adds functions needs it again.';
+'Let a role use durable: start instances and manage and see its own. Runs plain GRANTs with the rights of the caller, who must own the extension or be a superuser. Nothing is granted to PUBLIC. ALTER EXTENSION durable UPDATE grants what is new to the roles that have USAGE on the schema durable.';
+
+-- Run by ALTER EXTENSION durable UPDATE, after its scripts (src/makeway.c).
+CREATE FUNCTION durable_internal.grant_again() RETURNS void
+LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    statement text;
+BEGIN
+    FOR statement IN
+        SELECT durable_internal.grant_statements(a.grantee::regrole, 'GRANT', 'TO')
+          FROM pg_namespace n, aclexplode(n.nspacl) a
+         WHERE n.nspname = 'durable' AND a.privilege_type = 'USAGE' AND a.grantee NOT IN (0, n.nspowner)
+    LOOP
+        EXECUTE statement;
+    END LOOP;
+END
+$$;
+COMMENT ON FUNCTION durable_internal.grant_again() IS
+'Grants to each role that durable.grant_usage has been run for all that it grants now.';
 
 CREATE FUNCTION durable.revoke_usage(role regrole) RETURNS void
 LANGUAGE plpgsql VOLATILE CALLED ON NULL INPUT
