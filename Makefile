@@ -32,7 +32,7 @@ PG_CONFIG ?= pg_config
 PGXS := $(shell $(PG_CONFIG) --pgxs 2>/dev/null)
 ifneq ($(wildcard $(PGXS)),)
 include $(PGXS)
-else ifneq ($(filter-out test demo bench deps,$(or $(MAKECMDGOALS),all)),)
+else ifneq ($(filter-out test demo bench figures deps,$(or $(MAKECMDGOALS),all)),)
 # On a fresh machine `make test` and `make demo` install the build tools first.
 $(error no PGXS at "$(PGXS)": install postgresql-server-dev-15 (`make deps`) or set PG_CONFIG)
 endif
@@ -75,6 +75,10 @@ bench:
 	PG_CONFIG='$(PG_CONFIG)' BENCH_PEERS='$(PEERS)' test/sandbox test/bench/run $(B) 3>$$results.new; status=$$?; \
 	if [ -s $$results.new ]; then mv $$results.new $$results; echo "$$results"; fi; exit $$status
 
+# What the README says of them, from the newest results.
+figures:
+	perl test/bench/figures.pl
+
 lint:
 	printf '%s\n' $(OBJS:.o=.c) | xargs -P 2 -n 1 $(CC) $(CPPFLAGS) $(CFLAGS) $(CFLAGS_SL) -Werror -o /dev/null -c
 	printf '%s\n' $(if $(SCRIPTS_built),$(wildcard src/gateway/*.c)) | xargs -r -P 2 -n 1 $(GATEWAY_CC) -Werror -o /dev/null -c
@@ -82,4 +86,4 @@ lint:
 		cppcheck -q -j 2 --enable=warning,portability --inline-suppr --error-exitcode=1 \
 			--suppress=unknownMacro --suppress=missingIncludeSystem src; fi
 
-.PHONY: deps test demo bench lint
+.PHONY: deps test demo bench figures lint

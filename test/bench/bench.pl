@@ -16,6 +16,7 @@ my $postmaster;
 my @metrics;
 my %failures;
 my %peers;
+my %series;    # for plots: name => [[x, y], ...]
 
 # A size that an environment variable BENCH_... may change; all of them go into the results.
 my %sizes;
@@ -144,6 +145,13 @@ sub percentile
 {
 	my ($share, $sorted) = @_;
 	return $sorted->[min($#$sorted, int($share * @$sorted))];
+}
+
+# Percentiles of all runs together, as many as the number of values bears.
+sub distribution
+{
+	my @sorted = sort { $a <=> $b } map { @$_ } @_;
+	return [map { [$_, percentile($_ / 100, \@sorted)] } grep { @sorted * (1 - $_ / 100) >= 2 } 1, 5, 10, 20, 30, 40, 50, 60, 70, 80, 85, 90, 93, 95, 97, 98, 99, 99.5, 99.7, 99.9];
 }
 
 sub median
@@ -319,7 +327,7 @@ sub start_by
 sub latency
 {
 	my $n = size('LATENCY', 1000);
-	my (@p50, @p99);
+	my (@p50, @p99, @all);
 	setup('latency', 'engine');
 	for (1 .. $runs)
 	{
@@ -327,8 +335,10 @@ sub latency
 		my ($tps, $latencies) = pgbench([[start_and_wait("'hello_sequence'"), 1]], '-c', 1, '-t', $n);
 		push @p50, percentile(0.5, $latencies);
 		push @p99, percentile(0.99, $latencies);
+		push @all, $latencies;
 		all_completed();
 	}
+	$series{'latency durable'} = distribution(@all);
 	report('latency', 'hello, 1 client, p50', 'ms', \@p50, 'at most 3');
 	report('latency', 'hello, 1 client, p99', 'ms', \@p99, 'at most 10');
 }
@@ -373,6 +383,7 @@ sub fanout
 		}
 		my $rate = report('fanout', number($n) . ' activities', 'activities/s', \@rates, $n == 1000 ? 'at least 10000' : undef);
 		push @costs, 1 / $rate;
+		push @{$series{fanout}}, [$n, 1e6 / $rate];
 		push @net, 1 / $rate - percentile(0.5, $empty) / 1000 / $n;
 	}
 	report('fanout', 'dearest to cheapest, all included', 'times', [max(@costs) / min(@costs)]);
@@ -381,17 +392,22 @@ sub fanout
 
 sub sequence
 {
-	my $n = size('SEQUENCE', 1000);
-	my @rates;
+	my $largest = size('SEQUENCE', 10000);
 	setup('sequence', 'engine');
-	for (1 .. $runs)
+	for my $n (grep { $_ <= $largest } 10, 100, 1000, 10000)
 	{
-		checkpoint();
-		my ($tps, $latencies) = pgbench([[start_and_wait("'in_sequence', '$n'"), 1]], '-c', 1, '-t', 1);
-		push @rates, 1000 * $n / $latencies->[0];
-		all_completed();
+		my @rates;
+		# the longest takes a minute
+		for (1 .. ($n == 10000 ? 1 : $runs))
+		{
+			checkpoint();
+			my ($tps, $latencies) = pgbench([[start_and_wait("'in_sequence', '$n'"), 1]], '-c', 1, '-t', max(1, min(20, 1000 / $n)));
+			push @rates, 1000 * $n / percentile(0.5, $latencies);
+			all_completed();
+		}
+		my $rate = report('sequence', number($n) . ' activities', 'activities/s', \@rates, $n == 1000 ? 'at least 1000' : undef);
+		push @{$series{sequence}}, [$n, 1e6 / $rate];
 	}
-	report('sequence', number($n) . ' activities', 'activities/s', \@rates, 'at least 1000');
 }
 
 sub timers
@@ -644,6 +660,7 @@ sub clients
 		push @medians, report('clients', "hello, $clients clients", 'instances/s', \@rates);
 		report('clients', "hello, $clients clients, p50", 'ms', \@p50);
 		report('clients', "hello, $clients clients, p99", 'ms', \@p99);
+		push @{$series{clients}}, [$clients, $medians[-1]];
 		# What is left of the best rate that fewer clients have reached.
 		$best = max(@medians);
 		$lowest = min($lowest // 100, 100 * $medians[-1] / $best);
@@ -732,6 +749,7 @@ sub peer
 	my ($what, $unit) = $result->{queue} ? ('jobs of a bare queue', 'jobs/s') : ('hello', 'instances/s');
 	my $each = $result->{queue} ? 3 : 1;
 	report($peer, $what, $unit, $result->{rates});
+	$series{"latency $peer"} = distribution(@latencies) unless $result->{queue};
 	report($peer, $result->{queue} ? 'a job, p50' : 'hello, 1 client, p50', 'ms', [map { percentile(0.5, $_) } @latencies]);
 	report($peer, $result->{queue} ? 'a job, p99' : 'hello, 1 client, p99', 'ms', [map { percentile(0.99, $_) } @latencies]);
 	report($peer, "durable's hello at the same time", 'instances/s', \@engine);
@@ -797,6 +815,7 @@ for (@ids)
 }
 $result{failed} = \%failures;
 $result{peers} = \%peers if %peers;
+$result{series} = \%series;
 @result{qw(seconds sizes metrics)} = (int(time - $begin), \%sizes, \@metrics);
 $result{machine}{load_average_after} = load_average();
 printf "\n%d seconds, load after %.1f\n", $result{seconds}, $result{machine}{load_average_after};
