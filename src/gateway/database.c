@@ -239,7 +239,8 @@ database_result(Database *db, PGresult *result)
 			{
 				bool		preparing = db->state == DATABASE_PREPARING;
 
-				if (!good && statement->attempts++ < MAX_ATTEMPTS && is_conflict(result))
+				/* a batch is not run again as it was (pool.c) */
+				if (!good && statement->query != QUERY_START_MANY && statement->attempts++ < MAX_ATTEMPTS && is_conflict(result))
 				{
 					PQclear(result);
 					database_run(db, statement);

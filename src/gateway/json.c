@@ -66,6 +66,32 @@ buffer_free(Buffer *buffer)
 }
 
 void
+buffer_add_element(Buffer *buffer, const char *value)
+{
+	if (buffer->length > 1)
+		buffer_append(buffer, ",", 1);
+	if (value == NULL)
+	{
+		buffer_add(buffer, "NULL");
+		return;
+	}
+	buffer_append(buffer, "\"", 1);
+	while (*value != '\0')
+	{
+		size_t		plain = strcspn(value, "\"\\");
+
+		buffer_append(buffer, value, plain);
+		value += plain;
+		if (*value != '\0')
+		{
+			buffer_append(buffer, "\\", 1);
+			buffer_append(buffer, value++, 1);
+		}
+	}
+	buffer_append(buffer, "\"", 1);
+}
+
+void
 json_add_string(Buffer *buffer, const char *text)
 {
 	const char *rest = text;

@@ -50,7 +50,7 @@ static const Option table[] = {
 	{"base-url", "URL", &options.base_url, NULL, "", 0, 0, 0,
 	"How clients reach the gateway, with the path, as in durable.http_base_url. Needed behind a proxy\n"
 	"that changes Host; otherwise links are built from the request's Host header."},
-	{"connections", "N", NULL, &options.connections, NULL, 4, 1, 100,
+	{"connections", "N", NULL, &options.connections, NULL, 8, 1, 100,
 	"Database connections that run statements. One more listens for the ends of instances."},
 	{"max-connections", "N", NULL, &options.max_connections, NULL, 4000, 1, 100000,
 	"Most clients that are connected at once; further ones get 503, but for /healthz."},

@@ -7,14 +7,32 @@
  * request has one statement at a time, so the queue is no longer than there
  * are clients. When the last connection is lost whoever waits is told so at
  * once: a client can do more with a 503 now than with silence.
+ *
+ * A commit waits for the disk, so starts that have gathered in the queue go
+ * together, in one statement and transaction: a few connections then do for
+ * many clients. If one of them cannot be started none is, and each is run
+ * again alone; for a while none are then put together.
  */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "database.h"
+#include "json.h"
 #include "options.h"
 #include "pool.h"
+
+#define BATCH_MOST		32
+#define BATCH_BYTES		65536	/* of input; a longer one goes alone */
+#define BATCH_PAUSE		1000	/* ms after one that failed */
+#define START_PARAMETERS 6
+
+/* Starts that go together. */
+typedef struct Batch
+{
+	int			count;
+	Statement  *members[BATCH_MOST];
+} Batch;
 
 static Database *databases;
 static int	size;
@@ -22,6 +40,7 @@ static Statement *first,
 		  **last = &first;
 static int	queued;
 static uint64_t statements;
+static int64_t batch_at = 0;	/* when starts may go together again */
 static int	tried;				/* connections that are up or have failed once */
 
 const char *
@@ -59,10 +78,105 @@ queue_pop(void)
 	return statement;
 }
 
+static void pool_send(Statement *statement);
+
+/* The result of a batch: each of its members gets its own. */
+static void
+batch_done(void *arg, Outcome outcome, PGresult *result)
+{
+	Batch	   *batch = arg;
+	bool		failed = outcome == OUTCOME_ERROR || outcome == OUTCOME_UNUSABLE;
+
+	if (failed)
+		batch_at = now_ms() + BATCH_PAUSE;
+	for (int i = 0; i < batch->count; i++)
+	{
+		Statement  *statement = batch->members[i];
+		PGresult   *row = NULL;
+
+		if (failed)
+		{
+			statement->alone = true;
+			pool_send(statement);
+			continue;
+		}
+		if (outcome == OUTCOME_OK)
+		{
+			row = PQcopyResult(result, PG_COPYRES_ATTRS);
+			if (row == NULL || !PQsetvalue(row, 0, 0, PQgetvalue(result, i, 0), PQgetlength(result, i, 0)))
+				abort();
+		}
+		statement_end(statement, outcome, row);
+	}
+	free(batch);
+}
+
+static bool
+can_batch(const Statement *statement)
+{
+	return statement->query == QUERY_START && !statement->alone;
+}
+
+static size_t
+input_length(const Statement *statement)
+{
+	return statement->parameters[1] ? strlen(statement->parameters[1]) : 0;
+}
+
+/* The next statement of the queue, or NULL: if it is a start it takes others with it. */
+static Statement *
+queue_take(void)
+{
+	Statement  *statement = queue_pop();
+	Statement  *together;
+	Statement **link = &first;
+	Batch	   *batch;
+	Buffer		arrays[START_PARAMETERS] = {0};
+	size_t		length;
+
+	if (statement == NULL || first == NULL || !can_batch(statement) || now_ms() < batch_at)
+		return statement;
+	batch = xcalloc(1, sizeof(Batch));
+	batch->members[batch->count++] = statement;
+	length = input_length(statement);
+	while (*link != NULL && batch->count < BATCH_MOST)
+	{
+		Statement  *next = *link;
+
+		if (!can_batch(next) || length + input_length(next) > BATCH_BYTES)
+		{
+			link = &next->next;
+			continue;
+		}
+		length += input_length(next);
+		batch->members[batch->count++] = next;
+		*link = next->next;
+		queued--;
+	}
+	for (last = link; *last != NULL; last = &(*last)->next)
+		;
+	if (batch->count == 1)
+	{
+		free(batch);
+		return statement;
+	}
+	together = statement_new(QUERY_START_MANY, batch_done, batch);
+	together->alone = true;
+	for (int parameter = 0; parameter < START_PARAMETERS; parameter++)
+	{
+		buffer_append(&arrays[parameter], "{", 1);
+		for (int i = 0; i < batch->count; i++)
+			buffer_add_element(&arrays[parameter], batch->members[i]->parameters[parameter]);
+		buffer_append(&arrays[parameter], "}", 1);
+		together->parameters[parameter] = arrays[parameter].data;
+	}
+	return together;
+}
+
 static void
 pool_idle(Database *db)
 {
-	Statement  *statement = queue_pop();
+	Statement  *statement = queue_take();
 
 	tried = size;
 	if (statement != NULL)

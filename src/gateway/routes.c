@@ -310,7 +310,7 @@ add_url(Request *request, Buffer *url, const char *id)
 
 /* Append the parameters that all links have. The key is in them only if it came that way. */
 static void
-add_common(Request *request, Buffer *url, char separator)
+add_common(Request *request, Buffer *query)
 {
 	static const char *const names[] = {"taskHub", "connection", "code"};
 	static const char *const defaults[] = {"durable", "Storage", NULL};
@@ -323,9 +323,10 @@ add_common(Request *request, Buffer *url, char separator)
 			value = defaults[i];
 		if (value == NULL)
 			continue;
-		buffer_printf(url, "%c%s=", separator, names[i]);
-		uri_add_segment(url, value);
-		separator = '&';
+		buffer_add(query, i > 0 ? "&" : "");
+		buffer_add(query, names[i]);
+		buffer_add(query, "=");
+		uri_add_segment(query, value);
 	}
 }
 
@@ -347,23 +348,32 @@ add_links(Request *request, const char *id)
 		{"suspendPostUri", "/suspend?reason={text}"},
 		{"resumePostUri", "/resume?reason={text}"},
 	};
+	Buffer		url = {0};
+	Buffer		query = {0};
+	Buffer		link = {0};
 
+	add_url(request, &url, id);
+	add_common(request, &query);
 	buffer_add(&request->reply, "{\"id\":");
 	json_add_string(&request->reply, id);
 	for (size_t i = 0; i < sizeof(links) / sizeof(links[0]); i++)
 	{
-		Buffer		url = {0};
-
-		add_url(request, &url, id);
-		buffer_add(&url, links[i].suffix);
-		add_common(request, &url, strchr(links[i].suffix, '?') ? '&' : '?');
-		buffer_printf(&request->reply, ",\"%s\":", links[i].name);
-		json_add_string(&request->reply, url.data);
+		link.length = 0;
+		buffer_append(&link, url.data, url.length);
+		buffer_add(&link, links[i].suffix);
+		buffer_add(&link, strchr(links[i].suffix, '?') ? "&" : "?");
+		buffer_append(&link, query.data, query.length);
+		buffer_add(&request->reply, ",\"");
+		buffer_add(&request->reply, links[i].name);
+		buffer_add(&request->reply, "\":");
+		json_add_string(&request->reply, link.data);
 		if (i == 0)
-			request_header(request, "Location", url.data);
-		buffer_free(&url);
+			request_header(request, "Location", link.data);
 	}
 	buffer_add(&request->reply, "}");
+	buffer_free(&url);
+	buffer_free(&query);
+	buffer_free(&link);
 }
 
 /* 202 and where to ask. */
@@ -547,7 +557,8 @@ end_status(Request *request, PGresult *result)
 		Buffer		url = {0};
 
 		add_url(request, &url, PQgetvalue(result, 0, STATUS_ID));
-		add_common(request, &url, '?');
+		buffer_add(&url, "?");
+		add_common(request, &url);
 		request_header(request, "Location", url.data);
 		request_header(request, "Retry-After", "5");
 		buffer_free(&url);

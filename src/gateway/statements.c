@@ -21,6 +21,13 @@ const QueryText query_texts[QUERY_COUNT] = {
 	[QUERY_START] = {"start",
 		"SELECT durable.start_new(name => $1, input => $2, instance_id => $3, version => $4,"
 		" dedupe_statuses => $5::text[]::durable.runtime_status[], on_duplicate => $6)", 6},
+	/* several of them, each parameter an array; whoever has to wait for a lock does not make the others wait */
+	[QUERY_START_MANY] = {"start_many",
+		"WITH s AS MATERIALIZED (SELECT set_config('lock_timeout', '100ms', true))"
+		" SELECT durable.start_new(name => u.name, input => u.input::jsonb, instance_id => u.id, version => u.version,"
+		" dedupe_statuses => u.statuses::durable.runtime_status[], on_duplicate => u.action)"
+		" FROM s, unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[])"
+		" WITH ORDINALITY u (name, input, id, version, statuses, action, number) ORDER BY u.number", 6},
 	[QUERY_STATUS] = {"status",
 		"SELECT " STATUS("$2::boolean") " FROM durable.instances WHERE instance_id = $1", 2},
 	[QUERY_STATUS_HISTORY] = {"status_history",

@@ -15,6 +15,7 @@
 typedef enum Query
 {
 	QUERY_START,
+	QUERY_START_MANY,
 	QUERY_STATUS,
 	QUERY_STATUS_HISTORY,
 	QUERY_LIST,
@@ -79,6 +80,7 @@ struct Statement
 	Query		query;
 	char	   *parameters[MAX_PARAMETERS];	/* owned by the statement */
 	int			attempts;
+	bool		alone;			/* not to be run together with others */
 	void		(*done) (void *arg, Outcome outcome, PGresult *result);
 	void	   *arg;
 	int64_t		submitted;

@@ -135,20 +135,6 @@ waiters_wake_all(void)
 		waiter_wake(first, false);
 }
 
-/* Append an id as an element of an array literal. */
-static void
-add_element(Buffer *array, const char *id)
-{
-	buffer_add(array, array->length > 1 ? ",\"" : "\"");
-	for (; *id != '\0'; id++)
-	{
-		if (*id == '"' || *id == '\\')
-			buffer_add(array, "\\");
-		buffer_append(array, id, 1);
-	}
-	buffer_add(array, "\"");
-}
-
 static void
 poll_done(void *arg, Outcome outcome, PGresult *result)
 {
@@ -185,7 +171,7 @@ waiters_poll(int64_t now)
 	for (Request *request = first; request != NULL; request = request->wait_next)
 	{
 		if (all || request->fresh)
-			add_element(&ids, request->instance_id);
+			buffer_add_element(&ids, request->instance_id);
 		request->fresh = false;
 	}
 	buffer_add(&ids, "}");

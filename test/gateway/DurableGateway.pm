@@ -74,6 +74,7 @@ sub gateway_start
 	$self->{pid} = fork() // die "fork: $!";
 	if ($self->{pid} == 0)
 	{
+		delete $ENV{PGAPPNAME};
 		open(STDOUT, '>&', $in) or die;
 		open(STDERR, '>', $self->{errors}) or die;
 		exec($opts{plain} ? $installed : gateway_program(), '--listen', $opts{listen} // '127.0.0.1:0',
