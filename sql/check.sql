@@ -82,7 +82,8 @@ SELECT severity, object, problem, regexp_replace(hint, '-\d+-', '-NN-') AS hint 
 CREATE SCHEMA check_extension;
 CREATE EXTENSION plpgsql_check SCHEMA check_extension;
 SELECT severity, object, problem, regexp_replace(hint, 'postgresql-\d+', 'postgresql-NN') AS hint FROM durable.check_orchestrator('check_good(jsonb)');
-SELECT severity, object, problem FROM durable.check_orchestrator('check_bad(jsonb)');
+-- from PostgreSQL 16 on only the view's table is found
+SELECT severity, object, problem FROM durable.check_orchestrator('check_bad(jsonb)') WHERE object <> 'public.check_view';
 SELECT * FROM durable.check_orchestrator('check_broken()');
 -- The search_path is the caller's, that which is given, or the function's own.
 SELECT object, problem FROM durable.check_orchestrator('check_path()');
