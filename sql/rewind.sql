@@ -146,11 +146,29 @@ SELECT durable.rewind('rewind-compensated');
 SELECT * FROM rewind_end('rewind-compensated');
 SELECT rewind_runs('rewind-compensated');
 
+-- A child that was rewound by itself and has completed is not run again for its parent, which takes its result.
+CREATE FUNCTION rewind_own_child() RETURNS jsonb LANGUAGE plpgsql AS $$
+BEGIN
+    RETURN durable.call_activity('rewind_step', '"first"') || durable.call_activity('rewind_step', '"own"');
+END $$;
+CREATE FUNCTION rewind_own() RETURNS jsonb LANGUAGE sql AS
+    $$ SELECT durable.call_sub_orchestrator('rewind_own_child', instance_id => 'rewind-own-child') $$;
+INSERT INTO rewind_broken VALUES ('own');
+SELECT durable.start_new('rewind_own', instance_id => 'rewind-own');
+SELECT * FROM rewind_end('rewind-own');
+DELETE FROM rewind_broken;
+SELECT durable.rewind('rewind-own-child');
+SELECT * FROM rewind_end('rewind-own-child');
+SELECT durable.rewind('rewind-own');
+SELECT * FROM rewind_end('rewind-own');
+SELECT rewind_runs('rewind-own-child');
+SELECT event_type FROM durable.history WHERE instance_id = 'rewind-own' ORDER BY sequence_number;
+
 -- Only what failed can be rewound, and only by who may manage it.
 SELECT durable.rewind('rewind-many');
 SELECT durable.rewind('rewind-none');
 SELECT durable.rewind(NULL);
 SELECT * FROM durable_internal.violations WHERE instance_id LIKE 'rewind%';
 DROP FUNCTION rewind_step, rewind_end, rewind_runs, rewind_many, rewind_timer, rewind_retry, rewind_wait, rewind_child,
-    rewind_parent, rewind_grandparent, rewind_bug, rewind_compensated;
+    rewind_parent, rewind_grandparent, rewind_bug, rewind_compensated, rewind_own_child, rewind_own;
 DROP TABLE rewind_broken, rewind_ran;

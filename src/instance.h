@@ -84,6 +84,7 @@ typedef struct Instance
 	WaitMode	wait_mode;		/* what the last turn stopped for */
 	int		   *waits;			/* task numbers */
 	int			nwaits;
+	bool		failed;			/* its last end was a failure that was not rewound */
 	bool		events_new;		/* an event was raised since the last turn */
 	int			open_timers;	/* rows in the timers table */
 	Task	   *next_activity;	/* to be run by this worker before the next turn */

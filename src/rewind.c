@@ -114,6 +114,7 @@ rewind_marks(Instance *instance)
 void
 rewind_decode_failed(Instance *instance, const HistoryRow *row)
 {
+	instance->failed = true;
 	for (int i = 0; i < instance->ntasks; i++)
 		instance->tasks[i]->handled = instance->tasks[i]->expired = false;
 	each_task(instance, row->input, "handled", set_handled);
@@ -124,6 +125,7 @@ rewind_decode_failed(Instance *instance, const HistoryRow *row)
 void
 rewind_decode(Instance *instance, const HistoryRow *row)
 {
+	instance->failed = false;
 	each_task(instance, row->input, "tasks", reopen);
 }
 
@@ -136,7 +138,27 @@ timer_time(const Task *task)
 												   ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1)));
 }
 
-/* Do a failed child again: rewind its instance, or start one anew if it was terminated. */
+/* Take the result of a child that has completed after all. */
+static void
+take_result(Round *round, Instance *instance, Task *task, const InstanceRow *child)
+{
+	HistoryRow	end;
+	HistoryRow	completed = {
+		.event = EVENT_CHILD_COMPLETED,
+		.task_id = task->id,
+		.attempt = task->attempt,
+		.name = task->name
+	};
+
+	if (history_get(round->store, child->key, child->last_seq, &end))
+		completed.result = end.result;
+	instance_append(round, instance, &completed);
+}
+
+/*
+ * Do a failed child again: rewind its instance, or start one anew if it was
+ * terminated.  If somebody has rewound it by itself it is not done once more.
+ */
 static void
 redo_child(Round *round, Instance *instance, Task *task, Jsonb *payload)
 {
@@ -145,10 +167,14 @@ redo_child(Round *round, Instance *instance, Task *task, Jsonb *payload)
 	Jsonb	   *failure;
 
 	if (instance_find(round->store, child_id(instance, task, task->attempt), &child) &&
-		child.parent_key == instance->row.key && child.state == STATE_FAILED)
+		child.parent_key == instance->row.key && child.parent_task == task->id &&
+		child.state != STATE_TERMINATED)
 	{
 		message.key = child.key;
-		message_send(round->store, child.owner, &message);
+		if (child.state == STATE_FAILED)
+			message_send(round->store, child.owner, &message);
+		else if (child.state == STATE_COMPLETED)
+			take_result(round, instance, task, &child);
 		return;
 	}
 	failure = child_start(round, instance, task);
@@ -219,6 +245,9 @@ rewind_receive(Round *round, Instance *instance, Jsonb *payload)
 		.result = jsonb_member(payload, "reason")
 	};
 
+	/* a client and the parent may have rewound it at once */
+	if (!instance->failed)
+		return;
 	for (int i = 0; i < instance->ntasks; i++)
 	{
 		if (is_undone(instance->tasks[i]))
