@@ -62,20 +62,40 @@ resolve(CreateRequest *request)
 	PG_END_TRY();
 }
 
+/*
+ * Find the instance and the event that began its execution.  Both are read as
+ * of now, one after the other, and in between the instance may have continued
+ * as new, which removes that event.
+ */
+static void
+find_instance(Store *store, const char *instance_id, InstanceRow *row, HistoryRow *started)
+{
+	pg_uuid_t	tried = {0};
+
+	for (;;)
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (!instance_find(store, instance_id, row) || !status_may_manage(row))
+			client_no_instance(instance_id);
+		if (history_get(store, row->key, row->first_seq + 1, started))
+			return;
+		if (memcmp(&tried, &row->execution_id, sizeof(tried)) == 0)
+			elog(ERROR, "history of instance \"%s\" has no beginning", instance_id);
+		tried = row->execution_id;
+	}
+}
+
 /* The request for an instance like the given one. */
 static void
-read_request(Store *store, const InstanceRow *row, CreateRequest *request)
+fill_request(const InstanceRow *row, const HistoryRow *started, CreateRequest *request)
 {
-	HistoryRow	started;
-
 	request->name = row->name;
 	request->version = row->version;
 	request->search_path = row->search_path;
 	request->tags = row->tags;
 	request->owner = row->owner;
 	request->now = GetCurrentTimestamp();
-	if (history_get(store, row->key, row->first_seq + 1, &started))
-		request->input = started.input;
+	request->input = started->input;
 }
 
 /* OD002: it is live. */
@@ -95,6 +115,7 @@ durable_restart(PG_FUNCTION_ARGS)
 {
 	CreateRequest request = {0};
 	InstanceRow row;
+	HistoryRow	started;
 	Store	   *store;
 	char	   *instance_id;
 	bool		replace;
@@ -107,11 +128,10 @@ durable_restart(PG_FUNCTION_ARGS)
 
 	PushActiveSnapshot(GetLatestSnapshot());
 	store = store_open();
-	if (!instance_find(store, instance_id, &row) || !status_may_manage(&row))
-		client_no_instance(instance_id);
+	find_instance(store, instance_id, &row, &started);
 	if (replace && !STATE_IS_TERMINAL(row.state))
 		refuse_live(&row);
-	read_request(store, &row, &request);
+	fill_request(&row, &started, &request);
 	resolve(&request);
 	if (replace)
 	{
