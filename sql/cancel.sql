@@ -48,6 +48,25 @@ SELECT instance_id, runtime_status, output, failure
   FROM unnest('{cancel-all,cancel-grandparent}'::text[]) id, durable.wait_for_completion(id, '1 min');
 CALL cancel_until(0);
 SELECT event_type, failure FROM durable.history WHERE instance_id = 'cancel-all' AND event_type <> 'TaskScheduled' ORDER BY sequence_number;
+-- Not if the savepoint is rolled back in which it was asked for.
+SELECT durable.start_new('cancel_parent', instance_id => 'cancel-parent');
+CALL cancel_until(2);
+BEGIN;
+SAVEPOINT asked;
+SAVEPOINT within;
+SELECT durable.terminate('cancel-leaf', 'rolled back', cancel_activities => true);
+RELEASE within;
+ROLLBACK TO asked;
+COMMIT;
+SELECT runtime_status FROM durable.wait_for_completion('cancel-parent', '500 ms');
+CALL cancel_until(2);
+BEGIN;
+SAVEPOINT asked;
+SELECT durable.terminate('cancel-leaf', 'released', cancel_activities => true);
+RELEASE asked;
+COMMIT;
+SELECT runtime_status, output FROM durable.wait_for_completion('cancel-parent', '1 min');
+CALL cancel_until(0);
 SELECT * FROM durable_internal.violations WHERE instance_id LIKE 'cancel%';
 DROP FUNCTION cancel_sleep, cancel_leaf, cancel_parent, cancel_all, cancel_grandparent;
 DROP PROCEDURE cancel_until;

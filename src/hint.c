@@ -1,7 +1,9 @@
 /*
  * hint.c
  *	  Collects the hints of the current transaction in TopTransactionContext
- *	  and announces them when it has committed, where nothing may throw.
+ *	  and announces them when it has committed, where nothing may throw.  A
+ *	  savepoint that is rolled back takes its cancellations with it; other
+ *	  hints are only asked to look, so one too many does no harm.
  *
  * The commit callback would be too early: only after it does PostgreSQL send
  * the transaction's cache invalidations and release its locks, and a worker
@@ -33,23 +35,34 @@ static int	hints_size = 0;
 static int64 *ended = NULL;
 static int	nended = 0;
 static int	ended_size = 0;
-static int64 *canceled = NULL;
+/* activities to be interrupted, which is not to happen for a savepoint that is rolled back */
+typedef struct Cancel
+{
+	int64		key;
+	SubTransactionId subid;
+} Cancel;
+
+static Cancel *canceled = NULL;
 static int	ncanceled = 0;
 static int	canceled_size = 0;
 static TimestampTz first_timer = 0;
 static bool overflow = false;
 static bool extension_changed = false;
-static bool committed = false;	/* to be announced when all is released */
+static bool over = false;		/* to be announced when all is released */
+static ReadyHint *locked = NULL;	/* of rows that workers pass over while we hold them */
+static int	nlocked = 0;
+static int	locked_size = 0;
 
 /* Forget everything; the memory goes with the transaction. */
 static void
 reset(void)
 {
-	hints = NULL;
-	ended = canceled = NULL;
-	nhints = hints_size = nended = ended_size = ncanceled = canceled_size = 0;
+	hints = locked = NULL;
+	ended = NULL;
+	canceled = NULL;
+	nhints = hints_size = nended = ended_size = ncanceled = canceled_size = nlocked = locked_size = 0;
 	first_timer = 0;
-	overflow = extension_changed = committed = false;
+	overflow = extension_changed = over = false;
 }
 
 /* Order of keys, as waiter_wake wants them. */
@@ -74,9 +87,11 @@ announce(void)
 		waiter_wake(ended, nended);
 	}
 	for (int i = 0; i < ncanceled; i++)
-		blackbox_cancel(MyDatabaseId, canceled[i]);
+		blackbox_cancel(MyDatabaseId, canceled[i].key);
 	if (!durable_wakeups)
 		return;
+	if (nlocked > 0 && !ready_push(MyDatabaseId, locked, nlocked))
+		overflow = true;
 	if (nhints > 0 && !ready_push(MyDatabaseId, hints, nhints))
 		overflow = true;
 	if (first_timer != 0)
@@ -92,9 +107,16 @@ at_transaction_end(XactEvent event, void *arg)
 	switch (event)
 	{
 		case XACT_EVENT_COMMIT:
-			committed = true;
+			over = true;
 			break;
 		case XACT_EVENT_ABORT:
+			nhints = nended = ncanceled = 0;
+			first_timer = 0;
+			overflow = extension_changed = false;
+			over = nlocked > 0;
+			if (!over)
+				reset();
+			break;
 		case XACT_EVENT_PREPARE:
 			reset();
 			break;
@@ -103,11 +125,34 @@ at_transaction_end(XactEvent event, void *arg)
 	}
 }
 
+/* Subtransaction callback. */
+static void
+at_subtransaction_end(SubXactEvent event, SubTransactionId subid, SubTransactionId parent, void *arg)
+{
+	int			kept = 0;
+
+	if (event != SUBXACT_EVENT_COMMIT_SUB && event != SUBXACT_EVENT_ABORT_SUB)
+		return;
+	for (int i = 0; i < ncanceled; i++)
+	{
+		Cancel		cancel = canceled[i];
+
+		if (cancel.subid == subid)
+		{
+			if (event == SUBXACT_EVENT_ABORT_SUB)
+				continue;
+			cancel.subid = parent;
+		}
+		canceled[kept++] = cancel;
+	}
+	ncanceled = kept;
+}
+
 /* Resource release callback. */
 static void
 at_release(ResourceReleasePhase phase, bool is_commit, bool is_top_level, void *arg)
 {
-	if (!committed || phase != RESOURCE_RELEASE_AFTER_LOCKS || !is_top_level)
+	if (!over || phase != RESOURCE_RELEASE_AFTER_LOCKS || !is_top_level)
 		return;
 	announce();
 	reset();
@@ -122,6 +167,7 @@ ready_to_collect(void)
 	if (!registered)
 	{
 		RegisterXactCallback(at_transaction_end, NULL);
+		RegisterSubXactCallback(at_subtransaction_end, NULL);
 		RegisterResourceReleaseCallback(at_release, NULL);
 	}
 	registered = true;
@@ -167,6 +213,19 @@ hint_instance(Oid role, int64 key, int flags)
 		add((ReadyHint) {.role = role, .key = key, .flags = flags});
 }
 
+/*
+ * This transaction locks the row of an instance.  What comes for the instance
+ * meanwhile, workers pass over, so they are told at its end, even by rollback.
+ */
+void
+hint_locked(Oid role, int64 key)
+{
+	if (!ready_to_collect() || nlocked >= HINTS_LIMIT)
+		return;
+	locked = grow(locked, nlocked, &locked_size, sizeof(ReadyHint));
+	locked[nlocked++] = (ReadyHint) {.role = role, .key = key, .flags = READY_ALL};
+}
+
 /* Activities of an instance wait for any worker. */
 void
 hint_tasks(Oid role, int64 key, int low, int high)
@@ -203,8 +262,8 @@ hint_cancel(int64 key)
 {
 	if (!ready_to_collect())
 		return;
-	canceled = grow(canceled, ncanceled, &canceled_size, sizeof(int64));
-	canceled[ncanceled++] = key;
+	canceled = grow(canceled, ncanceled, &canceled_size, sizeof(Cancel));
+	canceled[ncanceled++] = (Cancel) {.key = key, .subid = GetCurrentSubTransactionId()};
 }
 
 /* The extension came or went in this database. */

@@ -4,7 +4,8 @@
  *
  * Any session (a client's or a worker's) notes here what it stored; at commit
  * the notes go to the ready lists, timers to the scheduler, ends to waiters.
- * Notes of a rolled back savepoint do no harm: a hint only makes somebody look.
+ * Notes of a rolled back savepoint do no harm, as a hint only makes somebody
+ * look; but cancellations are forgotten with it.
  * A prepared transaction announces nothing; the scheduler's scan finds it.
  */
 #ifndef DURABLE_HINT_H
@@ -13,6 +14,8 @@
 #include "durable.h"
 
 extern void hint_instance(Oid role, int64 key, int flags);
+/* the row of an instance is locked, so workers pass over it: look again at the end, even after a rollback */
+extern void hint_locked(Oid role, int64 key);
 extern void hint_tasks(Oid role, int64 key, int low, int high);
 extern void hint_timer(TimestampTz fire_at);
 extern void hint_ended(int64 key);
