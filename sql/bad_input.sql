@@ -143,6 +143,20 @@ END
 $$;
 CREATE FUNCTION bad.forever_activity() RETURNS void LANGUAGE plpgsql AS
     $$ BEGIN PERFORM durable.call_activity('forever', timeout => '300 ms'); END $$;
+-- Nothing that code can handle ends these.
+CREATE FUNCTION bad.endless() RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    LOOP
+        BEGIN
+            PERFORM pg_sleep(3600);
+        EXCEPTION WHEN query_canceled THEN
+            NULL;
+        END;
+    END LOOP;
+END
+$$;
+CREATE FUNCTION bad.endless_activity() RETURNS void LANGUAGE plpgsql AS
+    $$ BEGIN PERFORM durable.call_activity('endless', timeout => '300 ms'); END $$;
 CREATE FUNCTION bad.recursion(n int DEFAULT 0) RETURNS int LANGUAGE plpgsql AS 'BEGIN RETURN bad.recursion(n + 1); END';
 CREATE FUNCTION bad.recursion_activity() RETURNS jsonb LANGUAGE plpgsql AS
     $$ BEGIN RETURN durable.call_activity('recursion', '1'); END $$;
@@ -155,13 +169,17 @@ CALL bad.pair('forever_catching');
 CALL bad.pair('forever_later');
 CALL bad.pair('forever_suspended');
 CALL bad.pair('forever_activity');
+CALL bad.pair('endless');
+CALL bad.pair('endless_activity');
 CALL bad.pair('recursion', '0');
 CALL bad.pair('recursion_activity');
 CALL bad.pair('memory');
 CALL bad.pair('memory_activity');
 SELECT * FROM bad.ends('forever', 'forever_catching', 'forever_later', 'forever_suspended', 'forever_activity',
-                       'recursion', 'recursion_activity', 'memory', 'memory_activity');
+                       'endless', 'endless_activity', 'recursion', 'recursion_activity', 'memory', 'memory_activity');
 SELECT failure->>'hint' AS hint FROM durable.get_status('bad-forever');
+SELECT failure->>'detail' AS detail, failure->>'hint' AS hint FROM durable.get_status('bad-endless');
+SELECT failure - 'message' - 'sqlstate' AS failure FROM durable.get_status('bad-endless_activity');
 RESET ROLE;
 ALTER SYSTEM RESET durable.turn_timeout;
 SELECT pg_reload_conf();

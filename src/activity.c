@@ -28,23 +28,39 @@
 
 /* Add to a failure which activity it is of. */
 static Jsonb *
-name_failure(const ActivityRun *run, Jsonb *failure)
+name_failure(Jsonb *failure, const char *name, int task_id, int attempt)
 {
-	failure = failure_with_text(failure, "activity", run->name);
-	failure = failure_with_int(failure, "task_id", run->task_id);
-	return failure_with_int(failure, "attempts", run->attempt);
+	failure = failure_with_text(failure, "activity", name);
+	failure = failure_with_int(failure, "task_id", task_id);
+	return failure_with_int(failure, "attempts", attempt);
+}
+
+/* The failure of an activity that did not end within its timeout. */
+static Jsonb *
+timed_out(const char *name, const char *detail)
+{
+	return failure_make(ERRCODE_DURABLE_TIMED_OUT,
+						psprintf("activity \"%s\" did not end within its timeout", name), detail, NULL);
+}
+
+/* The failure of one that went on after that until its worker was ended. */
+Jsonb *
+activity_overdue(const char *name, int task_id, int attempt)
+{
+	return name_failure(timed_out(name, "It handled the cancellation and went on, so its worker was ended."),
+						name, task_id, attempt);
 }
 
 /* The failure of an activity whose workers died too often. */
 Jsonb *
 activity_lost(const ActivityRun *run, int deliveries)
 {
-	return name_failure(run,
-						failure_make(ERRCODE_DURABLE_ACTIVITY_LOST,
+	return name_failure(failure_make(ERRCODE_DURABLE_ACTIVITY_LOST,
 									 psprintf("activity \"%s\" was lost: %d workers died while running it",
 											  run->name, deliveries),
 									 NULL,
-									 "Look into the server's log for what the process died of; durable.max_activity_deliveries says how often it is tried."));
+									 "Look into the server's log for what the process died of; durable.max_activity_deliveries says how often it is tried."),
+						run->name, run->task_id, run->attempt);
 }
 
 /* Whether an error may be due to what else is in the transaction. */
@@ -53,13 +69,6 @@ is_conflict(const ErrorData *error)
 {
 	return error->sqlerrcode == ERRCODE_T_R_SERIALIZATION_FAILURE ||
 		error->sqlerrcode == ERRCODE_T_R_DEADLOCK_DETECTED;
-}
-
-/* Whether the activity was interrupted in place of one that had just ended. */
-static bool
-is_stray_cancel(const ErrorData *error)
-{
-	return error->sqlerrcode == ERRCODE_QUERY_CANCELED && blackbox_canceled() == CANCEL_OTHER;
 }
 
 /* Run an activity. */
@@ -80,22 +89,36 @@ activity_run(ActivityRun *run)
 	};
 	instr_time	start;
 	int64		time;
+	BlackboxCancel canceled;
 
 	INSTR_TIME_SET_CURRENT(start);
 	current_activity = &context;
 	debug_query_string = run->name;
 	pgstat_report_activity(STATE_RUNNING, run->name);
 	blackbox_write(run->instance->key, run->task_id, run->queued);
+	if (!run->queued && run->wanted())
+	{
+		blackbox_clear();
+		current_activity = NULL;
+		debug_query_string = NULL;
+		return ACTIVITY_YIELDS;
+	}
 	user_call(&call);
+	canceled = blackbox_canceled();
 	blackbox_clear();
 	debug_query_string = NULL;
 	current_activity = NULL;
 	run->wrote = call.wrote;
 	if (call.error != NULL &&
-		(((!run->alone || run->tries < MAX_CONFLICTS) && is_conflict(call.error)) || is_stray_cancel(call.error)))
+		(((!run->alone || run->tries < MAX_CONFLICTS) && is_conflict(call.error)) ||
+		 /* it was interrupted in place of one that had just ended */
+		 (canceled == CANCEL_OTHER && call.error->sqlerrcode == ERRCODE_QUERY_CANCELED)))
 		return ACTIVITY_AGAIN;
 	time = timing_since(start);
 	timing_add(run->instance->search_path, run->name, time);
+	/* whatever it made of the interruption */
+	if (call.error != NULL && canceled == CANCEL_YIELD)
+		return ACTIVITY_YIELDS;
 	stats_call(STATS_ACTIVITY, run->name, time, call.error != NULL);
 	stats_count(STATS_ACTIVITIES, 1);
 	stats_count(STATS_QUEUED, run->queued);
@@ -103,11 +126,9 @@ activity_run(ActivityRun *run)
 	if (call.error == NULL)
 		return ACTIVITY_COMPLETED;
 	if (call.timed_out)
-		run->result = failure_make(ERRCODE_DURABLE_TIMED_OUT,
-								   psprintf("activity \"%s\" did not end within its timeout", run->name),
-								   NULL, NULL);
+		run->result = timed_out(run->name, NULL);
 	else
 		run->result = failure_from_error(call.error);
-	run->result = name_failure(run, run->result);
+	run->result = name_failure(run->result, run->name, run->task_id, run->attempt);
 	return ACTIVITY_FAILED;
 }

@@ -11,6 +11,7 @@ typedef enum ActivityOutcome
 {
 	ACTIVITY_COMPLETED,
 	ACTIVITY_FAILED,
+	ACTIVITY_YIELDS,			/* somebody waits for the round: it is to run from the queue */
 	ACTIVITY_AGAIN				/* a deadlock or the like with what else is in this transaction */
 } ActivityOutcome;
 
@@ -24,6 +25,7 @@ typedef struct ActivityRun
 	Jsonb	   *input;
 	int64		timeout;		/* ms, 0: none */
 	bool		queued;			/* it comes from the queue */
+	bool		(*wanted) (void);	/* if not: whether somebody waits for the round */
 	bool		alone;			/* nothing else is in this transaction */
 	int			tries;			/* how often it met a conflict so far */
 	/* out */
@@ -32,6 +34,8 @@ typedef struct ActivityRun
 } ActivityRun;
 
 extern ActivityOutcome activity_run(ActivityRun *run);
+/* the failure of an activity that ignored its timeout */
+extern Jsonb *activity_overdue(const char *name, int task_id, int attempt);
 /* the failure of an activity whose workers died too often */
 extern Jsonb *activity_lost(const ActivityRun *run, int deliveries);
 

@@ -28,7 +28,7 @@
 #include "settings.h"
 
 #define BLACKBOX_FILE	"durable.blackbox"
-#define BLACKBOX_MAGIC	0x44524232
+#define BLACKBOX_MAGIC	0x44524233
 
 typedef enum NoteState
 {
@@ -44,6 +44,7 @@ typedef struct Note
 	TimestampTz server;			/* PgStartTime of the server it ran in */
 	volatile bool excused;		/* it is being stopped by the engine itself */
 	volatile int64 cancel;		/* key of the instance whose activity is to be canceled */
+	volatile bool yield;		/* it was interrupted to be run later */
 	BlackboxNote note;
 } Note;
 
@@ -133,10 +134,27 @@ blackbox_write(int64 key, int task_id, bool queued)
 	my_note->note.key = key;
 	my_note->note.task_id = task_id;
 	my_note->note.queued = queued;
+	my_note->note.overdue = false;
 	my_note->cancel = 0;
+	my_note->yield = false;
 	my_note->excused = false;
 	pg_write_barrier();
 	my_note->state = NOTE_RUNNING;
+}
+
+/* What runs has ignored its timeout for too long.  Called by a signal handler. */
+void
+blackbox_overdue(void)
+{
+	if (my_note != NULL && my_note->state == NOTE_RUNNING)
+		my_note->note.overdue = true;
+}
+
+/* Whether this process ends because of that. */
+bool
+blackbox_is_overdue(void)
+{
+	return my_note != NULL && my_note->state == NOTE_RUNNING && my_note->note.overdue;
 }
 
 /* User code has returned. */
@@ -156,6 +174,13 @@ blackbox_leave(void)
 	my_note = NULL;
 }
 
+/* Whether it is an activity that holds up the round of a turn. */
+static bool
+is_inline_activity(const Note *note)
+{
+	return note->note.task_id != 0 && !note->note.queued;
+}
+
 /*
  * Whether the interrupt that has just ended a call was meant for it: the signal
  * may have come when the worker had gone on to something else.
@@ -163,9 +188,11 @@ blackbox_leave(void)
 BlackboxCancel
 blackbox_canceled(void)
 {
-	if (my_note == NULL || my_note->cancel == 0)
+	if (my_note == NULL || (my_note->cancel == 0 && !my_note->yield))
 		return CANCEL_NONE;
-	return my_note->cancel == my_note->note.key ? CANCEL_THIS : CANCEL_OTHER;
+	if (my_note->cancel == my_note->note.key)
+		return CANCEL_THIS;
+	return my_note->yield && is_inline_activity(my_note) ? CANCEL_YIELD : CANCEL_OTHER;
 }
 
 /* Do not count it when the workers of a database end now. */
@@ -215,6 +242,22 @@ blackbox_running(int slot, pid_t pid, BlackboxNote *result)
 			return true;
 	}
 	return false;
+}
+
+/* Interrupt the activity that a worker runs within a round, if it does: somebody waits for the round. */
+void
+blackbox_yield(pid_t pid)
+{
+	for (int i = 0; pid != 0 && box != NULL && i < DURABLE_WORKERS_LIMIT; i++)
+	{
+		Note	   *note = &box->notes[i];
+
+		if (note->pid != pid || note->state != NOTE_RUNNING || !is_inline_activity(note) ||
+			note->server != PgStartTime)
+			continue;
+		note->yield = true;
+		kill(pid, SIGINT);
+	}
 }
 
 /*

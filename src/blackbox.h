@@ -20,6 +20,7 @@ typedef struct BlackboxNote
 	int64		key;
 	int			task_id;		/* 0: a turn of the orchestrator */
 	bool		queued;			/* a task of the queue, not of a turn's round */
+	bool		overdue;		/* its worker ended itself as it ignored its timeout */
 } BlackboxNote;
 
 extern void blackbox_open(void);
@@ -33,6 +34,7 @@ typedef enum BlackboxCancel
 {
 	CANCEL_NONE,
 	CANCEL_THIS,
+	CANCEL_YIELD,				/* to be run later instead */
 	CANCEL_OTHER
 } BlackboxCancel;
 extern BlackboxCancel blackbox_canceled(void);
@@ -42,6 +44,11 @@ extern void blackbox_excuse(Oid db);
 extern void blackbox_cancel(Oid db, int64 key);
 /* what the worker in a slot is running now; false: nothing */
 extern bool blackbox_running(int slot, pid_t pid, BlackboxNote *note);
+/* interrupt the activity that this process runs within a round, so that the round ends and the activity runs later */
+extern void blackbox_yield(pid_t pid);
+/* what runs has ignored its timeout for so long that its worker has to end */
+extern void blackbox_overdue(void);
+extern bool blackbox_is_overdue(void);
 /* the scheduler's side: the next note left in this database, to be released once it is counted */
 extern int	blackbox_next(Oid db, BlackboxNote *note);
 extern void blackbox_release(int i);

@@ -342,6 +342,21 @@ count_starving(void)
 	return count;
 }
 
+/* Drop all that a slot holds, for the scheduler to find it again; lock held. */
+static void
+slot_drop_claims(Slot *slot)
+{
+	while (!dlist_is_empty(&slot->claims))
+	{
+		Entry	   *entry = dlist_container(Entry, link, dlist_pop_head_node(&slot->claims));
+
+		(void) hash_search(entries, &entry->tag, HASH_REMOVE, NULL);
+		shared->entries--;
+	}
+	slot->range.key = 0;
+	database_request_scan(slot->db);
+}
+
 /* Return all that a slot holds to its queue and free it; lock held. */
 static void
 slot_free(Slot *slot)
@@ -375,14 +390,19 @@ slot_free(Slot *slot)
 
 /*
  * Give up the slot when the process ends, whatever the reason; unless it left
- * already, when the slot may be another's.
+ * already, when the slot may be another's.  If to_scheduler, no other worker
+ * takes what it held before the scheduler has read the black box.
  */
 void
-worker_slot_detach(int index)
+worker_slot_detach(int index, bool to_scheduler)
 {
 	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
 	if (shared->slots[index].pid == MyProcPid)
+	{
+		if (to_scheduler)
+			slot_drop_claims(&shared->slots[index]);
 		slot_free(&shared->slots[index]);
+	}
 	LWLockRelease(shared_lock);
 }
 

@@ -99,7 +99,7 @@ extern bool ready_push(Oid db, const ReadyHint *hints, int count);
 /* the worker's side */
 extern void worker_slot_attach(int slot);
 extern void worker_slot_connected(int slot);
-extern void worker_slot_detach(int slot);
+extern void worker_slot_detach(int slot, bool to_scheduler);
 extern int	ready_take(int slot, ReadyItem *items, int held, int max, bool *retire);
 extern bool ready_take_range(int slot, int max, ReadyRange *range);
 extern void ready_range_done(int slot);

@@ -8,13 +8,18 @@
 #include "access/tableam.h"
 #include "access/xact.h"
 #include "miscadmin.h"
+#include "storage/ipc.h"
+#include "storage/procarray.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/snapmgr.h"
 
+#include "blackbox.h"
 #include "database.h"
+#include "hint.h"
 #include "rows.h"
 #include "table.h"
+#include "wanted.h"
 
 /* Read a row out of a slot whose columns have been fetched. */
 static void
@@ -98,11 +103,11 @@ scan_key(TableScan *scan, Store *store, const char *index, Datum value, RegProce
 }
 
 /*
- * Lock the row of an instance for an update and read its newest version.  It
- * does not wait for other transactions unless told to.
+ * Lock the row of an instance for an update and read its newest version.
+ * *holder is set if another transaction has it and it is not waited for.
  */
-FetchResult
-instance_lock(Store *store, int64 key, bool wait, InstanceRow *row)
+static FetchResult
+lock_row(Store *store, int64 key, LockWaitPolicy policy, InstanceRow *row, TransactionId *holder)
 {
 	Table	   *table = table_get(store, TABLE_INSTANCES);
 	TableScan	scan;
@@ -118,16 +123,65 @@ instance_lock(Store *store, int64 key, bool wait, InstanceRow *row)
 
 		result = table_tuple_lock(table->rel, &tid, GetActiveSnapshot(), slot,
 								  GetCurrentCommandId(true), LockTupleNoKeyExclusive,
-								  wait ? LockWaitBlock : LockWaitSkip,
-								  TUPLE_LOCK_FLAG_FIND_LAST_VERSION, &failure);
+								  policy, TUPLE_LOCK_FLAG_FIND_LAST_VERSION, &failure);
 	}
 	if (result == TM_Ok)
 	{
 		slot_getallattrs(slot);
 		row_read(slot, row);
 	}
+	else if (result == TM_WouldBlock)
+		*holder = failure.xmax;
 	scan_end(&scan);
 	return result == TM_Ok ? FETCH_FOUND : result == TM_WouldBlock ? FETCH_LOCKED : FETCH_ABSENT;
+}
+
+/* Wait no longer, also when the session is being terminated. */
+static void
+stop_wanting(int code, Datum arg)
+{
+	wanted_end();
+}
+
+/* Lock it when whoever has it is done; a worker that runs an activity is asked to let it go. */
+static FetchResult
+lock_wanted_row(Store *store, int64 key, InstanceRow *row)
+{
+	TransactionId holder = InvalidTransactionId;
+	FetchResult result;
+
+	wanted_begin(key);
+	PG_ENSURE_ERROR_CLEANUP(stop_wanting, (Datum) 0);
+	{
+		result = lock_row(store, key, LockWaitSkip, row, &holder);
+		if (result == FETCH_LOCKED)
+		{
+			blackbox_yield(BackendXidGetPid(holder));
+			result = lock_row(store, key, LockWaitBlock, row, &holder);
+		}
+	}
+	PG_END_ENSURE_ERROR_CLEANUP(stop_wanting, (Datum) 0);
+	wanted_end();
+	return result;
+}
+
+/*
+ * Lock the row of an instance for an update and read its newest version.  It
+ * does not wait for other transactions unless told to.
+ */
+FetchResult
+instance_lock(Store *store, int64 key, bool wait, InstanceRow *row)
+{
+	TransactionId holder = InvalidTransactionId;
+	FetchResult result = lock_row(store, key, LockWaitSkip, row, &holder);
+
+	if (!wait)
+		return result;
+	if (result == FETCH_LOCKED)
+		result = lock_wanted_row(store, key, row);
+	if (result == FETCH_FOUND)
+		hint_locked(row->owner, key);
+	return result;
 }
 
 /* Read an instance by key. */

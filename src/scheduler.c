@@ -28,6 +28,7 @@
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
 
+#include "activity.h"
 #include "blackbox.h"
 #include "call.h"
 #include "database.h"
@@ -282,6 +283,39 @@ count_task_delivery(Store *store, const BlackboxNote *note)
 		hint_tasks(instance.owner, task->key, task->task_id, task->task_id);
 }
 
+/* An activity has ignored its timeout: it fails with that. */
+static void
+fail_overdue_task(Store *store, const BlackboxNote *note)
+{
+	List	   *tasks = tasks_lock(store, note->key, note->task_id, note->task_id);
+	TaskRow    *task = tasks != NIL ? linitial(tasks) : NULL;
+	InstanceRow instance;
+	HistoryRow	scheduled;
+	MessageRow	message = {
+		.key = note->key, .kind = MESSAGE_TASK_FAILED, .time = GetCurrentTimestamp(), .task_id = note->task_id
+	};
+
+	if (task == NULL || !instance_get(store, note->key, &instance) ||
+		!history_get(store, task->key, task->seq, &scheduled) || scheduled.task_id != task->task_id)
+		return;
+	message.name = scheduled.name;
+	message.attempt = task->attempt;
+	message.payload = activity_overdue(scheduled.name, task->task_id, task->attempt);
+	message_send(store, instance.owner, &message);
+	task_delete(store, task);
+}
+
+/* The failure of an orchestrator whose turn has ignored durable.turn_timeout. */
+static Jsonb *
+overdue_turn(void)
+{
+	return failure_make(ERRCODE_QUERY_CANCELED,
+						psprintf("a turn of the orchestrator took longer than durable.turn_timeout (%d ms)",
+								 durable_turn_timeout),
+						"It handled the cancellation and went on, so its worker was ended.",
+						"Do not handle query_canceled in an orchestrator: durable uses it to leave the code.");
+}
+
 /* A worker died while running something of this instance: count it. */
 static void
 count_delivery(const BlackboxNote *note)
@@ -290,7 +324,9 @@ count_delivery(const BlackboxNote *note)
 	FetchResult result;
 	Instance   *instance = NULL;
 
-	if (note->queued)
+	if (note->queued && note->overdue)
+		fail_overdue_task(round.store, note);
+	else if (note->queued)
 		count_task_delivery(round.store, note);
 	else
 	{
@@ -299,7 +335,9 @@ count_delivery(const BlackboxNote *note)
 		{
 			instance->row.deliveries++;
 			instance->dirty = true;
-			if (note->task_id == 0 && instance->row.deliveries >= durable_max_activity_deliveries)
+			if (note->overdue)
+				instance_fail_whole(&round, instance, overdue_turn());
+			else if (note->task_id == 0 && instance->row.deliveries >= durable_max_activity_deliveries)
 				instance_fail_whole(&round, instance,
 							  failure_make(ERRCODE_DURABLE_ACTIVITY_LOST,
 										   psprintf("orchestrator %s was lost: %d workers died while running it",

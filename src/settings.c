@@ -86,7 +86,7 @@ define_batch_settings(void)
 							PGC_SIGHUP, 0, NULL, NULL, NULL);
 	DefineCustomIntVariable("durable.turn_timeout",
 							"Longest time that one turn of an orchestrator may take.",
-							"The instance fails when it is exceeded. 0: no limit but statement_timeout.",
+							"The instance fails when it is exceeded; if its code goes on, its worker ends. 0: no limit but statement_timeout.",
 							&durable_turn_timeout, 60000, 0, INT_MAX,
 							PGC_SIGHUP, GUC_UNIT_MS, NULL, NULL, NULL);
 	DefineCustomIntVariable("durable.history_cache",

@@ -9,6 +9,11 @@
  * prepared statements, cursors, open large objects, advisory locks, sequence
  * state, the seed of random()) is removed after it; deferred constraints are checked inside it, so that they fail the
  * call that broke them and not the transaction of everybody.
+ *
+ * Code can handle the cancellation that its timeout brings (WHEN query_canceled)
+ * and go on, for ever perhaps.  If it is not out some time later the process
+ * ends, which nothing can handle; the black box says why, and the scheduler
+ * fails the call.
  */
 #include "postgres.h"
 
@@ -24,6 +29,7 @@
 #include "libpq/be-fsstubs.h"
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
+#include "storage/latch.h"
 #include "storage/lock.h"
 #include "storage/proc.h"
 #include "tcop/tcopprot.h"
@@ -40,9 +46,13 @@
 #include "utils/timestamp.h"
 #include "utils/timeout.h"
 
+#include "blackbox.h"
 #include "call.h"
 #include "quota.h"
 #include "usercode.h"
+
+/* most milliseconds that code gets after its timeout to handle that */
+#define USERCODE_GRACE INT64CONST(10000)
 
 /* names resolved so far, by "search_path/name" or "/signature" */
 typedef struct Resolved
@@ -54,6 +64,9 @@ typedef struct Resolved
 static HTAB *resolved = NULL;
 static bool resolved_valid = false;
 static bool callbacks_registered = false;
+
+/* the alarm for a call that has ignored its timeout; MAX_TIMEOUTS: not registered yet */
+static TimeoutId overdue_timeout = MAX_TIMEOUTS;
 
 /* whether pg_trigger has deferrable triggers; unknown after an invalidation */
 static bool deferrable_known = false;
@@ -207,6 +220,39 @@ effective_timeout(const UserCall *call)
 	return StatementTimeout;
 }
 
+/* The call is not out yet, long after its timeout: end the process where the code can be interrupted. */
+static void
+overdue_handler(void)
+{
+	blackbox_overdue();
+	ProcDiePending = true;
+	InterruptPending = true;
+	SetLatch(MyLatch);
+}
+
+/* Set the alarms for a call. */
+static void
+start_timeouts(const UserCall *call, int64 timeout)
+{
+	if (timeout > 0)
+		enable_timeout_after(STATEMENT_TIMEOUT, timeout);
+	if (call->timeout <= 0)
+		return;
+	if (overdue_timeout == MAX_TIMEOUTS)
+		overdue_timeout = RegisterTimeout(USER_TIMEOUT, overdue_handler);
+	enable_timeout_after(overdue_timeout, call->timeout + Min(call->timeout, USERCODE_GRACE));
+}
+
+/* Stop them. */
+static void
+stop_timeouts(const UserCall *call, int64 timeout)
+{
+	if (timeout > 0)
+		disable_timeout(STATEMENT_TIMEOUT, false);
+	if (call->timeout > 0)
+		disable_timeout(overdue_timeout, false);
+}
+
 /* Call the function in the subtransaction that user_call has begun. */
 static Jsonb *
 call_inside(UserCall *call, MemoryContext context)
@@ -255,11 +301,9 @@ user_call(UserCall *call)
 	BeginInternalSubTransaction(NULL);
 	PG_TRY();
 	{
-		if (timeout > 0)
-			enable_timeout_after(STATEMENT_TIMEOUT, timeout);
+		start_timeouts(call, timeout);
 		call->result = call_inside(call, context);
-		if (timeout > 0)
-			disable_timeout(STATEMENT_TIMEOUT, false);
+		stop_timeouts(call, timeout);
 		call->wrote = TransactionIdIsValid(GetCurrentTransactionIdIfAny());
 		if (call->read_only)
 			RollbackAndReleaseCurrentSubTransaction();
@@ -268,8 +312,7 @@ user_call(UserCall *call)
 	}
 	PG_CATCH();
 	{
-		if (timeout > 0)
-			disable_timeout(STATEMENT_TIMEOUT, false);
+		stop_timeouts(call, timeout);
 		MemoryContextSwitchTo(context);
 		if (call->expected == NULL || !*call->expected)
 			call->error = CopyErrorData();

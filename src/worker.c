@@ -39,6 +39,7 @@
 #include "stats.h"
 #include "timing.h"
 #include "usercode.h"
+#include "wanted.h"
 
 #define MAX_BATCH		1000
 #define MAX_WRITERS		60		/* subtransactions with a transaction id in a round */
@@ -57,13 +58,21 @@ static bool round_stop;			/* commit before anything else is run */
 static int	round_writers;
 static int	round_steps;		/* turns and activities so far */
 static int	round_size;			/* instances in it */
+static int64 round_keys[MAX_BATCH];	/* their keys */
 
 /* Give back what the worker holds, whatever the process ends of. */
 static void
 worker_exit(int code, Datum arg)
 {
+	bool		overdue = blackbox_is_overdue();
+
+	if (overdue)
+		ereport(LOG,
+				(errcode(ERRCODE_QUERY_CANCELED),
+				 errmsg("a durable worker ended itself because a function ignored its timeout"),
+				 errdetail("The function handled the cancellation (SQLSTATE 57014) and went on.")));
 	blackbox_leave();
-	worker_slot_detach(my_slot);
+	worker_slot_detach(my_slot, overdue);
 }
 
 /* The time of a round begins now. */
@@ -123,6 +132,13 @@ round_abort(void)
 	MemoryContextSwitchTo(round_context);
 }
 
+/* Whether somebody waits for the row of an instance of the round. */
+static bool
+round_wanted(void)
+{
+	return wanted_any(round_keys, round_size);
+}
+
 /*
  * Whether a round must end before another turn or activity is begun.  Each
  * round does something, however long it took to load the instances.
@@ -130,7 +146,8 @@ round_abort(void)
 static bool
 round_full(void)
 {
-	if (!round_stop && round_steps > 0 && (round_writers >= MAX_WRITERS || GetCurrentTimestamp() >= round_end))
+	if (!round_stop && round_steps > 0 &&
+		(round_writers >= MAX_WRITERS || GetCurrentTimestamp() >= round_end || round_wanted()))
 		round_stop = true;
 	return round_stop;
 }
@@ -162,6 +179,7 @@ run_activity(Instance *instance, ReadyItem *item)
 		.attempt = task->attempt,
 		.name = task->name,
 		.input = task->input,
+		.wanted = round_wanted,
 		.alone = round_size == 1,
 		.tries = instance->conflicts
 	};
@@ -185,6 +203,12 @@ run_activity(Instance *instance, ReadyItem *item)
 	outcome = activity_run(&run);
 	round.now = Max(round.now, GetCurrentTimestamp());
 	round_ran(run.wrote);
+	if (outcome == ACTIVITY_YIELDS)
+	{
+		instance_defer_activity(&round, instance);
+		round_stop = true;
+		return true;
+	}
 	if (outcome == ACTIVITY_AGAIN)
 	{
 		instance->conflicts++;
@@ -253,6 +277,8 @@ run_round(ReadyItem *batch, int count)
 	int64		forget[MAX_BATCH];
 	int			spent = 0;
 
+	for (int i = 0; i < count; i++)
+		round_keys[i] = batch[i].key;
 	round_begin(count);
 	instances = palloc0(count * sizeof(Instance *));
 	for (int i = 0; i < count; i++)
