@@ -89,6 +89,8 @@ process_reloaded(void)
 void
 process_handle_interrupts(void)
 {
+	/* a cancellation is for a function that runs, which is none now: this one came too late */
+	QueryCancelPending = false;
 	CHECK_FOR_INTERRUPTS();
 	if (ConfigReloadPending)
 	{

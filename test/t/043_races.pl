@@ -1,4 +1,5 @@
-# What comes for an instance while a client's transaction has its row is not left to polling, even if that rolls back.
+# What comes for an instance while a client's transaction has its row is not left to polling, even if that rolls back;
+# an interrupt that comes too late does no harm.
 use strict;
 use warnings;
 use PostgreSQL::Test::Cluster;
@@ -31,6 +32,18 @@ END \$\$;
 ROLLBACK;
 SELECT runtime_status, output FROM durable.wait_for_completion('raced', '1 min');
 ]), "raced\nCompleted|1", 'an event raised meanwhile arrives at the rollback');
+# An interrupt that comes when the activity it was meant for has ended is the one of a worker that has nothing to do.
+my $idle = q[SELECT pid FROM durable.workers WHERE state = 'idle'];
+poll_until($node, qq[SELECT EXISTS ($idle)], 'the worker is idle');
+my $worker = $node->safe_psql('postgres', $idle);
+$node->safe_psql('postgres', qq[
+SELECT pg_cancel_backend($worker);
+SELECT durable.start_new('listens', instance_id => 'later');
+]);
+$node->safe_psql('postgres', q[SELECT durable.raise_event('later', 'go'); SELECT durable.wait_for_completion('later', '1 min')]);
+poll_until($node, qq[SELECT EXISTS ($idle)], 'it is idle again');
+is($node->safe_psql('postgres', $idle), $worker, 'a late interrupt does not end a worker');
+
 is($node->safe_psql('postgres', 'SELECT count(*) FROM durable_internal.violations'), 0, 'no invariant is broken');
 
 done_testing();
