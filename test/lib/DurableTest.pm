@@ -3,11 +3,12 @@ package DurableTest;
 use strict;
 use warnings;
 use Exporter 'import';
+use File::Spec;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-our @EXPORT = qw(durable_node poll_until);
+our @EXPORT = qw(durable_node server_log poll_until);
 
 # Makes and starts a node with the extension in database postgres. Options:
 #   conf      => text to append to postgresql.conf
@@ -36,6 +37,12 @@ timezone = 'UTC'
 	$node->start;
 	$node->safe_psql('postgres', 'CREATE EXTENSION durable') if $opts{extension} // 1;
 	return $node;
+}
+
+# The log of a node for pg_read_file: from PostgreSQL 18 on logfile is relative to the test's directory.
+sub server_log
+{
+	return File::Spec->rel2abs($_[0]->logfile);
 }
 
 # Asserts that the query comes to return the expected value ('t' unless given) before the test's timeout.

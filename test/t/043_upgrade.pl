@@ -37,7 +37,7 @@ append_to_file("$dir/durable--next1--broken.sql", $echo . "ALTER TABLE durable_i
 append_to_file("$dir/durable--next1--next2.sql", $echo . "ALTER TABLE durable_internal.instances ADD COLUMN extra text;\n");
 
 my $node = durable_node('upgrade', conf => "$paths\nlog_min_messages = log\ndurable.max_workers = 4\ndeadlock_timeout = 100ms");
-my $log = $node->logfile;
+my $log = server_log($node);
 $node->safe_psql('postgres', q[
 CREATE ROLE one LOGIN;
 SELECT durable.grant_usage('one');

@@ -124,7 +124,7 @@ $node->stop;
 #
 my $small = durable_node('small', conf => "max_worker_processes = 3\nmax_parallel_workers = 0");
 $small->safe_psql('postgres', $functions . q[SELECT durable.start_new('chain', instance_id => 'waits-for-a-process')]);
-ok($small->poll_query_until('postgres', q[SELECT count(*) > 0 FROM regexp_matches(pg_read_file('] . $small->logfile . q['), 'max_worker_processes')]),
+ok($small->poll_query_until('postgres', q[SELECT count(*) > 0 FROM regexp_matches(pg_read_file('] . server_log($small) . q['), 'max_worker_processes')]),
 	'the log says that max_worker_processes is too low');
 is($small->safe_psql('postgres', q[SELECT runtime_status FROM durable.get_status('waits-for-a-process')]), 'Pending', 'work waits');
 $small->append_conf('postgresql.conf', 'max_worker_processes = 4');

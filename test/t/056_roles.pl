@@ -115,7 +115,7 @@ for my $role (@roles)
 }
 for my $role (sort keys %obstacle)
 {
-	poll_until($node, qq[SELECT pg_read_file('] . $node->logfile . qq[') ~ \$\$durable cannot run instances in database "postgres": \Q$obstacle{$role}\E\$\$], "$role: the log has the reason");
+	poll_until($node, qq[SELECT pg_read_file('] . server_log($node) . qq[') ~ \$\$durable cannot run instances in database "postgres": \Q$obstacle{$role}\E\$\$], "$role: the log has the reason");
 	# the owner's own query, where that may connect; the superuser can always ask
 	is($node->safe_psql('postgres', "SET ROLE $role; SELECT durable.role_obstacle()"), $obstacle{$role}, "$role: so has durable.role_obstacle")
 	  if $role ne 'leaving';

@@ -288,7 +288,7 @@ $node->safe_psql('postgres', 'ALTER ROLE mallory SET session_authorization = pos
 $node->safe_psql('postgres', q[SELECT pg_terminate_backend(pid, 60000) FROM durable.workers WHERE role = 'mallory'::regrole AND pid IS NOT NULL]);
 as('postgres', q[SET ROLE mallory; SELECT durable.start_new('public.everything', instance_id => 'usurper')]);
 ok($node->poll_query_until('postgres', q[SELECT count(*) > 0 OR (SELECT output IS NOT NULL FROM durable.get_status('usurper'))
-	FROM regexp_matches(pg_read_file('] . $node->logfile . q['), 'permission denied to set session authorization|cannot set parameter "session_authorization"')]), 'session_authorization as a setting');
+	FROM regexp_matches(pg_read_file('] . server_log($node) . q['), 'permission denied to set session authorization|cannot set parameter "session_authorization"')]), 'session_authorization as a setting');
 isnt($node->safe_psql('postgres', q[SELECT output #>> '{}' ~ 'postgres' FROM durable.get_status('usurper')]), 't', 'gains nothing');
 as('alice', q[SELECT durable.start_new('public.everything', instance_id => 'others')]);
 poll_until($node, q[SELECT runtime_status FROM durable.get_status('others')], 'others go on', 'Completed');
