@@ -190,11 +190,13 @@ CREATE FUNCTION orchestrator() RETURNS jsonb LANGUAGE plpgsql AS $$ BEGIN RETURN
 SET ROLE fine;
 SELECT durable.start_new('orchestrator', instance_id => 'limited'), durable.start_new('orchestrator', instance_id => 'closed')]);
 poll_until($node, q[SELECT bool_and(runtime_status = 'Running') FROM durable.instances], 'a database of its own', 't', 'small');
+# the session that uses the limit up is there before there is work
+my $session = IPC::Run::start([ 'psql', '-XAtq', '-c', 'SELECT pg_sleep(3600)', $node->connstr('small') ], '<', \undef, '>', \my $out, '2>', \my $err);
+poll_until($node, q[SELECT count(*) FROM pg_stat_activity WHERE datname = 'small' AND query LIKE '%pg_sleep(3600)%' AND pid <> pg_backend_pid()], 'a session', 1);
 $node->safe_psql('small', q[
 ALTER DATABASE small CONNECTION LIMIT 0;
 SELECT pg_terminate_backend(pid, 60000) FROM durable.workers WHERE pid IS NOT NULL;
 SELECT durable.raise_event('limited', 'go', '1')]);
-my $session = IPC::Run::start([ 'psql', '-XAtq', '-c', 'SELECT pg_sleep(3600)', $node->connstr('small') ], '<', \undef, '>', \my $out, '2>', \my $err);
 poll_until($node, q[SELECT count(*) > 0 FROM durable.explain('limited') line
 	WHERE line = 'No worker can run for fine: the database has more sessions than its connection limit of 0'], 'connection limit: explained', 't', 'small');
 $node->safe_psql('small', 'ALTER DATABASE small CONNECTION LIMIT -1');
