@@ -104,7 +104,7 @@ activity_run(ActivityRun *run)
 		return ACTIVITY_YIELDS;
 	}
 	user_call(&call);
-	canceled = blackbox_canceled();
+	canceled = call.error != NULL ? blackbox_canceled(call.error) : CANCEL_NONE;
 	blackbox_clear();
 	debug_query_string = NULL;
 	current_activity = NULL;

@@ -28,7 +28,9 @@
 #include "settings.h"
 
 #define BLACKBOX_FILE	"durable.blackbox"
-#define BLACKBOX_MAGIC	0x44524233
+#define BLACKBOX_MAGIC	0x44524234
+
+#define LATE_SIGNAL		USECS_PER_SEC
 
 typedef enum NoteState
 {
@@ -44,6 +46,8 @@ typedef struct Note
 	TimestampTz server;			/* PgStartTime of the server it ran in */
 	volatile bool excused;		/* it is being stopped by the engine itself */
 	volatile int64 cancel;		/* key of the instance whose activity is to be canceled */
+	volatile TimestampTz requested; /* when that, or yield, was asked for last */
+	TimestampTz started;		/* of the call */
 	volatile bool yield;		/* it was interrupted to be run later */
 	BlackboxNote note;
 } Note;
@@ -119,6 +123,8 @@ blackbox_attach(int slot)
 	my_note->state = NOTE_NONE;
 	my_note->pid = MyProcPid;
 	my_note->server = PgStartTime;
+	my_note->cancel = 0;
+	my_note->yield = false;
 	my_note->note.db = MyDatabaseId;
 	pqsignal(SIGQUIT, quit_without_note);
 }
@@ -135,8 +141,7 @@ blackbox_write(int64 key, int task_id, bool queued)
 	my_note->note.task_id = task_id;
 	my_note->note.queued = queued;
 	my_note->note.overdue = false;
-	my_note->cancel = 0;
-	my_note->yield = false;
+	my_note->started = GetCurrentTimestamp();
 	my_note->excused = false;
 	pg_write_barrier();
 	my_note->state = NOTE_RUNNING;
@@ -182,17 +187,29 @@ is_inline_activity(const Note *note)
 }
 
 /*
- * Whether the interrupt that has just ended a call was meant for it: the signal
- * may have come when the worker had gone on to something else.
+ * Whether the interrupt that has just ended a call with an error was meant for
+ * it: the signal may have come when the worker had gone on to something else.
+ * So a request stays until the answer is asked for, but not for calls that
+ * begin long after it.
  */
 BlackboxCancel
-blackbox_canceled(void)
+blackbox_canceled(const ErrorData *error)
 {
-	if (my_note == NULL || (my_note->cancel == 0 && !my_note->yield))
+	int64		key;
+	bool		yield;
+
+	/* an error of another kind may be what the code has made of an interrupt that came during it */
+	if (my_note == NULL || (error->sqlerrcode != ERRCODE_QUERY_CANCELED && my_note->requested < my_note->started))
 		return CANCEL_NONE;
-	if (my_note->cancel == my_note->note.key)
+	key = my_note->cancel;
+	yield = my_note->yield;
+	my_note->cancel = 0;
+	my_note->yield = false;
+	if ((key == 0 && !yield) || my_note->requested < my_note->started - LATE_SIGNAL)
+		return CANCEL_NONE;
+	if (key == my_note->note.key)
 		return CANCEL_THIS;
-	return my_note->yield && is_inline_activity(my_note) ? CANCEL_YIELD : CANCEL_OTHER;
+	return yield && is_inline_activity(my_note) ? CANCEL_YIELD : CANCEL_OTHER;
 }
 
 /* Do not count it when the workers of a database end now. */
@@ -215,6 +232,7 @@ blackbox_cancel(Oid db, int64 key)
 		if (note->state != NOTE_RUNNING || note->note.db != db || note->note.key != key ||
 			note->note.task_id == 0 || note->server != PgStartTime)
 			continue;
+		note->requested = GetCurrentTimestamp();
 		note->cancel = key;
 		kill(note->pid, SIGINT);
 	}
@@ -255,6 +273,7 @@ blackbox_yield(pid_t pid)
 		if (note->pid != pid || note->state != NOTE_RUNNING || !is_inline_activity(note) ||
 			note->server != PgStartTime)
 			continue;
+		note->requested = GetCurrentTimestamp();
 		note->yield = true;
 		kill(pid, SIGINT);
 	}

@@ -29,7 +29,7 @@ extern void blackbox_attach(int slot);
 extern void blackbox_write(int64 key, int task_id, bool queued);
 extern void blackbox_clear(void);
 extern void blackbox_leave(void);
-/* whether somebody has asked to cancel what ran last, of this instance or by mistake of another */
+/* after an interrupt: whether somebody has asked for it, for what ran last or for what another instance ran before; once */
 typedef enum BlackboxCancel
 {
 	CANCEL_NONE,
@@ -37,7 +37,7 @@ typedef enum BlackboxCancel
 	CANCEL_YIELD,				/* to be run later instead */
 	CANCEL_OTHER
 } BlackboxCancel;
-extern BlackboxCancel blackbox_canceled(void);
+extern BlackboxCancel blackbox_canceled(const ErrorData *error);
 /* the workers in a database are about to be stopped, which is not their functions' doing */
 extern void blackbox_excuse(Oid db);
 /* interrupt all workers that are running activities of this instance */
