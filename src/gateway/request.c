@@ -202,6 +202,8 @@ request_new(const char *uri)
 	}
 	path = path_length(uri);
 	parse_path(request, uri, path);
+	if (strpbrk(uri, " \t") != NULL)
+		request->problem = "the URI contains a blank";
 	if (uri[path] != '\0')
 		parse_query(request, uri + path + 1);
 	return request;
