@@ -7,7 +7,8 @@
  * The engine's counters are in shared memory and read for every scrape. To
  * count the instances costs the database time that grows with their number,
  * so that is done at most every --metrics-interval and by one scrape at a
- * time; others get the last counts. Both cover what the gateway's role may
+ * time; others get the last counts, and so does one that finds all
+ * connections busy. Both cover what the gateway's role may
  * see: with pg_monitor that is all. When the database is away the gateway's
  * own counters are still served, with durable_gateway_database_up 0.
  */
@@ -176,7 +177,8 @@ counts_done(void *arg, Outcome outcome, PGresult *result)
 {
 	counting = false;
 	take(&counts_text, outcome, result);
-	answer(arg);
+	if (arg != NULL)
+		answer(arg);
 }
 
 static void
@@ -192,13 +194,20 @@ stats_done(void *arg, Outcome outcome, PGresult *result)
 	}
 	counting = true;
 	counts_read = now;
-	pool_submit(statement_new(QUERY_COUNTS, counts_done, arg));
+	if (pool_busy() < pool_connected())
+		pool_submit(statement_new(QUERY_COUNTS, counts_done, arg));
+	else
+	{
+		/* the next scrape has them */
+		pool_submit(statement_new(QUERY_COUNTS, counts_done, NULL));
+		answer(arg);
+	}
 }
 
 void
 metrics_route(Request *request)
 {
-	pool_submit(statement_new(QUERY_STATS, stats_done, request));
+	pool_submit_watch(statement_new(QUERY_STATS, stats_done, request));
 }
 
 void

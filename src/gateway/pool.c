@@ -21,6 +21,7 @@
 #include "json.h"
 #include "options.h"
 #include "pool.h"
+#include "waiters.h"
 
 #define BATCH_MOST		32
 #define BATCH_BYTES		65536	/* of input; a longer one goes alone */
@@ -231,6 +232,13 @@ pool_submit(Statement *statement)
 	statements++;
 	statement->submitted = now_ms();
 	pool_send(statement);
+}
+
+void
+pool_submit_watch(Statement *statement)
+{
+	if (!waiters_lend(statement))
+		pool_submit(statement);
 }
 
 bool

@@ -16,6 +16,9 @@ extern void pool_start(int connections);
  */
 extern void pool_submit(Statement *statement);
 
+/* The same for one that whoever watches the gateway waits for: it is not held up by others, if that can be. */
+extern void pool_submit_watch(Statement *statement);
+
 /* Whether there is a connection; whether each has had its first try. */
 extern bool pool_up(void);
 extern bool pool_tried(void);

@@ -717,7 +717,10 @@ begin_plain(Request *request)
 
 	if (query_texts[statement->query].parameters > 0)
 		statement->parameters[0] = xstrdup(request->segments[1]);
-	pool_submit(statement);
+	if (request->route == ROUTE_HEALTHZ)
+		pool_submit_watch(statement);
+	else
+		pool_submit(statement);
 }
 
 static void

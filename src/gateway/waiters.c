@@ -222,6 +222,15 @@ waiters_start(void)
 	database_start(&listener);
 }
 
+bool
+waiters_lend(Statement *statement)
+{
+	if (listener.state != DATABASE_IDLE)
+		return false;
+	database_run(&listener, statement);
+	return true;
+}
+
 int
 waiters_count(void)
 {

@@ -6,6 +6,7 @@
 #define WAITERS_H
 
 #include "request.h"
+#include "statements.h"
 
 extern void waiters_start(void);
 
@@ -14,6 +15,9 @@ extern void waiters_add(Request *request, void (*wake) (Request *request, bool e
 
 /* Wake everybody, as if their time were up. */
 extern void waiters_wake_all(void);
+
+/* Run a short statement on the connection for notifications, if it is idle; false: it is not. */
+extern bool waiters_lend(Statement *statement);
 
 /* For /metrics. */
 extern int	waiters_count(void);
