@@ -27,6 +27,16 @@
 #define READY_RANGES	4096
 #define READY_QUEUES	512
 
+/*
+ * A worker that advances instances comes back for more in a moment.  What it
+ * can do in CHUNK_US is left to it rather than given to another, since a few
+ * large transactions cost less than many small ones; unless it is away for
+ * longer than BACK_SOON_US.
+ */
+#define CHUNK_US		2000
+#define CHUNK_MAX		16
+#define BACK_SOON_US	5000
+
 #define FAILED_START_PAUSE	(5 * USECS_PER_SEC)
 #define LONGEST_PAUSE	(10 * USECS_PER_SEC)
 
@@ -63,6 +73,10 @@ typedef struct Queue
 	int			queued;			/* length of entries */
 	int			workers;		/* slots reserved for this queue */
 	int			idle;			/* of which idle */
+	int			advancing;		/* of which advance instances and will be back soon */
+	int			step_us;		/* what one instance took lately in such a round */
+	TimestampTz last_take;		/* when such a round was begun last */
+	bool		left;			/* something was left to those, and the scheduler looks after it */
 	TimestampTz retry_at;		/* no worker is started before */
 	TimestampTz needed_since;	/* work and no idle worker; 0: not so */
 } Queue;
@@ -81,6 +95,7 @@ typedef struct Slot
 	int			nclaims;
 	ReadyRange	range;			/* in work; key 0: none */
 	bool		served;			/* has been given something to do */
+	bool		advancing;		/* instances, and back soon */
 	bool		retire;			/* idle, and its place is wanted */
 } Slot;
 
@@ -151,7 +166,9 @@ queue_get(Oid db, Oid role, bool create)
 		return NULL;
 	free_queue->db = db;
 	free_queue->role = role;
-	free_queue->workers = free_queue->idle = 0;
+	free_queue->workers = free_queue->idle = free_queue->advancing = 0;
+	free_queue->step_us = 0;
+	free_queue->left = false;
 	free_queue->retry_at = free_queue->needed_since = 0;
 	return free_queue;
 }
@@ -163,15 +180,52 @@ queue_has_work(const Queue *queue)
 	return queue->queued > 0 || !dlist_is_empty((dlist_head *) &queue->ranges);
 }
 
+/* How many instances one worker may as well take alone. */
+static int
+queue_chunk(const Queue *queue)
+{
+	return queue->step_us == 0 ? 1 : Min(Max(CHUNK_US / queue->step_us, 1), CHUNK_MAX);
+}
+
+/* Whether a worker is back in time for all that a queue holds. */
+static bool
+queue_can_wait(const Queue *queue)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	return queue->advancing > 0 && queue->queued <= queue_chunk(queue) &&
+		dlist_is_empty((dlist_head *) &queue->ranges) &&
+		queue->last_take <= now && now - queue->last_take < BACK_SOON_US;
+}
+
+/* Note whether a slot's worker advances instances. */
+static void
+slot_set_advancing(Queue *queue, Slot *slot, bool advancing)
+{
+	queue->advancing += advancing - slot->advancing;
+	slot->advancing = advancing;
+	if (advancing)
+		queue->last_take = GetCurrentTimestamp();
+}
+
 /*
- * See that somebody takes what a queue holds: an idle worker if there is one,
- * the scheduler otherwise, which decides whether to start another.
+ * See that somebody takes what a queue holds: a worker that is back soon, an
+ * idle one if there is one, the scheduler otherwise, which decides whether to
+ * start another.
  */
 static void
 queue_wake(Queue *queue)
 {
 	if (!queue_has_work(queue))
 		return;
+	if (queue_can_wait(queue))
+	{
+		/* should the worker not come, the scheduler will notice */
+		if (!queue->left)
+			database_poke(queue->db);
+		queue->left = true;
+		return;
+	}
 	if (queue->idle > 0)
 	{
 		for (int i = 0; i < DURABLE_WORKERS_LIMIT; i++)
@@ -367,6 +421,7 @@ slot_free(Slot *slot)
 	if (slot->state == WORKER_STARTING)
 		queue->retry_at = GetCurrentTimestamp() + FAILED_START_PAUSE;
 	slot_set_state(slot, WORKER_FREE);
+	slot_set_advancing(queue, slot, false);
 	while (!dlist_is_empty(&slot->claims))
 	{
 		Entry	   *entry = dlist_container(Entry, link, dlist_pop_head_node(&slot->claims));
@@ -412,16 +467,17 @@ fair_share(const Queue *queue, int max)
 {
 	int			sharers = queue->idle + 1;
 
-	return Min(max, (queue->queued + sharers - 1) / sharers);
+	return Min(max, Max((queue->queued + sharers - 1) / sharers, queue_chunk(queue)));
 }
 
 /*
  * Refresh the flags of the `held` instances that the worker still claims and
  * claim others up to `max`.  Returns how many items there are now.  *retire is
- * set when the worker should make room for a role that has none.
+ * set when the worker should make room for a role that has none.  step_us is
+ * what an instance took in the worker's last rounds, 0 if it does not know.
  */
 int
-ready_take(int index, ReadyItem *items, int held, int max, bool *retire)
+ready_take(int index, ReadyItem *items, int held, int max, int step_us, bool *retire)
 {
 	Slot	   *slot = &shared->slots[index];
 	Queue	   *queue;
@@ -438,6 +494,8 @@ ready_take(int index, ReadyItem *items, int held, int max, bool *retire)
 		items[i].flags = READY_RUN | entry->again;
 		entry->again = 0;
 	}
+	if (step_us > 0)
+		queue->step_us = step_us;
 	*retire = shared->starving > 0 && slot->served &&
 		(queue->workers > 1 ||
 		 TimestampDifferenceExceeds(slot->started, GetCurrentTimestamp(), 100));
@@ -452,6 +510,7 @@ ready_take(int index, ReadyItem *items, int held, int max, bool *retire)
 		slot->nclaims++;
 		items[count++] = (ReadyItem) {.key = entry->tag.key, .flags = entry->flags};
 	}
+	slot_set_advancing(queue, slot, count > 0);
 	if (count > held)
 	{
 		slot->served = true;
@@ -488,6 +547,7 @@ ready_take_range(int index, int max, ReadyRange *range)
 		slot->range = *range;
 		slot->served = true;
 		taken = true;
+		slot_set_advancing(queue, slot, false);
 		queue_wake(queue);
 	}
 	LWLockRelease(shared_lock);
@@ -505,16 +565,19 @@ ready_range_done(int index)
 
 /*
  * Let go of instances.  One whose flags are not zero, or to which something
- * happened meanwhile, goes back to the queue.
+ * happened meanwhile, goes back to the queue.  away: the worker turns to
+ * something that may take long.
  */
 void
-ready_release(int index, const ReadyItem *items, int count)
+ready_release(int index, const ReadyItem *items, int count, bool away)
 {
 	Slot	   *slot = &shared->slots[index];
 	Queue	   *queue;
 
 	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
 	queue = queue_get(slot->db, slot->role, false);
+	if (away)
+		slot_set_advancing(queue, slot, false);
 	for (int i = 0; i < count; i++)
 	{
 		EntryKey	tag = {.db = slot->db, .role = slot->role, .key = items[i].key};
@@ -540,10 +603,13 @@ bool
 worker_slot_idle(int index)
 {
 	Slot	   *slot = &shared->slots[index];
+	Queue	   *queue;
 	bool		idle;
 
 	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
-	idle = !queue_has_work(queue_get(slot->db, slot->role, false));
+	queue = queue_get(slot->db, slot->role, false);
+	slot_set_advancing(queue, slot, false);
+	idle = !queue_has_work(queue);
 	if (idle && slot->state != WORKER_IDLE)
 		slot_set_state(slot, WORKER_IDLE);
 	LWLockRelease(shared_lock);
@@ -668,9 +734,10 @@ retire_idle(void)
 /*
  * The roles of a database that have work and no worker who will take it.  The
  * starving count, which makes busy workers of other roles leave, is kept here.
+ * *soon is set when something was left to a worker that should be back soon.
  */
 int
-ready_needs(Oid db, ReadyNeed *needs, int max)
+ready_needs(Oid db, ReadyNeed *needs, int max, bool *soon)
 {
 	TimestampTz now = GetCurrentTimestamp();
 	int			count = 0;
@@ -684,6 +751,14 @@ ready_needs(Oid db, ReadyNeed *needs, int max)
 	{
 		Queue	   *queue = &shared->queues[i];
 
+		if (queue->db == db && queue->left)
+		{
+			queue->left = queue_has_work(queue) && queue_can_wait(queue);
+			if (queue->left)
+				*soon = true;
+			else
+				queue_wake(queue);
+		}
 		if (queue->db == InvalidOid || queue->idle > 0 || !queue_has_work(queue))
 			queue->needed_since = 0;
 		else if (queue->needed_since == 0 || queue->needed_since > now)

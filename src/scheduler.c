@@ -469,9 +469,10 @@ static bool
 start_workers(void)
 {
 	ReadyNeed  *needs = palloc(NEEDS * sizeof(ReadyNeed));
-	int			count = ready_needs(my_database, needs, NEEDS);
+	bool		left = false;
+	int			count = ready_needs(my_database, needs, NEEDS, &left);
 	TimestampTz now = GetCurrentTimestamp();
-	bool		soon = ready_starving();
+	bool		soon = left || ready_starving();
 
 	for (int i = 0; i < count; i++)
 	{

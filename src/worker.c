@@ -50,6 +50,7 @@ static Oid	my_extension;
 static ReadyItem items[MAX_BATCH];
 static int	nitems = 0;
 static MemoryContext round_context;
+static int	step_us = 0;		/* what an instance takes in a round, the commit aside */
 
 /* the round at hand */
 static Round round;
@@ -80,6 +81,16 @@ static void
 round_start_clock(void)
 {
 	round_end = GetCurrentTimestamp() + durable_batch_time * INT64CONST(1000);
+}
+
+/* Take note of what a round with so many instances took. */
+static void
+round_measure(TimestampTz begun, int count)
+{
+	int64		us = (GetCurrentTimestamp() - begun) / count;
+
+	us = Min(Max(us, 1), USECS_PER_SEC);
+	step_us = step_us == 0 ? us : (3 * step_us + us) / 4;
 }
 
 /* Begin the transaction of a round. */
@@ -276,6 +287,7 @@ run_round(ReadyItem *batch, int count)
 	FetchResult result;
 	int64		forget[MAX_BATCH];
 	int			spent = 0;
+	TimestampTz begun = GetCurrentTimestamp();
 
 	for (int i = 0; i < count; i++)
 		round_keys[i] = batch[i].key;
@@ -311,6 +323,7 @@ run_round(ReadyItem *batch, int count)
 		if (instances[i]->spent)
 			forget[spent++] = batch[i].key;
 	}
+	round_measure(begun, count);
 	round_commit();
 	for (int i = 0; i < spent; i++)
 		instance_forget(forget[i]);
@@ -433,7 +446,7 @@ settle(void)
 	}
 	nitems = kept;
 	if (ngone > 0)
-		ready_release(my_slot, gone, ngone);
+		ready_release(my_slot, gone, ngone, false);
 	instance_trim_cache();
 }
 
@@ -451,7 +464,7 @@ run_items(void)
 		if (!alone.solo)
 			continue;
 		items[i] = items[--nitems];
-		ready_release(my_slot, items, nitems);
+		ready_release(my_slot, items, nitems, true);
 		items[0] = alone;
 		nitems = 1;
 	}
@@ -698,7 +711,7 @@ work(void)
 		bool		ranges;
 
 		process_handle_interrupts();
-		nitems = ready_take(my_slot, items, nitems, Min(durable_batch_size, MAX_BATCH), &retire);
+		nitems = ready_take(my_slot, items, nitems, Min(durable_batch_size, MAX_BATCH), step_us, &retire);
 		if (nitems > 0)
 		{
 			pgstat_report_activity(STATE_RUNNING, "advancing instances");
@@ -707,7 +720,7 @@ work(void)
 		/* after a reload a new process takes over, with the role's settings as they are now */
 		if (retire || process_reloaded())
 		{
-			ready_release(my_slot, items, nitems);
+			ready_release(my_slot, items, nitems, true);
 			return;
 		}
 		ranges = nitems < durable_batch_size && ready_take_range(my_slot, RANGE_TASKS, &range);
@@ -715,7 +728,7 @@ work(void)
 		{
 			/* the first activity may take long: nobody else is to wait for it */
 			if (nitems > 0)
-				ready_release(my_slot, items, nitems);
+				ready_release(my_slot, items, nitems, true);
 			nitems = 0;
 			pgstat_report_activity(STATE_RUNNING, "running queued activities");
 			run_range(&range);
