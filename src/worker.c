@@ -3,9 +3,10 @@
  *	  A worker: advances the instances of one role, a batch in a transaction.
  *
  * A *round* is one transaction: lock and load the instances of the batch, take
- * in what happened to them, run for each at most one activity and the turns
- * before and after it, write the histories and rows, commit.  Instances that
- * can go on stay in the batch for the next round; the others are let go.
+ * in what happened to them, run for each at most one activity (or as many as
+ * durable.steps_per_commit says) and the turns before and after it, write the
+ * histories and rows, commit.  Instances that can go on stay in the batch for
+ * the next round; the others are let go.
  *
  * What goes wrong in a round with many instances is undone and each is tried
  * alone; what goes wrong alone is the instance's own failure.  An activity is
@@ -233,11 +234,13 @@ run_activity(Instance *instance, ReadyItem *item)
 	return true;
 }
 
-/* Advance one instance by at most one activity. */
+/* Advance one instance by at most durable.steps_per_commit activities. */
 static void
 advance(Instance *instance, ReadyItem *item)
 {
 	int			activities = 0;
+	/* one at a time after a worker's death, so that the right one is counted */
+	int			limit = instance->row.deliveries > 0 ? 1 : durable_steps_per_commit;
 
 	/* what may kill its worker must not take others along */
 	if (instance->row.deliveries > 0 && round_size > 1)
@@ -249,7 +252,7 @@ advance(Instance *instance, ReadyItem *item)
 	{
 		if (instance->next_activity != NULL)
 		{
-			if (activities++ > 0 || !run_activity(instance, item))
+			if (activities++ >= limit || !run_activity(instance, item))
 				return;
 		}
 		else if (!instance_can_turn(instance) || round_full())
