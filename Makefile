@@ -64,6 +64,12 @@ deps:
 test:
 	@PG_CONFIG='$(PG_CONFIG)' test/sandbox test/run '$(T)'
 
+# The server in valgrind: slow, so that only some tests do, which say nothing about time.
+memcheck:
+	@command -v valgrind >/dev/null || { echo "memcheck needs valgrind: apt-get install valgrind" >&2; exit 1; }
+	@VALGRIND=yes PG_CONFIG='$(PG_CONFIG)' test/sandbox test/run \
+		'$(or $(T),sql/(hello|tasks|events|children|rewind|retries|query|call_sql|bad_input|purge|restart|determinism)\.sql)'
+
 demo:
 	@PG_CONFIG='$(PG_CONFIG)' test/sandbox test/demo.sh
 

@@ -27,7 +27,7 @@ cluster_start() {
 		CONF
 		printf '%s\n' "$@"
 	} >>"$data/postgresql.conf"
-	pg_ctl -D "$data" -l "$server_log" -s start
+	pg_ctl -D "$data" -l "$server_log" -s ${POSTGRES:+-p "$POSTGRES" -t 600} start
 }
 
 cluster_restart() {
