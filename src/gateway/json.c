@@ -31,7 +31,8 @@ buffer_append(Buffer *buffer, const char *data, size_t length)
 		buffer->size = (buffer->length + length + 1) * 2;
 		buffer->data = xrealloc(buffer->data, buffer->size);
 	}
-	memcpy(buffer->data + buffer->length, data, length);
+	if (length > 0)
+		memcpy(buffer->data + buffer->length, data, length);
 	buffer->length += length;
 	buffer->data[buffer->length] = '\0';
 }
