@@ -632,9 +632,10 @@ sub kill_hard
 	}
 	my $directory = sql('SHOW data_directory', 'postgres');
 	my ($pid) = read_lines("$directory/postmaster.pid");
-	kill 'KILL', $pid + 0;
+	# With its processes, which would go on working until they notice.
+	my @children = map { /^(\d+) \(.*\) \S+ (\d+) / && $2 == $pid ? $1 : () } map { (read_lines($_))[0] // '' } glob '/proc/[0-9]*/stat';
+	kill 'KILL', $pid + 0, @children;
 	$postmaster = undef;
-	# Its processes notice and leave; until then they keep another server from starting.
 	my $deadline = time + 60;
 	my $new = $pid;
 	while ($new == $pid or not kill 0, $new + 0)
