@@ -48,6 +48,10 @@
 /* Connections on which clients beyond the limit are refused. */
 #define RESERVE 64
 
+/* How soon and how often, in ms, it is looked whether a client that sends nothing has gone. */
+#define PROBE_AFTER		1000
+#define PROBE_INTERVAL	5000
+
 typedef enum PeerState
 {
 	PEER_NEW,					/* nothing has come yet */
@@ -64,6 +68,7 @@ typedef struct Peer
 	bool		closed;			/* shut down, until libmicrohttpd notices */
 	bool		over;			/* came when there were --max-connections */
 	int64_t		since;			/* when the state began */
+	int64_t		probe_at;		/* when to look next whether its client has gone */
 	struct Peer *next;
 	struct Peer *previous;
 } Peer;
@@ -175,6 +180,15 @@ server_tick(int64_t now)
 		}
 		else if (peer->state == PEER_IDLE && age >= (options.idle_timeout + options.request_timeout) * 1000)
 			peer_shutdown(peer);
+		else if (peer->state != PEER_BUSY && age >= PROBE_AFTER && now >= peer->probe_at)
+		{
+			/* libmicrohttpd does not see an end that came together with the last bytes */
+			char		byte;
+
+			peer->probe_at = now + PROBE_INTERVAL;
+			if (recv(peer->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0)
+				peer_shutdown(peer);
+		}
 	}
 }
 

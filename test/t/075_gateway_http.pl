@@ -24,8 +24,8 @@ CREATE ROLE regress_http LOGIN;
 SELECT durable.grant_usage('regress_http');
 ));
 my $base = $DurableGateway::base;
-my $gateway = gateway_start($node, args => [ '--statement-timeout', 2, '--connections', 3 ],
-	dbname => $node->connstr('postgres') . ' user=regress_http');
+my @settings = (args => [ '--statement-timeout', 2, '--connections', 3 ], dbname => $node->connstr('postgres') . ' user=regress_http');
+my $gateway = gateway_start($node, @settings);
 
 sub connect_to
 {
@@ -120,6 +120,21 @@ foreach my $path ('nothing', 'approval?timeout=60')
 	ok($gateway->alive, '... and it lives');
 }
 
+# Clients that go, in the middle of a request or after half closing, do not stay until a timeout ends them.
+foreach my $bytes ("GET $base/inst", "GET /nothing HTTP/1.1\r\n$host\r\n")
+{
+	foreach (1 .. 30)
+	{
+		$socket = connect_to();
+		syswrite($socket, $bytes);
+		shutdown($socket, 1);
+		close($socket);
+	}
+}
+my $patience = time + 10;
+sleep(0.1) while time < $patience && $gateway->call('GET', '/metrics')->{content} !~ /^durable_gateway_connections [1-5]$/m;
+like($gateway->call('GET', '/metrics')->{content}, qr/^durable_gateway_connections [1-5]$/m, 'clients that have gone are forgotten');
+
 # Those who do not read a long answer hold up nobody, and one that reads slowly gets all of it.
 is($gateway->call('POST', '/orchestrators/big/big')->{status}, 202, 'a long answer');
 poll_until($node, q(SELECT runtime_status = 'Completed' FROM durable.instances WHERE instance_id = 'big'), 'is there');
@@ -142,8 +157,10 @@ while (length $answer < 8000000)
 like($answer, qr/x{30000}",/, 'a slow reader gets it');
 cmp_ok(length $answer, '>', 8000000, '... whole');
 @deaf = ();
+is($gateway->stop, '0', 'exit 0');
 
 # Locks: a statement that waits too long is given up, and others are not held up by it.
+$gateway = gateway_start($node, @settings);
 my $locker = $node->background_psql('postgres');
 $locker->query_safe(q(BEGIN; SELECT set_config('role', 'regress_http', true); SELECT durable.start_new('nothing', instance_id => 'locked')));
 $socket = connect_to();
