@@ -188,28 +188,25 @@ is_inline_activity(const Note *note)
 
 /*
  * Whether the interrupt that has just ended a call with an error was meant for
- * it: the signal may have come when the worker had gone on to something else.
- * So a request stays until the answer is asked for, but not for calls that
- * begin long after it.
+ * it: the signal may have come when the worker had gone on to something else,
+ * and there may be several of several senders.  So a request counts for a
+ * while after it was made, and for as long as the call runs that it was made for.
  */
 BlackboxCancel
 blackbox_canceled(const ErrorData *error)
 {
-	int64		key;
-	bool		yield;
+	bool		during;
 
+	if (my_note == NULL || (my_note->cancel == 0 && !my_note->yield))
+		return CANCEL_NONE;
+	during = my_note->requested >= my_note->started;
 	/* an error of another kind may be what the code has made of an interrupt that came during it */
-	if (my_note == NULL || (error->sqlerrcode != ERRCODE_QUERY_CANCELED && my_note->requested < my_note->started))
+	if (!during && (error->sqlerrcode != ERRCODE_QUERY_CANCELED ||
+					GetCurrentTimestamp() > my_note->requested + LATE_SIGNAL))
 		return CANCEL_NONE;
-	key = my_note->cancel;
-	yield = my_note->yield;
-	my_note->cancel = 0;
-	my_note->yield = false;
-	if ((key == 0 && !yield) || my_note->requested < my_note->started - LATE_SIGNAL)
-		return CANCEL_NONE;
-	if (key == my_note->note.key)
+	if (my_note->cancel == my_note->note.key)
 		return CANCEL_THIS;
-	return yield && is_inline_activity(my_note) ? CANCEL_YIELD : CANCEL_OTHER;
+	return my_note->yield && is_inline_activity(my_note) ? CANCEL_YIELD : CANCEL_OTHER;
 }
 
 /* Do not count it when the workers of a database end now. */

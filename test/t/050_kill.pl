@@ -316,7 +316,10 @@ is($node->safe_psql('postgres', qq[SELECT $what WHERE runtime_status IN ('Pendin
 # one whose parent was terminated just before it heard of the failure may stay as it is
 is($node->safe_psql('postgres', qq[SELECT $what i WHERE runtime_status = 'Failed' AND NOT (name = 'doomed' AND
 	EXISTS (SELECT FROM durable.instances p WHERE p.instance_id = i.parent_instance_id AND p.runtime_status = 'Terminated')) ORDER BY 1 LIMIT 10]),
-	'', 'none has failed');
+	'', 'none has failed') or diag($node->safe_psql('postgres', q[
+	SELECT i.instance_id, p.runtime_status AS parent, h.sequence_number, h.event_type, h.event_time, h.task_id, h.result, h.failure->>'message'
+	  FROM durable.instances i LEFT JOIN durable.instances p ON p.instance_id = i.parent_instance_id JOIN durable.history h ON h.instance_id = i.instance_id
+	 WHERE i.runtime_status = 'Failed' AND i.name <> 'doomed' ORDER BY 1, 3 LIMIT 40]));
 is($node->safe_psql('postgres', q[SELECT id FROM started s FULL JOIN (SELECT * FROM durable.instances WHERE parent_instance_id IS NULL) i ON instance_id = id
 	WHERE (id IS NULL OR instance_id IS NULL) AND id NOT IN (SELECT id FROM purged)
 	   OR instance_id IN (SELECT id FROM purged WHERE count > 0)]),

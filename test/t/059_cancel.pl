@@ -58,18 +58,30 @@ END $$;
 CREATE FUNCTION call_once_long() RETURNS jsonb LANGUAGE plpgsql AS $$ BEGIN RETURN durable.call_activity('once_long'); END $$]);
 my $file = $node->data_dir . '/durable.blackbox';
 my $size = ((-s $file) - 8) / 256;
-open(my $box, '+<', $file) or die "$file: $!";
-binmode $box;
-for my $slot (0 .. 127)
+# Writes into all notes whose call is to be interrupted, and when that was asked for.
+sub request
 {
-	seek($box, 8 + $slot * $size + 24, 0);
-	print $box pack('qq', 1, 1 << 62);	# whose call, and when it was asked for
+	my ($key, $time) = @_;
+
+	open(my $box, '+<', $file) or die "$file: $!";
+	binmode $box;
+	for my $slot (0 .. 127)
+	{
+		seek($box, 8 + $slot * $size + 24, 0);
+		print $box pack('qq', $key, $time);
+	}
+	close($box);
+	return;
 }
-close($box);
+
+# in the future, so that it does not matter how long this takes
+request(1, 1 << 61);
 $node->safe_psql('postgres', q[SELECT durable.start_new('call_once_long', instance_id => 'late')]);
 poll_until($node, q[SELECT count(*) = 1 FROM pg_stat_activity WHERE backend_type = 'durable worker' AND wait_event = 'PgSleep'], 'an activity runs');
 my $interrupt = q[SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE backend_type = 'durable worker' AND wait_event = 'PgSleep'];
 $node->safe_psql('postgres', $interrupt);
+poll_until($node, q[SELECT last_value > 1 FROM calls], 'it is run again');
+request(0, 0);
 poll_until($node, q[SELECT output FROM durable.get_status('late')], 'a late interrupt is not its failure', '"not interrupted"');
 $node->safe_psql('postgres', q[SELECT setval('calls', 1, false); SELECT durable.start_new('call_once_long', instance_id => 'meant')]);
 poll_until($node, q[SELECT count(*) = 1 FROM pg_stat_activity WHERE backend_type = 'durable worker' AND wait_event = 'PgSleep'], 'it runs once more');
