@@ -414,6 +414,7 @@ begin_start(Request *request)
 {
 	const char *statuses;
 	const char *action;
+	const char *version = request_query(request, "version");
 	int64_t		timeout = get_seconds(request, "timeout");
 	int64_t		interval = timeout == -2 ? -2 : get_seconds(request, "pollingInterval");
 	char	   *input;
@@ -442,7 +443,7 @@ begin_start(Request *request)
 	statement->parameters[0] = xstrdup(request->segments[1]);
 	statement->parameters[1] = input;
 	statement->parameters[2] = request->segment_count > 2 ? xstrdup(request->segments[2]) : NULL;
-	statement->parameters[3] = copy(request_query(request, "version"));
+	statement->parameters[3] = version && version[0] ? xstrdup(version) : NULL;
 	statement->parameters[4] = xstrdup(statuses);
 	statement->parameters[5] = xstrdup(action);
 	pool_submit(statement);
@@ -582,6 +583,11 @@ begin_list(Request *request)
 		bad(request, "top must be a number");
 		return;
 	}
+	if (token && !utf8_valid(token))
+	{
+		bad(request, "invalid continuation token");
+		return;
+	}
 	page = page == 0 ? PAGE_DEFAULT : page > PAGE_MOST ? PAGE_MOST : page;
 	statement = statement_for(request);
 	if (!get_boolean(request, "showInput", &show_input) ||
@@ -596,7 +602,7 @@ begin_list(Request *request)
 	statement->parameters[3] = copy(request_query(request, "instanceIdPrefix"));
 	statement->parameters[4] = xstrdup(show_input ? "true" : "false");
 	statement->parameters[5] = size.data;
-	statement->parameters[6] = token && token[0] && strcmp(token, "null") != 0 && utf8_valid(token) ? xstrdup(token) : NULL;
+	statement->parameters[6] = token && token[0] && strcmp(token, "null") != 0 ? xstrdup(token) : NULL;
 	pool_submit(statement);
 }
 

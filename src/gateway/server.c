@@ -527,12 +527,16 @@ listen_tcp(const char *where)
 	const char *colon = strrchr(where, ':');
 	char	   *host;
 	char		port[16];
+	size_t		digits = colon ? strspn(colon + 1, "0123456789") : 0;
 	int			error,
 				fd,
 				on = 1;
 
-	if (colon == NULL || colon == where || colon[1] == '\0')
+	if (colon == NULL || colon == where || digits == 0 || colon[1 + digits] != '\0')
 		start_failed(where, "--listen must be address:port or unix:/path");
+	/* getaddrinfo would take it modulo 65536 */
+	if (digits > 5 || atoi(colon + 1) > 65535)
+		start_failed(where, "a port is a number from 0 to 65535");
 	host = where[0] == '[' && colon[-1] == ']' ? xstrndup(where + 1, colon - where - 2) : xstrndup(where, colon - where);
 	error = getaddrinfo(host, colon + 1, &hints, &found);
 	if (error != 0)

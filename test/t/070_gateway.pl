@@ -95,6 +95,8 @@ like(json($response)->{id}, qr/^[0-9a-f]{32}$/, 'an id is made');
 gets(202, 'POST', '/orchestrators/public.nothing', 'start without a body, name with schema');
 gets(202, 'POST', '/orchestrators/nothing?version=2.5', 'start with a version');
 is($node->safe_psql('postgres', q(SELECT count(*) FROM durable.instances WHERE version = '2.5')), '1', 'it has it');
+gets(202, 'POST', '/orchestrators/nothing?version=', 'start with an empty version');
+is($node->safe_psql('postgres', q(SELECT count(*) FROM durable.instances WHERE version = '')), '0', 'it has none');
 is($node->safe_psql('postgres', q(SELECT owner FROM durable.get_status('h1'))), 'regress_gateway', 'it belongs to the gateway\'s role');
 gets(400, 'POST', '/orchestrators/no_such_function', 'unknown function');
 gets(400, 'POST', '/orchestrators/hello', 'bad JSON', '{"city": ');
@@ -423,6 +425,8 @@ refuses(qr/^1 .*holds no key/, 'an empty key file', '--key-file', '/dev/null');
 refuses(qr/^2 .*max-body must be a number/, 'bad option', '--max-body', 'big');
 refuses(qr/^2 .*unrecognized option/, 'unknown option', '--frob');
 refuses(qr/^1 .*address:port/, 'bad address', '--listen', 'localhost');
+refuses(qr/^1 .*address:port/, 'bad port', '--listen', '127.0.0.1:http');
+refuses(qr/^1 .*from 0 to 65535/, 'a port that is too high', '--listen', '127.0.0.1:65536');
 refuses(qr/^0 /, '--help', '--help');
 foreach my $option (qw(listen dbname key-file base-url connections max-connections max-body max-header request-timeout
 	idle-timeout max-wait statement-timeout drain-timeout metrics-interval))

@@ -92,6 +92,8 @@ is(exchange("GET /healthz HTTP/1.0\r\nConnection: keep-alive\r\n\r\nGET /healthz
 is(exchange("GET /healthz HTTP/2.0\r\n$host\r\n"), '505', 'HTTP/2.0');
 is(exchange("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"), '505', 'the preface of HTTP/2');
 is(exchange("$_ HTTP/1.1\r\n$host\r\n$last"), '404 200', $_) foreach 'OPTIONS *', 'CONNECT localhost:80', 'TRACE /';
+is(exchange("GET $base/instances HTTP/1.1\r\n${host}x-ms-continuation-token: \xff\xfe\r\n\r\n$last"), '400 200',
+	'a continuation token that is not UTF-8 is bad, not none');
 is(exchange("HEAD /healthz HTTP/1.1\r\n$host\r\n$last"), '200 200', 'HEAD has no body');
 is(exchange("${start}X-HTTP-Method-Override: DELETE\r\n\r\n$last"), '202 200', 'a method is what it is');
 my $response = $gateway->call('OPTIONS', '/instances', undef,
