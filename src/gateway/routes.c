@@ -105,14 +105,18 @@ fail(Request *request, Outcome outcome, PGresult *result)
 		server_fail(request, 503, "the database took too long", NULL);
 	else if (CLASS("08") || CLASS("40") || CLASS("53") || CLASS("57") || strcmp(sqlstate, "25006") == 0 ||
 			 strcmp(sqlstate, "55P03") == 0 || strcmp(sqlstate, "0A000") == 0)
-		server_fail(request, 503, NO_DATABASE, message);
+	{
+		/* what the server says of itself is for its administrator */
+		log_line("%s: SQLSTATE %s: %s", route_names[request->route], sqlstate, message);
+		server_fail(request, 503, NO_DATABASE, NULL);
+	}
 	else if (CLASS("22") || CLASS("54") ||
 			 (CLASS("42") && (request->route == ROUTE_START || request->route == ROUTE_RESTART)))
 		server_fail(request, 400, message, NULL);
 	else
 	{
 		log_line("%s: SQLSTATE %s: %s", route_names[request->route], sqlstate, message);
-		server_fail(request, 500, "the database reported an error", message);
+		server_fail(request, 500, "the database reported an error", NULL);
 	}
 #undef CLASS
 }

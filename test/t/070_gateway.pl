@@ -38,6 +38,9 @@ END $$;
 CREATE FUNCTION rewindable() RETURNS jsonb LANGUAGE plpgsql AS $$ BEGIN RETURN durable.call_activity('flaky'); END $$;
 CREATE FUNCTION secret() RETURNS int LANGUAGE sql AS 'SELECT 1';
 REVOKE EXECUTE ON FUNCTION secret() FROM PUBLIC;
+CREATE FUNCTION broken(sqlstate text) RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION USING ERRCODE = sqlstate, MESSAGE = 'could not extend file "base/1"'; END $$;
+CREATE DOMAIN breaks AS text CHECK (broken(VALUE));
+CREATE FUNCTION breaking(input breaks) RETURNS int LANGUAGE sql AS 'SELECT 1';
 CREATE ROLE regress_gateway LOGIN;
 SELECT durable.grant_usage('regress_gateway');
 GRANT SELECT ON switch TO regress_gateway;
@@ -115,6 +118,11 @@ gets(400, 'POST', '/orchestrators/nothing/%zz', 'bad percent-encoding');
 gets(400, 'POST', '/orchestrators/nothing?timeout=soon', 'bad timeout');
 gets(400, 'POST', '/orchestrators/nothing?timeout=1&pollingInterval=2', 'pollingInterval beyond timeout');
 gets(403, 'POST', '/orchestrators/secret', 'no right to execute');
+foreach my $case ([ '53100', 503 ], [ '58030', 500 ], [ 'XX000', 500 ])
+{
+	my ($sqlstate, $status) = @$case;
+	unlike(gets($status, 'POST', '/orchestrators/breaking', "SQLSTATE $sqlstate", qq("$sqlstate"))->{content}, qr/extend/, '... is not told in detail');
+}
 gets(202, 'POST', '/orchestrators/approval/a1', 'one that waits', '');
 $node->safe_psql('postgres', q(SELECT durable.set_quota('regress_gateway', live_instances => 1)));
 gets(429, 'POST', '/orchestrators/approval', 'the quota of live instances is used up', '');
