@@ -21,6 +21,7 @@ SELECT durable.set_quota('regress_durable_guest', live_instances => 1000000);
 SELECT durable.unset_quota('regress_durable_guest');
 RESET ROLE;
 SELECT durable.set_quota('regress_durable_guest', live_instances => -1);
+SELECT durable.set_quota('-', live_instances => 3);
 SELECT durable.set_quota('regress_durable_guest', live_instances => 3);
 SELECT durable.set_quota('regress_durable_host', payload_size => 1000000);
 SELECT durable.set_quota(NULL, history_length => 1000000);
@@ -113,6 +114,7 @@ SELECT durable.set_quota('regress_durable_guest', payload_size => 1000);
 SET ROLE regress_durable_guest;
 SELECT durable.start_new('wait', to_jsonb(bytes(2000)));
 SELECT durable.start_new('wait', tags => jsonb_build_object('tag', bytes(2000)));
+SELECT durable.start_new('wait', version => bytes(2000));
 SELECT durable.raise_event('quota-2', 'go', to_jsonb(bytes(2000)));
 SELECT durable.set_custom_status('quota-2', to_jsonb(bytes(2000)));
 CREATE FUNCTION payload(what text) RETURNS text LANGUAGE plpgsql AS $$

@@ -257,6 +257,16 @@ quota_check_payload(Oid role, const Jsonb *payload)
 		failure_throw(exceeded);
 }
 
+/* The same of a text of so many bytes. */
+void
+quota_check_size(Oid role, int64 bytes)
+{
+	Jsonb	   *exceeded = quota_exceeded(role, QUOTA_PAYLOAD, bytes);
+
+	if (exceeded != NULL)
+		failure_throw(exceeded);
+}
+
 /* Raise the error if a history would be too long. */
 void
 quota_check_history(Oid role, int64 events)

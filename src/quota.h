@@ -34,6 +34,7 @@ extern Jsonb *quota_payload(Oid role, const Jsonb *payload);
 extern Jsonb *quota_take(Store *store, Oid role, QuotaKind kind);
 /* the same, thrown */
 extern void quota_check_payload(Oid role, const Jsonb *payload);
+extern void quota_check_size(Oid role, int64 bytes);
 extern void quota_check_history(Oid role, int64 events);
 extern void quota_check_live(Store *store, Oid role);
 

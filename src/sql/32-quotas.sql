@@ -40,6 +40,9 @@ BEGIN
     IF smallest < 0 THEN
         RAISE EXCEPTION 'a quota must not be negative, as % is', smallest USING ERRCODE = 'invalid_parameter_value';
     END IF;
+    IF set_quota.role IS NOT NULL AND NOT EXISTS (SELECT FROM pg_roles r WHERE r.oid = set_quota.role) THEN
+        RAISE EXCEPTION 'role with OID % does not exist', set_quota.role::oid USING ERRCODE = 'undefined_object';
+    END IF;
     DELETE FROM durable_internal.quotas q WHERE q.role = coalesce(set_quota.role, 0::regrole);
     IF smallest IS NOT NULL OR set_quota.role IS NOT NULL THEN
         INSERT INTO durable_internal.quotas
@@ -49,10 +52,10 @@ END
 $$;
 COMMENT ON FUNCTION durable.set_quota(regrole, bigint, bigint, bigint, bigint) IS
 'Set what the instances that a role owns may use in this database, in place of what was set for it before; NULL: no limit. role: NULL sets it for all roles that have no quotas of their own. Takes effect at commit, also for what runs.
-live_instances: that have not ended, sub-orchestrations included; starting more is an error, in an orchestrator the failure of the sub-orchestration. What rewind revives is not refused. pending_activities: scheduled and not ended, over all of the role''s instances; a fan-out beyond it has activities that fail at once, without an attempt. payload_size: bytes of one input, result, event, custom status or set of tags as jsonb; beyond it the call is an error, an activity fails and is rolled back, an orchestrator fails whatever it handles. history_length: events in the history of one execution; an orchestrator that wants more fails whatever it handles, and raise_event is an error.
+live_instances: that have not ended, sub-orchestrations included; starting more is an error, in an orchestrator the failure of the sub-orchestration. What rewind revives is not refused. pending_activities: scheduled and not ended, over all of the role''s instances; a fan-out beyond it has activities that fail at once, without an attempt. payload_size: bytes of one input, result, event, custom status or set of tags as jsonb, or of the version that an instance is started with (texts of failures are not counted: each is cut at 64 kB); beyond it the call is an error, an activity fails and is rolled back, an orchestrator fails whatever it handles. history_length: events in the history of one execution; an orchestrator that wants more fails whatever it handles, and raise_event is an error; events that the instance has not taken in yet do not count.
 All these errors have SQLSTATE 53400 (configuration_limit_exceeded). A transaction that is prepared (PREPARE TRANSACTION) counts when it commits.
 For superusers and members of the role that owns the extension.
-Errors: 42501 for others; 22023 for a negative quota. Durable Functions has nothing like it.';
+Errors: 42501 for others; 22023 for a negative quota; 42704 if there is no such role. Durable Functions has nothing like it.';
 
 CREATE FUNCTION durable.unset_quota(role regrole) RETURNS void
 LANGUAGE plpgsql VOLATILE CALLED ON NULL INPUT
@@ -81,4 +84,4 @@ SELECT nullif(q.role, 0::pg_catalog.regrole)::pg_catalog.regrole AS role,
     OR pg_catalog.pg_has_role(q.role, 'MEMBER')
     OR (SELECT pg_catalog.pg_has_role('pg_monitor'::pg_catalog.name, 'USAGE'));
 COMMENT ON VIEW durable.quotas IS
-'What durable.set_quota has set, for the roles that you may see; role NULL: for all that are not listed. NULL: no limit.';
+'What durable.set_quota has set, for the roles that you may see; role NULL: for all that are not listed. NULL: no limit. A role that was dropped is shown as a number, until durable.unset_quota is called for that.';
