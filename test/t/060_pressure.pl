@@ -47,7 +47,8 @@ my $effects_right = q[SELECT count(*) FROM durable.instances i WHERE name = 'cha
 # Each connection is taken: the engine needs none of them.
 #
 $node->safe_psql('postgres', q[SET ROLE one; SELECT durable.start_new('chain', start_at => now() + '2 s') FROM generate_series(1, 20)]);
-my @sessions = map { IPC::Run::start([ 'psql', '-XAtq', '-c', 'SELECT pg_sleep(600)', $node->connstr('postgres') . ' user=one' ], '<', \undef, '>', \my $out, '2>', \my $err) } 1 .. 9;
+# more than fit, as a session that has just ended may still hold its place
+my @sessions = map { IPC::Run::start([ 'psql', '-XAtq', '-c', 'SELECT pg_sleep(600)', $node->connstr('postgres') . ' user=one' ], '<', \undef, '>', \my $out, '2>', \my $err) } 1 .. 15;
 poll_until($node, q[SELECT count(*) FROM pg_stat_activity WHERE usename = 'one' AND backend_type = 'client backend'], 'all connections are taken', 9);
 my ($rc, $out, $err) = $node->psql('postgres', 'SELECT 1', extra_params => [ '-U', 'one' ]);
 like($err, qr/remaining connection slots are reserved|too many clients/, 'there is none for another');
