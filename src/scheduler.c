@@ -335,6 +335,8 @@ count_delivery(const BlackboxNote *note)
 		{
 			instance->row.deliveries++;
 			instance->dirty = true;
+			/* a worker that takes it up again meanwhile passes over the locked row */
+			hint_instance(instance->row.owner, note->key, READY_ALL);
 			if (note->overdue)
 				instance_fail_whole(&round, instance, overdue_turn());
 			else if (note->task_id == 0 && instance->row.deliveries >= durable_max_activity_deliveries)
