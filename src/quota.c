@@ -72,6 +72,7 @@ static HTAB *uses = NULL;
 static Quota *quotas = NULL;
 static int	nquotas = 0;
 static bool loaded = false;
+static bool changed = false;	/* since they were begun to be read */
 static Oid	quotas_relid = InvalidOid;
 static Taken taken[MAX_TAKEN];
 static int	ntaken = 0;
@@ -99,8 +100,10 @@ quota_shmem_init(void)
 static void
 relation_changed(Datum arg, Oid relid)
 {
-	if (relid == quotas_relid || relid == InvalidOid)
-		loaded = false;
+	if (relid != quotas_relid && relid != InvalidOid)
+		return;
+	loaded = false;
+	changed = true;
 }
 
 /* Transaction callback: what the transaction has taken is in the tables now, or nowhere. */
@@ -167,8 +170,8 @@ load(void)
 	if (!OidIsValid(quotas_relid))
 		return;					/* an earlier version of the extension */
 	rel = table_open(quotas_relid, AccessShareLock);
-	/* what is invalidated from here on will be read again */
-	loaded = true;
+	/* what is invalidated from here on will be read again, as after an error */
+	changed = false;
 	snapshot = RegisterSnapshot(GetLatestSnapshot());
 	scan = table_beginscan(rel, snapshot, 0, NULL);
 	slot = table_slot_create(rel, NULL);
@@ -178,6 +181,7 @@ load(void)
 	table_endscan(scan);
 	UnregisterSnapshot(snapshot);
 	table_close(rel, AccessShareLock);
+	loaded = !changed;
 }
 
 /* The limit of a role, -1 if it has none. */

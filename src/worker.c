@@ -528,18 +528,23 @@ must_be_alone(const InstanceRow *instance, const TaskRow *task)
 		 !timing_is_quick(instance->search_path, scheduled.name));
 }
 
+/* Announce queued activities of an instance, for any worker of this role. */
+static void
+push_tasks(int64 key, int low, int high)
+{
+	ReadyHint	hint = {.role = GetSessionUserId(), .key = key, .low = low, .high = high};
+
+	(void) ready_push(MyDatabaseId, &hint, 1);
+}
+
 /* Give the rest of a range to other workers while this one is busy with its first task. */
 static void
 share_rest(ReadyRange *range)
 {
-	ReadyHint	rest = {
-		.role = GetSessionUserId(), .key = range->key, .low = range->low + 1, .high = range->high
-	};
-
 	if (range->low < range->high)
 	{
+		push_tasks(range->key, range->low + 1, range->high);
 		range->high = range->low;
-		(void) ready_push(MyDatabaseId, &rest, 1);
 	}
 }
 
@@ -643,7 +648,12 @@ range_failed(ReadyRange *range, bool alone)
 		ereport(LOG,
 				(errcode(error->sqlerrcode),
 				 errmsg("durable could not store the end of an activity: %s", error->message)));
-		if (!is_transient(error))
+		if (is_transient(error))
+		{
+			process_wait(200);
+			push_tasks(range->key, range->low, range->low);
+		}
+		else
 			try_fail_task(range, error);
 		range->low++;
 	}
