@@ -351,6 +351,27 @@ count_delivery(const BlackboxNote *note)
 	round_commit(&round, instance);
 }
 
+/* Count it; an instance that cannot even be loaded is not to keep the others waiting. */
+static void
+try_count_delivery(const BlackboxNote *note)
+{
+	MemoryContext context = CurrentMemoryContext;
+
+	PG_TRY();
+	{
+		count_delivery(note);
+	}
+	PG_CATCH();
+	{
+		AbortOutOfAnyTransaction();
+		MemoryContextSwitchTo(context);
+		EmitErrorReport();
+		FlushErrorState();
+		instance_forget(note->key);
+	}
+	PG_END_TRY();
+}
+
 /* Fail the instances of a role that no longer exists. */
 static void
 fail_ownerless(Oid role)
@@ -509,7 +530,7 @@ work(TimestampTz *next_poll, TimestampTz *next_timer, TimestampTz *fired)
 	reap();
 	while ((abandoned = blackbox_next(my_database, &note)) >= 0)
 	{
-		count_delivery(&note);
+		try_count_delivery(&note);
 		blackbox_release(abandoned);
 	}
 	/* the clock may have been set back */
