@@ -179,7 +179,8 @@ instance_lock(Store *store, int64 key, bool wait, InstanceRow *row)
 		return result;
 	if (result == FETCH_LOCKED)
 		result = lock_wanted_row(store, key, row);
-	if (result == FETCH_FOUND)
+	/* for one that has ended nothing comes that could not wait */
+	if (result == FETCH_FOUND && !STATE_IS_TERMINAL(row->state))
 		hint_locked(row->owner, key);
 	return result;
 }
