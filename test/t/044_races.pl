@@ -7,7 +7,8 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 use DurableTest;
 
-my $node = durable_node('races', conf => 'durable.poll_interval = 1h');
+# a role gets all workers but the last: one
+my $node = durable_node('races', conf => "durable.poll_interval = 1h\ndurable.max_workers = 2\n");
 my $connection = 'dbname=postgres host=' . $node->host . ' port=' . $node->port;
 
 $node->safe_psql('postgres', q[

@@ -7,7 +7,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 use DurableTest;
 
-my $node = durable_node('roles', conf => "durable.max_workers = 40\nmax_worker_processes = 64\ndurable.worker_idle_timeout = 1h\nlog_min_messages = log");
+my $node = durable_node('roles', conf => "durable.max_workers = 60\nmax_worker_processes = 80\ndurable.worker_idle_timeout = 1h\nlog_min_messages = log");
 my @roles = qw(fine nologin noconnect nogroup roomy expired revoked noorchestrator noactivity noschema renamed dropped leaving adjusted demoted);
 
 $node->safe_psql('postgres', join "\n", (map { "CREATE ROLE $_ LOGIN;" } @roles), q[
