@@ -4,7 +4,7 @@
  *
  * It sleeps on its latch, which the worker that ends the instance sets after
  * its commit (waiter.h).  Each look takes a snapshot of that moment, so the
- * end is seen in every isolation level; once a second it looks in any case,
+ * end is seen in every isolation level; now and then it looks in any case,
  * should the end have come by way of a prepared transaction.
  */
 #include "postgres.h"
@@ -31,7 +31,9 @@
 #include "table.h"
 #include "waiter.h"
 
-#define LOOK_INTERVAL	1000	/* ms */
+/* ms until it looks in any case: at first, and at most */
+#define LOOK_FIRST		1000
+#define LOOK_LAST		8000
 #define DEFAULT_TIMEOUT (10 * USECS_PER_SEC)
 
 PG_FUNCTION_INFO_V1(durable_wait_for_completion);
@@ -118,6 +120,7 @@ wait_until(Store *store, int64 key, TimestampTz deadline)
 												  ALLOCSET_SMALL_SIZES);
 	MemoryContext old = MemoryContextSwitchTo(scratch);
 	bool		gone = false;
+	long		look = LOOK_FIRST;
 
 	waiter_begin(key);
 	PG_ENSURE_ERROR_CLEANUP(stop_waiting, (Datum) 0);
@@ -129,7 +132,8 @@ wait_until(Store *store, int64 key, TimestampTz deadline)
 			if (remaining <= 0)
 				break;
 			(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-							 Min(remaining, LOOK_INTERVAL), PG_WAIT_EXTENSION);
+							 Min(remaining, look), PG_WAIT_EXTENSION);
+			look = Min(2 * look, LOOK_LAST);
 			ResetLatch(MyLatch);
 			CHECK_FOR_INTERRUPTS();
 			MemoryContextReset(scratch);
