@@ -182,7 +182,7 @@ my @rows = (
 	['ping', 'event to custom status, p50', 'An event to a waiting instance and its answer: median', '@ ms'],
 	['fanout', '1,000 activities', 'Activities of one instance in parallel (1,000)', '@/s'],
 	['sequence', '1,000 activities', 'Activities of one instance in sequence (1,000)', '@/s'],
-	['timers', 'CPU of the server, 100,000 asleep', 'CPU while 100,000 instances sleep', '@ % of a core'],
+	['timers', "CPU of durable's processes, 100,000 asleep", 'CPU of its processes while 100,000 instances sleep', '@ % of a core'],
 	['timers', 'p99 lateness, 1500/s due', 'Lateness of timers, 1,500 due a second: 99th percentile', '@ s'],
 	['recovery', 'the server killed, from there to progress', 'From the first connection after a kill -9 of the server to progress', '@ s'],
 	['wal', 'WAL of one hello', 'WAL of one hello', '@ bytes'],
