@@ -14,6 +14,29 @@
 #include "instance.h"
 #include "json.h"
 #include "quota.h"
+#include "settings.h"
+#include "timing.h"
+
+/*
+ * Let any worker run an activity that history says was scheduled.  If a worker
+ * died running several of an instance itself, that counts for each of them; but
+ * each is given to a worker once more.
+ */
+void
+instance_queue_activity(Round *round, Instance *instance, Task *task)
+{
+	TaskRow		queued = {
+		.key = instance->row.key,
+		.task_id = task->id,
+		.seq = task->scheduled_seq,
+		.attempt = task->attempt,
+		.deliveries = Min(instance->row.deliveries, durable_max_activity_deliveries - 1)
+	};
+
+	task_insert(round->store, &queued);
+	hint_tasks(instance->row.owner, instance->row.key, task->id, task->id,
+			   queued.deliveries == 0 && timing_is_quick(instance->row.search_path, task->name));
+}
 
 /*
  * Write down that an activity was scheduled, and let any worker run it, or fail
@@ -29,7 +52,6 @@ emit_activity(Round *round, Instance *instance, Task *task, Jsonb *failure)
 		.input = task->input,
 		.result = task->options
 	};
-	TaskRow		queued = {.key = instance->row.key, .task_id = task->id, .attempt = task->attempt};
 
 	instance_append(round, instance, &row);
 	if (task->canceled)
@@ -44,9 +66,7 @@ emit_activity(Round *round, Instance *instance, Task *task, Jsonb *failure)
 		instance_append(round, instance, &failed);
 		return;
 	}
-	queued.seq = row.seq;
-	task_insert(round->store, &queued);
-	hint_tasks(instance->row.owner, instance->row.key, task->id, task->id);
+	instance_queue_activity(round, instance, task);
 }
 
 /* Write down a timer, with its time as input, and set it. */
@@ -138,7 +158,8 @@ instance_emit(Round *round, Instance *instance, int first_new)
 			.event = EVENT_EVENT_SUBSCRIBED, .task_id = task->id, .name = task->name
 		};
 
-		if (task->recorded || task == instance->next_activity)
+		if (task->recorded || (instance->next_activity != NULL && task->id >= instance->next_activity->id &&
+							   task->id <= instance->last_activity))
 			continue;
 		switch (task->kind)
 		{
@@ -207,13 +228,14 @@ instance_cancel(Round *round, Instance *instance, Task *task)
 		timer_cancel(round->store, instance->row.key, task->id);
 }
 
-/* Let another worker, or this one later, run the activity after all. */
+/* Let other workers, or this one later, run after all what this one was to run before the next turn. */
 void
-instance_defer_activity(Round *round, Instance *instance)
+instance_defer_activities(Round *round, Instance *instance)
 {
-	Task	   *task = instance->next_activity;
+	int			first = instance->next_activity->id;
 
 	instance->next_activity = NULL;
-	if (task != NULL)
-		emit_activity(round, instance, task, NULL);
+	for (int id = first; id <= instance->last_activity; id++)
+		emit_activity(round, instance, instance_task(instance, id), NULL);
+	instance->row.deliveries = 0;
 }

@@ -228,14 +228,15 @@ hint_locked(Oid role, int64 key)
 
 /* Activities of an instance wait for any worker. */
 void
-hint_tasks(Oid role, int64 key, int low, int high)
+hint_tasks(Oid role, int64 key, int low, int high, bool quick)
 {
 	ReadyHint  *last = nhints > 0 ? &hints[nhints - 1] : NULL;
 
-	if (last != NULL && last->key == key && last->flags == 0 && last->high + 1 == low)
+	if (last != NULL && last->key == key && last->flags == 0 && last->quick == quick &&
+		last->high + 1 == low)
 		last->high = high;
 	else
-		add((ReadyHint) {.role = role, .key = key, .low = low, .high = high});
+		add((ReadyHint) {.role = role, .key = key, .low = low, .high = high, .quick = quick});
 }
 
 /* A timer was stored. */

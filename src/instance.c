@@ -752,7 +752,9 @@ instance_activity_done(Round *round, Instance *instance, Task *task, bool failed
 
 	if (row.input == NULL)
 		row.input = JsonbValueToJsonb(unconstify(JsonbValue *, &null_value));
-	instance->next_activity = NULL;
+	instance->next_activity = task->id < instance->last_activity ? instance_task(instance, task->id + 1) : NULL;
+	instance->row.awaiting = Max(0, instance->row.awaiting - 1);
+	instance->row.deliveries = 0;
 	instance_append(round, instance, &row);
 }
 

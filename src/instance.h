@@ -88,6 +88,7 @@ typedef struct Instance
 	bool		events_new;		/* an event was raised since the last turn */
 	int			open_timers;	/* rows in the timers table */
 	Task	   *next_activity;	/* to be run by this worker before the next turn */
+	int			last_activity;	/* and those after it up to this number */
 	bool		dirty;			/* the row is to be written */
 	int			conflicts;		/* how often its next activity met a deadlock */
 	bool		spent;			/* ended, or its memory holds earlier executions: to be forgotten */
@@ -117,11 +118,13 @@ extern bool instance_can_turn(Instance *instance);
 extern void instance_emit(Round *round, Instance *instance, int first_new);
 /* the same for a turn that continues as new: nobody will await what it asked for */
 extern void instance_emit_last(Round *round, Instance *instance, int first_new);
+/* let any worker run an activity that history knows */
+extern void instance_queue_activity(Round *round, Instance *instance, Task *task);
 /* the end of an activity that this worker ran between two turns */
 extern void instance_activity_done(Round *round, Instance *instance, Task *task,
 								   bool failed, Jsonb *result);
-/* give that activity to the queue instead */
-extern void instance_defer_activity(Round *round, Instance *instance);
+/* give that activity, and those after it, to the queue instead */
+extern void instance_defer_activities(Round *round, Instance *instance);
 /* a timer that history knows as open was given up */
 extern void instance_cancel(Round *round, Instance *instance, Task *task);
 extern void instance_set_custom_status(Round *round, Instance *instance, Jsonb *status);

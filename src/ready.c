@@ -173,11 +173,122 @@ queue_get(Oid db, Oid role, bool create)
 	return free_queue;
 }
 
-/* Whether there is anything to take from a queue. */
+/* Whether there is anything in a queue. */
 static bool
 queue_has_work(const Queue *queue)
 {
 	return queue->queued > 0 || !dlist_is_empty((dlist_head *) &queue->ranges);
+}
+
+/* Whether a queue has work and no worker at all, and might have one. */
+static bool
+queue_starves(const Queue *queue)
+{
+	return queue->db != InvalidOid && queue->workers == 0 && queue_has_work(queue) &&
+		queue->retry_at <= GetCurrentTimestamp();
+}
+
+/* How many queues starve. */
+static int
+count_starving(void)
+{
+	int			count = 0;
+
+	for (int i = 0; i < READY_QUEUES; i++)
+		count += queue_starves(&shared->queues[i]);
+	return count;
+}
+
+/* How many workers there are, and in *idle how many of them are idle and stay. */
+static int
+count_workers(int *idle)
+{
+	int			count = 0;
+
+	*idle = 0;
+	for (int i = 0; i < DURABLE_WORKERS_LIMIT; i++)
+	{
+		count += shared->slots[i].state != WORKER_FREE;
+		*idle += shared->slots[i].state == WORKER_IDLE && !shared->slots[i].retire;
+	}
+	return count;
+}
+
+/*
+ * Whether a queue may have another worker.  One, and as many as are waited for,
+ * are for queues that have no worker at all, in any database; an idle worker
+ * can make way for one.
+ */
+static bool
+queue_may_have_more(const Queue *queue)
+{
+	int			idle;
+	int			used = count_workers(&idle);
+
+	return used < durable_max_workers &&
+		(queue->workers == 0 || durable_max_workers - used + idle > Max(count_starving(), 1));
+}
+
+/* Whether it would get one if it needed it. */
+static bool
+queue_can_grow(const Queue *queue)
+{
+	return queue->retry_at <= GetCurrentTimestamp() && queue_may_have_more(queue);
+}
+
+/* How many workers of a queue run activities that may be slow. */
+static int
+queue_slow_workers(const Queue *queue)
+{
+	int			count = 0;
+
+	for (int i = 0; i < DURABLE_WORKERS_LIMIT; i++)
+	{
+		const Slot *slot = &shared->slots[i];
+
+		count += slot->state != WORKER_FREE && slot->db == queue->db && slot->role == queue->role &&
+			slot->range.key != 0 && !slot->range.quick;
+	}
+	return count;
+}
+
+/* Whether a worker of a queue is being started: it may be all that the queue needs. */
+static bool
+queue_has_starting(const Queue *queue)
+{
+	for (int i = 0; i < DURABLE_WORKERS_LIMIT; i++)
+		if (shared->slots[i].state == WORKER_STARTING && shared->slots[i].db == queue->db &&
+			shared->slots[i].role == queue->role)
+			return true;
+	return false;
+}
+
+/* The first range that a worker of the queue may take now; NULL if there is none. */
+static Range *
+queue_range(const Queue *queue)
+{
+	dlist_iter	iter;
+	bool		slow_too;
+
+	if (dlist_is_empty((dlist_head *) &queue->ranges))
+		return NULL;
+	slow_too = queue->workers <= 1 || queue_slow_workers(queue) < queue->workers - 1 ||
+		queue_can_grow(queue);
+	dlist_foreach(iter, (dlist_head *) &queue->ranges)
+	{
+		Range	   *range = dlist_container(Range, link, iter.cur);
+
+		if (slow_too || range->range.quick)
+			return range;
+	}
+	return NULL;
+}
+
+/* Whether a worker of the queue would find something to do. */
+static bool
+queue_has_work_now(const Queue *queue)
+{
+	return queue->queued > 0 || queue_range(queue) != NULL;
 }
 
 /* How many instances one worker may as well take alone. */
@@ -194,7 +305,7 @@ queue_can_wait(const Queue *queue)
 	TimestampTz now = GetCurrentTimestamp();
 
 	return queue->advancing > 0 && queue->queued <= queue_chunk(queue) &&
-		dlist_is_empty((dlist_head *) &queue->ranges) &&
+		queue_range(queue) == NULL &&
 		queue->last_take <= now && now - queue->last_take < BACK_SOON_US;
 }
 
@@ -216,7 +327,7 @@ slot_set_advancing(Queue *queue, Slot *slot, bool advancing)
 static void
 queue_wake(Queue *queue)
 {
-	if (!queue_has_work(queue))
+	if (!queue_has_work_now(queue))
 		return;
 	if (queue_can_wait(queue))
 	{
@@ -288,7 +399,7 @@ push_range(Queue *queue, const ReadyRange *wanted)
 	dlist_foreach(iter, &queue->ranges)
 	{
 		range = dlist_container(Range, link, iter.cur);
-		if (range->range.key == wanted->key)
+		if (range->range.key == wanted->key && range->range.quick == wanted->quick)
 		{
 			range->range.low = Min(range->range.low, wanted->low);
 			range->range.high = Max(range->range.high, wanted->high);
@@ -333,7 +444,9 @@ ready_push(Oid db, const ReadyHint *hints, int count)
 			all &= push_entry(queue, hint);
 		else
 		{
-			ReadyRange	range = {.key = hint->key, .low = hint->low, .high = hint->high};
+			ReadyRange	range = {
+				.key = hint->key, .low = hint->low, .high = hint->high, .quick = hint->quick
+			};
 
 			all &= push_range(queue, &range);
 		}
@@ -375,25 +488,6 @@ worker_slot_connected(int index)
 	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
 	slot_set_state(&shared->slots[index], WORKER_BUSY);
 	LWLockRelease(shared_lock);
-}
-
-/* Whether a queue has work and no worker at all, and might have one. */
-static bool
-queue_starves(const Queue *queue)
-{
-	return queue->db != InvalidOid && queue->workers == 0 && queue_has_work(queue) &&
-		queue->retry_at <= GetCurrentTimestamp();
-}
-
-/* How many queues starve; lock held. */
-static int
-count_starving(void)
-{
-	int			count = 0;
-
-	for (int i = 0; i < READY_QUEUES; i++)
-		count += queue_starves(&shared->queues[i]);
-	return count;
 }
 
 /* Drop all that a slot holds, for the scheduler to find it again; lock held. */
@@ -520,20 +614,19 @@ ready_take(int index, ReadyItem *items, int held, int max, int step_us, bool *re
 	return count;
 }
 
-/* Take up to max task numbers off the first range of the worker's queue. */
+/* Take up to max task numbers off the first range of the worker's queue that it may have. */
 bool
 ready_take_range(int index, int max, ReadyRange *range)
 {
 	Slot	   *slot = &shared->slots[index];
 	Queue	   *queue;
-	bool		taken = false;
+	Range	   *first;
 
 	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
 	queue = queue_get(slot->db, slot->role, false);
-	if (!dlist_is_empty(&queue->ranges))
+	first = queue_range(queue);
+	if (first != NULL)
 	{
-		Range	   *first = dlist_container(Range, link, dlist_head_node(&queue->ranges));
-
 		*range = first->range;
 		dlist_delete(&first->link);
 		if (range->high - range->low >= max)
@@ -546,12 +639,11 @@ ready_take_range(int index, int max, ReadyRange *range)
 			dlist_push_tail(&shared->free_ranges, &first->link);
 		slot->range = *range;
 		slot->served = true;
-		taken = true;
 		slot_set_advancing(queue, slot, false);
 		queue_wake(queue);
 	}
 	LWLockRelease(shared_lock);
-	return taken;
+	return first != NULL;
 }
 
 /* The range last taken is done. */
@@ -609,7 +701,7 @@ worker_slot_idle(int index)
 	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
 	queue = queue_get(slot->db, slot->role, false);
 	slot_set_advancing(queue, slot, false);
-	idle = !queue_has_work(queue);
+	idle = !queue_has_work_now(queue);
 	if (idle && slot->state != WORKER_IDLE)
 		slot_set_state(slot, WORKER_IDLE);
 	LWLockRelease(shared_lock);
@@ -650,41 +742,19 @@ worker_slot_leave(int index)
 	return leave;
 }
 
-/* How many workers are idle and stay; lock held. */
-static int
-count_idle(void)
-{
-	int			count = 0;
-
-	for (int i = 0; i < DURABLE_WORKERS_LIMIT; i++)
-		count += shared->slots[i].state == WORKER_IDLE && !shared->slots[i].retire;
-	return count;
-}
-
 /* Reserve a slot for a worker to be started; -1 when there is none for this role. */
 int
 worker_slot_reserve(Oid db, Oid role, uint32 *generation)
 {
-	int			used = 0;
 	int			result = -1;
 	Queue	   *queue;
 
 	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
 	queue = queue_get(db, role, true);
-	for (int i = 0; i < DURABLE_WORKERS_LIMIT; i++)
-	{
-		if (shared->slots[i].state != WORKER_FREE)
-			used++;
-		else if (result < 0)
-			result = i;
-	}
-	/*
-	 * One, and as many as are waited for, are for queues that have no worker
-	 * at all, in any database; an idle worker can make way for one.
-	 */
-	if (queue == NULL || used >= durable_max_workers ||
-		(queue->workers > 0 && durable_max_workers - used + count_idle() <= Max(count_starving(), 1)))
-		result = -1;
+	if (queue != NULL && queue_may_have_more(queue))
+		for (int i = 0; i < DURABLE_WORKERS_LIMIT && result < 0; i++)
+			if (shared->slots[i].state == WORKER_FREE)
+				result = i;
 	if (result >= 0)
 	{
 		Slot	   *slot = &shared->slots[result];
@@ -732,8 +802,8 @@ retire_idle(void)
 }
 
 /*
- * The roles of a database that have work and no worker who will take it.  The
- * starving count, which makes busy workers of other roles leave, is kept here.
+ * The roles of a database that have work and no worker who will take it; where
+ * one is being started, it says so itself if that is not enough.  The starving count, which makes busy workers of other roles leave, is kept here.
  * *soon is set when something was left to a worker that should be back soon.
  */
 int
@@ -741,11 +811,11 @@ ready_needs(Oid db, ReadyNeed *needs, int max, bool *soon)
 {
 	TimestampTz now = GetCurrentTimestamp();
 	int			count = 0;
-	int			used = 0;
+	int			used;
+	int			idle;
 
 	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
-	for (int i = 0; i < DURABLE_WORKERS_LIMIT; i++)
-		used += shared->slots[i].state != WORKER_FREE;
+	used = count_workers(&idle);
 	shared->starving = 0;
 	for (int i = 0; i < READY_QUEUES; i++)
 	{
@@ -759,18 +829,22 @@ ready_needs(Oid db, ReadyNeed *needs, int max, bool *soon)
 			else
 				queue_wake(queue);
 		}
+		/* a worker may have been set free, or another one become possible */
+		if (queue->db == db && queue->idle > 0)
+			queue_wake(queue);
 		if (queue->db == InvalidOid || queue->idle > 0 || !queue_has_work(queue))
 			queue->needed_since = 0;
 		else if (queue->needed_since == 0 || queue->needed_since > now)
 			queue->needed_since = now;
 		/* the clock may have been set back */
 		queue->retry_at = Min(queue->retry_at, now + LONGEST_PAUSE);
-		if (queue->needed_since == 0 || queue->retry_at > now)
+		if (queue->needed_since == 0 || queue->retry_at > now || queue_has_starting(queue))
 			continue;
 		if (used >= durable_max_workers)
 		{
 			shared->starving += queue_starves(queue);
-			if (queue->workers == 0 || (now - queue->needed_since >= READY_BACKLOG_US && count_idle() > 1))
+			(void) count_workers(&idle);
+			if (queue->workers == 0 || (now - queue->needed_since >= READY_BACKLOG_US && idle > 1))
 				retire_idle();
 		}
 		if (queue->db == db && count < max)

@@ -7,8 +7,11 @@
  * *claimed* by one worker, never both and never twice; what happens to a
  * claimed one is remembered in its `again` flags and seen by its holder before
  * the next round.  Activities that any worker may take (fan-out) are queued as
- * ranges of task numbers and guarded by row locks instead.  Lists are hints:
- * when they are full the work is left to the scheduler's scan.
+ * ranges of task numbers and guarded by row locks instead.  Those that may be
+ * slow never take the last worker that a role can have, so that turns and quick
+ * activities go on beside them; but a role that can have only one does all with
+ * it.  Lists are hints: when they are full the work is left to the scheduler's
+ * scan.
  */
 #ifndef DURABLE_READY_H
 #define DURABLE_READY_H
@@ -38,6 +41,7 @@ typedef struct ReadyRange
 	int64		key;
 	int			low;
 	int			high;
+	bool		quick;			/* all are known to be: never kept from a worker */
 } ReadyRange;
 
 /* something to announce */
@@ -48,6 +52,7 @@ typedef struct ReadyHint
 	int			flags;			/* 0: a range of tasks */
 	int			low;
 	int			high;
+	bool		quick;			/* of a range */
 } ReadyHint;
 
 typedef enum WorkerState

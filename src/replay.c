@@ -28,6 +28,9 @@
 #include "timing.h"
 #include "usercode.h"
 
+/* what a fan-out may take on average, in us, for its own worker to run all of it */
+#define OWN_FANOUT_TIME	(durable_batch_time * 1000 / 5)
+
 #define WRITE_HINT "Write in an activity, called with durable.call_activity or durable.call_sql."
 
 typedef struct Turn
@@ -732,19 +735,40 @@ turn_call(UserCall *call, Jsonb **failure)
 	return turn->stopped ? TURN_WAITING : TURN_COMPLETED;
 }
 
-/* The only new task, an activity that the code waits for: this worker runs it. */
-static Task *
-own_activity(const Turn *ended)
+/*
+ * Whether this worker is to run the new tasks itself: activities that the code
+ * waits for and nothing else, either one, or several that together take less
+ * time than it would take to hand them to other workers.  A crash is to be
+ * counted for the right one, so several are not run after one.
+ */
+static bool
+runs_itself(const Turn *ended)
 {
 	Instance   *instance = ended->instance;
-	Task	   *task;
+	int			count = instance->ntasks - ended->known;
+	int64		time = 0;
 
-	if (instance->ntasks != ended->known + 1 || instance->nwaits != 1)
-		return NULL;
-	task = instance->tasks[ended->known];
-	if (task->kind != TASK_ACTIVITY || task->options != NULL || instance->waits[0] != task->id)
-		return NULL;
-	return task;
+	if (count == 0 || instance->nwaits != count ||
+		(count > 1 && (instance->wait_mode != WAIT_ALL || instance->row.deliveries > 0 ||
+					   durable_max_activity_deliveries == 1)))
+		return false;
+	for (int i = 0; i < count; i++)
+	{
+		Task	   *task = instance->tasks[ended->known + i];
+
+		if (task->kind != TASK_ACTIVITY || task->options != NULL || task->canceled ||
+			instance->waits[i] != task->id)
+			return false;
+		if (count > 1)
+		{
+			int64		mean = timing_mean(instance->row.search_path, task->name);
+
+			time += mean;
+			if (mean < 0 || time > OWN_FANOUT_TIME)
+				return false;
+		}
+	}
+	return true;
 }
 
 /*
@@ -772,14 +796,20 @@ turn_run(Round *round, Instance *instance)
 	turn = &this_turn;
 	outcome = turn_call(&call, &failure);
 	turn = NULL;
-	if (outcome == TURN_WAITING)
-		instance->next_activity = own_activity(&this_turn);
+	if (outcome == TURN_WAITING && runs_itself(&this_turn))
+	{
+		instance->next_activity = instance->tasks[this_turn.known];
+		instance->last_activity = instance->tasks[instance->ntasks - 1]->id;
+	}
 	foreach(cell, this_turn.canceled)
 		instance_cancel(round, instance, lfirst(cell));
 	if (outcome == TURN_CONTINUED)
 		instance_emit_last(round, instance, this_turn.known);
 	else
 		instance_emit(round, instance, this_turn.known);
+	/* the turn has not killed its worker, and what it asked for is counted by itself now */
+	if (instance->next_activity == NULL)
+		instance->row.deliveries = 0;
 	if (this_turn.status_set)
 		instance_set_custom_status(round, instance, this_turn.status);
 	instance->row.turn_seq = instance->row.last_seq;

@@ -175,13 +175,6 @@ retry_task(Round *round, Instance *instance, Task *task, Jsonb *failure)
 void
 retry_due(Round *round, Instance *instance, Task *task)
 {
-	TaskRow		queued = {
-		.key = instance->row.key,
-		.task_id = task->id,
-		.seq = task->scheduled_seq,
-		.attempt = task->attempt
-	};
-
 	if (task->kind == TASK_CHILD)
 	{
 		Jsonb	   *failure = child_start(round, instance, task);
@@ -197,6 +190,5 @@ retry_due(Round *round, Instance *instance, Task *task)
 			instance_append(round, instance, &failed);
 		return;
 	}
-	task_insert(round->store, &queued);
-	hint_tasks(instance->row.owner, instance->row.key, task->id, task->id);
+	instance_queue_activity(round, instance, task);
 }

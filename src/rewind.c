@@ -196,18 +196,10 @@ redo_child(Round *round, Instance *instance, Task *task, Jsonb *payload)
 static void
 redo(Round *round, Instance *instance, Task *task, Jsonb *payload)
 {
-	TaskRow		queued = {
-		.key = instance->row.key,
-		.task_id = task->id,
-		.seq = task->scheduled_seq,
-		.attempt = 1
-	};
-
 	switch (task->kind)
 	{
 		case TASK_ACTIVITY:
-			task_insert(round->store, &queued);
-			hint_tasks(instance->row.owner, instance->row.key, task->id, task->id);
+			instance_queue_activity(round, instance, task);
 			break;
 		case TASK_CHILD:
 			redo_child(round, instance, task, payload);

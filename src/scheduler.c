@@ -280,7 +280,7 @@ count_task_delivery(Store *store, const BlackboxNote *note)
 	task_set_deliveries(store, task, task->deliveries + 1);
 	/* announced again, as another worker may have passed over the locked row */
 	if (instance_get(store, note->key, &instance))
-		hint_tasks(instance.owner, task->key, task->task_id, task->task_id);
+		hint_tasks(instance.owner, task->key, task->task_id, task->task_id, false);
 }
 
 /* An activity has ignored its timeout: it fails with that. */

@@ -46,7 +46,7 @@ define_process_settings(void)
 							   NULL, NULL, NULL);
 	DefineCustomIntVariable("durable.max_workers",
 							"Most worker processes that run at once in the whole server.",
-							"Each takes one of max_worker_processes. The last one is kept for a role that has none.",
+							"Each takes one of max_worker_processes. The last one is kept for a role that has none, and one of a role's for quick work.",
 							&durable_max_workers, 4, 1, DURABLE_WORKERS_LIMIT,
 							PGC_SIGHUP, 0, NULL, NULL, NULL);
 	DefineCustomIntVariable("durable.worker_idle_timeout",
@@ -81,8 +81,8 @@ define_batch_settings(void)
 							&durable_batch_time, 20, 1, 10000,
 							PGC_SIGHUP, GUC_UNIT_MS, NULL, NULL, NULL);
 	DefineCustomIntVariable("durable.steps_per_commit",
-							"Most quick activities of one instance that a worker runs in one transaction.",
-							"A crash repeats all of them that had not been committed, effects outside the database included.",
+							"Most quick activities of one instance, in sequence, that a worker runs in one transaction.",
+							"A crash repeats all of them that had not been committed, effects outside the database included. Of those scheduled together, up to 16 share a transaction in any case.",
 							&durable_steps_per_commit, 1, 1, 1000,
 							PGC_SIGHUP, 0, NULL, NULL, NULL);
 	DefineCustomIntVariable("durable.max_activity_deliveries",

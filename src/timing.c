@@ -55,15 +55,25 @@ place_of(const char *search_path, const char *name, uint64 *tag)
 	return &places[hash % PLACES];
 }
 
-/* Whether a function is known to be quick. */
-bool
-timing_is_quick(const char *search_path, const char *name)
+/* What is known of a function's duration. */
+int64
+timing_mean(const char *search_path, const char *name)
 {
 	uint64		tag;
 	uint64		entry = pg_atomic_read_u64(place_of(search_path, name, &tag));
 
-	return entry != 0 && entry >> DURATION_BITS == tag &&
-		(entry & DURATION_MAX) * DURATION_UNIT < durable_batch_time * 1000 / 4;
+	if (entry == 0 || entry >> DURATION_BITS != tag)
+		return -1;
+	return (entry & DURATION_MAX) * DURATION_UNIT;
+}
+
+/* Whether a function is known to be quick. */
+bool
+timing_is_quick(const char *search_path, const char *name)
+{
+	int64		mean = timing_mean(search_path, name);
+
+	return mean >= 0 && mean < durable_batch_time * 1000 / 4;
 }
 
 /* Count a call that took this many microseconds; later ones weigh more. */

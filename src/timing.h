@@ -18,6 +18,8 @@ extern void timing_shmem_init(void);
 
 /* a name means a function together with the search_path that it is looked up with */
 extern bool timing_is_quick(const char *search_path, const char *name);
+/* microseconds that a call takes on average; -1: nothing is known */
+extern int64 timing_mean(const char *search_path, const char *name);
 /* a call of the current role has ended that took so many microseconds */
 extern void timing_add(const char *search_path, const char *name, int64 time);
 extern int64 timing_since(instr_time start);

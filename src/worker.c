@@ -4,8 +4,8 @@
  *
  * A *round* is one transaction: lock and load the instances of the batch, take
  * in what happened to them, run for each at most one activity (or as many as
- * durable.steps_per_commit says) and the turns before and after it, write the
- * histories and rows, commit.  Instances that can go on stay in the batch for
+ * durable.steps_per_commit says, or a small fan-out) and the turns before and
+ * after it, write the histories and rows, commit.  Instances that can go on stay in the batch for
  * the next round; the others are let go.
  *
  * What goes wrong in a round with many instances is undone and each is tried
@@ -30,6 +30,7 @@
 #include "activity.h"
 #include "blackbox.h"
 #include "call.h"
+#include "hint.h"
 #include "instance.h"
 #include "obstacle.h"
 #include "process.h"
@@ -202,12 +203,13 @@ run_activity(Instance *instance, ReadyItem *item)
 		Jsonb	   *failure = activity_lost(&run, instance->row.deliveries);
 
 		instance_activity_done(&round, instance, task, true, failure);
-		instance->row.deliveries = 0;
 		return true;
 	}
-	if (!timing_is_quick(instance->row.search_path, task->name))
+	/* what may kill its worker is counted for itself in the queue */
+	if (!timing_is_quick(instance->row.search_path, task->name) ||
+		(instance->row.deliveries > 0 && task->id < instance->last_activity))
 	{
-		instance_defer_activity(&round, instance);
+		instance_defer_activities(&round, instance);
 		return true;
 	}
 	if (round_full())
@@ -217,7 +219,7 @@ run_activity(Instance *instance, ReadyItem *item)
 	round_ran(run.wrote);
 	if (outcome == ACTIVITY_YIELDS)
 	{
-		instance_defer_activity(&round, instance);
+		instance_defer_activities(&round, instance);
 		round_stop = true;
 		return true;
 	}
@@ -229,15 +231,20 @@ run_activity(Instance *instance, ReadyItem *item)
 		return false;
 	}
 	instance_activity_done(&round, instance, task, outcome == ACTIVITY_FAILED, run.result);
-	instance->row.deliveries = 0;
 	instance->conflicts = 0;
 	return true;
 }
 
-/* Advance one instance by at most durable.steps_per_commit activities. */
+/*
+ * Advance one instance by at most durable.steps_per_commit steps.  A step is
+ * one activity, or several that were scheduled together; of these there are no
+ * more in a transaction than of a range.
+ */
 static void
 advance(Instance *instance, ReadyItem *item)
 {
+	int			steps = 0;
+	int			step_end = 0;	/* number of the last activity of the step */
 	int			activities = 0;
 	/* one at a time after a worker's death, so that the right one is counted */
 	int			limit = instance->row.deliveries > 0 ? 1 : durable_steps_per_commit;
@@ -252,7 +259,10 @@ advance(Instance *instance, ReadyItem *item)
 	{
 		if (instance->next_activity != NULL)
 		{
-			if (activities++ >= limit || !run_activity(instance, item))
+			steps += instance->next_activity->id > step_end;
+			step_end = instance->last_activity;
+			if (steps > limit || activities++ >= Max(limit, RANGE_TASKS) ||
+				!run_activity(instance, item))
 				return;
 		}
 		else if (!instance_can_turn(instance) || round_full())
@@ -530,9 +540,11 @@ must_be_alone(const InstanceRow *instance, const TaskRow *task)
 
 /* Announce queued activities of an instance, for any worker of this role. */
 static void
-push_tasks(int64 key, int low, int high)
+push_tasks(int64 key, int low, int high, bool quick)
 {
-	ReadyHint	hint = {.role = GetSessionUserId(), .key = key, .low = low, .high = high};
+	ReadyHint	hint = {
+		.role = GetSessionUserId(), .key = key, .low = low, .high = high, .quick = quick
+	};
 
 	(void) ready_push(MyDatabaseId, &hint, 1);
 }
@@ -543,7 +555,7 @@ share_rest(ReadyRange *range)
 {
 	if (range->low < range->high)
 	{
-		push_tasks(range->key, range->low + 1, range->high);
+		push_tasks(range->key, range->low + 1, range->high, range->quick);
 		range->high = range->low;
 	}
 }
@@ -575,6 +587,13 @@ run_range_round(ReadyRange *range, int tries)
 
 			if (only && count > 0)
 				break;
+			if (only && tries == 0 && range->quick)
+			{
+				/* it no longer is: once its row is free, a worker that may be slow takes it */
+				hint_tasks(instance.owner, range->key, range->low, range->low, false);
+				range->low++;
+				continue;
+			}
 			if (only)
 				share_rest(range);
 			if (!run_task(&instance, task, count == 0, tries))
@@ -651,7 +670,7 @@ range_failed(ReadyRange *range, bool alone)
 		if (is_transient(error))
 		{
 			process_wait(200);
-			push_tasks(range->key, range->low, range->low);
+			push_tasks(range->key, range->low, range->low, range->quick);
 		}
 		else
 			try_fail_task(range, error);
