@@ -185,10 +185,30 @@ SELECT runtime_status, output FROM durable.wait_for_completion('events-target', 
 -- One that has ended drops it.
 SELECT durable.start_new('events_send', '"events-target"', 'events-send-late');
 SELECT runtime_status, output FROM durable.wait_for_completion('events-send-late', '1 min');
+-- A failure that was handled is one on every replay, also for a worker that has not seen it.
+CREATE FUNCTION events_fail_to_send() RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+    result text := 'sent';
+BEGIN
+    BEGIN
+        PERFORM durable.send_event('events-none', 'e');
+        PERFORM durable.call_activity('events_echo');
+    EXCEPTION WHEN SQLSTATE 'OD001' THEN
+        result := SQLERRM;
+    END;
+    PERFORM durable.wait_for_external_event('go');
+    RETURN result;
+END
+$$;
+SELECT durable.start_new('events_fail_to_send', instance_id => 'events-fail-to-send');
+CALL events_until($$events_waits('events-fail-to-send')$$);
+SELECT bool_and(pg_terminate_backend(pid, 60000)) FROM durable.workers WHERE pid IS NOT NULL;
+SELECT durable.raise_event('events-fail-to-send', 'go');
+SELECT runtime_status, output FROM durable.wait_for_completion('events-fail-to-send', '1 min');
 SELECT event_type, task_id, name, input FROM durable.history WHERE instance_id = 'events-send' AND event_type LIKE 'Event%' ORDER BY sequence_number;
 
 SELECT * FROM durable_internal.violations WHERE instance_id LIKE 'events-%';
-DROP FUNCTION events_waits, events_echo, events_collect, events_waiters, events_timeouts, events_unhandled, events_aggregate, events_forget, events_send;
+DROP FUNCTION events_waits, events_echo, events_collect, events_waiters, events_timeouts, events_unhandled, events_aggregate, events_forget, events_send, events_fail_to_send;
 DROP PROCEDURE events_until;
 
 -- Outside an orchestrator, the way for clients is named.

@@ -136,7 +136,49 @@ SELECT durable.start_new('usurp', instance_id => 'security-usurp');
 SELECT outcome('security-usurp');
 SELECT attempt($$SELECT durable.start_new('echo', instance_id => 'security-ended')$$);
 SELECT attempt($$SELECT durable.start_new('echo', instance_id => 'security-ended', dedupe_statuses => '{}')$$);
-DROP FUNCTION send, usurp;
+-- Nor does an event reach it as if it were a sub-orchestration, which it could not be; nor one that takes the id of another while the code runs.
+CREATE FUNCTION security.send_to_child() RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+    child durable.task := durable.schedule_sub_orchestrator('echo', '1', instance_id => 'security-live');
+BEGIN
+    PERFORM durable.send_event('security-live', 'secret', '"mallory"');
+    RETURN durable.await(child);
+END
+$$;
+SELECT durable.start_new('send_to_child', instance_id => 'security-send-child');
+SELECT outcome('security-send-child');
+CREATE FUNCTION security.send_slowly() RETURNS text LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM durable.send_event('security-victim', 'secret', '"mallory"');
+    PERFORM pg_advisory_lock(1701);
+    RETURN 'sent';
+END
+$$;
+SELECT durable.start_new('echo', instance_id => 'security-victim');
+SELECT outcome('security-victim');
+SELECT pg_advisory_lock(1701);
+SELECT durable.start_new('send_slowly', instance_id => 'security-send-slowly');
+DO $$
+BEGIN
+    WHILE NOT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND objid = 1701 AND NOT granted) LOOP
+        PERFORM pg_sleep(0.02);
+    END LOOP;
+END
+$$;
+SELECT durable.purge_instance_history('security-victim');
+SET ROLE regress_durable_alice;
+SELECT durable.start_new('waiting', instance_id => 'security-victim');
+SET ROLE regress_durable_mallory;
+SELECT pg_advisory_unlock(1701);
+SELECT outcome('security-send-slowly');
+RESET ROLE;
+SELECT count(*) FROM durable_internal.messages m JOIN durable_internal.instances i USING (key) WHERE i.instance_id IN ('security-live', 'security-victim');
+SELECT count(*) FROM durable.history WHERE instance_id IN ('security-live', 'security-victim') AND event_type = 'EventRaised';
+SELECT durable.terminate('security-victim');
+SELECT outcome('security-victim');
+SELECT durable.purge_instance_history('security-victim');
+SET ROLE regress_durable_mallory;
+DROP FUNCTION send, usurp, send_to_child, send_slowly;
 -- Watchers read, and change nothing; members manage.
 SET ROLE regress_durable_watcher;
 SELECT instance_id, runtime_status, owner FROM durable.instances WHERE instance_id LIKE 'security-%' ORDER BY 1;

@@ -111,9 +111,22 @@ emit_child(Round *round, Instance *instance, Task *task)
 	}
 }
 
+/*
+ * Find who gets an event: the instance that the code was allowed to send to,
+ * not another one that has taken its id meanwhile; or a child of this turn,
+ * whose id may belong to somebody else, so that it could not be started.
+ */
+static bool
+find_target(Round *round, Instance *instance, Task *task, InstanceRow *target)
+{
+	if (task->target != 0)
+		return instance_get(round->store, task->target, target);
+	return instance_find(round->store, task->name, target) && target->owner == instance->row.owner;
+}
+
 /* Send an event to another instance. */
 static void
-send_event(Round *round, Task *task)
+send_event(Round *round, Instance *instance, Task *task)
 {
 	InstanceRow target;
 	MessageRow	message = {
@@ -123,7 +136,7 @@ send_event(Round *round, Task *task)
 		.payload = jsonb_member(task->input, "data")
 	};
 
-	if (task->failed || !instance_find(round->store, task->name, &target))
+	if (task->failed || !find_target(round, instance, task, &target))
 		return;
 	message.key = target.key;
 	message_send(round->store, target.owner, &message);
@@ -142,7 +155,7 @@ emit_send(Round *round, Instance *instance, Task *task)
 	};
 
 	instance_append(round, instance, &row);
-	send_event(round, task);
+	send_event(round, instance, task);
 }
 
 /* Store what the last turn newly asked for, but for what this worker runs itself. */
@@ -196,7 +209,7 @@ instance_emit_last(Round *round, Instance *instance, int first_new)
 		Task	   *task = instance->tasks[i];
 
 		if (task->kind == TASK_SEND)
-			send_event(round, task);
+			send_event(round, instance, task);
 		else if (task->kind == TASK_CHILD && child_is_detached(task))
 			(void) child_start(round, instance, task);
 	}

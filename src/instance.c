@@ -249,6 +249,8 @@ decode(Instance *instance, const HistoryRow *row)
 			task = decode_scheduled(instance, TASK_SEND, row);
 			task->done_seq = row->seq;
 			task->done_time = row->event_time;
+			task->result = row->result;
+			task->failed = row->result != NULL;
 			break;
 		case EVENT_EXECUTION_SUSPENDED:
 			instance->visible_from = row->seq;

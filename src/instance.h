@@ -42,6 +42,7 @@ typedef struct Task
 	Jsonb	   *options;		/* retry policy, timeout; NULL: none */
 	Jsonb	   *result;			/* or the failure */
 	TimestampTz fire_at;		/* of a timer */
+	int64		target;			/* of an event that this turn sends: key of who gets it; 0: a child that it starts */
 	int			done_seq;		/* event that ended it; 0: open */
 	TimestampTz done_time;		/* when the code could see that first */
 	bool		turn_consumed;	/* the code has seen the end in this turn */

@@ -471,7 +471,9 @@ turn_send(Task *task)
 		task->result = failure_make(ERRCODE_DURABLE_NO_INSTANCE,
 									psprintf("no such instance: \"%s\"", task->name), NULL, NULL);
 		MemoryContextSwitchTo(old);
+		return;
 	}
+	task->target = target.key;
 }
 
 /* The task of a number that the code has been given, or an error. */
