@@ -117,6 +117,15 @@ SELECT durable.start_new('wait', tags => jsonb_build_object('tag', bytes(2000)))
 SELECT durable.start_new('wait', version => bytes(2000));
 SELECT durable.raise_event('quota-2', 'go', to_jsonb(bytes(2000)));
 SELECT durable.set_custom_status('quota-2', to_jsonb(bytes(2000)));
+SELECT durable.start_new('wait' || repeat(' ', 2000));
+SELECT durable.terminate('quota-2', bytes(2000));
+CREATE FUNCTION fail() RETURNS void LANGUAGE plpgsql AS $$ BEGIN RAISE 'failed'; END $$;
+SELECT durable.start_new('fail', instance_id => 'quota-fail');
+SELECT * FROM ended('quota-fail');
+SELECT durable.rewind('quota-fail', bytes(2000));
+SELECT set_config('search_path', 'quotas, ' || bytes(2000), false) <> '' AS set;
+SELECT durable.start_new('wait');
+SET search_path = quotas;
 CREATE FUNCTION payload(what text) RETURNS text LANGUAGE plpgsql AS $$
 BEGIN
     CASE what
@@ -124,6 +133,9 @@ BEGIN
         WHEN 'input' THEN PERFORM durable.call_activity('effect', to_jsonb(bytes(2000)));
         WHEN 'status' THEN PERFORM durable.set_custom_status(to_jsonb(bytes(2000)));
         WHEN 'again' THEN PERFORM durable.continue_as_new(to_jsonb(bytes(2000)));
+        WHEN 'version' THEN PERFORM durable.continue_as_new('"output"', version => bytes(2000));
+        WHEN 'name' THEN PERFORM durable.call_activity(bytes(2000));
+        WHEN 'options' THEN PERFORM durable.call_sub_orchestrator('wait', tags => jsonb_build_object('tag', bytes(2000)));
         WHEN 'event' THEN PERFORM durable.send_event('quota-2', 'go', to_jsonb(bytes(2000)));
         WHEN 'output' THEN RETURN bytes(2000);
     END CASE;
@@ -132,8 +144,8 @@ EXCEPTION WHEN configuration_limit_exceeded THEN
     RETURN 'handled';
 END
 $$;
-SELECT durable.start_new('payload', to_jsonb(what), instance_id => 'quota-payload-' || what) FROM unnest('{result,input,status,again,event,output}'::text[]) what;
-SELECT what, e.* FROM unnest('{result,input,status,again,event,output}'::text[]) what, ended('quota-payload-' || what) e;
+SELECT durable.start_new('payload', to_jsonb(what), instance_id => 'quota-payload-' || what) FROM unnest('{result,input,status,again,version,name,options,event,output}'::text[]) what;
+SELECT what, e.* FROM unnest('{result,input,status,again,version,name,options,event,output}'::text[]) what, ended('quota-payload-' || what) e;
 SELECT count(*) FROM effects WHERE n = 2000;
 
 -- history
@@ -166,21 +178,69 @@ SELECT durable.start_new('chain', '5', instance_id => 'quota-chain-5'), durable.
 SELECT * FROM ended('quota-chain-5');
 SELECT * FROM ended('quota-chain-100');
 SELECT * FROM ended('quota-loop');
--- events count as well
-SELECT count(durable.raise_event('quota-2', 'other')) FROM generate_series(1, 20);
-CREATE PROCEDURE quotas.taken_in() LANGUAGE plpgsql AS $$
+-- events count as well, also those that the instance has not taken in yet
+SELECT count(*) FROM durable.history WHERE instance_id = 'quota-2';
+SELECT count(durable.raise_event('quota-2', 'other')) FROM generate_series(1, 19);
+BEGIN;
+SELECT count(durable.raise_event('quota-2', 'other')) FROM generate_series(1, 17);
+SAVEPOINT a;
+SELECT count(durable.raise_event('quota-2', 'other')) FROM generate_series(1, 2);
+ROLLBACK TO a;
+SELECT durable.raise_event('quota-2', 'other');
+SAVEPOINT a;
+SELECT durable.raise_event('quota-2', 'other');
+ROLLBACK TO a;
+COMMIT;
+SELECT durable.raise_event('quota-2', 'other');
+SELECT durable.set_custom_status('quota-2', '1');
+SELECT durable.suspend('quota-2');
+CREATE PROCEDURE taken_in() LANGUAGE plpgsql AS $$
 BEGIN
     FOR i IN 1 .. 6000 LOOP
-        EXIT WHEN (SELECT count(*) > 20 FROM durable.history WHERE instance_id = 'quota-2');
+        EXIT WHEN (SELECT count(*) >= 20 FROM durable.history WHERE instance_id = 'quota-2');
         COMMIT;
         PERFORM pg_sleep(0.01);
     END LOOP;
 END
 $$;
-RESET ROLE;
-CALL quotas.taken_in();
-SET ROLE regress_durable_guest;
+CALL taken_in();
 SELECT durable.raise_event('quota-2', 'other');
+-- those of one that begins later
+SELECT durable.start_new('wait', instance_id => 'quota-later', start_at => now() + interval '1 year');
+SELECT count(durable.raise_event('quota-later', 'other')) FROM generate_series(1, 20);
+SELECT count(durable.raise_event('quota-later', 'other')) FROM generate_series(1, 19);
+SELECT durable.raise_event('quota-later', 'other');
+-- and those that an orchestrator sends, in one turn or in many; the failure is one on every replay
+CREATE FUNCTION sender(target text, n int, turns boolean) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+    sent int := 0;
+    message text;
+BEGIN
+    FOR i IN 1 .. n LOOP
+        BEGIN
+            PERFORM durable.send_event(target, 'sent');
+            sent := sent + 1;
+        EXCEPTION WHEN configuration_limit_exceeded THEN
+            message := SQLERRM;
+        END;
+        IF turns THEN
+            PERFORM durable.call_activity('effect', '1');
+        END IF;
+    END LOOP;
+    RETURN format('%s of %s sent; %s', sent, n, message);
+END
+$$;
+RESET ROLE;
+SELECT durable.set_quota('regress_durable_guest', history_length => 40);
+SET ROLE regress_durable_guest;
+SELECT durable.start_new('wait', instance_id => 'quota-target-1', start_at => now() + interval '1 year'), durable.start_new('wait', instance_id => 'quota-target-2', start_at => now() + interval '1 year');
+SELECT count(durable.raise_event('quota-target-' || n, 'other')) FROM generate_series(1, 2) n, generate_series(1, 35);
+SELECT durable.start_new('sender', '["quota-target-1", 9, false]', 'quota-sender-1'), durable.start_new('sender', '["quota-target-2", 9, true]', 'quota-sender-2');
+SELECT * FROM ended('quota-sender-1');
+SELECT * FROM ended('quota-sender-2');
+-- whatever its history is, one can be ended
+SELECT durable.terminate('quota-later', 'enough'), durable.resume('quota-target-1');
+SELECT * FROM ended('quota-later');
 -- raised, and rewound: what had completed is kept
 RESET ROLE;
 SELECT durable.set_quota('regress_durable_guest', history_length => 1000);

@@ -242,11 +242,12 @@ send_message(const char *instance_id, const char *action, MessageRow *message)
 	find_instance(store, instance_id, &row);
 	require_live(&row, action);
 	quota_check_payload(row.owner, message->payload);
-	if (message->kind == MESSAGE_EVENT)
-		quota_check_history(row.owner, row.last_seq - row.first_seq + 1);
 	message->key = row.key;
 	message->time = GetCurrentTimestamp();
 	message_send(store, row.owner, message);
+	/* whatever its history is, an instance can be ended and resumed */
+	if (message->kind != MESSAGE_TERMINATE && message->kind != MESSAGE_RESUME)
+		quota_check_message(store, &row);
 	store_close(store);
 	PopActiveSnapshot();
 	CommandCounterIncrement();
@@ -428,6 +429,7 @@ durable_set_custom_status(PG_FUNCTION_ARGS)
 		message.key = row.key;
 		message.time = GetCurrentTimestamp();
 		message_send(store, row.owner, &message);
+		quota_check_message(store, &row);
 	}
 	store_close(store);
 	PopActiveSnapshot();

@@ -140,6 +140,9 @@ send_event(Round *round, Instance *instance, Task *task)
 		return;
 	message.key = target.key;
 	message_send(round->store, target.owner, &message);
+	/* the next one is counted with it */
+	if (quota_is_set(target.owner, QUOTA_HISTORY))
+		store_flush(round->store);
 }
 
 /* Write down an event that was sent to another instance, and send it. */

@@ -12,6 +12,7 @@
 #include "access/stratnum.h"
 #include "access/tableam.h"
 #include "access/xact.h"
+#include "miscadmin.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 #include "utils/snapmgr.h"
@@ -114,6 +115,31 @@ messages_take(Store *store, int64 key)
 	}
 	scan_end(&scan);
 	return rows;
+}
+
+/*
+ * Count the messages of an instance.  A dirty read, since those of transactions
+ * that may still commit, prepared ones too, take room; rows of this table are
+ * never updated, so none is seen twice.
+ */
+int64
+messages_count(Store *store, int64 key, int64 max)
+{
+	ScanKeyData scankey;
+	SnapshotData dirty;
+	TableScan	scan;
+	int64		count = 0;
+
+	InitDirtySnapshot(dirty);
+	ScanKeyInit(&scankey, 1, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(key));
+	scan_begin_with(&scan, table_get(store, TABLE_MESSAGES), "messages_pkey", 1, &scankey, &dirty);
+	while (count < max && index_getnext_slot(scan.scan, ForwardScanDirection, scan.table->slot))
+	{
+		CHECK_FOR_INTERRUPTS();
+		count++;
+	}
+	scan_end(&scan);
+	return count;
 }
 
 /* Queue an activity. */

@@ -7,9 +7,16 @@
  *
  * Use is counted in the tables, which knows what is committed, plus what other
  * transactions have taken and not yet committed: a number in shared memory that
- * each transaction gives back at its end.  As a count is slow, shared memory
- * also has an upper bound, good for a few seconds; as long as it is below the
- * limit nothing is counted.
+ * each transaction gives back at its end, and for a savepoint that it rolls
+ * back.  As a count is slow, shared memory also has an upper bound, good for a
+ * few seconds; as long as it is below the limit nothing is counted.  Nobody
+ * could give back what a prepared transaction has taken, so one that has taken
+ * anything is not prepared.
+ *
+ * Events that wait in an instance's inbox count for its history.  They are
+ * counted in the table, with those of transactions under way, when an upper
+ * bound in shared memory does not suffice; it rises with each event and only a
+ * count lowers it, so that a count is rare unless the limit is near.
  */
 #include "postgres.h"
 
@@ -19,6 +26,7 @@
 #include "access/xact.h"
 #include "catalog/namespace.h"
 #include "commands/trigger.h"
+#include "common/hashfn.h"
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "storage/shmem.h"
@@ -35,7 +43,8 @@
 #define COUNTED_KINDS	2		/* QUOTA_LIVE, QUOTA_PENDING */
 #define MAX_ROLES		1024
 #define BOUND_AGE		(5 * USECS_PER_SEC)
-#define MAX_TAKEN		16		/* roles in one transaction */
+#define MAX_RECOUNTS	10
+#define INBOXES			1024
 
 /* how much of its quotas a role uses, in shared memory */
 typedef struct UseKey
@@ -53,6 +62,15 @@ typedef struct Use
 	TimestampTz counted[COUNTED_KINDS]; /* when the bound was last a count */
 } Use;
 
+/* what waits for an instance; another one with the same place in the array drives it out */
+typedef struct Inbox
+{
+	Oid			db;
+	int64		key;
+	int64		bound;			/* at most so many messages */
+	int64		taken;			/* in all, of whatever instance */
+} Inbox;
+
 /* one role's row; -1: no limit */
 typedef struct Quota
 {
@@ -60,22 +78,25 @@ typedef struct Quota
 	int64		limits[QUOTA_KINDS];
 } Quota;
 
-/* what the current transaction has taken */
+/* what a subtransaction of the current transaction has taken */
 typedef struct Taken
 {
 	UseKey		key;
+	SubTransactionId subid;
 	int64		count[COUNTED_KINDS];
 } Taken;
 
 static HTAB *uses = NULL;
+static Inbox *inboxes = NULL;
 
 static Quota *quotas = NULL;
 static int	nquotas = 0;
 static bool loaded = false;
 static bool changed = false;	/* since they were begun to be read */
 static Oid	quotas_relid = InvalidOid;
-static Taken taken[MAX_TAKEN];
+static Taken *taken = NULL;
 static int	ntaken = 0;
+static int	taken_size = 0;
 
 PG_FUNCTION_INFO_V1(durable_quotas_changed);
 
@@ -83,17 +104,21 @@ PG_FUNCTION_INFO_V1(durable_quotas_changed);
 Size
 quota_shmem_size(void)
 {
-	return hash_estimate_size(MAX_ROLES, sizeof(Use));
+	return add_size(hash_estimate_size(MAX_ROLES, sizeof(Use)), INBOXES * sizeof(Inbox));
 }
 
-/* Lay the table out, empty. */
+/* Lay the tables out, empty. */
 void
 quota_shmem_init(void)
 {
 	HASHCTL		ctl = {.keysize = sizeof(UseKey), .entrysize = sizeof(Use)};
+	bool		found;
 
 	uses = ShmemInitHash("durable quota uses", MAX_ROLES, MAX_ROLES, &ctl,
 						 HASH_ELEM | HASH_BLOBS | HASH_FIXED_SIZE);
+	inboxes = ShmemInitStruct("durable quota inboxes", INBOXES * sizeof(Inbox), &found);
+	if (!found)
+		memset(inboxes, 0, INBOXES * sizeof(Inbox));
 }
 
 /* Relation cache callback: read the quotas again. */
@@ -106,23 +131,54 @@ relation_changed(Datum arg, Oid relid)
 	changed = true;
 }
 
-/* Transaction callback: what the transaction has taken is in the tables now, or nowhere. */
+/* What was taken is in the tables now, or nowhere.  Under shared_lock. */
+static void
+give_back(const Taken *gone)
+{
+	Use		   *use = hash_search(uses, &gone->key, HASH_FIND, NULL);
+
+	for (int kind = 0; use != NULL && kind < COUNTED_KINDS; kind++)
+		use->open[kind] -= gone->count[kind];
+}
+
+/* Transaction callback: nothing is open any more. */
 static void
 at_transaction_end(XactEvent event, void *arg)
 {
-	if (ntaken == 0 ||
-		(event != XACT_EVENT_COMMIT && event != XACT_EVENT_ABORT && event != XACT_EVENT_PREPARE))
+	if (ntaken == 0)
+		return;
+	if (event == XACT_EVENT_PRE_PREPARE)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("cannot prepare a transaction that has started instances of a role with a quota of them"),
+				 errhint("Use COMMIT, or have an administrator remove the quota with durable.set_quota.")));
+	if (event != XACT_EVENT_COMMIT && event != XACT_EVENT_ABORT)
 		return;
 	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
 	for (int i = 0; i < ntaken; i++)
-	{
-		Use		   *use = hash_search(uses, &taken[i].key, HASH_FIND, NULL);
-
-		for (int kind = 0; use != NULL && kind < COUNTED_KINDS; kind++)
-			use->open[kind] -= taken[i].count[kind];
-	}
+		give_back(&taken[i]);
 	LWLockRelease(shared_lock);
 	ntaken = 0;
+}
+
+/* Subtransaction callback: what it has taken is its parent's, or given back. */
+static void
+at_subtransaction_end(SubXactEvent event, SubTransactionId subid, SubTransactionId parent, void *arg)
+{
+	for (int i = ntaken - 1; i >= 0; i--)
+	{
+		if (taken[i].subid != subid)
+			continue;
+		if (event == SUBXACT_EVENT_COMMIT_SUB)
+			taken[i].subid = parent;
+		else if (event == SUBXACT_EVENT_ABORT_SUB)
+		{
+			LWLockAcquire(shared_lock, LW_EXCLUSIVE);
+			give_back(&taken[i]);
+			LWLockRelease(shared_lock);
+			taken[i] = taken[--ntaken];
+		}
+	}
 }
 
 /* Have the callbacks called, once. */
@@ -135,6 +191,7 @@ register_callbacks(void)
 		return;
 	CacheRegisterRelcacheCallback(relation_changed, (Datum) 0);
 	RegisterXactCallback(at_transaction_end, NULL);
+	RegisterSubXactCallback(at_subtransaction_end, NULL);
 	registered = true;
 }
 
@@ -200,6 +257,13 @@ limit_of(Oid role, QuotaKind kind)
 			others = quotas[i].limits[kind];
 	}
 	return others;
+}
+
+/* Whether a role has a quota of a kind. */
+bool
+quota_is_set(Oid role, QuotaKind kind)
+{
+	return limit_of(role, kind) >= 0;
 }
 
 /* The failure that says which quota was exceeded. */
@@ -271,16 +335,6 @@ quota_check_size(Oid role, int64 bytes)
 		failure_throw(exceeded);
 }
 
-/* Raise the error if a history would be too long. */
-void
-quota_check_history(Oid role, int64 events)
-{
-	Jsonb	   *exceeded = quota_exceeded(role, QUOTA_HISTORY, events);
-
-	if (exceeded != NULL)
-		failure_throw(exceeded);
-}
-
 /* How many of a kind are stored for a role, up to just over a limit. */
 static int64
 count(Store *store, Oid role, QuotaKind kind, int64 limit)
@@ -295,33 +349,48 @@ count(Store *store, Oid role, QuotaKind kind, int64 limit)
 	return result;
 }
 
-/* Remember that this transaction has taken one; false if it has taken of too many roles. */
-static bool
+/* Have room to remember what another subtransaction or role takes. */
+static void
+make_room(void)
+{
+	if (ntaken < taken_size)
+		return;
+	taken_size = Max(16, taken_size * 2);
+	taken = taken == NULL ?
+		MemoryContextAlloc(TopMemoryContext, taken_size * sizeof(Taken)) :
+		repalloc(taken, taken_size * sizeof(Taken));
+}
+
+/* Remember that this subtransaction has taken one. */
+static void
 remember(const UseKey *key, QuotaKind kind)
 {
-	int			i = 0;
+	SubTransactionId subid = GetCurrentSubTransactionId();
+	int			i = ntaken;
 
-	while (i < ntaken && memcmp(&taken[i].key, key, sizeof(UseKey)) != 0)
-		i++;
-	if (i == MAX_TAKEN)
-		return false;
-	if (i == ntaken)
+	/* the latest first; one that a released savepoint has left is not of this number */
+	while (i > 0 && (taken[i - 1].subid != subid || memcmp(&taken[i - 1].key, key, sizeof(UseKey)) != 0))
+		i--;
+	if (i == 0)
 	{
-		memset(&taken[i], 0, sizeof(Taken));
-		taken[ntaken++].key = *key;
+		memset(&taken[ntaken], 0, sizeof(Taken));
+		taken[ntaken].key = *key;
+		taken[ntaken].subid = subid;
+		i = ++ntaken;
 	}
-	taken[i].count[kind]++;
-	return true;
+	taken[i - 1].count[kind]++;
 }
 
 /* How many of a kind this transaction has taken. */
 static int64
 taken_here(const UseKey *key, QuotaKind kind)
 {
+	int64		count = 0;
+
 	for (int i = 0; i < ntaken; i++)
 		if (memcmp(&taken[i].key, key, sizeof(UseKey)) == 0)
-			return taken[i].count[kind];
-	return 0;
+			count += taken[i].count[kind];
+	return count;
 }
 
 /* The entry of a role; NULL when there are too many.  Under shared_lock. */
@@ -336,6 +405,46 @@ use_of(const UseKey *key)
 	return use;
 }
 
+/* How many of a kind other transactions have taken and not committed yet. */
+static int64
+taken_by_others(const UseKey *key, QuotaKind kind)
+{
+	Use		   *use;
+	int64		others = 0;
+
+	LWLockAcquire(shared_lock, LW_SHARED);
+	use = hash_search(uses, key, HASH_FIND, NULL);
+	if (use != NULL)
+		others = use->open[kind] - taken_here(key, kind);
+	LWLockRelease(shared_lock);
+	return others;
+}
+
+/*
+ * How many of a kind a role has, others' included that are not committed.  These
+ * are read first, so that none is missed.  One that is committed in between is
+ * counted twice, so it is all done again if that matters.
+ */
+static int64
+count_all(Store *store, const UseKey *key, QuotaKind kind, int64 limit)
+{
+	int64		others = taken_by_others(key, kind);
+	int64		total;
+
+	for (int tries = 0;; tries++)
+	{
+		int64		before = others;
+
+		/* an activity is not stored yet */
+		total = count(store, key->role, kind, limit) + others + (kind == QUOTA_PENDING);
+		if (total <= limit || tries == MAX_RECOUNTS)
+			return total;
+		others = taken_by_others(key, kind);
+		if (others == before)
+			return total;
+	}
+}
+
 /*
  * The transaction adds one more: NULL, or the failure if that is more than the
  * role's quota.  An instance is stored already, an activity not yet.
@@ -345,7 +454,6 @@ quota_take(Store *store, Oid role, QuotaKind kind)
 {
 	UseKey		key = {.db = MyDatabaseId, .role = role};
 	int64		limit = limit_of(role, kind);
-	int64		others;
 	int64		before;
 	int64		total;
 	TimestampTz now;
@@ -354,6 +462,7 @@ quota_take(Store *store, Oid role, QuotaKind kind)
 
 	if (limit < 0 || !shared_available())
 		return NULL;
+	make_room();
 	now = GetCurrentTimestamp();
 	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
 	use = use_of(&key);
@@ -362,17 +471,16 @@ quota_take(Store *store, Oid role, QuotaKind kind)
 		LWLockRelease(shared_lock);
 		return count(store, role, kind, limit) + (kind == QUOTA_PENDING) > limit ? failure(role, kind, limit, 0) : NULL;
 	}
-	if (remember(&key, kind))
-		use->open[kind]++;
+	remember(&key, kind);
+	use->open[kind]++;
 	before = ++use->taken[kind];
-	others = use->open[kind] - taken_here(&key, kind);
 	below = ++use->bound[kind] <= limit &&
 		use->counted[kind] <= now && now - use->counted[kind] < BOUND_AGE;
 	LWLockRelease(shared_lock);
 	if (below)
 		return NULL;
 
-	total = count(store, role, kind, limit) + others + (kind == QUOTA_PENDING);
+	total = count_all(store, &key, kind, limit);
 	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
 	use = use_of(&key);
 	if (use != NULL)
@@ -390,6 +498,115 @@ quota_check_live(Store *store, Oid role)
 {
 	Jsonb	   *exceeded = quota_take(store, role, QUOTA_LIVE);
 
+	if (exceeded != NULL)
+		failure_throw(exceeded);
+}
+
+/* The place of an instance in the array. */
+static Inbox *
+inbox_of(int64 key)
+{
+	return &inboxes[(hash_bytes((const unsigned char *) &key, sizeof(key)) ^ MyDatabaseId) % INBOXES];
+}
+
+/* One more message: whether there are not too many for sure.  *ticket is for inbox_counted. */
+static bool
+inbox_take(int64 key, int64 room, int64 *ticket)
+{
+	Inbox	   *inbox = inbox_of(key);
+	bool		fits;
+
+	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
+	if (inbox->key != key || inbox->db != MyDatabaseId)
+	{
+		inbox->key = key;
+		inbox->db = MyDatabaseId;
+		inbox->bound = PG_INT64_MAX / 2;
+	}
+	fits = ++inbox->bound <= room;
+	*ticket = ++inbox->taken;
+	LWLockRelease(shared_lock);
+	return fits;
+}
+
+/* So many there were, and what has been taken since the ticket was drawn. */
+static void
+inbox_counted(int64 key, int64 count, int64 ticket)
+{
+	Inbox	   *inbox = inbox_of(key);
+
+	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
+	if (inbox->key == key && inbox->db == MyDatabaseId)
+		inbox->bound = count + inbox->taken - ticket;
+	LWLockRelease(shared_lock);
+}
+
+/* The events in an instance's history. */
+static int64
+history_length(const InstanceRow *row)
+{
+	return row->last_seq - row->first_seq;
+}
+
+/*
+ * NULL, or the failure if what waits for an instance, with that of transactions
+ * under way, and its history are together longer than the limit.  The row is
+ * read first, so that nothing is counted twice; what its worker has taken in
+ * meanwhile would be missed, so then it is all done again.
+ */
+static Jsonb *
+inbox_exceeded(Store *store, const InstanceRow *row, int64 limit, int64 unstored, int64 ticket)
+{
+	InstanceRow now = *row;
+
+	for (int tries = 0;; tries++)
+	{
+		InstanceRow before = now;
+		int64		room = limit - history_length(&before);
+		int64		count = messages_count(store, row->key, Max(room, 0) + 1) + unstored;
+
+		if (count > room)
+			return failure(row->owner, QUOTA_HISTORY, limit, 0);
+		if (tries == MAX_RECOUNTS || !instance_get(store, row->key, &now) ||
+			(now.last_seq == before.last_seq && now.first_seq == before.first_seq))
+		{
+			inbox_counted(row->key, count, ticket);
+			return NULL;
+		}
+	}
+}
+
+/*
+ * A turn sends a message to an instance: NULL, or the failure if the owner's
+ * quota does not allow it.  unstored counts all that it sends there, which the
+ * table does not have yet.
+ */
+Jsonb *
+quota_take_message(Store *store, const InstanceRow *row, int64 (*unstored) (int64 key))
+{
+	int64		limit = limit_of(row->owner, QUOTA_HISTORY);
+	int64		ticket;
+
+	if (limit < 0 || !shared_available() || inbox_take(row->key, limit - history_length(row), &ticket))
+		return NULL;
+	return inbox_exceeded(store, row, limit, unstored(row->key), ticket);
+}
+
+/* The transaction has put a message into an instance's inbox: raise the error if the owner's quota does not allow it. */
+void
+quota_check_message(Store *store, const InstanceRow *row)
+{
+	int64		limit = limit_of(row->owner, QUOTA_HISTORY);
+	Jsonb	   *exceeded;
+	int64		ticket;
+
+	if (limit < 0 || !shared_available())
+		return;
+	/* stored before it is taken, so that whoever counts sees the one or the other */
+	store_flush(store);
+	if (inbox_take(row->key, limit - history_length(row), &ticket))
+		return;
+	exceeded = inbox_exceeded(store, row, limit, 0, ticket);
 	if (exceeded != NULL)
 		failure_throw(exceeded);
 }

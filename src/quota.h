@@ -27,6 +27,7 @@ typedef enum QuotaKind
 extern Size quota_shmem_size(void);
 extern void quota_shmem_init(void);
 
+extern bool quota_is_set(Oid role, QuotaKind kind);
 /* the failure if so much is more than the role's quota, else NULL */
 extern Jsonb *quota_exceeded(Oid role, QuotaKind kind, int64 amount);
 extern Jsonb *quota_payload(Oid role, const Jsonb *payload);
@@ -35,7 +36,10 @@ extern Jsonb *quota_take(Store *store, Oid role, QuotaKind kind);
 /* the same, thrown */
 extern void quota_check_payload(Oid role, const Jsonb *payload);
 extern void quota_check_size(Oid role, int64 bytes);
-extern void quota_check_history(Oid role, int64 events);
 extern void quota_check_live(Store *store, Oid role);
+/* the transaction has put a message into the instance's inbox: thrown */
+extern void quota_check_message(Store *store, const InstanceRow *row);
+/* a turn sends one, and unstored counts all that it sends there: NULL or the failure */
+extern Jsonb *quota_take_message(Store *store, const InstanceRow *row, int64 (*unstored) (int64 key));
 
 #endif

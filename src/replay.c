@@ -105,6 +105,17 @@ turn_check_payload(Jsonb *payload)
 		turn_refuse(exceeded);
 }
 
+/* The same for a text. */
+static void
+turn_check_text(const char *text)
+{
+	Jsonb	   *exceeded = text != NULL ?
+		quota_exceeded(turn->instance->row.owner, QUOTA_PAYLOAD, strlen(text)) : NULL;
+
+	if (exceeded != NULL)
+		turn_refuse(exceeded);
+}
+
 /* Refuse another event in the history if that exceeds the owner's quota. */
 static void
 turn_check_history(void)
@@ -217,6 +228,8 @@ turn_task(TaskKind kind, const char *name, Jsonb *input, Jsonb *options)
 	if (turn->next >= instance->ntasks)
 	{
 		turn_check_payload(input);
+		turn_check_payload(options);
+		turn_check_text(name);
 		turn_check_history();
 		turn->next++;
 		task = instance_new_task(instance, kind,
@@ -454,26 +467,45 @@ is_new_child(const char *instance_id)
 	return false;
 }
 
+/* How many events this turn sends to an instance. */
+static int64
+sends_to(int64 key)
+{
+	int64		count = 0;
+
+	for (int i = turn->known; i < turn->instance->ntasks; i++)
+		count += turn->instance->tasks[i]->target == key && !turn->instance->tasks[i]->failed;
+	return count;
+}
+
+/* The event is not sent, for this reason. */
+static void
+fail_to_send(Task *task, Jsonb *failure)
+{
+	task->failed = true;
+	task->result = jsonb_copy(turn->instance->context, failure);
+}
+
 /* A new event for another instance, which is looked for now and told at the end of the turn. */
 void
 turn_send(Task *task)
 {
 	InstanceRow target;
-	MemoryContext old;
+	Jsonb	   *exceeded;
 
 	if (is_new_child(task->name))
 		return;
 	if (!instance_find(turn->round->store, task->name, &target) ||
 		!is_member_of_role(GetUserId(), target.owner))
 	{
-		old = MemoryContextSwitchTo(turn->instance->context);
-		task->failed = true;
-		task->result = failure_make(ERRCODE_DURABLE_NO_INSTANCE,
-									psprintf("no such instance: \"%s\"", task->name), NULL, NULL);
-		MemoryContextSwitchTo(old);
+		fail_to_send(task, failure_make(ERRCODE_DURABLE_NO_INSTANCE,
+										psprintf("no such instance: \"%s\"", task->name), NULL, NULL));
 		return;
 	}
 	task->target = target.key;
+	exceeded = quota_take_message(turn->round->store, &target, sends_to);
+	if (exceeded != NULL)
+		fail_to_send(task, exceeded);
 }
 
 /* The task of a number that the code has been given, or an error. */
@@ -540,6 +572,7 @@ void
 turn_continue_as_new(Jsonb *input, bool keep_events, const char *version)
 {
 	turn_check_payload(input);
+	turn_check_text(version);
 	turn->continued = true;
 	turn->new_input = jsonb_copy(turn->instance->context, input);
 	turn->keep_events = keep_events;

@@ -23,6 +23,7 @@
 #include "hint.h"
 #include "json.h"
 #include "notify.h"
+#include "quota.h"
 #include "ready.h"
 #include "replay.h"
 #include "rewind.h"
@@ -290,6 +291,7 @@ durable_rewind(PG_FUNCTION_ARGS)
 	instance_update(store, &row);
 	message.key = row.key;
 	message.payload = reason ? jsonb_from_members(1, names, &reason) : NULL;
+	quota_check_payload(row.owner, message.payload);
 	message_send(store, row.owner, &message);
 	hint_instance(row.owner, row.key, READY_RUN);
 	store_close(store);

@@ -118,6 +118,8 @@ typedef struct MessageRow
 extern void message_send(Store *store, Oid owner, MessageRow *row);
 /* the messages of an instance in order, deleted */
 extern List *messages_take(Store *store, int64 key);
+/* how many there are, up to a maximum, with those of transactions that have not ended */
+extern int64 messages_count(Store *store, int64 key, int64 max);
 
 /* queued activities */
 typedef struct TaskRow

@@ -271,9 +271,16 @@ table_delete_row(Table *table, ItemPointer tid)
 void
 scan_begin(TableScan *scan, Table *table, const char *index, int nkeys, ScanKey keys)
 {
+	scan_begin_with(scan, table, index, nkeys, keys, RegisterSnapshot(GetLatestSnapshot()));
+}
+
+/* The same with a snapshot that is registered, or needs not be. */
+void
+scan_begin_with(TableScan *scan, Table *table, const char *index, int nkeys, ScanKey keys, Snapshot snapshot)
+{
 	scan->table = table;
 	scan->index = index_open(get_relname_relid(index, table->store->namespace), RowExclusiveLock);
-	scan->snapshot = RegisterSnapshot(GetLatestSnapshot());
+	scan->snapshot = snapshot;
 	scan->scan = compat_index_beginscan(table->rel, scan->index, scan->snapshot, nkeys);
 	index_rescan(scan->scan, keys, nkeys, NULL, 0);
 }
@@ -295,7 +302,8 @@ scan_end(TableScan *scan)
 	index_endscan(scan->scan);
 	index_close(scan->index, NoLock);
 	ExecClearTuple(scan->table->slot);
-	UnregisterSnapshot(scan->snapshot);
+	if (scan->snapshot->snapshot_type == SNAPSHOT_MVCC)
+		UnregisterSnapshot(scan->snapshot);
 }
 
 /* Set a column. */

@@ -62,6 +62,7 @@ extern void table_update_row(Table *table, ItemPointer tid, TupleTableSlot *slot
 extern void table_delete_row(Table *table, ItemPointer tid);
 
 extern void scan_begin(TableScan *scan, Table *table, const char *index, int nkeys, ScanKey keys);
+extern void scan_begin_with(TableScan *scan, Table *table, const char *index, int nkeys, ScanKey keys, Snapshot snapshot);
 extern TupleTableSlot *scan_next(TableScan *scan);
 extern void scan_end(TableScan *scan);
 

@@ -126,6 +126,22 @@ is($node->safe_psql('postgres', q(SELECT string_agg(output #>> '{}', ' ') FROM u
 poll_until($node, q(SELECT count FROM durable.count_instances('{Completed}', tags => '{"prepared": true}')), 'with ids that were made as well', '1');
 is($node->safe_psql('postgres', q(SELECT count(*) FROM durable.query_instances(instance_id_prefix => 'prepared-4'))), '0', 'nothing after ROLLBACK PREPARED');
 
+# What nobody can count is not prepared.
+$node->safe_psql('postgres', q(CREATE ROLE limited LOGIN; SELECT durable.grant_usage('limited'), durable.set_quota('limited', live_instances => 5)));
+like(($node->psql('postgres', q[
+	SET ROLE limited;
+	BEGIN;
+	SELECT durable.start_new('echo', '5', 'prepared-5');
+	PREPARE TRANSACTION 'p3']))[2], qr/cannot prepare a transaction that has started instances of a role with a quota of them/, 'a quota of instances');
+$node->safe_psql('postgres', q[
+	SET ROLE limited;
+	BEGIN;
+	SAVEPOINT a;
+	SELECT durable.start_new('echo', '5', 'prepared-5');
+	ROLLBACK TO a;
+	PREPARE TRANSACTION 'p3';
+	ROLLBACK PREPARED 'p3']);
+
 # 100 sessions wait at once. What they use up while they do is measured.
 $node->safe_psql('postgres', q(SELECT durable.start_new('wait_go', instance_id => 'awaited')));
 poll_until($node, q(SELECT count(*) = 1 FROM durable.history WHERE instance_id = 'awaited' AND event_type = 'EventSubscribed'), 'an instance waits');
