@@ -12,25 +12,45 @@
  * and the log says so, while the queue is filled to a part of its size
  * (durable.notify_queue_limit).  What the transaction at hand has added is not
  * in the queue yet and is counted here.
+ *
+ * LISTEN has no rights.  So with durable.notify_channel = owner the channel of
+ * an owner's instances has a name that nobody can guess: a keyed hash of the
+ * owner's OID, whose key is made at CREATE EXTENSION and kept in a table that
+ * nobody may read.  It is no part of a dump, as OIDs are not either.  Without it
+ * (before ALTER EXTENSION UPDATE) nobody is told anything.
  */
 #include "postgres.h"
 
+#include "access/table.h"
+#include "access/tableam.h"
 #include "access/xact.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_authid.h"
 #include "catalog/pg_type.h"
 #include "commands/async.h"
+#include "common/hmac.h"
+#include "common/sha2.h"
 #include "fmgr.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
+#include "port/pg_bswap.h"
+#include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/datetime.h"
 #include "utils/fmgrprotos.h"
 #include "utils/guc.h"
+#include "utils/inval.h"
 #include "utils/json.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+#include "utils/syscache.h"
 
 #include "notify.h"
 #include "settings.h"
 
 #define CHANNEL				"durable"
+#define CHANNEL_BYTES		16		/* of the hash, in the name of an owner's channel */
 #define PAYLOAD_LIMIT		7999	/* what Async_Notify takes */
 #define NAME_LIMIT			512		/* bytes of a function's name */
 #define QUEUE_PAGES			1048576 /* where max_notify_queue_pages does not exist */
@@ -43,6 +63,11 @@
 static TimestampTz transaction_start = 0;
 static double queue_used;		/* when it looked, as a part of the whole */
 static Size queue_added;		/* bytes */
+
+/* the channel that was asked for last; owner InvalidOid: none, or the key has changed since */
+static Oid	channel_owner = InvalidOid;
+static char channel_name[NAMEDATALEN];
+static Oid	secret_relid = InvalidOid;
 
 static TimestampTz last_warning = 0;
 static int64 dropped = 0;		/* since then */
@@ -126,15 +151,120 @@ payload(const InstanceRow *row, RuntimeStatus status, const char *reason, Timest
 	return json.data;
 }
 
+/* Relation cache callback: the key may be another one now. */
+static void
+forget_channel(Datum arg, Oid relid)
+{
+	if (relid == secret_relid || relid == InvalidOid)
+		channel_owner = InvalidOid;
+}
+
+/* The key of the names, NULL if there is none. */
+static bytea *
+read_secret(void)
+{
+	static bool registered = false;
+	Relation	rel;
+	TableScanDesc scan;
+	TupleTableSlot *slot;
+	Snapshot	snapshot;
+	bytea	   *secret = NULL;
+
+	if (!registered)
+		CacheRegisterRelcacheCallback(forget_channel, (Datum) 0);
+	registered = true;
+	secret_relid = get_relname_relid("notify_secret", get_namespace_oid(DURABLE_INTERNAL_SCHEMA, false));
+	if (!OidIsValid(secret_relid))
+		return NULL;
+	rel = table_open(secret_relid, AccessShareLock);
+	snapshot = RegisterSnapshot(GetLatestSnapshot());
+	scan = table_beginscan(rel, snapshot, 0, NULL);
+	slot = table_slot_create(rel, NULL);
+	if (table_scan_getnextslot(scan, ForwardScanDirection, slot))
+	{
+		slot_getallattrs(slot);
+		if (!slot->tts_isnull[0])
+			secret = DatumGetByteaPCopy(slot->tts_values[0]);
+	}
+	ExecDropSingleTupleTableSlot(slot);
+	table_endscan(scan);
+	UnregisterSnapshot(snapshot);
+	table_close(rel, AccessShareLock);
+	return secret;
+}
+
+/* The channel of a role's instances, NULL if there is none. */
+static const char *
+owner_channel(Oid owner)
+{
+	uint8		digest[PG_SHA256_DIGEST_LENGTH];
+	uint32		number = pg_hton32(owner);
+	bytea	   *secret;
+	pg_hmac_ctx *hmac;
+	char	   *end = channel_name + strlen(CHANNEL "_");
+
+	if (channel_owner == owner)
+		return channel_name;
+	secret = read_secret();
+	if (secret == NULL)
+		return NULL;
+	hmac = pg_hmac_create(PG_SHA256);
+	if (pg_hmac_init(hmac, (uint8 *) VARDATA(secret), VARSIZE(secret) - VARHDRSZ) < 0 ||
+		pg_hmac_update(hmac, (uint8 *) &number, sizeof(number)) < 0 ||
+		pg_hmac_final(hmac, digest, sizeof(digest)) < 0)
+		elog(ERROR, "could not compute the name of a channel");
+	pg_hmac_free(hmac);
+	pfree(secret);
+	strcpy(channel_name, CHANNEL "_");
+	end[hex_encode((const char *) digest, CHANNEL_BYTES, end)] = '\0';
+	channel_owner = owner;
+	return channel_name;
+}
+
+/* The channel on which a role's instances are spoken of, NULL if there is none. */
+static const char *
+channel_of(Oid owner)
+{
+	return durable_notify_channel == NOTIFY_OWNER ? owner_channel(owner) : CHANNEL;
+}
+
+PG_FUNCTION_INFO_V1(durable_get_notify_channel);
+
+/* durable.notify_channel(role) */
+Datum
+durable_get_notify_channel(PG_FUNCTION_ARGS)
+{
+	Oid			role = PG_ARGISNULL(0) ? GetUserId() : PG_GETARG_OID(0);
+	const char *channel;
+
+	if (!SearchSysCacheExists1(AUTHOID, ObjectIdGetDatum(role)))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("role with OID %u does not exist", role)));
+	if (!is_member_of_role(GetUserId(), role) && !has_privs_of_role(GetUserId(), ROLE_PG_MONITOR))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("you may not see the instances of role \"%s\"", GetUserNameFromId(role, false)),
+				 errhint("Members of the role and of pg_monitor may.")));
+	channel = channel_of(role);
+	if (channel == NULL)
+		PG_RETURN_NULL();
+	PG_RETURN_TEXT_P(cstring_to_text(channel));
+}
+
 /* An instance has come to a status. */
 void
 notify_lifecycle(const InstanceRow *row, RuntimeStatus status, const char *reason, TimestampTz time)
 {
 	int			limit = PAYLOAD_LIMIT;
+	const char *channel;
 	char	   *text;
 
 	if (durable_notify == NOTIFY_NONE ||
 		(durable_notify == NOTIFY_TERMINAL && !(STATUS_BIT(status) & ~STATUS_LIVE)))
+		return;
+	channel = channel_of(row->owner);
+	if (channel == NULL)
 		return;
 	/* characters that JSON escapes take more */
 	do
@@ -143,7 +273,7 @@ notify_lifecycle(const InstanceRow *row, RuntimeStatus status, const char *reaso
 		limit /= 2;
 	} while (strlen(text) > PAYLOAD_LIMIT);
 	if (queue_has_room(strlen(text) + ENTRY_OVERHEAD))
-		Async_Notify(CHANNEL, text);
+		Async_Notify(channel, text);
 	else
 		drop();
 }

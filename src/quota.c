@@ -98,7 +98,7 @@ static Taken *taken = NULL;
 static int	ntaken = 0;
 static int	taken_size = 0;
 
-PG_FUNCTION_INFO_V1(durable_quotas_changed);
+PG_FUNCTION_INFO_V1(durable_table_changed);
 
 /* Bytes of shared memory. */
 Size
@@ -611,14 +611,14 @@ quota_check_message(Store *store, const InstanceRow *row)
 		failure_throw(exceeded);
 }
 
-/* durable_internal.quotas_changed(): trigger on the table of quotas */
+/* durable_internal.table_changed(): trigger on tables that processes keep in memory */
 Datum
-durable_quotas_changed(PG_FUNCTION_ARGS)
+durable_table_changed(PG_FUNCTION_ARGS)
 {
 	if (!CALLED_AS_TRIGGER(fcinfo))
 		ereport(ERROR,
 				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
-				 errmsg("durable_internal.quotas_changed is a trigger")));
+				 errmsg("durable_internal.table_changed is a trigger")));
 	CacheInvalidateRelcache(((TriggerData *) fcinfo->context)->tg_relation);
 	PG_RETURN_POINTER(NULL);
 }

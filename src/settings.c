@@ -24,6 +24,7 @@ int			durable_max_activity_deliveries = 5;
 int			durable_turn_timeout = 60000;
 int			durable_history_cache = 32768;
 int			durable_notify = NOTIFY_NONE;
+int			durable_notify_channel = NOTIFY_SHARED;
 double		durable_notify_queue_limit = 0.5;
 char	   *durable_http_base_url = NULL;
 bool		durable_wakeups = true;
@@ -32,6 +33,12 @@ static const struct config_enum_entry notify_options[] = {
 	{"none", NOTIFY_NONE, false},
 	{"terminal", NOTIFY_TERMINAL, false},
 	{"all", NOTIFY_ALL, false},
+	{NULL, 0, false}
+};
+
+static const struct config_enum_entry channel_options[] = {
+	{"shared", NOTIFY_SHARED, false},
+	{"owner", NOTIFY_OWNER, false},
 	{NULL, 0, false}
 };
 
@@ -107,9 +114,14 @@ static void
 define_client_settings(void)
 {
 	DefineCustomEnumVariable("durable.notify",
-							 "Which lifecycle events go out as NOTIFY durable.",
+							 "Which lifecycle events go out as notifications.",
 							 "none, terminal (the end of an instance) or all; with all, a transaction that starts an instance cannot be prepared.",
 							 &durable_notify, NOTIFY_NONE, notify_options,
+							 PGC_SIGHUP, 0, NULL, NULL, NULL);
+	DefineCustomEnumVariable("durable.notify_channel",
+							 "On which channels lifecycle events go out.",
+							 "shared: on durable, which everybody may hear; owner: on one for each owner, whose name durable.notify_channel tells to those who may see the owner's instances.",
+							 &durable_notify_channel, NOTIFY_SHARED, channel_options,
 							 PGC_SIGHUP, 0, NULL, NULL, NULL);
 	DefineCustomRealVariable("durable.notify_queue_limit",
 							 "No lifecycle events go out while the notification queue is filled to this part.",

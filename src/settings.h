@@ -17,6 +17,13 @@ typedef enum NotifyMode
 	NOTIFY_ALL
 } NotifyMode;
 
+/* durable.notify_channel */
+typedef enum NotifyChannel
+{
+	NOTIFY_SHARED,
+	NOTIFY_OWNER
+} NotifyChannel;
+
 extern char *durable_databases;
 extern int	durable_max_workers;
 extern int	durable_worker_idle_timeout;
@@ -28,6 +35,7 @@ extern int	durable_max_activity_deliveries;
 extern int	durable_turn_timeout;
 extern int	durable_history_cache;
 extern int	durable_notify;
+extern int	durable_notify_channel;
 extern double durable_notify_queue_limit;
 extern char *durable_http_base_url;
 extern bool durable_wakeups;

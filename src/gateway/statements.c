@@ -63,6 +63,13 @@ const QueryText query_texts[QUERY_COUNT] = {
 		"SELECT u.id FROM unnest($1::text[]) u (id)"
 		" LEFT JOIN LATERAL (SELECT i.runtime_status FROM durable.instances i WHERE i.instance_id = u.id OFFSET 0) i ON true"
 		" WHERE coalesce(i.runtime_status IN ('Completed', 'Failed', 'Terminated'), true)", 1},
+	/* to what is told of the instances that the role may manage */
+	[QUERY_LISTEN] = {"listen",
+		"DO $$ DECLARE channel text;"
+		" BEGIN UNLISTEN *;"
+		" FOR channel IN SELECT DISTINCT durable.notify_channel(r.oid) FROM pg_catalog.pg_roles r"
+		" WHERE pg_catalog.pg_has_role(r.oid, 'MEMBER') LIMIT 1000"
+		" LOOP EXECUTE pg_catalog.format('LISTEN %I', channel); END LOOP; END $$", 0},
 	[QUERY_NOTIFY] = {"notify",
 		"SELECT coalesce(current_setting('durable.notify', true), 'none')", 0},
 	[QUERY_COUNTS] = {"counts",

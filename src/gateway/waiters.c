@@ -2,12 +2,12 @@
  * waiters.c
  *	  Requests that wait for the end of an instance.
  *
- * One connection that LISTENs on channel durable serves them all, so a client
- * that waits costs some memory and a socket. A notification of an end wakes
- * who waits for that id. Whether there are notifications is a setting of the
- * server (durable.notify), which is read again every ten seconds; where there
- * are none, one query a second asks for all ids that are waited for. With
- * notifications the same query runs every ten seconds, as the engine drops
+ * One connection that LISTENs serves them all, so a client that waits costs
+ * some memory and a socket. A notification of an end wakes who waits for that
+ * id. Whether there are notifications, and on which channels for this role, are
+ * settings of the server (durable.notify, durable.notify_channel), which are
+ * asked for again every ten seconds; where there are none, one query a second
+ * asks for all ids that are waited for. With notifications the same query runs every ten seconds, as the engine drops
  * some rather than be held up by a full queue.
  *
  * A new waiter's instance may have ended before it got here, so the ids of new
@@ -35,9 +35,11 @@ static Request *buckets[BUCKETS];
 static Request *first = NULL;
 static int	count = 0;
 static int	fresh = 0;			/* of them, how many are new */
-static bool notifies = false;	/* durable.notify is not none */
+static bool listens = false;	/* to the channels as they were last */
+static bool notifies = false;	/* and durable.notify is not none */
 static int64_t fresh_at;		/* when to ask for the new ones */
 static int64_t poll_at = 0;		/* when to ask for all */
+static int64_t listen_at = 0;	/* when to ask for the channels */
 static int64_t setting_at = 0;	/* when to read durable.notify */
 static int64_t expiry = INT64_MAX;	/* not later than the first wait_until */
 
@@ -143,10 +145,16 @@ poll_done(void *arg, Outcome outcome, PGresult *result)
 }
 
 static void
+listen_done(void *arg, Outcome outcome, PGresult *result)
+{
+	listens = outcome == OUTCOME_OK;
+}
+
+static void
 setting_done(void *arg, Outcome outcome, PGresult *result)
 {
 	if (outcome == OUTCOME_OK && PQntuples(result) == 1)
-		notifies = strcmp(PQgetvalue(result, 0, 0), "none") != 0;
+		notifies = listens && strcmp(PQgetvalue(result, 0, 0), "none") != 0;
 }
 
 /* What is next for the listener, if it is idle. */
@@ -159,6 +167,12 @@ waiters_poll(int64_t now)
 
 	if (listener.state != DATABASE_IDLE || count == 0)
 		return;
+	if (now >= listen_at)
+	{
+		listen_at = now + SLOW_INTERVAL;
+		database_run(&listener, statement_new(QUERY_LISTEN, listen_done, NULL));
+		return;
+	}
 	if (now >= setting_at)
 	{
 		setting_at = now + SLOW_INTERVAL;
@@ -193,7 +207,7 @@ static void
 listener_down(Database *db)
 {
 	/* ask for everything when it is back */
-	poll_at = setting_at = 0;
+	poll_at = listen_at = setting_at = 0;
 }
 
 static void
@@ -215,7 +229,7 @@ listener_notified(Database *db, const char *payload)
 void
 waiters_start(void)
 {
-	listener.setup = session_setup("LISTEN durable");
+	listener.setup = session_setup("");
 	listener.idle = listener_idle;
 	listener.down = listener_down;
 	listener.notified = listener_notified;

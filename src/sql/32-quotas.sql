@@ -12,14 +12,14 @@ COMMENT ON TABLE durable_internal.quotas IS 'What durable.set_quota has set.';
 ALTER TABLE durable_internal.quotas ENABLE ROW LEVEL SECURITY;
 SELECT pg_catalog.pg_extension_config_dump('durable_internal.quotas', '');
 
-CREATE FUNCTION durable_internal.quotas_changed() RETURNS trigger
+CREATE FUNCTION durable_internal.table_changed() RETURNS trigger
 LANGUAGE C VOLATILE
-AS 'MODULE_PATHNAME', 'durable_quotas_changed';
-COMMENT ON FUNCTION durable_internal.quotas_changed() IS
-'Has every process read the quotas again.';
+AS 'MODULE_PATHNAME', 'durable_table_changed';
+COMMENT ON FUNCTION durable_internal.table_changed() IS
+'Trigger: has every process that keeps what it has read of the table read it again.';
 
 CREATE TRIGGER quotas_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON durable_internal.quotas
-FOR EACH STATEMENT EXECUTE FUNCTION durable_internal.quotas_changed();
+FOR EACH STATEMENT EXECUTE FUNCTION durable_internal.table_changed();
 
 CREATE FUNCTION durable.set_quota(
     role regrole,

@@ -129,4 +129,95 @@ expect_events('after', 'when it has read, events go out again', 'Pending', 'Runn
 $input .= "\\q\n";
 $session->finish;
 
+# durable.notify_channel = owner: who hears what, of two roles, a member of one, and one who listens to everything that has a name.
+$node->safe_psql('postgres', q(
+CREATE ROLE alice LOGIN;
+CREATE ROLE alices LOGIN IN ROLE alice;
+CREATE ROLE mallory LOGIN;
+CREATE ROLE watcher LOGIN IN ROLE pg_monitor;
+SELECT durable.grant_usage(r) FROM unnest('{alice,alices,mallory,watcher}'::regrole[]) r;
+));
+my %channel_of = map { $_ => $node->safe_psql('postgres', 'SELECT durable.notify_channel()', extra_params => [ '-U', $_ ]) } qw(alice mallory);
+is_deeply([ values %channel_of ], [ 'durable', 'durable' ], 'one channel for all, unless it is set otherwise');
+$node->append_conf('postgresql.conf', "durable.notify_channel = owner\ndurable.notify_queue_limit = 0.5");
+$node->restart;
+
+sub as
+{
+	my ($role, $sql) = @_;
+	my ($rc, $out, $err) = $node->psql('postgres', "\\set VERBOSITY sqlstate\n$sql", extra_params => [ '-U', $role ], on_error_stop => 0);
+	return join("\n", grep { length } $out, $err =~ s/^psql:.*?: //mgr =~ s/\n$//r);
+}
+%channel_of = map { $_ => as($_, 'SELECT durable.notify_channel()') } qw(alice mallory postgres);
+like($_, qr/^durable_[0-9a-f]{32}$/, 'a channel of its own') foreach values %channel_of;
+isnt($channel_of{alice}, $channel_of{mallory}, 'which is not that of another');
+is(as('alices', q(SELECT durable.notify_channel('alice'))), $channel_of{alice}, 'a member is told');
+is(as('watcher', q(SELECT durable.notify_channel('alice'))), $channel_of{alice}, 'and so is pg_monitor');
+is(as('mallory', $_), 'ERROR:  42501', "nobody else: $_")
+  foreach q(SELECT durable.notify_channel('alice')), q(SELECT durable.notify_channel('postgres')), 'TABLE durable_internal.notify_secret',
+  'SELECT durable.renew_notify_channels()', 'DELETE FROM durable_internal.notify_secret';
+is(as('mallory', q(SELECT durable.notify_channel('4294967'::oid::regrole))), 'ERROR:  42704', 'a role that does not exist');
+
+my %ears;
+
+# A session of a role that listens to what the query returns, and to channel durable.
+sub open_ear
+{
+	my ($role, $channels) = @_;
+	my %ear = (in => '', out => '', n => 0);
+	$ear{session} = IPC::Run::start([ 'psql', '-XAtq', '-U', $role, '-d', $node->connstr('postgres') ], '<', \$ear{in}, '>', \$ear{out},
+		IPC::Run::timeout($PostgreSQL::Test::Utils::timeout_default));
+	$ears{$role} = \%ear;
+	ear_does($role, "LISTEN durable;\nSELECT format('LISTEN %I', channel) FROM ($channels) c (channel) \\gexec\n");
+}
+
+sub ear_does
+{
+	my ($role, $statement) = @_;
+	my $ear = $ears{$role};
+	my $number = ++$ear->{n};
+	$ear->{in} .= "$statement\n\\echo done $number\n";
+	$ear->{session}->pump until $ear->{out} =~ /done $number\n/;
+}
+
+# Whose instances a role has heard of, up to now: all that is in the queue before the barrier.
+my $barriers = 0;
+sub heard
+{
+	my ($role) = @_;
+	my $barrier = 'barrier ' . ++$barriers;
+	$node->safe_psql('postgres', "NOTIFY durable, '$barrier'");
+	ear_does($role, 'SELECT 1;') until $ears{$role}{out} =~ /$barrier"/;
+	my %ids = map { $_ => 1 } $ears{$role}{out} =~ /"instanceId": "([^"]+)"/g;
+	$ears{$role}{out} = '';
+	return join(' ', sort keys %ids);
+}
+
+open_ear('alices', q(SELECT durable.notify_channel('alice')));
+open_ear('mallory', q(SELECT unnest(ARRAY[durable.notify_channel(), 'durable_' || 'alice'::regrole::oid, 'alice', 'durable_'])));
+open_ear('watcher', q(SELECT durable.notify_channel(r) FROM unnest('{alice,mallory}'::regrole[]) r));
+foreach my $role (qw(alice mallory))
+{
+	as($role, "SELECT durable.start_new('answer', instance_id => '$role-1')");
+	$node->poll_query_until('postgres', "SELECT runtime_status = 'Completed' FROM durable.instances WHERE instance_id = '$role-1'");
+}
+is(heard('alices'), 'alice-1', 'a member hears of the instances of its role');
+is(heard('mallory'), 'mallory-1', 'another role of its own only');
+is(heard('watcher'), 'alice-1 mallory-1', 'pg_monitor of all');
+
+$node->safe_psql('postgres', 'SELECT durable.renew_notify_channels()');
+isnt(as('alice', 'SELECT durable.notify_channel()'), $channel_of{alice}, 'new names');
+as('alice', q(SELECT durable.start_new('answer', instance_id => 'alice-2')));
+$node->poll_query_until('postgres', "SELECT runtime_status = 'Completed' FROM durable.instances WHERE instance_id = 'alice-2'");
+is(heard('alices'), '', 'for processes that have used the old one too');
+ear_does('alices', "SELECT format('LISTEN %I', durable.notify_channel('alice')) \\gexec");
+as('alice', q(SELECT durable.start_new('answer', instance_id => 'alice-3')));
+$node->poll_query_until('postgres', "SELECT runtime_status = 'Completed' FROM durable.instances WHERE instance_id = 'alice-3'");
+is(heard('alices'), 'alice-3', 'who asks again hears again');
+foreach my $ear (values %ears)
+{
+	$ear->{in} .= "\\q\n";
+	$ear->{session}->finish;
+}
+
 done_testing();

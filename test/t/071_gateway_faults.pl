@@ -69,12 +69,14 @@ sub codes
 # Many wait at once, with a handful of connections; plain: without AddressSanitizer, for the figures.
 sub many_wait
 {
-	my ($clients, $notify, $plain) = @_;
+	my ($clients, $notify, $plain, $channel) = @_;
+	$channel //= 'shared';
 	$node->safe_psql('postgres', "ALTER SYSTEM SET durable.notify = '$notify'");
+	$node->safe_psql('postgres', "ALTER SYSTEM SET durable.notify_channel = '$channel'");
 	$node->reload;
 	my $gateway = gateway_start($node, plain => $plain, args => [ '--connections', 4 ]);
 	my ($cpu, $memory) = $gateway->usage;
-	my $name = $notify . ($plain ? '-plain' : '');
+	my $name = "$notify-$channel" . ($plain ? '-plain' : '');
 	my @sockets = map { connect_to($gateway) } 1 .. $clients;
 	my $number = 0;
 	my $begin = time;
@@ -107,6 +109,8 @@ sub many_wait
 	my @answers = answers(\@sockets, 60);
 	note sprintf '%d answers in %.1f s, %.2f s of CPU', scalar @answers, time - $begin, ($gateway->usage)[0] - $busy;
 	is_deeply(codes(@answers), { 200 => $clients }, 'each gets 200');
+	# it would look for them after ten seconds only
+	cmp_ok(time - $begin, '<', 8, 'told by notifications') if $notify ne 'none' && $clients < 100;
 	is((grep { $answers[ $_ - 1 ] !~ /\r\n\r\n"$name-$_"$/ } 1 .. $clients), 0, 'and its own output');
 
 	# who hangs up is forgotten
@@ -120,6 +124,7 @@ sub many_wait
 	is($gateway->stop, '0', 'exit 0');
 }
 many_wait(20, 'none');
+many_wait(20, 'terminal', 0, 'owner');
 many_wait(1000, 'terminal');
 if ($slow)
 {
