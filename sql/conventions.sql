@@ -54,6 +54,11 @@ SELECT p.oid::regprocedure AS unpinned
  WHERE l.lanname NOT IN ('c', 'internal') AND p.prosqlbody IS NULL
    AND coalesce(array_to_string(p.proconfig, ',') !~ '^search_path=pg_catalog, (durable, )?pg_temp($|,)', true)
  ORDER BY 1;
+-- One with backslashes says how they are to be read.
+SELECT p.oid::regprocedure AS backslashes
+  FROM member JOIN pg_proc p ON classid = 'pg_proc'::regclass AND p.oid = objid
+ WHERE p.prosrc LIKE '%\%' ESCAPE '!' AND NOT coalesce('standard_conforming_strings=on' = ANY (p.proconfig), false)
+ ORDER BY 1;
 -- Only functions of the engine's own library are in C.
 SELECT p.oid::regprocedure AS elsewhere, p.probin
   FROM member JOIN pg_proc p ON classid = 'pg_proc'::regclass AND p.oid = objid

@@ -200,6 +200,17 @@ SELECT pg_sleep(0.1);
 SELECT explain_masked('explain-nologin');
 ALTER ROLE regress_explain LOGIN;
 
+-- A session's own way to read string constants does not matter.
+\c -
+CREATE TABLE explain_before AS SELECT line FROM durable.explain('explain-1') line;
+\c -
+SET standard_conforming_strings = off;
+SET escape_string_warning = off;
+SELECT line FROM durable.explain('explain-1') line EXCEPT TABLE explain_before;
+SELECT severity, object FROM durable.check_orchestrator('explain_eternal(int)');
+RESET standard_conforming_strings;
+DROP TABLE explain_before;
+
 SELECT durable.terminate(id) FROM unnest('{explain-later,explain-eternal,explain-nologin}'::text[]) id;
 SELECT runtime_status FROM unnest('{explain-later,explain-eternal}'::text[]) id, durable.wait_for_completion(id);
 SELECT durable.revoke_usage('regress_explain');

@@ -194,7 +194,7 @@ durable_launcher_main(Datum arg)
 	MemoryContext context;
 	TimestampTz looked = 0;
 
-	process_init_signals();
+	process_init();
 	BackgroundWorkerInitializeConnection(NULL, NULL, 0);
 	pgstat_report_appname("durable launcher");
 	launcher_attach();

@@ -69,10 +69,15 @@ worker_start(Oid db, Oid role, int slot, BackgroundWorkerHandle **handle)
 	return RegisterDynamicBackgroundWorker(&worker, handle);
 }
 
-/* Signal handlers of every process of the engine. */
+/*
+ * Signal handlers of every process of the engine, and the settings that no role
+ * may give it: with exit_on_error a process ends when an orchestrator waits,
+ * as that leaves it by an error.
+ */
 void
-process_init_signals(void)
+process_init(void)
 {
+	SetConfigOption("exit_on_error", "off", PGC_SUSET, PGC_S_OVERRIDE);
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
 	pqsignal(SIGTERM, die);
 	BackgroundWorkerUnblockSignals();

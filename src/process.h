@@ -27,7 +27,7 @@ typedef struct WorkerExtra
 } WorkerExtra;
 
 /* common beginnings and loops of the processes */
-extern void process_init_signals(void);
+extern void process_init(void);
 extern void process_handle_interrupts(void);
 /* whether the configuration has been reloaded since the process began */
 extern bool process_reloaded(void);

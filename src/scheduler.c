@@ -573,7 +573,7 @@ durable_scheduler_main(Datum arg)
 	TimestampTz fired = DT_NOBEGIN;
 
 	my_database = DatumGetObjectId(arg);
-	process_init_signals();
+	process_init();
 	if (!scheduler_attach(my_database))
 		proc_exit(0);
 	on_shmem_exit(scheduler_exit, (Datum) 0);

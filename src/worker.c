@@ -780,7 +780,7 @@ durable_worker_main(Datum arg)
 	my_slot = extra.slot;
 	on_shmem_exit(worker_exit, (Datum) 0);
 	worker_slot_attach(my_slot);
-	process_init_signals();
+	process_init();
 	BackgroundWorkerInitializeConnectionByOid(DatumGetObjectId(arg), extra.role, 0);
 	pgstat_report_appname("durable worker");
 	blackbox_attach(my_slot);

@@ -8,6 +8,7 @@
 CREATE FUNCTION durable_internal.check_text(function regprocedure) RETURNS text
 LANGUAGE plpgsql STABLE STRICT
 SET search_path = pg_catalog, pg_temp
+SET standard_conforming_strings = on
 AS $$
 DECLARE
     rest text := (SELECT coalesce(pg_get_function_sqlbody(oid), prosrc) FROM pg_proc WHERE oid = function);
@@ -40,6 +41,7 @@ COMMENT ON FUNCTION durable_internal.check_text(regprocedure) IS
 CREATE FUNCTION durable_internal.check_call(function regprocedure, OUT severity text, OUT problem text, OUT hint text)
 LANGUAGE plpgsql STABLE STRICT
 SET search_path = pg_catalog, pg_temp
+SET standard_conforming_strings = on
 AS $$
 DECLARE
     proc pg_proc := (SELECT p FROM pg_proc p WHERE p.oid = function);
@@ -107,6 +109,7 @@ CREATE FUNCTION durable_internal.check_references(
 ) RETURNS SETOF record
 LANGUAGE plpgsql VOLATILE CALLED ON NULL INPUT
 SET search_path = pg_catalog, pg_temp
+SET standard_conforming_strings = on
 AS $$
 #variable_conflict use_column
 DECLARE
@@ -215,6 +218,7 @@ CREATE FUNCTION durable_internal.check_statements(
 ) RETURNS SETOF record
 LANGUAGE sql STABLE CALLED ON NULL INPUT
 SET search_path = pg_catalog, pg_temp
+SET standard_conforming_strings = on
 AS $$
     SELECT DISTINCT 'error', m[1], 'depends on the clock', 'Use durable.now().'
       FROM regexp_matches(code, '\y(current_timestamp|current_date|current_time|localtimestamp|localtime)\y', 'g') m

@@ -189,6 +189,7 @@ COMMENT ON FUNCTION durable.role_obstacle(regrole) IS
 CREATE FUNCTION durable.explain(instance_id text) RETURNS SETOF text
 LANGUAGE plpgsql STABLE CALLED ON NULL INPUT PARALLEL RESTRICTED
 SET search_path = pg_catalog, pg_temp
+SET standard_conforming_strings = on
 SET jit = off
 AS $$
 #variable_conflict use_column

@@ -124,9 +124,10 @@ SKIP:
 		CREATE FUNCTION leave_python() RETURNS text LANGUAGE plpython3u AS 'GD["secret"] = "left"; import builtins; builtins.secret = "left"; return "left"';
 		CREATE FUNCTION find_python() RETURNS text LANGUAGE plpython3u AS 'import builtins; return GD.get("secret", "none") + " " + getattr(builtins, "secret", "none")';]);
 
-	skip 'no plpython3u', 2 if $rc;
+	skip 'no plpython3u', 3 if $rc;
 	is(run_activities('alice', 'leave_python'), 'left', 'what PL/Python keeps');
 	is(run_activities('mallory', qw(find_python)), 'none none', 'does not pass to another role');
+	is(run_activities('alice', qw(leave_python find_python)), "left\nleft left", 'but to the next activities of its own, as the README says');
 }
 
 #
@@ -267,21 +268,39 @@ my %settings = map { $_->[0] => $_->[1] } (
 	[ row_security => 'off' ], [ check_function_bodies => 'off' ], [ quote_all_identifiers => 'on' ], [ local_preload_libraries => q('no_such_library') ],
 	[ application_name => q('durable scheduler') ], [ search_path => q('') ], [ default_transaction_deferrable => 'on' ], [ default_transaction_isolation => q('serializable') ],
 	[ plan_cache_mode => 'force_custom_plan' ], [ escape_string_warning => 'on' ], [ client_min_messages => 'debug5' ], [ debug_print_plan => 'on' ],
-	[ 'plpgsql.variable_conflict' => q('use_column') ], [ 'my.setting' => q('x') ], [ role => q('mallory') ], [ vacuum_cost_delay => 100 ], [ geqo_seed => 1 ],
+	[ exit_on_error => 'on' ], [ role => q('mallory') ], [ vacuum_cost_delay => 100 ], [ geqo_seed => 1 ],
 	[ 'durable.http_base_url' => q('http://mallory') ]);
-my $refused = '';
-for my $name (sort keys %settings)
-{
-	# as the role itself, where it may
-	my $answer = as('mallory', "ALTER ROLE mallory SET $name = $settings{$name}");
-	$refused .= "$name $answer " if $answer =~ /ERROR/;
-}
-is($refused, '', 'a role may give itself all of them');
+# as the role itself, where it may, in one session, as later ones have them already
+my $refused = as('mallory', join("\n", map { "ALTER ROLE mallory SET $_ = $settings{$_};" } sort keys %settings));
+$node->safe_psql('postgres', q[ALTER ROLE mallory SET my.setting = 'x'; LOAD 'plpgsql'; ALTER ROLE mallory SET plpgsql.variable_conflict = 'use_column']);
+unlike($refused, qr/ERROR/, 'a role may give itself all of them');
 $node->safe_psql('postgres', q[SELECT pg_terminate_backend(pid, 60000) FROM durable.workers WHERE role = 'mallory'::regrole AND pid IS NOT NULL]);
 $node->safe_psql('postgres', q[SET ROLE mallory; SELECT durable.start_new('public.everything', instance_id => 'odd')]);
 poll_until($node, q[SELECT output #>> '{}' FROM durable.get_status('odd')], 'with them it completes', q[{"t": "it's", "who": "mallory mallory"}])
   or diag($node->safe_psql('postgres', q[SELECT * FROM durable.explain('odd')]));
 $node->safe_psql('postgres', 'ALTER ROLE mallory RESET ALL');
+
+# Whatever else a role may set, all of it as low and then as high as it goes; a switch the other way round.
+foreach my $extreme ([ low => 'min_val', 'enumvals[1]' ], [ high => 'max_val', 'enumvals[cardinality(enumvals)]' ])
+{
+	my ($how, $number, $word) = @$extreme;
+	my $statements = $node->safe_psql('postgres', qq[
+		SELECT string_agg(format('ALTER ROLE mallory SET %I = %L;', name,
+		           CASE vartype WHEN 'bool' THEN CASE boot_val WHEN 'on' THEN 'off' ELSE 'on' END WHEN 'enum' THEN $word ELSE $number END), E'\n')
+		  FROM pg_settings
+		 WHERE context = 'user' AND vartype IN ('bool', 'enum', 'integer', 'real') AND name !~ '^transaction_']);
+	cmp_ok(scalar(split /\n/, $statements), '>', 100, 'settings of all kinds');
+	unlike(as('mallory', $statements), qr/ERROR/, "as $how as they go");
+	$node->safe_psql('postgres', q[SELECT pg_terminate_backend(pid, 60000) FROM durable.workers WHERE role = 'mallory'::regrole AND pid IS NOT NULL]);
+	$node->safe_psql('postgres', qq[SET ROLE mallory; SELECT durable.start_new('public.everything', instance_id => 'extreme-$how')]);
+	poll_until($node, qq[SELECT output #>> '{}' FROM durable.get_status('extreme-$how')], 'with them it completes', q[{"t": "it's", "who": "mallory mallory"}])
+	  or diag($node->safe_psql('postgres', qq[SELECT * FROM durable.explain('extreme-$how')]));
+	# and the role's own sessions have what they need of the engine
+	is(as('mallory', qq[SET client_min_messages = warning; SET default_transaction_read_only = off; SELECT (durable.wait_for_completion('extreme-$how')).runtime_status, count(*) > 5, durable.restart('extreme-$how', false)
+		FROM durable.explain('extreme-$how'); SELECT count(*) FROM durable.query_instances(instance_ids => '{extreme-$how}')]) =~ s/^(DEBUG|LOG|WARNING): .*\n//mgr, "Completed|t|extreme-$how\n1", 'and calls of its clients do');
+	poll_until($node, qq[SELECT runtime_status FROM durable.get_status('extreme-$how')], 'so it completes again', 'Completed');
+	$node->safe_psql('postgres', 'ALTER ROLE mallory RESET ALL');
+}
 
 # With this one it cannot even begin; with the other its turns and activities are cut off.
 $node->safe_psql('postgres', 'ALTER ROLE mallory SET session_authorization = postgres');
