@@ -70,6 +70,10 @@ $$;
 CREATE FUNCTION retries_total() RETURNS jsonb LANGUAGE sql AS $$
     SELECT durable.call_activity('retries_fail', '"55000"', durable.retry_policy(1000000, '10 ms', 1000000, retry_timeout => '1 min'))
 $$;
+-- No pause stays none, however often it grows.
+CREATE FUNCTION retries_at_once() RETURNS jsonb LANGUAGE sql AS $$
+    SELECT durable.call_activity('retries_fail', '"55000"', durable.retry_policy(60, '0', 1000000))
+$$;
 CREATE FUNCTION retries_sql() RETURNS jsonb LANGUAGE sql AS $$
     SELECT durable.call_sql('SELECT retries_flaky(''retries_b'', $1)', '[2]', durable.retry_policy(2, '1 ms'))
 $$;
@@ -103,7 +107,9 @@ BEGIN
             result := result || SQLERRM;
         END;
     END LOOP;
-    PERFORM durable.call_activity('retries_fail', '"none"', timeout => '1 hour');
+    -- more milliseconds than fit into an integer
+    PERFORM durable.call_sql('SELECT pg_sleep(0.05)', timeout => '30 days');
+    PERFORM durable.call_activity('retries_fail', '"none"', timeout => '1000 years');
     RETURN NULL;
 EXCEPTION WHEN OTHERS THEN
     RETURN to_jsonb(result || SQLERRM);
@@ -121,6 +127,13 @@ BEGIN
     EXCEPTION WHEN invalid_parameter_value THEN
         result := result || SQLERRM;
     END;
+    FOR i IN 1 .. 3 LOOP
+        BEGIN
+            PERFORM durable.call_activity('retries_fail', '"55000"', ROW(2, '1 ms', ('{0,Infinity,NaN}'::float8[])[i], NULL, NULL, NULL));
+        EXCEPTION WHEN invalid_parameter_value THEN
+            result := result || SQLERRM;
+        END;
+    END LOOP;
     BEGIN
         PERFORM durable.call_activity('retries_fail', '"55000"', timeout => '-1 s');
     EXCEPTION WHEN invalid_parameter_value THEN
@@ -131,11 +144,11 @@ END
 $$;
 
 SELECT durable.start_new(f, instance_id => f)
-  FROM unnest('{retries_good,retries_exhausted,retries_unhandled,retries_final,retries_backoff,retries_total,retries_sql,retries_parallel,retries_timeouts,retries_timeout_retried,retries_refused}'::text[]) f;
+  FROM unnest('{retries_good,retries_exhausted,retries_unhandled,retries_final,retries_backoff,retries_total,retries_at_once,retries_sql,retries_parallel,retries_timeouts,retries_timeout_retried,retries_refused}'::text[]) f;
 SELECT id, s.runtime_status, s.output
   FROM unnest('{retries_good,retries_exhausted,retries_sql,retries_parallel,retries_timeouts,retries_refused}'::text[]) id, durable.wait_for_completion(id, '1 min') s;
 SELECT id, s.runtime_status, s.failure - 'context' AS failure
-  FROM unnest('{retries_unhandled,retries_final,retries_backoff,retries_total,retries_timeout_retried}'::text[]) id, durable.wait_for_completion(id, '1 min') s;
+  FROM unnest('{retries_unhandled,retries_final,retries_backoff,retries_total,retries_at_once,retries_timeout_retried}'::text[]) id, durable.wait_for_completion(id, '1 min') s;
 
 -- One task with its attempts.
 SELECT event_type, task_id, name, failure ->> 'message' AS message, attempt FROM durable.history WHERE instance_id = 'retries_good' AND task_id IS NOT NULL ORDER BY sequence_number;
@@ -160,7 +173,7 @@ SELECT runtime_status FROM durable.wait_for_completion('retries_long', '1 min');
 SELECT count(*) FROM durable.timers WHERE instance_id LIKE 'retries\_%';
 
 SELECT * FROM durable_internal.violations WHERE instance_id LIKE 'retries\_%';
-DROP FUNCTION retries_flaky, retries_fail, retries_sleep, retries_loop, retries_good, retries_exhausted, retries_unhandled, retries_final, retries_backoff, retries_total, retries_sql, retries_parallel, retries_timeouts, retries_timeout_retried, retries_refused, retries_long;
+DROP FUNCTION retries_flaky, retries_fail, retries_sleep, retries_loop, retries_good, retries_exhausted, retries_unhandled, retries_final, retries_backoff, retries_total, retries_at_once, retries_sql, retries_parallel, retries_timeouts, retries_timeout_retried, retries_refused, retries_long;
 DROP PROCEDURE retries_until;
 DROP TABLE retries_ran;
 DROP SEQUENCE retries_a, retries_b;

@@ -36,6 +36,9 @@ enum
 /* longest pause, so that times stay in range: about 100 years */
 #define LONGEST_MS	(INT64CONST(100) * 366 * 24 * 3600 * 1000)
 
+/* as in the function durable.retry_policy; a policy may also be a row that somebody has made */
+#define LARGEST_COEFFICIENT	1000000
+
 /* An interval in milliseconds, months taken as 30 days; an error if it is negative. */
 static int64
 interval_ms(Interval *interval, const char *what)
@@ -73,6 +76,22 @@ policy_except(HeapTupleHeader policy)
 																	CStringGetTextDatum(","))));
 }
 
+/* The coefficient in thousandths, which is enough, and exact. */
+static Jsonb *
+policy_coefficient(HeapTupleHeader policy)
+{
+	bool		null;
+	Datum		value = GetAttributeByNum(policy, POLICY_COEFFICIENT, &null);
+	double		coefficient = null ? 1 : DatumGetFloat8(value);
+
+	if (!(coefficient >= 1 && coefficient <= LARGEST_COEFFICIENT))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("backoff_coefficient of a retry policy must be between 1 and %d",
+						LARGEST_COEFFICIENT)));
+	return null ? NULL : jsonb_from_integer((int64) rint(coefficient * 1000));
+}
+
 /* A policy as history keeps it. */
 static Jsonb *
 policy_json(HeapTupleHeader policy)
@@ -89,10 +108,7 @@ policy_json(HeapTupleHeader policy)
 				 errmsg("max_attempts of a retry policy must be at least 1")));
 	values[0] = jsonb_from_integer(attempts);
 	values[1] = policy_interval(policy, POLICY_FIRST, "first_interval of a retry policy");
-	value = GetAttributeByNum(policy, POLICY_COEFFICIENT, &null);
-	/* in thousandths: enough, and exact */
-	if (!null)
-		values[2] = jsonb_from_integer((int64) rint(Max(DatumGetFloat8(value), 0) * 1000));
+	values[2] = policy_coefficient(policy);
 	values[3] = policy_interval(policy, POLICY_MAX, "max_interval of a retry policy");
 	values[4] = policy_interval(policy, POLICY_TOTAL, "retry_timeout of a retry policy");
 	values[5] = policy_except(policy);
@@ -139,7 +155,9 @@ pause_after(Jsonb *policy, int attempt)
 	double		pause = jsonb_member_integer(policy, "first", 0);
 	double		coefficient = jsonb_member_integer(policy, "coefficient", 1000) / 1000.0;
 
-	pause *= pow(coefficient, attempt - 1);
+	/* the power may be infinite, and no pause times that is no number */
+	if (pause > 0)
+		pause *= pow(coefficient, attempt - 1);
 	pause = Min(pause, (double) jsonb_member_integer(policy, "max", LONGEST_MS));
 	return (int64) Min(pause, (double) LONGEST_MS);
 }

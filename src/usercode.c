@@ -230,17 +230,17 @@ overdue_handler(void)
 	SetLatch(MyLatch);
 }
 
-/* Set the alarms for a call. */
+/* Set the alarms for a call: to points in time, as a delay in milliseconds ends at 24 days. */
 static void
-start_timeouts(const UserCall *call, int64 timeout)
+start_timeouts(const UserCall *call, TimestampTz start, int64 timeout)
 {
 	if (timeout > 0)
-		enable_timeout_after(STATEMENT_TIMEOUT, timeout);
+		enable_timeout_at(STATEMENT_TIMEOUT, start + timeout * 1000);
 	if (call->timeout <= 0)
 		return;
 	if (overdue_timeout == MAX_TIMEOUTS)
 		overdue_timeout = RegisterTimeout(USER_TIMEOUT, overdue_handler);
-	enable_timeout_after(overdue_timeout, call->timeout + Min(call->timeout, USERCODE_GRACE));
+	enable_timeout_at(overdue_timeout, start + (call->timeout + Min(call->timeout, USERCODE_GRACE)) * 1000);
 }
 
 /* Stop them. */
@@ -301,7 +301,7 @@ user_call(UserCall *call)
 	BeginInternalSubTransaction(NULL);
 	PG_TRY();
 	{
-		start_timeouts(call, timeout);
+		start_timeouts(call, start, timeout);
 		call->result = call_inside(call, context);
 		stop_timeouts(call, timeout);
 		call->wrote = TransactionIdIsValid(GetCurrentTransactionIdIfAny());
@@ -318,7 +318,7 @@ user_call(UserCall *call)
 			call->error = CopyErrorData();
 		call->timed_out = timeout > 0 && timeout == call->timeout && call->error != NULL &&
 			call->error->sqlerrcode == ERRCODE_QUERY_CANCELED &&
-			TimestampDifferenceExceeds(start, GetCurrentTimestamp(), timeout);
+			GetCurrentTimestamp() - start >= timeout * 1000;
 		FlushErrorState();
 		call->wrote = TransactionIdIsValid(GetCurrentTransactionIdIfAny());
 		call->result = NULL;
