@@ -15,6 +15,7 @@ BEGIN
     RAISE EXCEPTION 'not in time: %', condition;
 END
 $$;
+CREATE FUNCTION children_echo(x jsonb) RETURNS jsonb LANGUAGE sql AS 'SELECT x';
 CREATE FUNCTION children_double(n int) RETURNS int LANGUAGE sql AS 'SELECT 2 * n';
 CREATE FUNCTION children_fail(state text) RETURNS void LANGUAGE plpgsql AS $$BEGIN RAISE EXCEPTION 'the child failed' USING ERRCODE = state, HINT = 'a hint'; END$$;
 CREATE FUNCTION children_flaky(good_at int) RETURNS bigint LANGUAGE plpgsql AS $$
@@ -101,6 +102,11 @@ BEGIN
         PERFORM durable.call_sub_orchestrator('children_leaf', '1', instance_id => 'a/b');
     EXCEPTION WHEN OTHERS THEN
         result := result || to_jsonb(SQLSTATE);
+    END;
+    BEGIN
+        PERFORM durable.call_sub_orchestrator('children_leaf', '1', tags => '["a"]');
+    EXCEPTION WHEN invalid_parameter_value THEN
+        result := result || to_jsonb(SQLERRM);
     END;
     RETURN result;
 END
@@ -197,9 +203,29 @@ SELECT runtime_status, output FROM durable.wait_for_completion('children-listene
 SELECT id, (durable.wait_for_completion(id, '1 min')).output FROM unnest('{children-last-1,children-last-2}'::text[]) id;
 SELECT count(*) FROM durable.instances WHERE instance_id LIKE 'children-given-up-%';
 
+-- A child knows its parent's id on each replay, though the parent has gone, or another has its id; over continue_as_new too.
+CREATE FUNCTION children_knows(again boolean) RETURNS jsonb LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM durable.call_activity('children_echo', to_jsonb(durable.parent_instance_id()));
+    IF durable.wait_for_external_event('go') = '"again"' THEN
+        PERFORM durable.continue_as_new(to_jsonb(again));
+    END IF;
+    RETURN to_jsonb(durable.parent_instance_id());
+END
+$$;
+CREATE FUNCTION children_leave(child text) RETURNS text LANGUAGE sql AS
+    $$SELECT durable.start_sub_orchestrator('children_knows', 'true', instance_id => child)$$;
+SELECT durable.start_new('children_leave', to_jsonb(id || '-child'), id) FROM unnest('{children-purged,children-replaced}'::text[]) id;
+CALL children_until($$(SELECT count(*) = 2 FROM durable.history h JOIN durable.instances i USING (instance_id) WHERE i.name = 'children_knows' AND h.event_type = 'EventSubscribed')$$);
+SELECT durable.purge_instance_history('children-purged');
+SELECT durable.start_new('children_leaf', '1', 'children-replaced', dedupe_statuses => '{}');
+SELECT count(durable.raise_event(id || '-child', 'go', data)) FROM unnest('{children-purged,children-replaced}'::text[]) id, unnest('{"\"again\"",1}'::jsonb[]) WITH ORDINALITY d (data, n);
+SELECT runtime_status, output, failure ->> 'detail' AS detail FROM unnest('{children-purged,children-replaced}'::text[]) id, durable.wait_for_completion(id || '-child', '1 min');
+SELECT event_type, input, result FROM durable.history WHERE instance_id = 'children-purged-child' AND event_type LIKE 'Execution%' ORDER BY sequence_number;
+
 SELECT durable.terminate('children-blocker');
 SELECT runtime_status FROM durable.wait_for_completion('children-blocker', '1 min');
 SELECT * FROM durable_internal.violations WHERE instance_id LIKE 'children-%';
-DROP FUNCTION children_double, children_fail, children_flaky, children_leaf, children_parallel, children_nested, children_about, children_inherit, children_ids, children_taken, children_failing, children_catch, children_flaky_child, children_retry, children_waiting, children_watch, children_family, children_detached, children_continue, children_listen;
+DROP FUNCTION children_echo, children_knows, children_leave, children_double, children_fail, children_flaky, children_leaf, children_parallel, children_nested, children_about, children_inherit, children_ids, children_taken, children_failing, children_catch, children_flaky_child, children_retry, children_waiting, children_watch, children_family, children_detached, children_continue, children_listen;
 DROP PROCEDURE children_until;
 DROP SEQUENCE children_attempts;

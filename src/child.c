@@ -88,7 +88,7 @@ child_id(Instance *parent, Task *task, int attempt)
 static Jsonb *
 merged_tags(Instance *parent, Task *task)
 {
-	Jsonb	   *own = jsonb_member(task->options, "tags");
+	Jsonb	   *own = create_check_tags(jsonb_member(task->options, "tags"));
 
 	if (own == NULL || parent->row.tags == NULL)
 		return own ? own : parent->row.tags;
@@ -112,6 +112,7 @@ create(Round *round, Instance *parent, Task *task)
 		.owner = parent->row.owner,
 		.now = round->now,
 		.parent_key = parent->row.key,
+		.parent_id = parent->row.instance_id,
 		.parent_task = child_is_detached(task) ? 0 : task->id,
 		.dedupe = STATUS_LIVE
 	};

@@ -111,21 +111,6 @@ client_require_worker_role(void)
 				 errhint("GRANT CONNECT ON DATABASE to the role.")));
 }
 
-/* The tags of a new instance: an object, NULL when it is empty. */
-static Jsonb *
-tags_argument(FunctionCallInfo fcinfo, int number)
-{
-	Jsonb	   *tags = jsonb_argument(fcinfo, number);
-
-	if (tags == NULL)
-		return NULL;
-	if (!JB_ROOT_IS_OBJECT(tags))
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("tags must be a JSON object")));
-	return JB_ROOT_COUNT(tags) == 0 ? NULL : tags;
-}
-
 /* Whether on_duplicate says to ignore one; another word but error is an error. */
 static bool
 ignore_argument(FunctionCallInfo fcinfo, int number)
@@ -173,7 +158,7 @@ read_request(FunctionCallInfo fcinfo, CreateRequest *request)
 					 errmsg("parameter \"start_at\" must be finite")));
 	}
 	request->version = client_text(fcinfo, 4);
-	request->tags = tags_argument(fcinfo, 5);
+	request->tags = create_check_tags(jsonb_argument(fcinfo, 5));
 	request->owner = GetUserId();
 	if (request->instance_id != NULL)
 	{

@@ -25,6 +25,7 @@
 
 #include "create.h"
 #include "hint.h"
+#include "json.h"
 #include "notify.h"
 #include "quota.h"
 #include "ready.h"
@@ -67,6 +68,19 @@ create_check_id(const char *instance_id)
 						pnstrdup(instance_id, pg_mbcharcliplen(instance_id, strlen(instance_id), 64))),
 				 errdetail("%s", problem),
 				 errhint("Choose another id, or none: then one is made.")));
+}
+
+/* The tags of a new instance, NULL for none; error unless they are an object. */
+Jsonb *
+create_check_tags(Jsonb *tags)
+{
+	if (tags == NULL)
+		return NULL;
+	if (!JB_ROOT_IS_OBJECT(tags))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("tags must be a JSON object")));
+	return JB_ROOT_COUNT(tags) == 0 ? NULL : tags;
 }
 
 /* A time-ordered UUID: 60 bits of time, 62 of chance. */
@@ -295,7 +309,8 @@ instance_create(Store *store, CreateRequest *request)
 		.event = EVENT_EXECUTION_STARTED,
 		.event_time = request->now,
 		.name = request->name,
-		.input = request->input
+		.input = request->input,
+		.result = jsonb_from_text(request->parent_id)
 	};
 
 	quota_check_payload(request->owner, request->input);

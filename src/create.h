@@ -20,6 +20,7 @@ typedef struct CreateRequest
 	TimestampTz now;
 	TimestampTz start_at;		/* 0 or not after now: at once */
 	int64		parent_key;		/* 0: none */
+	const char *parent_id;		/* or NULL */
 	int			parent_task;	/* 0: nobody awaits the result */
 	int			dedupe;			/* STATUS_BITs: keep an instance in one of these */
 	int64		key;			/* set on success */
@@ -41,6 +42,9 @@ extern CreateResult instance_create(Store *store, CreateRequest *request);
 
 /* error unless clients may choose this id */
 extern void create_check_id(const char *instance_id);
+
+/* the tags, NULL if there are none; error unless they are an object */
+extern Jsonb *create_check_tags(Jsonb *tags);
 
 /* a version-7 UUID: ids of one process ascend, those of several nearly so */
 extern pg_uuid_t create_uuid(void);

@@ -158,6 +158,17 @@ decode_done(Instance *instance, TaskKind kind, const HistoryRow *row, bool faile
 	task->done_time = row->event_time;
 }
 
+/* What is known from the beginning. */
+static void
+decode_started(Instance *instance, const HistoryRow *row)
+{
+	MemoryContext old = MemoryContextSwitchTo(instance->context);
+
+	instance->input = row->input;
+	instance->parent_id = jsonb_to_text(row->result);
+	MemoryContextSwitchTo(old);
+}
+
 /* A raised event. */
 static void
 decode_raised(Instance *instance, const HistoryRow *row)
@@ -203,7 +214,7 @@ decode(Instance *instance, const HistoryRow *row)
 	switch ((EventType) row->event)
 	{
 		case EVENT_EXECUTION_STARTED:
-			instance->input = row->input;
+			decode_started(instance, row);
 			break;
 		case EVENT_TASK_SCHEDULED:
 			decode_scheduled(instance, TASK_ACTIVITY, row)->options = row->result;
@@ -791,7 +802,10 @@ void
 instance_continue_as_new(Round *round, Instance *instance, Jsonb *input,
 						 bool keep_events, const char *version)
 {
-	HistoryRow	started = {.event = EVENT_EXECUTION_STARTED, .name = instance->row.name, .input = input};
+	HistoryRow	started = {
+		.event = EVENT_EXECUTION_STARTED, .name = instance->row.name, .input = input,
+		.result = jsonb_from_text(instance->parent_id)
+	};
 	RaisedEvent *events = instance->events;
 	int			nevents = instance->nevents;
 

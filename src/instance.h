@@ -75,6 +75,7 @@ typedef struct Instance
 	MemoryContext context;		/* owns all that follows */
 	InstanceRow row;
 	Jsonb	   *input;
+	const char *parent_id;		/* of the instance that started it, which may be gone; or NULL */
 	Task	  **tasks;			/* tasks[i] has number row.first_task + i */
 	int			ntasks;
 	int			tasks_size;

@@ -463,13 +463,10 @@ durable_instance_id(PG_FUNCTION_ARGS)
 Datum
 durable_parent_instance_id(PG_FUNCTION_ARGS)
 {
-	InstanceRow parent;
-
 	turn_require("parent_instance_id");
-	if (turn_instance()->row.parent_key == 0 ||
-		!instance_get(turn_round()->store, turn_instance()->row.parent_key, &parent))
+	if (turn_instance()->parent_id == NULL)
 		PG_RETURN_NULL();
-	PG_RETURN_TEXT_P(cstring_to_text(parent.instance_id));
+	PG_RETURN_TEXT_P(cstring_to_text(turn_instance()->parent_id));
 }
 
 /* execution_id() */

@@ -525,17 +525,11 @@ turn_find_task(int task_id)
 	return task;
 }
 
-/* The instance that runs, its transaction, and its time. */
+/* The instance that runs, and its time. */
 Instance *
 turn_instance(void)
 {
 	return turn->instance;
-}
-
-Round *
-turn_round(void)
-{
-	return turn->round;
 }
 
 TimestampTz

@@ -42,7 +42,6 @@ extern void turn_note_failures(Task **tasks, int count);
 extern void turn_cancel(Task *task);
 extern void turn_send(Task *task);
 extern Instance *turn_instance(void);
-extern Round *turn_round(void);
 extern TimestampTz turn_now(void);
 extern bool turn_replaying(void);
 extern uint32 turn_next_guid(void);
