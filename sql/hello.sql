@@ -155,6 +155,7 @@ INSERT INTO hello_case (function, input) VALUES
     ('hello_array', '[1, 2]'), ('hello_array', '[[1, 2]]'), ('hello_array', '{"x": [1, 2]}'), ('hello_array', '[]'),
     ('hello_variadic', '[1, 2, 3]'), ('hello_variadic', '{"x": [1, 2]}'),
     ('hello_point', '{"x": 1, "y": 2}'), ('hello_point', '{"p": {"x": 1, "y": 2}}'),
+    ('hello_point', '{"x": 1, "z": 2}'), ('hello_point', '{"q": {"x": 1, "y": 2}}'), ('hello_point', '{}'),
     ('hello_points', '[{"x": 1, "y": 2}, {"x": 10, "y": 20}]'),
     ('hello_domain', '1'), ('hello_domain', '0'),
     ('hello_unnamed', '[5, 3]'), ('hello_unnamed', '{"a": 5}'),

@@ -27,6 +27,7 @@
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/syscache.h"
+#include "utils/typcache.h"
 
 #include "call.h"
 #include "callable.h"
@@ -262,10 +263,31 @@ bind_array(CallableFunction *fn, Jsonb *input, bool *given)
 	}
 }
 
+/* Whether an object has members, and all of them are columns of the row type. */
+static bool
+has_columns_only(Jsonb *object, Oid type)
+{
+	TupleDesc	desc = lookup_rowtype_tupdesc(getBaseType(type), -1);
+	int			count = 0;
+
+	for (int i = 0; i < desc->natts; i++)
+	{
+		Form_pg_attribute column = TupleDescAttr(desc, i);
+		const char *name = NameStr(column->attname);
+
+		if (!column->attisdropped &&
+			getKeyJsonValueFromContainer(&object->root, name, strlen(name), NULL) != NULL)
+			count++;
+	}
+	ReleaseTupleDesc(desc);
+	return count > 0 && count == JB_ROOT_COUNT(object);
+}
+
 /*
- * Whether the input is the only parameter's value itself: an object that does
- * not just wrap it by name, for a composite type; an array that does not just
- * wrap an array, for an array type.  So both [1,2] and [[1,2]] are an int[].
+ * Whether the input is the only parameter's value itself: an object of columns
+ * that does not just wrap it by name, for a composite type; an array that does
+ * not just wrap an array, for an array type.  So both [1,2] and [[1,2]] are an
+ * int[].
  */
 static bool
 is_bare_value(CallableFunction *fn, Jsonb *input)
@@ -277,7 +299,8 @@ is_bare_value(CallableFunction *fn, Jsonb *input)
 		return false;
 	if (JB_ROOT_IS_OBJECT(input))
 		return only->is_composite &&
-			(JB_ROOT_COUNT(input) != 1 || find_key(only, input) == NULL);
+			(JB_ROOT_COUNT(input) != 1 || find_key(only, input) == NULL) &&
+			has_columns_only(input, only->type);
 	if (!only->is_array || JB_ROOT_COUNT(input) != 1)
 		return only->is_array;
 	value = getIthJsonbValueFromContainer(&input->root, 0);

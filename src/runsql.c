@@ -73,6 +73,7 @@ parameter_types(const char *statement, int *count)
 				 errmsg("durable.run_sql runs exactly one SQL statement"),
 				 parsed == NIL ? errdetail("There is none.") :
 				 errdetail("There are %d.", list_length(parsed)),
+				 parsed == NIL ? 0 :
 				 errhint("Write a function for more, and call it as an activity.")));
 	(void) parse_analyze_varparams(linitial_node(RawStmt, parsed), statement, &types, count, NULL);
 	for (int i = 0; i < *count; i++)
@@ -101,7 +102,8 @@ parameter_values(Jsonb *parameters, int count, const Oid *types, char *nulls)
 	if (given != count)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("SQL statement has %d parameters, but %d were given", count, given),
+				 errmsg("wrong number of parameters for the SQL statement"),
+				 errdetail("It uses %d, and %d were given.", count, given),
 				 errhint("The first element of the array is $1.")));
 	error_context_stack = &callback;
 	for (int i = 0; i < count; i++)
