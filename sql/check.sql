@@ -57,7 +57,7 @@ BEGIN
     END LOOP;
     EXECUTE 'SELECT 1';
     PERFORM durable.start_new('check_good'), durable.raise_event('x', 'e'), durable.wait_for_completion('x'),
-            durable.set_custom_status('x', '1'), durable.terminate('x'), durable.run_sql('SELECT 1'), durable.task_id();
+            durable.set_custom_status('x', '1'), durable.terminate('x'), durable.get_status('x'), durable.run_sql('SELECT 1'), durable.task_id();
     RETURN NULL;
 END
 $$;

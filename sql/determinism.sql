@@ -88,7 +88,11 @@ INSERT INTO forbidden VALUES
     (10, 'SELECT durable.start_new(''determinism_echo'')'), (11, 'SELECT durable.raise_event(''determinism-same'', ''e'')'),
     (12, 'SELECT durable.terminate(''determinism-same'')'), (13, 'SELECT durable.suspend(''determinism-same'')'), (14, 'SELECT durable.resume(''determinism-same'')'),
     (15, 'SELECT durable.wait_for_completion(''determinism-same'')'), (16, 'SELECT durable.set_custom_status(''determinism-same'', ''1'')'),
-    (17, 'SELECT durable.task_id()'), (18, 'SELECT durable.attempt()'), (19, 'SELECT 1');
+    (17, 'SELECT durable.task_id()'), (18, 'SELECT durable.attempt()'), (19, 'SELECT 1'),
+    -- what only looks sees something else each time
+    (20, 'SELECT durable.query_instances()'), (21, 'SELECT durable.create_check_status_response(''determinism-same'')'),
+    (22, 'SELECT durable.rewind(''determinism-same'')'), (23, 'SELECT durable.restart(''determinism-same'')'),
+    (24, 'SELECT durable.purge_instance_history(''determinism-same'')'), (25, 'SELECT durable.reset_stats()');
 SELECT count(durable.start_new('determinism_forbidden', jsonb_build_array(statement, catch), format('determinism-f-%s-%s', n, catch)))
   FROM forbidden, unnest('{f,t}'::boolean[]) catch;
 SELECT f.statement, s.failure ->> 'sqlstate' AS sqlstate, coalesce(s.failure -> 'message', s.output) AS output, s.failure ->> 'hint' AS hint

@@ -164,7 +164,7 @@ orchestrator_forbid(const char *function)
 		return;
 	turn_misuse(ERRCODE_DURABLE_FORBIDDEN,
 				psprintf("an orchestrator cannot call %s", function),
-				"An orchestrator is replayed and must not have effects of its own.",
+				"An orchestrator is replayed: it must have no effects of its own, and see the same each time.",
 				"Call it from an activity: durable.call_activity, or use the orchestrator's own functions such as durable.send_event.");
 }
 

@@ -17,6 +17,7 @@
 #include "utils/builtins.h"
 #include "utils/hsearch.h"
 
+#include "replay.h"
 #include "shared.h"
 #include "stats.h"
 
@@ -260,6 +261,7 @@ Datum
 durable_reset_stats(PG_FUNCTION_ARGS)
 {
 	shared_require();
+	orchestrator_forbid("durable.reset_stats");
 	stats_reset(MyDatabaseId);
 	PG_RETURN_VOID();
 }

@@ -48,7 +48,8 @@ DECLARE
     schema text := proc.pronamespace::regnamespace;
 BEGIN
     IF schema = 'durable' THEN
-        IF proc.provolatile <> 'v' OR proc.oid = 'durable.set_custom_status(jsonb)'::regprocedure
+        -- those for clients that only look are STABLE, and show something else each time
+        IF proc.provolatile = 'i' OR proc.oid = 'durable.set_custom_status(jsonb)'::regprocedure
            OR proc.proname = ANY ('{call_activity,schedule_activity,call_sql,schedule_sql,call_sub_orchestrator,
                 schedule_sub_orchestrator,start_sub_orchestrator,create_timer,subscribe_event,await,when_all,when_any,
                 cancel_task,sleep,sleep_until,wait_for_external_event,send_event,continue_as_new,instance_id,
