@@ -197,7 +197,7 @@ BEGIN
 END
 $$);
 SELECT name, status, output, failure FROM failures_ends('cancel', 'cancel_self', 'cancel_raise');
--- The role's timeout holds for activities and turns, each by itself: it is long enough for a turn in valgrind.
+-- The role's timeout holds for activities and turns, each by itself. It leaves a slow machine time for the turn.
 CREATE ROLE regress_durable_hasty LOGIN;
 ALTER ROLE regress_durable_hasty SET statement_timeout = '1 s';
 SELECT durable.grant_usage('regress_durable_hasty');
