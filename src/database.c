@@ -30,6 +30,7 @@ typedef struct Slot
 	Latch	   *scheduler;		/* NULL: none runs */
 	pid_t		scheduler_pid;
 	pid_t		paused_by;		/* session that keeps the engine out, 0: none */
+	bool		news;			/* the scheduler was woken since it last collected */
 	bool		scan;			/* the lists did not hold everything */
 	TimestampTz timer;			/* earliest timer announced since last collected */
 } Slot;
@@ -107,6 +108,7 @@ slot_get(Oid db, bool create)
 static void
 slot_wake(Slot *slot)
 {
+	slot->news = true;
 	if (slot->scheduler != NULL)
 		SetLatch(slot->scheduler);
 	else if (shared->launcher != NULL)
@@ -129,6 +131,10 @@ launcher_attach(void)
 	on_shmem_exit(launcher_detach, (Datum) 0);
 	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
 	shared->launcher = MyLatch;
+	/* a scheduler that another launcher has started may never come, and one too many goes by itself */
+	for (int i = 0; i < DURABLE_DATABASES_LIMIT; i++)
+		if (shared->slots[i].state == DATABASE_STARTING)
+			shared->slots[i].state = DATABASE_UNKNOWN;
 	LWLockRelease(shared_lock);
 }
 
@@ -300,10 +306,24 @@ database_collect(Oid db, TimestampTz *timer)
 	slot = slot_get(db, false);
 	scan = slot->scan;
 	*timer = slot->timer;
-	slot->scan = false;
+	slot->news = slot->scan = false;
 	slot->timer = 0;
 	LWLockRelease(shared_lock);
 	return scan;
+}
+
+/* Whether somebody has woken the scheduler since then, should its latch say so or not. */
+bool
+database_has_news(Oid db)
+{
+	Slot	   *slot;
+	bool		news;
+
+	LWLockAcquire(shared_lock, LW_SHARED);
+	slot = slot_get(db, false);
+	news = slot->news;
+	LWLockRelease(shared_lock);
+	return news;
 }
 
 /* The next number of the server, larger than all before and than the bound. */
@@ -358,6 +378,14 @@ database_announce_timer(Oid db, TimestampTz fire_at)
 		slot_wake(slot);
 	}
 	unlock(taken);
+}
+
+/* Have the scheduler look for all that there may be, also for timers, of whatever time. */
+void
+database_request_look(Oid db)
+{
+	database_announce_timer(db, DT_NOBEGIN);
+	database_request_scan(db);
 }
 
 /* Something about the extension or the database changed: look again. */

@@ -40,10 +40,13 @@ extern void database_resume(Oid db);
 extern bool scheduler_attach(Oid db);
 extern void scheduler_detach(Oid db, bool absent);
 extern bool database_collect(Oid db, TimestampTz *timer);
+extern bool database_has_news(Oid db);
 
 /* from any session: wake the scheduler, tell it of a timer, have it scan */
 extern void database_poke(Oid db);
 extern void database_request_scan(Oid db);
+/* the same and for timers too */
+extern void database_request_look(Oid db);
 extern void database_announce_timer(Oid db, TimestampTz fire_at);
 /* the next key or message id, larger than all before and than the bound */
 extern int64 database_next_number(int64 bound);

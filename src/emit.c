@@ -236,7 +236,7 @@ instance_cancel(Round *round, Instance *instance, Task *task)
 	else if (task->kind == TASK_ACTIVITY)
 	{
 		store_sync(round->store);
-		foreach(cell, tasks_lock(round->store, instance->row.key, task->id, task->id))
+		foreach(cell, tasks_seize(round->store, instance->row.key, task->id, task->id))
 			task_delete(round->store, lfirst(cell));
 	}
 	/* the pause before the next attempt */

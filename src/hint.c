@@ -5,6 +5,13 @@
  *	  savepoint that is rolled back takes its cancellations with it; other
  *	  hints are only asked to look, so one too many does no harm.
  *
+ * What a transaction locks, workers pass over instead of waiting for it, and
+ * then nobody would look again.  So who locks the row of an instance, or a
+ * queued activity, that is not its own work says so before it does, and what
+ * it has locked is announced at its end, whether it commits or not: hint_locked
+ * and hint_locked_tasks.  Workers need not for what they hold: they look again
+ * themselves, and what they hold when they end goes back to the lists.
+ *
  * The commit callback would be too early: only after it does PostgreSQL send
  * the transaction's cache invalidations and release its locks, and a worker
  * woken before runs the code that a CREATE OR REPLACE FUNCTION has replaced.
@@ -49,9 +56,11 @@ static TimestampTz first_timer = 0;
 static bool overflow = false;
 static bool extension_changed = false;
 static bool over = false;		/* to be announced when all is released */
-static ReadyHint *locked = NULL;	/* of rows that workers pass over while we hold them */
+static ReadyHint *locked = NULL;	/* rows that workers pass over while we hold them */
 static int	nlocked = 0;
 static int	locked_size = 0;
+static bool locked_overflow = false;
+static bool undone = false;		/* something of the transaction was rolled back */
 
 /* Forget everything; the memory goes with the transaction. */
 static void
@@ -62,7 +71,7 @@ reset(void)
 	canceled = NULL;
 	nhints = hints_size = nended = ended_size = ncanceled = canceled_size = nlocked = locked_size = 0;
 	first_timer = 0;
-	overflow = extension_changed = over = false;
+	overflow = extension_changed = over = locked_overflow = undone = false;
 }
 
 /* Order of keys, as waiter_wake wants them. */
@@ -92,12 +101,26 @@ announce(void)
 		return;
 	if (nlocked > 0 && !ready_push(MyDatabaseId, locked, nlocked))
 		overflow = true;
+	overflow |= locked_overflow;
 	if (nhints > 0 && !ready_push(MyDatabaseId, hints, nhints))
 		overflow = true;
 	if (first_timer != 0)
 		database_announce_timer(MyDatabaseId, first_timer);
 	if (overflow)
 		database_request_scan(MyDatabaseId);
+}
+
+/* Queued activities that were locked to be removed are gone, unless something was rolled back. */
+static void
+forget_removed_tasks(void)
+{
+	int			kept = 0;
+
+	for (int i = 0; i < nlocked && !undone; i++)
+		if (locked[i].flags != 0)
+			locked[kept++] = locked[i];
+	if (!undone)
+		nlocked = kept;
 }
 
 /* Transaction callback. */
@@ -107,13 +130,14 @@ at_transaction_end(XactEvent event, void *arg)
 	switch (event)
 	{
 		case XACT_EVENT_COMMIT:
+			forget_removed_tasks();
 			over = true;
 			break;
 		case XACT_EVENT_ABORT:
 			nhints = nended = ncanceled = 0;
 			first_timer = 0;
 			overflow = extension_changed = false;
-			over = nlocked > 0;
+			over = nlocked > 0 || locked_overflow;
 			if (!over)
 				reset();
 			break;
@@ -133,6 +157,7 @@ at_subtransaction_end(SubXactEvent event, SubTransactionId subid, SubTransaction
 
 	if (event != SUBXACT_EVENT_COMMIT_SUB && event != SUBXACT_EVENT_ABORT_SUB)
 		return;
+	undone |= event == SUBXACT_EVENT_ABORT_SUB;
 	for (int i = 0; i < ncanceled; i++)
 	{
 		Cancel		cancel = canceled[i];
@@ -213,6 +238,21 @@ hint_instance(Oid role, int64 key, int flags)
 		add((ReadyHint) {.role = role, .key = key, .flags = flags});
 }
 
+/* Add what this transaction locks. */
+static void
+add_locked(ReadyHint hint)
+{
+	if (!ready_to_collect())
+		return;
+	if (nlocked >= HINTS_LIMIT)
+	{
+		locked_overflow = true;
+		return;
+	}
+	locked = grow(locked, nlocked, &locked_size, sizeof(ReadyHint));
+	locked[nlocked++] = hint;
+}
+
 /*
  * This transaction locks the row of an instance.  What comes for the instance
  * meanwhile, workers pass over, so they are told at its end, even by rollback.
@@ -220,10 +260,14 @@ hint_instance(Oid role, int64 key, int flags)
 void
 hint_locked(Oid role, int64 key)
 {
-	if (!ready_to_collect() || nlocked >= HINTS_LIMIT)
-		return;
-	locked = grow(locked, nlocked, &locked_size, sizeof(ReadyHint));
-	locked[nlocked++] = (ReadyHint) {.role = role, .key = key, .flags = READY_ALL};
+	add_locked((ReadyHint) {.role = role, .key = key, .flags = READY_ALL});
+}
+
+/* It locks queued activities to remove them: if it is rolled back, they are still to be run. */
+void
+hint_locked_tasks(Oid role, int64 key, int low, int high)
+{
+	add_locked((ReadyHint) {.role = role, .key = key, .low = low, .high = high});
 }
 
 /* Activities of an instance wait for any worker. */

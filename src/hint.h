@@ -6,7 +6,8 @@
  * the notes go to the ready lists, timers to the scheduler, ends to waiters.
  * Notes of a rolled back savepoint do no harm, as a hint only makes somebody
  * look; but cancellations are forgotten with it.
- * A prepared transaction announces nothing; the scheduler's scan finds it.
+ * A prepared transaction announces nothing: COMMIT PREPARED, in whatever
+ * session, has the scheduler look into the tables (makeway.c).
  */
 #ifndef DURABLE_HINT_H
 #define DURABLE_HINT_H
@@ -16,6 +17,7 @@
 extern void hint_instance(Oid role, int64 key, int flags);
 /* the row of an instance is locked, so workers pass over it: look again at the end, even after a rollback */
 extern void hint_locked(Oid role, int64 key);
+extern void hint_locked_tasks(Oid role, int64 key, int low, int high);
 /* quick: the activities are known to be */
 extern void hint_tasks(Oid role, int64 key, int low, int high, bool quick);
 extern void hint_timer(TimestampTz fire_at);

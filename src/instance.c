@@ -684,8 +684,8 @@ receive_blindly(Round *round, InstanceRow *row, List *messages)
 /*
  * Lock an instance's row for this round, have the instance in memory, and take
  * in what has happened to it.  NULL when it has gone (*result FETCH_ABSENT),
- * when a client's transaction is changing it (FETCH_LOCKED), and when all was
- * taken in without it (FETCH_FOUND).
+ * when a transaction other than a round has it, which announces it at its end
+ * (FETCH_LOCKED; see hint.c), and when all was taken in without it (FETCH_FOUND).
  */
 Instance *
 instance_load(Round *round, int64 key, int flags, FetchResult *result)
@@ -695,7 +695,7 @@ instance_load(Round *round, int64 key, int flags, FetchResult *result)
 	List	   *messages = NIL;
 
 	cache_init();
-	*result = instance_lock(round->store, key, false, &row);
+	*result = instance_claim(round->store, key, &row);
 	if (*result != FETCH_FOUND)
 	{
 		instance_forget(key);

@@ -15,6 +15,10 @@
  * it has made anew have lost what durable.grant_usage had granted; that is
  * granted again, not by the script, since PostgreSQL takes rights that a script
  * grants for the extension's own and pg_dump leaves them out.
+ *
+ * A prepared transaction has lost its hints, and ends in whatever session, also
+ * after a restart.  So after COMMIT PREPARED, and after ROLLBACK PREPARED, which
+ * gives back rows that workers passed over, the scheduler looks into the tables.
  */
 #include "postgres.h"
 
@@ -116,6 +120,15 @@ grant_again(void)
 	SPI_finish();
 }
 
+/* Whether a statement ends a prepared transaction. */
+static bool
+ends_prepared(Node *statement)
+{
+	return IsA(statement, TransactionStmt) &&
+		(((TransactionStmt *) statement)->kind == TRANS_STMT_COMMIT_PREPARED ||
+		 ((TransactionStmt *) statement)->kind == TRANS_STMT_ROLLBACK_PREPARED);
+}
+
 /* Utility hook. */
 static void
 process_utility(PlannedStmt *pstmt, const char *query, bool read_only, ProcessUtilityContext context,
@@ -135,6 +148,9 @@ process_utility(PlannedStmt *pstmt, const char *query, bool read_only, ProcessUt
 	if (!OidIsValid(db) || db == MyDatabaseId || !compat_database_ownercheck(db, GetUserId()))
 	{
 		next_hook(pstmt, query, read_only, context, params, env, dest, qc);
+		/* the database of such a transaction is that of the session */
+		if (ends_prepared(pstmt->utilityStmt))
+			database_request_look(MyDatabaseId);
 		return;
 	}
 	PG_TRY();

@@ -205,6 +205,21 @@ tasks_lock(Store *store, int64 key, int low, int high)
 	return rows;
 }
 
+/*
+ * The same for a transaction that is to remove them or to change them.  Workers
+ * pass over what it has locked, so that it is announced if it stays.
+ */
+List *
+tasks_seize(Store *store, int64 key, int low, int high)
+{
+	List	   *rows = tasks_lock(store, key, low, high);
+	InstanceRow instance;
+
+	if (rows != NIL && instance_get(store, key, &instance))
+		hint_locked_tasks(instance.owner, key, ((TaskRow *) linitial(rows))->task_id, ((TaskRow *) llast(rows))->task_id);
+	return rows;
+}
+
 /* Remember how many workers have died with a locked task. */
 void
 task_set_deliveries(Store *store, TaskRow *row, int deliveries)
@@ -238,7 +253,7 @@ tasks_delete(Store *store, int64 key)
 	ListCell   *cell;
 
 	store_sync(store);
-	foreach(cell, tasks_lock(store, key, 0, PG_INT32_MAX))
+	foreach(cell, tasks_seize(store, key, 0, PG_INT32_MAX))
 		task_delete(store, lfirst(cell));
 }
 
@@ -331,6 +346,7 @@ timers_take(Store *store, int64 key, TimestampTz now)
 	TableScan	scan;
 	TupleTableSlot *slot;
 	List	   *rows = NIL;
+	TimestampTz next = 0;
 
 	scan_instance(&scan, table, "timers_pkey", key);
 	while ((slot = scan_next(&scan)) != NULL)
@@ -339,7 +355,10 @@ timers_take(Store *store, int64 key, TimestampTz now)
 		TimerRow   *row;
 
 		if (row_int64(slot, TIMER_FIRE_AT) > now)
+		{
+			next = next == 0 ? row_int64(slot, TIMER_FIRE_AT) : Min(next, row_int64(slot, TIMER_FIRE_AT));
 			continue;
+		}
 		row = palloc(sizeof(TimerRow));
 		row->task_id = row_int(slot, TIMER_TASK_ID);
 		row->fire_at = row_int64(slot, TIMER_FIRE_AT);
@@ -347,6 +366,9 @@ timers_take(Store *store, int64 key, TimestampTz now)
 		table_delete_row(table, &tid);
 	}
 	scan_end(&scan);
+	/* the clock may have been set back since the scheduler found it due: it will be told again */
+	if (rows == NIL && next != 0)
+		hint_timer(next);
 	list_sort(rows, compare_timers);
 	return rows;
 }

@@ -104,6 +104,7 @@ typedef struct ReadyShared
 	int			entries;		/* in the hash table */
 	dlist_head	free_ranges;
 	int			starving;		/* queues that found no slot */
+	bool		needy;			/* some queue was found to need a worker; see wake_needy */
 	Queue		queues[READY_QUEUES];
 	Slot		slots[DURABLE_WORKERS_LIMIT];
 	Range		ranges[READY_RANGES];
@@ -215,18 +216,26 @@ count_workers(int *idle)
 }
 
 /*
- * Whether a queue may have another worker.  One, and as many as are waited for,
- * are for queues that have no worker at all, in any database; an idle worker
- * can make way for one.
+ * Whether queues that have a worker may have another.  One, and as many as are
+ * waited for, are for queues that have none at all, in any database; an idle
+ * worker can make way for one.
  */
 static bool
-queue_may_have_more(const Queue *queue)
+another_allowed(void)
 {
 	int			idle;
 	int			used = count_workers(&idle);
 
-	return used < durable_max_workers &&
-		(queue->workers == 0 || durable_max_workers - used + idle > Max(count_starving(), 1));
+	return durable_max_workers - used + idle > Max(count_starving(), 1);
+}
+
+/* Whether a queue may have another worker. */
+static bool
+queue_may_have_more(const Queue *queue)
+{
+	int			idle;
+
+	return count_workers(&idle) < durable_max_workers && (queue->workers == 0 || another_allowed());
 }
 
 /* Whether it would get one if it needed it. */
@@ -291,6 +300,14 @@ queue_has_work_now(const Queue *queue)
 	return queue->queued > 0 || queue_range(queue) != NULL;
 }
 
+/* Whether there is something in a queue that no idle worker of it may take. */
+static bool
+queue_waits(const Queue *queue)
+{
+	return queue->db != InvalidOid && queue_has_work(queue) &&
+		(queue->idle == 0 || !queue_has_work_now(queue));
+}
+
 /* How many instances one worker may as well take alone. */
 static int
 queue_chunk(const Queue *queue)
@@ -347,6 +364,8 @@ queue_wake(Queue *queue)
 			{
 				slot->state = WORKER_BUSY;
 				slot->since = GetCurrentTimestamp();
+				/* it does not leave now; whoever wants its place will ask again when it is idle */
+				slot->retire = false;
 				queue->idle--;
 				SetLatch(slot->latch);
 				return;
@@ -490,6 +509,21 @@ worker_slot_connected(int index)
 	LWLockRelease(shared_lock);
 }
 
+/*
+ * A worker has left or gone idle, so a queue that was refused one might get it
+ * now: its scheduler looks again.  Nobody else would tell it.
+ */
+static void
+wake_needy(void)
+{
+	if (!shared->needy)
+		return;
+	shared->needy = false;
+	for (int i = 0; i < READY_QUEUES; i++)
+		if (shared->queues[i].db != InvalidOid && shared->queues[i].needed_since != 0)
+			database_poke(shared->queues[i].db);
+}
+
 /* Drop all that a slot holds, for the scheduler to find it again; lock held. */
 static void
 slot_drop_claims(Slot *slot)
@@ -528,11 +562,9 @@ slot_free(Slot *slot)
 	slot->range.key = 0;
 	queue->workers--;
 	queue_wake(queue);
-	/* the scheduler reads the black box; the slot goes to whoever starves, if any does */
+	/* the scheduler reads the black box; the slot goes to whoever waits for one, if any does */
 	database_poke(slot->db);
-	for (int i = 0; shared->starving > 0 && i < READY_QUEUES; i++)
-		if (queue_starves(&shared->queues[i]))
-			database_poke(shared->queues[i].db);
+	wake_needy();
 	slot->db = slot->role = InvalidOid;
 	slot->pid = 0;
 }
@@ -565,8 +597,8 @@ fair_share(const Queue *queue, int max)
 }
 
 /*
- * Refresh the flags of the `held` instances that the worker still claims and
- * claim others up to `max`.  Returns how many items there are now.  *retire is
+ * Add to the flags of the `held` instances, which the worker still claims, what
+ * has come for them, and claim others up to `max`.  Returns how many items there are now.  *retire is
  * set when the worker should make room for a role that has none.  step_us is
  * what an instance took in the worker's last rounds, 0 if it does not know.
  */
@@ -585,7 +617,8 @@ ready_take(int index, ReadyItem *items, int held, int max, int step_us, bool *re
 		EntryKey	tag = {.db = slot->db, .role = slot->role, .key = items[i].key};
 		Entry	   *entry = hash_search(entries, &tag, HASH_FIND, NULL);
 
-		items[i].flags = READY_RUN | entry->again;
+		/* what a round that failed has given back is still to be taken */
+		items[i].flags |= entry->again;
 		entry->again = 0;
 	}
 	if (step_us > 0)
@@ -703,7 +736,11 @@ worker_slot_idle(int index)
 	slot_set_advancing(queue, slot, false);
 	idle = !queue_has_work_now(queue);
 	if (idle && slot->state != WORKER_IDLE)
+	{
 		slot_set_state(slot, WORKER_IDLE);
+		if (shared->needy && another_allowed())
+			wake_needy();
+	}
 	LWLockRelease(shared_lock);
 	return idle;
 }
@@ -829,16 +866,19 @@ ready_needs(Oid db, ReadyNeed *needs, int max, bool *soon)
 			else
 				queue_wake(queue);
 		}
-		/* a worker may have been set free, or another one become possible */
+		/* another worker may have become possible, so that slow activities need not wait any more */
 		if (queue->db == db && queue->idle > 0)
 			queue_wake(queue);
-		if (queue->db == InvalidOid || queue->idle > 0 || !queue_has_work(queue))
+		if (!queue_waits(queue))
 			queue->needed_since = 0;
 		else if (queue->needed_since == 0 || queue->needed_since > now)
 			queue->needed_since = now;
 		/* the clock may have been set back */
 		queue->retry_at = Min(queue->retry_at, now + LONGEST_PAUSE);
 		if (queue->needed_since == 0 || queue->retry_at > now || queue_has_starting(queue))
+			continue;
+		shared->needy = true;
+		if (queue->idle > 0)
 			continue;
 		if (used >= durable_max_workers)
 		{
@@ -856,6 +896,29 @@ ready_needs(Oid db, ReadyNeed *needs, int max, bool *soon)
 	}
 	LWLockRelease(shared_lock);
 	return count;
+}
+
+/*
+ * When the pause of some role of a database ends that has work and no worker
+ * who will take it, 0 if there is none: nobody else wakes the scheduler then.
+ */
+TimestampTz
+ready_retry_at(Oid db)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	TimestampTz first = 0;
+
+	LWLockAcquire(shared_lock, LW_SHARED);
+	for (int i = 0; i < READY_QUEUES; i++)
+	{
+		const Queue *queue = &shared->queues[i];
+
+		if (queue->db == db && queue->retry_at > now && queue_waits(queue) &&
+			(first == 0 || queue->retry_at < first))
+			first = queue->retry_at;
+	}
+	LWLockRelease(shared_lock);
+	return first;
 }
 
 /* Have one idle worker leave: the server has no process left for another role. */
@@ -897,6 +960,16 @@ ready_room(void)
 	room = READY_ENTRIES - shared->entries;
 	LWLockRelease(shared_lock);
 	return room;
+}
+
+/*
+ * Whether a scan that did not fit may get further now: it comes first by what
+ * is in the lists already, which is therefore to be the smaller part.
+ */
+bool
+ready_drained(void)
+{
+	return ready_room() > READY_ENTRIES * 5 / 8;
 }
 
 /*

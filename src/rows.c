@@ -165,22 +165,28 @@ lock_wanted_row(Store *store, int64 key, InstanceRow *row)
 	return result;
 }
 
+/* Lock the row of an instance for a round, unless another transaction has it. */
+FetchResult
+instance_claim(Store *store, int64 key, InstanceRow *row)
+{
+	TransactionId holder;
+
+	return lock_row(store, key, LockWaitSkip, row, &holder);
+}
+
 /*
- * Lock the row of an instance for an update and read its newest version.  It
- * does not wait for other transactions unless told to.
+ * Lock the row of an instance for an update other than by a round, and read its
+ * newest version.  It does not wait for other transactions unless told to.
  */
 FetchResult
 instance_lock(Store *store, int64 key, bool wait, InstanceRow *row)
 {
-	TransactionId holder = InvalidTransactionId;
-	FetchResult result = lock_row(store, key, LockWaitSkip, row, &holder);
+	FetchResult result = instance_claim(store, key, row);
 
-	if (!wait)
-		return result;
-	if (result == FETCH_LOCKED)
+	if (wait && result == FETCH_LOCKED)
 		result = lock_wanted_row(store, key, row);
-	/* for one that has ended nothing comes that could not wait */
-	if (result == FETCH_FOUND && !STATE_IS_TERMINAL(row->state))
+	/* for one that has ended nothing comes that could not wait, but that its parent may rewind one that failed */
+	if (result == FETCH_FOUND && (!STATE_IS_TERMINAL(row->state) || (row->state == STATE_FAILED && row->parent_key != 0)))
 		hint_locked(row->owner, key);
 	return result;
 }

@@ -11,6 +11,12 @@
  *	4. starts workers for roles that have work and nobody to do it; instances
  *	   of a role that no longer exists are failed instead.
  * An error ends the process; the launcher starts another.
+ *
+ * Whoever has news for it says so in shared memory and sets its latch.  The
+ * latch alone does not do, since PostgreSQL resets it when a process waits for
+ * a lock or a standby in the middle of its work.  It sleeps no longer than until
+ * the time at which something is to be done that nobody will tell it of: a
+ * timer, the end of a pause, the next try of what did not fit.
  */
 #include "postgres.h"
 
@@ -44,6 +50,9 @@
 #define NEEDS			64		/* roles served at a time */
 #define BLOCKED_PAUSE	(10 * USECS_PER_SEC)
 #define NO_PROCESS_PAUSE	(USECS_PER_SEC)
+#define SOON_MS			10
+/* a scan that did not fit is repeated after this, and after ten times what it took */
+#define SCAN_PAUSE		(100 * INT64CONST(1000))
 
 /* hints that a scan has found */
 typedef struct Found
@@ -52,6 +61,7 @@ typedef struct Found
 	int			flags;
 	int			room;			/* how many more fit into the lists */
 	bool		all;			/* nothing had to be left out */
+	bool		refused;		/* something did not fit although there was room */
 	int			count;
 	ReadyHint	hints[HINTS];
 } Found;
@@ -67,6 +77,7 @@ typedef struct Started
 static Started started[DURABLE_WORKERS_LIMIT];
 static Oid	my_database;
 static bool extension_absent = false;
+static TimestampTz scan_again = 0;	/* the last scan left something out; 0: it did not */
 static MemoryContext transaction_context;	/* reset after each time that it wakes */
 
 /* Tell the others that the scheduler is gone. */
@@ -131,7 +142,10 @@ static void
 found_flush(Found *found)
 {
 	if (found->count > 0 && !ready_push(my_database, found->hints, found->count))
+	{
 		found->all = false;
+		found->refused = true;
+	}
 	found->count = 0;
 }
 
@@ -216,21 +230,35 @@ scan_finish(Found *found)
 	return all;
 }
 
-/* Find all work there is but for timers; false when not all of it fits. */
-static bool
+/* Find all work there is but for timers; what does not fit is left for another scan. */
+static void
 scan_tables(void)
 {
+	TimestampTz start = GetCurrentTimestamp();
 	Found	   *found = scan_start();
 
 	instances_ready(found->store, found_instance, found);
 	messages_scan(found->store, found_messages, found);
 	tasks_scan(found->store, found_tasks, found);
-	return scan_finish(found);
+	scan_again = 0;
+	if (!scan_finish(found))
+	{
+		TimestampTz now = GetCurrentTimestamp();
+
+		scan_again = now + Max(10 * (now - start), SCAN_PAUSE);
+	}
+}
+
+/* Whether it is time for a scan that finds what the last one left out. */
+static bool
+scan_is_due(void)
+{
+	return scan_again != 0 && scan_again <= GetCurrentTimestamp() && ready_drained();
 }
 
 /*
  * Announce the timers that are due, from the given time on.  Returns when the
- * next one is due, 0 if there is none.
+ * next one is due, 0 if there is none; one that is due already did not fit.
  */
 static TimestampTz
 fire_timers(TimestampTz from, TimestampTz now)
@@ -241,7 +269,7 @@ fire_timers(TimestampTz from, TimestampTz now)
 	found->flags = READY_TIMER;
 	next = timers_scan(found->store, from, now, found_timer, found);
 	(void) scan_finish(found);
-	return next;
+	return !found->refused ? next : from != 0 ? from : -1;
 }
 
 /* A round of the scheduler's own, for the few changes that it makes itself. */
@@ -271,7 +299,7 @@ round_commit(Round *round, Instance *instance)
 static void
 count_task_delivery(Store *store, const BlackboxNote *note)
 {
-	List	   *tasks = tasks_lock(store, note->key, note->task_id, note->task_id);
+	List	   *tasks = tasks_seize(store, note->key, note->task_id, note->task_id);
 	TaskRow    *task = tasks != NIL ? linitial(tasks) : NULL;
 	InstanceRow instance;
 
@@ -287,7 +315,7 @@ count_task_delivery(Store *store, const BlackboxNote *note)
 static void
 fail_overdue_task(Store *store, const BlackboxNote *note)
 {
-	List	   *tasks = tasks_lock(store, note->key, note->task_id, note->task_id);
+	List	   *tasks = tasks_seize(store, note->key, note->task_id, note->task_id);
 	TaskRow    *task = tasks != NIL ? linitial(tasks) : NULL;
 	InstanceRow instance;
 	HistoryRow	scheduled;
@@ -323,20 +351,21 @@ count_delivery(const BlackboxNote *note)
 	Round		round = round_begin();
 	FetchResult result;
 	Instance   *instance = NULL;
+	InstanceRow row;
 
 	if (note->queued && note->overdue)
 		fail_overdue_task(round.store, note);
 	else if (note->queued)
 		count_task_delivery(round.store, note);
-	else
+	else if (instance_get(round.store, note->key, &row))
 	{
+		/* a worker that takes it up again meanwhile passes over it */
+		hint_locked(row.owner, note->key);
 		instance = instance_load(&round, note->key, 0, &result);
 		if (instance != NULL && !STATE_IS_TERMINAL(instance->row.state))
 		{
 			instance->row.deliveries++;
 			instance->dirty = true;
-			/* a worker that takes it up again meanwhile passes over the locked row */
-			hint_instance(instance->row.owner, note->key, READY_ALL);
 			if (note->overdue)
 				instance_fail_whole(&round, instance, overdue_turn());
 			else if (note->task_id == 0 && instance->row.deliveries >= durable_max_activity_deliveries)
@@ -372,26 +401,35 @@ try_count_delivery(const BlackboxNote *note)
 	PG_END_TRY();
 }
 
-/* Fail the instances of a role that no longer exists. */
+/* Fail an instance whose role no longer exists. */
+static void
+fail_ownerless_one(Oid role, int64 key)
+{
+	Round		round = round_begin();
+	FetchResult result;
+	Instance   *instance = instance_load(&round, key, READY_ALL, &result);
+
+	if (instance != NULL && !STATE_IS_TERMINAL(instance->row.state))
+		instance_fail_whole(&round, instance,
+							failure_make(ERRCODE_UNDEFINED_OBJECT,
+										 psprintf("the role with OID %u that owned the instance was dropped", role),
+										 NULL, NULL));
+	round_commit(&round, instance);
+}
+
+/* Fail all that is queued for it. */
 static void
 fail_ownerless(Oid role)
 {
 	int64		keys[HINTS];
-	int			count = ready_take_unserved(my_database, role, keys, HINTS);
+	int			count;
 
-	for (int i = 0; i < count; i++)
-	{
-		Round		round = round_begin();
-		FetchResult result;
-		Instance   *instance = instance_load(&round, keys[i], READY_ALL, &result);
-
-		if (instance != NULL && !STATE_IS_TERMINAL(instance->row.state))
-			instance_fail_whole(&round, instance,
-						  failure_make(ERRCODE_UNDEFINED_OBJECT,
-									   psprintf("the role with OID %u that owned the instance was dropped", role),
-									   NULL, NULL));
-		round_commit(&round, instance);
-	}
+	while ((count = ready_take_unserved(my_database, role, keys, HINTS)) > 0)
+		for (int i = 0; i < count; i++)
+		{
+			process_handle_interrupts();
+			fail_ownerless_one(role, keys[i]);
+		}
 }
 
 /* Why no worker can run as a role now; NULL if one can.  *gone: the role was dropped. */
@@ -432,13 +470,15 @@ start_worker(Oid role)
 	MemoryContext old;
 	Started    *entry = NULL;
 	uint32		generation;
-	int			slot = worker_slot_reserve(my_database, role, &generation);
+	int			slot;
 	bool		ok;
 
 	for (int i = 0; i < DURABLE_WORKERS_LIMIT && entry == NULL; i++)
 		if (started[i].handle == NULL)
 			entry = &started[i];
-	if (slot < 0 || entry == NULL)
+	slot = entry != NULL ? worker_slot_reserve(my_database, role, &generation) : -1;
+	/* it looks again when a worker ends or goes idle (ready.c), in whatever database */
+	if (slot < 0)
 		return;
 	old = MemoryContextSwitchTo(TopMemoryContext);
 	ok = worker_start(my_database, role, slot, &entry->handle);
@@ -486,7 +526,8 @@ serve(const ReadyNeed *need)
 /*
  * Start the workers that are needed.  The first of a role comes at once,
  * another when the backlog has lasted.  Returns true if some need is to be
- * looked at again soon.
+ * looked at again soon.  What is refused a worker is left to wake_needy in
+ * ready.c, and what has to pause to ready_retry_at.
  */
 static bool
 start_workers(void)
@@ -495,7 +536,7 @@ start_workers(void)
 	bool		left = false;
 	int			count = ready_needs(my_database, needs, NEEDS, &left);
 	TimestampTz now = GetCurrentTimestamp();
-	bool		soon = left || ready_starving();
+	bool		soon = left || ready_starving() || count == NEEDS;
 
 	for (int i = 0; i < count; i++)
 	{
@@ -507,13 +548,35 @@ start_workers(void)
 	return soon;
 }
 
-/* Milliseconds from now until a time, at least 0 and at most limit. */
-static long
-until(TimestampTz now, TimestampTz time, long limit)
+/* The earlier of two times, 0 being none. */
+static TimestampTz
+earlier(TimestampTz a, TimestampTz b)
 {
-	if (time <= now)
-		return 0;
-	return Min((time - now) / 1000 + 1, limit);
+	return a == 0 ? b : b == 0 ? a : Min(a, b);
+}
+
+/* Count what dead workers were running. */
+static void
+count_deliveries(void)
+{
+	BlackboxNote note;
+	int			abandoned;
+
+	while ((abandoned = blackbox_next(my_database, &note)) >= 0)
+	{
+		try_count_delivery(&note);
+		blackbox_release(abandoned);
+	}
+}
+
+/* Milliseconds until the first thing is to be done of which nobody will tell. */
+static long
+time_to_sleep(TimestampTz next_poll, TimestampTz next_timer)
+{
+	TimestampTz next = earlier(earlier(next_poll, next_timer), ready_retry_at(my_database));
+	TimestampTz now = GetCurrentTimestamp();
+
+	return next <= now ? 0 : Min((next - now) / 1000 + 1, PG_INT32_MAX);
 }
 
 /* Do everything that is due once; returns how long to sleep. */
@@ -522,17 +585,11 @@ work(TimestampTz *next_poll, TimestampTz *next_timer, TimestampTz *fired)
 {
 	TimestampTz now = GetCurrentTimestamp();
 	TimestampTz announced;
-	BlackboxNote note;
-	int			abandoned;
 	bool		scan = database_collect(my_database, &announced);
 	bool		soon = false;
 
 	reap();
-	while ((abandoned = blackbox_next(my_database, &note)) >= 0)
-	{
-		try_count_delivery(&note);
-		blackbox_release(abandoned);
-	}
+	count_deliveries();
 	/* the clock may have been set back */
 	*next_poll = Min(*next_poll, now + durable_poll_interval * INT64CONST(1000));
 	if (now >= *next_poll)
@@ -543,8 +600,8 @@ work(TimestampTz *next_poll, TimestampTz *next_timer, TimestampTz *fired)
 		*next_timer = now;
 		*next_poll = now + durable_poll_interval * INT64CONST(1000);
 	}
-	if (scan && !scan_tables())
-		soon = true;
+	if (scan || scan_is_due())
+		scan_tables();
 	if (announced != 0 && (*next_timer == 0 || announced < *next_timer))
 	{
 		*next_timer = announced;
@@ -554,13 +611,10 @@ work(TimestampTz *next_poll, TimestampTz *next_timer, TimestampTz *fired)
 	{
 		*next_timer = fire_timers(*fired, now);
 		*fired = *next_timer != 0 ? Min(now, *next_timer) : now;
+		soon = *next_timer != 0 && *next_timer <= now;
 	}
 	soon |= start_workers();
-	if (soon)
-		return 10;
-	now = GetCurrentTimestamp();
-	return *next_timer != 0 ? Min(until(now, *next_timer, PG_INT32_MAX), until(now, *next_poll, PG_INT32_MAX)) :
-		until(now, *next_poll, PG_INT32_MAX);
+	return soon || scan_again != 0 ? SOON_MS : time_to_sleep(*next_poll, *next_timer);
 }
 
 /* Main function of a scheduler. */
@@ -593,6 +647,7 @@ durable_scheduler_main(Datum arg)
 		MemoryContextReset(context);
 		pgstat_report_stat(false);
 		pgstat_report_activity(STATE_IDLE, NULL);
-		process_wait(sleep);
+		if (!database_has_news(my_database))
+			process_wait(sleep);
 	}
 }

@@ -69,6 +69,7 @@ typedef enum FetchResult
 	FETCH_LOCKED				/* another transaction is changing the row */
 } FetchResult;
 
+extern FetchResult instance_claim(Store *store, int64 key, InstanceRow *row);
 extern FetchResult instance_lock(Store *store, int64 key, bool wait, InstanceRow *row);
 extern bool instance_get(Store *store, int64 key, InstanceRow *row);
 extern bool instance_find(Store *store, const char *instance_id, InstanceRow *row);
@@ -135,6 +136,8 @@ typedef struct TaskRow
 extern void task_insert(Store *store, const TaskRow *row);
 /* the rows low..high that no other worker has, locked */
 extern List *tasks_lock(Store *store, int64 key, int low, int high);
+/* the same, for who does not run them */
+extern List *tasks_seize(Store *store, int64 key, int low, int high);
 extern void task_set_deliveries(Store *store, TaskRow *row, int deliveries);
 extern void task_delete(Store *store, const TaskRow *row);
 extern void tasks_delete(Store *store, int64 key);

@@ -30,6 +30,7 @@
 #include "activity.h"
 #include "blackbox.h"
 #include "call.h"
+#include "database.h"
 #include "hint.h"
 #include "instance.h"
 #include "obstacle.h"
@@ -141,7 +142,7 @@ round_abort(void)
 {
 	AbortOutOfAnyTransaction();
 	replay_reset();
-	blackbox_clear();
+	(void) blackbox_clear();
 	MemoryContextSwitchTo(round_context);
 }
 
@@ -378,7 +379,28 @@ fail_instance(ReadyItem *item, ErrorData *error)
 	item->flags = 0;
 }
 
-/* Fail an instance, or leave it to the scheduler's next scan if even that fails. */
+/*
+ * What has gone wrong even in dealing with an error is reported; true if it
+ * will pass, so that trying again makes sense.
+ */
+static bool
+report_error(void)
+{
+	ErrorData  *error;
+	bool		transient;
+
+	MemoryContextSwitchTo(round_context);
+	error = CopyErrorData();
+	EmitErrorReport();
+	FlushErrorState();
+	round_abort();
+	transient = is_transient(error);
+	if (transient)
+		process_wait(200);
+	return transient;
+}
+
+/* Fail an instance; if even that fails for good it is left to the scheduler's next look into the tables. */
 static void
 try_fail_instance(ReadyItem *item, ErrorData *error)
 {
@@ -388,11 +410,8 @@ try_fail_instance(ReadyItem *item, ErrorData *error)
 	}
 	PG_CATCH();
 	{
-		round_abort();
-		EmitErrorReport();
-		FlushErrorState();
+		item->flags = report_error() ? READY_ALL : 0;
 		instance_forget(item->key);
-		item->flags = 0;
 	}
 	PG_END_TRY();
 }
@@ -546,7 +565,8 @@ push_tasks(int64 key, int low, int high, bool quick)
 		.role = GetSessionUserId(), .key = key, .low = low, .high = high, .quick = quick
 	};
 
-	(void) ready_push(MyDatabaseId, &hint, 1);
+	if (!ready_push(MyDatabaseId, &hint, 1))
+		database_request_scan(MyDatabaseId);
 }
 
 /* Give the rest of a range to other workers while this one is busy with its first task. */
@@ -632,7 +652,7 @@ fail_task(const ReadyRange *range, ErrorData *error)
 	round_commit();
 }
 
-/* Fail it, or leave it to the scheduler's next scan if even that fails. */
+/* Fail it; if even that fails for good it is left to the scheduler's next look into the tables. */
 static void
 try_fail_task(const ReadyRange *range, ErrorData *error)
 {
@@ -642,9 +662,8 @@ try_fail_task(const ReadyRange *range, ErrorData *error)
 	}
 	PG_CATCH();
 	{
-		round_abort();
-		EmitErrorReport();
-		FlushErrorState();
+		if (report_error())
+			push_tasks(range->key, range->low, range->low, range->quick);
 	}
 	PG_END_TRY();
 }

@@ -1,5 +1,5 @@
-# What comes for an instance while a client's transaction has its row is not left to polling, even if that rolls back;
-# an interrupt that comes too late does no harm.
+# What comes for an instance while a client's transaction has its row is not left to polling, even if that rolls back, nor
+# what a round was looking at when it failed; an interrupt that comes too late does no harm.
 use strict;
 use warnings;
 use PostgreSQL::Test::Cluster;
@@ -8,7 +8,7 @@ use Test::More;
 use DurableTest;
 
 # a role gets all workers but the last: one
-my $node = durable_node('races', conf => "durable.poll_interval = 1h\ndurable.max_workers = 2\n");
+my $node = durable_node('races', conf => "durable.poll_interval = 1h\ndurable.max_workers = 2\nmax_prepared_transactions = 2");
 my $connection = 'dbname=postgres host=' . $node->host . ' port=' . $node->port;
 
 $node->safe_psql('postgres', q[
@@ -39,11 +39,86 @@ poll_until($node, qq[SELECT EXISTS ($idle)], 'the worker is idle');
 my $worker = $node->safe_psql('postgres', $idle);
 $node->safe_psql('postgres', qq[
 SELECT pg_cancel_backend($worker);
-SELECT durable.start_new('listens', instance_id => 'later');
+SELECT durable.start_new('listens', instance_id => 'after');
 ]);
-$node->safe_psql('postgres', q[SELECT durable.raise_event('later', 'go'); SELECT durable.wait_for_completion('later', '1 min')]);
+$node->safe_psql('postgres', q[SELECT durable.raise_event('after', 'go'); SELECT durable.wait_for_completion('after', '1 min')]);
 poll_until($node, qq[SELECT EXISTS ($idle)], 'it is idle again');
 is($node->safe_psql('postgres', $idle), $worker, 'a late interrupt does not end a worker');
+
+# A worker passes over a queued activity that a client's transaction is about to remove with its instance.
+$node->safe_psql('postgres', q[
+CREATE FUNCTION blocks() RETURNS void LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_advisory_xact_lock(1); END $$;
+CREATE FUNCTION quick() RETURNS void LANGUAGE plpgsql AS $$ BEGIN END $$;
+CREATE FUNCTION pair() RETURNS int LANGUAGE plpgsql AS $$
+BEGIN
+	RETURN cardinality(durable.when_all(durable.schedule_activity('blocks'), durable.schedule_activity('quick')));
+END $$;
+ALTER SYSTEM SET durable.max_workers = 1;
+SELECT pg_reload_conf()]);
+poll_until($node, q[SELECT count(*) = 0 FROM durable.workers], 'the worker leaves');
+is($node->safe_psql('postgres', q[
+SELECT pg_advisory_lock(1);
+SELECT durable.start_new('pair', instance_id => 'kept');
+DO $$ BEGIN WHILE NOT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted) LOOP PERFORM pg_sleep(0.01); COMMIT; END LOOP; END $$;
+BEGIN;
+SELECT durable.start_new('pair', instance_id => 'kept', dedupe_statuses => '{}');
+SELECT pg_advisory_unlock(1);
+DO $$ BEGIN WHILE NOT EXISTS (SELECT FROM durable.workers WHERE state = 'idle') LOOP END LOOP; END $$;
+ROLLBACK;
+SELECT output FROM durable.wait_for_completion('kept', '1 min')]) =~ s/.*\n//sr, '2', 'a queued activity is not forgotten when its removal is rolled back');
+
+# A round that fails with an error that will pass: the event that it had taken in is still there.
+$node->safe_psql('postgres', q[
+ALTER SYSTEM RESET durable.max_workers;
+SELECT pg_reload_conf();
+CREATE ROLE hasty LOGIN;
+SELECT durable.grant_usage('hasty');
+ALTER ROLE hasty SET lock_timeout = '50 ms';
+SET ROLE hasty;
+SELECT durable.start_new('listens', instance_id => 'hindered')]);
+poll_until($node, q[SELECT runtime_status = 'Running' FROM durable.get_status('hindered')], 'it waits');
+my $log = server_log($node);
+is($node->safe_psql('postgres', qq[
+SELECT length(pg_read_file('$log')) AS before \\gset
+BEGIN;
+LOCK TABLE durable_internal.history IN SHARE MODE;
+SELECT FROM dblink('$connection', 'SELECT 1 FROM durable.raise_event(''hindered'', ''go'', ''2'')') AS t (one int);
+SELECT set_config('test.before', :'before', true);
+DO \$\$
+BEGIN
+	WHILE substr(pg_read_file('$log'), current_setting('test.before')::int) NOT LIKE '%will try an ' || 'instance again%' LOOP
+		PERFORM pg_sleep(0.01);
+	END LOOP;
+END \$\$;
+COMMIT;
+SELECT output FROM durable.wait_for_completion('hindered', '1 min')]) =~ s/.*\n//sr, '2', 'an event is not forgotten when a round fails');
+
+# A prepared transaction has no hints left when it commits, nor when it gives back what workers have passed over.
+is($node->safe_psql('postgres', q[
+BEGIN;
+SELECT durable.start_new('quick', instance_id => 'prepared'), durable.start_new('quick', instance_id => 'later', start_at => clock_timestamp() + '200 ms');
+PREPARE TRANSACTION 'started';
+COMMIT PREPARED 'started';
+SELECT runtime_status FROM durable.wait_for_completion('prepared', '1 min');
+SELECT runtime_status FROM durable.wait_for_completion('later', '1 min')]) =~ s/^[^C].*\n//gmr, "Completed\nCompleted", 'COMMIT PREPARED wakes the engine');
+$node->safe_psql('postgres', q[SELECT durable.start_new('listens', instance_id => 'locked')]);
+poll_until($node, q[SELECT runtime_status = 'Running' FROM durable.get_status('locked')], 'it waits');
+is($node->safe_psql('postgres', q[
+BEGIN;
+SELECT durable.start_new('listens', instance_id => 'locked', dedupe_statuses => '{}');
+PREPARE TRANSACTION 'replaced';
+DO $$
+DECLARE
+	before bigint := (SELECT sum(batches) FROM durable.stats);
+BEGIN
+	PERFORM durable.raise_event('locked', 'go', '3');
+	COMMIT;
+	WHILE (SELECT sum(batches) FROM durable.stats) = before LOOP
+		COMMIT;
+	END LOOP;
+END $$;
+ROLLBACK PREPARED 'replaced';
+SELECT output FROM durable.wait_for_completion('locked', '1 min')]) =~ s/.*\n//sr, '3', 'ROLLBACK PREPARED too');
 
 is($node->safe_psql('postgres', 'SELECT count(*) FROM durable_internal.violations'), 0, 'no invariant is broken');
 
