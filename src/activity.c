@@ -89,7 +89,7 @@ activity_run(ActivityRun *run)
 	};
 	instr_time	start;
 	int64		time;
-	BlackboxCancel canceled;
+	bool		yields;
 
 	INSTR_TIME_SET_CURRENT(start);
 	current_activity = &context;
@@ -98,26 +98,22 @@ activity_run(ActivityRun *run)
 	blackbox_write(run->instance->key, run->task_id, run->queued);
 	if (!run->queued && run->wanted())
 	{
-		blackbox_clear();
+		(void) blackbox_clear();
 		current_activity = NULL;
 		debug_query_string = NULL;
 		return ACTIVITY_YIELDS;
 	}
 	user_call(&call);
-	canceled = call.error != NULL ? blackbox_canceled(call.error) : CANCEL_NONE;
-	blackbox_clear();
+	yields = blackbox_clear();
 	debug_query_string = NULL;
 	current_activity = NULL;
 	run->wrote = call.wrote;
-	if (call.error != NULL &&
-		(((!run->alone || run->tries < MAX_CONFLICTS) && is_conflict(call.error)) ||
-		 /* it was interrupted in place of one that had just ended */
-		 (canceled == CANCEL_OTHER && call.error->sqlerrcode == ERRCODE_QUERY_CANCELED)))
+	if (call.error != NULL && (!run->alone || run->tries < MAX_CONFLICTS) && is_conflict(call.error))
 		return ACTIVITY_AGAIN;
 	time = timing_since(start);
 	timing_add(run->instance->search_path, run->name, time);
 	/* whatever it made of the interruption */
-	if (call.error != NULL && canceled == CANCEL_YIELD)
+	if (call.error != NULL && yields)
 		return ACTIVITY_YIELDS;
 	stats_call(STATS_ACTIVITY, run->name, time, call.error != NULL);
 	stats_count(STATS_ACTIVITIES, 1);

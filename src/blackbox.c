@@ -11,6 +11,16 @@
  * A note left behind is cleared when its count is committed, not before: the
  * scheduler that counts may itself be ended in between.  A worker that gets
  * the slot meanwhile moves it aside.
+ *
+ * The note also says whom to interrupt when an activity is cancelled or has to
+ * yield.  A signal that comes late would be the failure of whatever its worker
+ * runs by then, so a gate keeps the call from ending while the signal is sent:
+ *	worker: writes the note, opens the gate; runs the call; closes the gate,
+ *		waiting for who holds it, and has what was sent by then delivered
+ *	sender: holds an open gate; looks whether it is still the call that is
+ *		meant; says what is asked for and sends the signal; lets go
+ * So a call that is interrupted without being asked to was interrupted by an
+ * administrator or by its own doing.  A turn's gate is never open.
  */
 #include "postgres.h"
 
@@ -28,9 +38,19 @@
 #include "settings.h"
 
 #define BLACKBOX_FILE	"durable.blackbox"
-#define BLACKBOX_MAGIC	0x44524234
+#define BLACKBOX_MAGIC	0x44524235
 
-#define LATE_SIGNAL		USECS_PER_SEC
+/* microseconds between two tries at a gate that another process holds, for the time of a few instructions */
+#define GATE_WAIT		20
+
+/* states of the gate */
+#define GATE_CLOSED		0
+#define GATE_OPEN		1
+#define GATE_HELD		2
+
+/* what is asked of the call that runs */
+#define ASKED_CANCEL	0x01
+#define ASKED_YIELD		0x02	/* to be run later instead */
 
 typedef enum NoteState
 {
@@ -45,10 +65,8 @@ typedef struct Note
 	pid_t		pid;
 	TimestampTz server;			/* PgStartTime of the server it ran in */
 	volatile bool excused;		/* it is being stopped by the engine itself */
-	volatile int64 cancel;		/* key of the instance whose activity is to be canceled */
-	volatile TimestampTz requested; /* when that, or yield, was asked for last */
-	TimestampTz started;		/* of the call */
-	volatile bool yield;		/* it was interrupted to be run later */
+	pg_atomic_uint32 gate;
+	volatile int asked;			/* of the call; written by who holds the gate */
 	BlackboxNote note;
 } Note;
 
@@ -123,8 +141,7 @@ blackbox_attach(int slot)
 	my_note->state = NOTE_NONE;
 	my_note->pid = MyProcPid;
 	my_note->server = PgStartTime;
-	my_note->cancel = 0;
-	my_note->yield = false;
+	pg_atomic_init_u32(&my_note->gate, GATE_CLOSED);
 	my_note->note.db = MyDatabaseId;
 	pqsignal(SIGQUIT, quit_without_note);
 }
@@ -135,16 +152,20 @@ blackbox_write(int64 key, int task_id, bool queued)
 {
 	if (my_note == NULL)
 		return;
+	/* what came before cannot be meant for this call */
+	QueryCancelPending = false;
 	pg_write_barrier();
 	my_note->note.db = MyDatabaseId;
 	my_note->note.key = key;
 	my_note->note.task_id = task_id;
 	my_note->note.queued = queued;
 	my_note->note.overdue = false;
-	my_note->started = GetCurrentTimestamp();
+	my_note->asked = 0;
 	my_note->excused = false;
 	pg_write_barrier();
 	my_note->state = NOTE_RUNNING;
+	if (task_id != 0)
+		pg_atomic_write_u32(&my_note->gate, GATE_OPEN);
 }
 
 /* What runs has ignored its timeout for too long.  Called by a signal handler. */
@@ -162,20 +183,65 @@ blackbox_is_overdue(void)
 	return my_note != NULL && my_note->state == NOTE_RUNNING && my_note->note.overdue;
 }
 
-/* User code has returned. */
-void
-blackbox_clear(void)
+/*
+ * Close the gate.  What has been sent is pending by then and is delivered when
+ * a system call returns, if not before; it was meant for the call that is over.
+ */
+static void
+gate_close(void)
 {
-	if (my_note != NULL)
-		my_note->state = NOTE_NONE;
+	uint32		state = GATE_OPEN;
+
+	while (!pg_atomic_compare_exchange_u32(&my_note->gate, &state, GATE_CLOSED))
+	{
+		if (state == GATE_CLOSED)
+			return;
+		pg_usleep(GATE_WAIT);
+		state = GATE_OPEN;
+	}
+	if (my_note->asked == 0)
+		return;
+	pg_usleep(1);
+	QueryCancelPending = false;
 }
 
-/* The process ends in order, perhaps in the middle of user code. */
+/* Hold the gate of a call; false if none runs that can be interrupted. */
+static bool
+gate_hold(Note *note)
+{
+	uint32		state = GATE_OPEN;
+
+	while (!pg_atomic_compare_exchange_u32(&note->gate, &state, GATE_HELD))
+	{
+		if (state == GATE_CLOSED)
+			return false;
+		pg_usleep(GATE_WAIT);
+		state = GATE_OPEN;
+	}
+	return true;
+}
+
+/* User code has returned.  Tells whether it was interrupted for no other reason than to be run later. */
+bool
+blackbox_clear(void)
+{
+	if (my_note == NULL)
+		return false;
+	my_note->state = NOTE_NONE;
+	gate_close();
+	return my_note->asked == ASKED_YIELD;
+}
+
+/* The process ends in order, perhaps in the middle of user code.  The slot may be another's already. */
 void
 blackbox_leave(void)
 {
-	if (my_note != NULL && my_note->state == NOTE_RUNNING)
-		my_note->state = my_note->excused ? NOTE_NONE : NOTE_EXITED;
+	if (my_note != NULL && my_note->pid == MyProcPid)
+	{
+		if (my_note->state == NOTE_RUNNING)
+			my_note->state = my_note->excused ? NOTE_NONE : NOTE_EXITED;
+		gate_close();
+	}
 	my_note = NULL;
 }
 
@@ -184,29 +250,6 @@ static bool
 is_inline_activity(const Note *note)
 {
 	return note->note.task_id != 0 && !note->note.queued;
-}
-
-/*
- * Whether the interrupt that has just ended a call with an error was meant for
- * it: the signal may have come when the worker had gone on to something else,
- * and there may be several of several senders.  So a request counts for a
- * while after it was made, and for as long as the call runs that it was made for.
- */
-BlackboxCancel
-blackbox_canceled(const ErrorData *error)
-{
-	bool		during;
-
-	if (my_note == NULL || (my_note->cancel == 0 && !my_note->yield))
-		return CANCEL_NONE;
-	during = my_note->requested >= my_note->started;
-	/* an error of another kind may be what the code has made of an interrupt that came during it */
-	if (!during && (error->sqlerrcode != ERRCODE_QUERY_CANCELED ||
-					GetCurrentTimestamp() > my_note->requested + LATE_SIGNAL))
-		return CANCEL_NONE;
-	if (my_note->cancel == my_note->note.key)
-		return CANCEL_THIS;
-	return my_note->yield && is_inline_activity(my_note) ? CANCEL_YIELD : CANCEL_OTHER;
 }
 
 /* Do not count it when the workers of a database end now. */
@@ -218,6 +261,23 @@ blackbox_excuse(Oid db)
 			box->notes[i].excused = true;
 }
 
+/* Whether a worker of this server runs an activity of the instance. */
+static bool
+runs_activity_of(const Note *note, Oid db, int64 key)
+{
+	return note->state == NOTE_RUNNING && note->server == PgStartTime &&
+		note->note.db == db && note->note.key == key && note->note.task_id != 0;
+}
+
+/* Ask something of the call whose gate is held, and let go. */
+static void
+ask(Note *note, int what)
+{
+	note->asked |= what;
+	kill(note->pid, SIGINT);
+	pg_atomic_write_u32(&note->gate, GATE_OPEN);
+}
+
 /* Interrupt the workers that are running activities of an instance. */
 void
 blackbox_cancel(Oid db, int64 key)
@@ -226,12 +286,12 @@ blackbox_cancel(Oid db, int64 key)
 	{
 		Note	   *note = &box->notes[i];
 
-		if (note->state != NOTE_RUNNING || note->note.db != db || note->note.key != key ||
-			note->note.task_id == 0 || note->server != PgStartTime)
+		if (!runs_activity_of(note, db, key) || !gate_hold(note))
 			continue;
-		note->requested = GetCurrentTimestamp();
-		note->cancel = key;
-		kill(note->pid, SIGINT);
+		if (runs_activity_of(note, db, key))
+			ask(note, ASKED_CANCEL);
+		else
+			pg_atomic_write_u32(&note->gate, GATE_OPEN);
 	}
 }
 
@@ -259,6 +319,14 @@ blackbox_running(int slot, pid_t pid, BlackboxNote *result)
 	return false;
 }
 
+/* Whether a process of this server runs an activity that holds up a round. */
+static bool
+holds_up_round(const Note *note, pid_t pid)
+{
+	return note->pid == pid && note->state == NOTE_RUNNING && note->server == PgStartTime &&
+		is_inline_activity(note);
+}
+
 /* Interrupt the activity that a worker runs within a round, if it does: somebody waits for the round. */
 void
 blackbox_yield(pid_t pid)
@@ -267,12 +335,12 @@ blackbox_yield(pid_t pid)
 	{
 		Note	   *note = &box->notes[i];
 
-		if (note->pid != pid || note->state != NOTE_RUNNING || !is_inline_activity(note) ||
-			note->server != PgStartTime)
+		if (!holds_up_round(note, pid) || !gate_hold(note))
 			continue;
-		note->requested = GetCurrentTimestamp();
-		note->yield = true;
-		kill(pid, SIGINT);
+		if (holds_up_round(note, pid))
+			ask(note, ASKED_YIELD);
+		else
+			pg_atomic_write_u32(&note->gate, GATE_OPEN);
 	}
 }
 

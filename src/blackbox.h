@@ -27,17 +27,9 @@ extern void blackbox_open(void);
 /* the worker's side */
 extern void blackbox_attach(int slot);
 extern void blackbox_write(int64 key, int task_id, bool queued);
-extern void blackbox_clear(void);
+/* the call is over, and no interrupt that was meant for it comes any more; true if one came to have it run later */
+extern bool blackbox_clear(void);
 extern void blackbox_leave(void);
-/* after an interrupt: whether somebody has asked for it, for what ran last or for what another instance ran before; once */
-typedef enum BlackboxCancel
-{
-	CANCEL_NONE,
-	CANCEL_THIS,
-	CANCEL_YIELD,				/* to be run later instead */
-	CANCEL_OTHER
-} BlackboxCancel;
-extern BlackboxCancel blackbox_canceled(const ErrorData *error);
 /* the workers in a database are about to be stopped, which is not their functions' doing */
 extern void blackbox_excuse(Oid db);
 /* interrupt all workers that are running activities of this instance */

@@ -738,11 +738,7 @@ turn_call(UserCall *call, Jsonb **failure)
 	error_context_stack = callback.previous;
 	time = timing_since(start);
 	timing_add(instance->row.search_path, instance->row.function, time);
-	/* an interrupt that was meant for an activity says nothing about the code: another round does it again */
-	if (call->error != NULL && call->error->sqlerrcode == ERRCODE_QUERY_CANCELED && !call->timed_out &&
-		blackbox_canceled(call->error) != CANCEL_NONE)
-		ThrowErrorData(call->error);
-	blackbox_clear();
+	(void) blackbox_clear();
 	turn->round->now = Max(turn->round->now, GetCurrentTimestamp());
 	*failure = NULL;
 	if (turn->misuse != NULL)

@@ -46,46 +46,97 @@ is($node->safe_psql('postgres', q[SELECT i.instance_id, i.failure FROM durable.i
 is($node->safe_psql('postgres', q[SELECT DISTINCT runtime_status FROM durable.instances WHERE instance_id LIKE 'victim%']), 'Terminated', 'those that were meant are terminated');
 is($node->safe_psql('postgres', 'SELECT count(*) FROM durable_internal.violations'), 0, 'no invariant is broken');
 
-# The same for certain: the request for what another instance ran is there before the call begins, and the signal comes
-# during it.  The file is the one that src/blackbox.c maps: a header of 8 bytes and as many notes as there are slots, twice.
+# Clients that cancel, replace and rewind instances all the time, beside others of the same role whose activities are short.
+# What nobody has asked to interrupt must not fail with 57014.
+my $seconds = $ENV{DURABLE_CANCEL_SECONDS} // 8;
 $node->safe_psql('postgres', q[
-CREATE SEQUENCE calls;
-CREATE FUNCTION once_long() RETURNS text LANGUAGE plpgsql AS $$
+CREATE PROCEDURE meddle(number int, stop_at timestamptz) LANGUAGE plpgsql AS $$
+DECLARE
+	id text := 'target-' || number;
+	choice float8;
 BEGIN
-	IF nextval('calls') = 1 THEN PERFORM pg_sleep(600); END IF;
-	RETURN 'not interrupted';
+	WHILE clock_timestamp() < stop_at LOOP
+		choice := random();
+		BEGIN
+			IF choice < 0.4 THEN
+				PERFORM durable.start_new('victim', instance_id => id, dedupe_statuses => '{}');
+			ELSIF choice < 0.8 THEN
+				PERFORM durable.terminate(id, cancel_activities => true);
+			ELSE
+				PERFORM durable.rewind(id);
+			END IF;
+		EXCEPTION WHEN SQLSTATE 'OD001' OR SQLSTATE 'OD002' THEN NULL;
+		END;
+		COMMIT;
+		PERFORM pg_sleep(0.004 * random());
+	END LOOP;
 END $$;
-CREATE FUNCTION call_once_long() RETURNS jsonb LANGUAGE plpgsql AS $$ BEGIN RETURN durable.call_activity('once_long'); END $$]);
-my $file = $node->data_dir . '/durable.blackbox';
-my $size = ((-s $file) - 8) / 256;
-# Writes into all notes whose call is to be interrupted, and when that was asked for.
-sub request
-{
-	my ($key, $time) = @_;
+CREATE PROCEDURE submit_bystanders(stop_at timestamptz) LANGUAGE plpgsql AS $$
+BEGIN
+	WHILE clock_timestamp() < stop_at LOOP
+		PERFORM durable.start_new('bystander', instance_id => 'bystander-' || gen_random_uuid());
+		-- one whose row is wanted while it runs: its activity is interrupted to be run later
+		PERFORM durable.start_new('bystander', instance_id => 'bystander-wanted', dedupe_statuses => '{Pending,Running}', on_duplicate => 'ignore');
+		COMMIT;
+		BEGIN
+			PERFORM durable.rewind('bystander-wanted');
+		EXCEPTION WHEN SQLSTATE 'OD001' OR SQLSTATE 'OD002' THEN NULL;
+		END;
+		COMMIT;
+		PERFORM pg_sleep(0.01 * random());
+	END LOOP;
+END $$]);
+my @calls = ((map { "meddle($_, " } 1 .. 3), 'submit_bystanders(');
+my @sessions = map { IPC::Run::start([ 'psql', '-XAtq', '-c', "CALL ${_}clock_timestamp() + '$seconds s')", $node->connstr('postgres') ],
+	'<', \undef, '>', \my $out, '2>', \my $err) } @calls;
+my $failed = 0;
+$failed += !$_->finish for @sessions;
+is($failed, 0, 'clients meddle until the end');
+$node->safe_psql('postgres', q[SELECT count(durable.terminate(instance_id, cancel_activities => true)) FROM durable.instances WHERE instance_id LIKE 'target%' AND completed_time IS NULL]);
+poll_until($node, q[SELECT count(*) = 0 FROM durable.instances WHERE completed_time IS NULL], 'all end');
+is($node->safe_psql('postgres', q[SELECT i.instance_id, i.failure FROM durable.instances i WHERE i.instance_id LIKE 'bystander%' AND i.runtime_status <> 'Completed' LIMIT 3]), '',
+	'no instance was interrupted in place of another');
+diag($node->safe_psql('postgres', q[SELECT count(*) FILTER (WHERE instance_id LIKE 'bystander%') || ' bystanders' FROM durable.instances]));
 
-	open(my $box, '+<', $file) or die "$file: $!";
-	binmode $box;
-	for my $slot (0 .. 127)
-	{
-		seek($box, 8 + $slot * $size + 24, 0);
-		print $box pack('qq', $key, $time);
-	}
-	close($box);
-	return;
-}
+# An instance that has failed since its activity was cancelled, and was rewound: now somebody wants its row, and the interrupt
+# that comes for that is not the cancellation.  Both activities are known to be quick, so that they run in the round of a
+# turn, which goes on after a failure, and wait for locks then.
+$node->safe_psql('postgres', q[
+ALTER SYSTEM SET durable.max_workers = 1;
+ALTER SYSTEM SET durable.batch_time = '10s';
+SELECT pg_reload_conf();
+CREATE FUNCTION first() RETURNS int LANGUAGE sql AS 'SELECT 1 FROM pg_advisory_xact_lock(1)';
+CREATE FUNCTION second() RETURNS int LANGUAGE sql AS 'SELECT 2 FROM pg_advisory_xact_lock(2)';
+CREATE FUNCTION locks() RETURNS jsonb LANGUAGE plpgsql AS $$ BEGIN RETURN durable.call_activity('first') || durable.call_activity('second'); END $$]);
+poll_until($node, q[SELECT count(*) <= 1 FROM durable.workers], 'there is one worker');
+$node->safe_psql('postgres', q[SELECT durable.start_new('locks', instance_id => 'quick-' || i) FROM generate_series(1, 5) i]);
+poll_until($node, q[SELECT count(*) = 5 FROM durable.instances WHERE name = 'locks' AND runtime_status = 'Completed'], 'the activities are known to be quick');
+my $waits = q[SELECT array_agg(objid) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted];
+my $holder = $node->background_psql('postgres', on_error_stop => 0);
+$holder->query_safe('SELECT pg_advisory_lock(1), pg_advisory_lock(2)');
+$node->safe_psql('postgres', q[SELECT durable.start_new('locks', instance_id => 'twice')]);
+poll_until($node, $waits, 'it waits for a lock', '{1}');
+$node->safe_psql('postgres', q[SELECT durable.terminate('twice', cancel_activities => true)]);
+poll_until($node, q[SELECT failure->>'sqlstate' FROM durable.get_status('twice')], 'it is cancelled', '57014');
+poll_until($node, q[SELECT count(*) FROM durable_internal.messages], 'and too late for the termination', '0');
+$node->safe_psql('postgres', q[SELECT durable.rewind('twice')]);
+$holder->query_safe('SELECT pg_advisory_unlock(1)');
+poll_until($node, $waits, 'it waits for another lock', '{2}');
+my ($result, $stdout, $stderr) = $node->psql('postgres', q[SELECT durable.rewind('twice')]);
+like($stderr, qr/its status is Running/, 'somebody wants its row meanwhile');
+$holder->query_safe('SELECT pg_advisory_unlock(2)');
+poll_until($node, q[SELECT runtime_status <> 'Running' FROM durable.get_status('twice')], 'it ends');
+is($node->safe_psql('postgres', q[SELECT output, failure FROM durable.get_status('twice')]), '[1, 2]|', 'its other activity was not cancelled');
+$holder->quit;
 
-# in the future, so that it does not matter how long this takes
-request(1, 1 << 61);
-$node->safe_psql('postgres', q[SELECT durable.start_new('call_once_long', instance_id => 'late')]);
+# An administrator's interrupt is meant for what runs.
+$node->safe_psql('postgres', q[
+CREATE FUNCTION long() RETURNS void LANGUAGE sql AS 'SELECT pg_sleep(600)';
+CREATE FUNCTION call_long() RETURNS jsonb LANGUAGE plpgsql AS $$ BEGIN RETURN durable.call_activity('long'); END $$;
+SELECT durable.start_new('call_long', instance_id => 'meant')]);
 poll_until($node, q[SELECT count(*) = 1 FROM pg_stat_activity WHERE backend_type = 'durable worker' AND wait_event = 'PgSleep'], 'an activity runs');
-my $interrupt = q[SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE backend_type = 'durable worker' AND wait_event = 'PgSleep'];
-$node->safe_psql('postgres', $interrupt);
-poll_until($node, q[SELECT last_value > 1 FROM calls], 'it is run again');
-request(0, 0);
-poll_until($node, q[SELECT output FROM durable.get_status('late')], 'a late interrupt is not its failure', '"not interrupted"');
-$node->safe_psql('postgres', q[SELECT setval('calls', 1, false); SELECT durable.start_new('call_once_long', instance_id => 'meant')]);
-poll_until($node, q[SELECT count(*) = 1 FROM pg_stat_activity WHERE backend_type = 'durable worker' AND wait_event = 'PgSleep'], 'it runs once more');
-$node->safe_psql('postgres', $interrupt);
-poll_until($node, q[SELECT failure->>'sqlstate' FROM durable.get_status('meant')], 'one that is meant is', '57014');
+$node->safe_psql('postgres', q[SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE backend_type = 'durable worker' AND wait_event = 'PgSleep']);
+poll_until($node, q[SELECT failure->>'sqlstate' FROM durable.get_status('meant')], 'an interrupt that is meant for an activity is its failure', '57014');
+is($node->safe_psql('postgres', 'SELECT count(*) FROM durable_internal.violations'), 0, 'no invariant is broken');
 $node->stop;
 done_testing();
