@@ -89,7 +89,7 @@ activity_run(ActivityRun *run)
 	};
 	instr_time	start;
 	int64		time;
-	bool		yields;
+	BlackboxCancel asked;
 
 	INSTR_TIME_SET_CURRENT(start);
 	current_activity = &context;
@@ -104,7 +104,8 @@ activity_run(ActivityRun *run)
 		return ACTIVITY_YIELDS;
 	}
 	user_call(&call);
-	yields = blackbox_clear();
+	asked = blackbox_clear();
+	run->canceled = asked == CANCEL_END;
 	debug_query_string = NULL;
 	current_activity = NULL;
 	run->wrote = call.wrote;
@@ -113,7 +114,7 @@ activity_run(ActivityRun *run)
 	time = timing_since(start);
 	timing_add(run->instance->search_path, run->name, time);
 	/* whatever it made of the interruption */
-	if (call.error != NULL && yields)
+	if (call.error != NULL && asked == CANCEL_YIELD)
 		return ACTIVITY_YIELDS;
 	stats_call(STATS_ACTIVITY, run->name, time, call.error != NULL);
 	stats_count(STATS_ACTIVITIES, 1);

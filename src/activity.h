@@ -31,6 +31,7 @@ typedef struct ActivityRun
 	/* out */
 	Jsonb	   *result;			/* or the failure */
 	bool		wrote;
+	bool		canceled;		/* with its instance */
 } ActivityRun;
 
 extern ActivityOutcome activity_run(ActivityRun *run);

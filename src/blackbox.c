@@ -221,15 +221,17 @@ gate_hold(Note *note)
 	return true;
 }
 
-/* User code has returned.  Tells whether it was interrupted for no other reason than to be run later. */
-bool
+/* User code has returned.  Tells what it was interrupted for. */
+BlackboxCancel
 blackbox_clear(void)
 {
 	if (my_note == NULL)
-		return false;
+		return CANCEL_NONE;
 	my_note->state = NOTE_NONE;
 	gate_close();
-	return my_note->asked == ASKED_YIELD;
+	if (my_note->asked & ASKED_CANCEL)
+		return CANCEL_END;
+	return my_note->asked != 0 ? CANCEL_YIELD : CANCEL_NONE;
 }
 
 /* The process ends in order, perhaps in the middle of user code.  The slot may be another's already. */

@@ -27,8 +27,14 @@ extern void blackbox_open(void);
 /* the worker's side */
 extern void blackbox_attach(int slot);
 extern void blackbox_write(int64 key, int task_id, bool queued);
-/* the call is over, and no interrupt that was meant for it comes any more; true if one came to have it run later */
-extern bool blackbox_clear(void);
+/* the call is over, and no interrupt that was meant for it comes any more; tells what it was asked for */
+typedef enum BlackboxCancel
+{
+	CANCEL_NONE,
+	CANCEL_YIELD,				/* to be run later instead */
+	CANCEL_END
+} BlackboxCancel;
+extern BlackboxCancel blackbox_clear(void);
 extern void blackbox_leave(void);
 /* the workers in a database are about to be stopped, which is not their functions' doing */
 extern void blackbox_excuse(Oid db);

@@ -84,6 +84,21 @@ compare_keys(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
+/* Announce what there is to be done. */
+static void
+announce_work(void)
+{
+	if (nlocked > 0 && !ready_push(MyDatabaseId, locked, nlocked))
+		overflow = true;
+	overflow |= locked_overflow;
+	if (nhints > 0 && !ready_push(MyDatabaseId, hints, nhints))
+		overflow = true;
+	if (first_timer != 0)
+		database_announce_timer(MyDatabaseId, first_timer);
+	if (overflow)
+		database_request_scan(MyDatabaseId);
+}
+
 /* Announce what has been collected. */
 static void
 announce(void)
@@ -95,19 +110,11 @@ announce(void)
 		qsort(ended, nended, sizeof(int64), compare_keys);
 		waiter_wake(ended, nended);
 	}
+	if (durable_wakeups)
+		announce_work();
+	/* last, so that a worker whose activity is interrupted looks at the termination first */
 	for (int i = 0; i < ncanceled; i++)
 		blackbox_cancel(MyDatabaseId, canceled[i].key);
-	if (!durable_wakeups)
-		return;
-	if (nlocked > 0 && !ready_push(MyDatabaseId, locked, nlocked))
-		overflow = true;
-	overflow |= locked_overflow;
-	if (nhints > 0 && !ready_push(MyDatabaseId, hints, nhints))
-		overflow = true;
-	if (first_timer != 0)
-		database_announce_timer(MyDatabaseId, first_timer);
-	if (overflow)
-		database_request_scan(MyDatabaseId);
 }
 
 /* Queued activities that were locked to be removed are gone, unless something was rolled back. */

@@ -231,6 +231,8 @@ run_activity(Instance *instance, ReadyItem *item)
 		round_stop = true;
 		return false;
 	}
+	/* the termination comes before what the orchestrator makes of the failure */
+	round_stop |= run.canceled;
 	instance_activity_done(&round, instance, task, outcome == ACTIVITY_FAILED, run.result);
 	instance->conflicts = 0;
 	return true;

@@ -98,35 +98,24 @@ is($node->safe_psql('postgres', q[SELECT i.instance_id, i.failure FROM durable.i
 	'no instance was interrupted in place of another');
 diag($node->safe_psql('postgres', q[SELECT count(*) FILTER (WHERE instance_id LIKE 'bystander%') || ' bystanders' FROM durable.instances]));
 
-# An instance that has failed since its activity was cancelled, and was rewound: now somebody wants its row, and the interrupt
-# that comes for that is not the cancellation.  Both activities are known to be quick, so that they run in the round of a
-# turn, which goes on after a failure, and wait for locks then.
+# The activity of an instance that is terminated runs in the round of a turn, since it is known to be quick, and waits for a
+# lock; the round would go on with a turn, which would make the instance fail.
 $node->safe_psql('postgres', q[
-ALTER SYSTEM SET durable.max_workers = 1;
 ALTER SYSTEM SET durable.batch_time = '10s';
 SELECT pg_reload_conf();
-CREATE FUNCTION first() RETURNS int LANGUAGE sql AS 'SELECT 1 FROM pg_advisory_xact_lock(1)';
-CREATE FUNCTION second() RETURNS int LANGUAGE sql AS 'SELECT 2 FROM pg_advisory_xact_lock(2)';
-CREATE FUNCTION locks() RETURNS jsonb LANGUAGE plpgsql AS $$ BEGIN RETURN durable.call_activity('first') || durable.call_activity('second'); END $$]);
-poll_until($node, q[SELECT count(*) <= 1 FROM durable.workers], 'there is one worker');
-$node->safe_psql('postgres', q[SELECT durable.start_new('locks', instance_id => 'quick-' || i) FROM generate_series(1, 5) i]);
-poll_until($node, q[SELECT count(*) = 5 FROM durable.instances WHERE name = 'locks' AND runtime_status = 'Completed'], 'the activities are known to be quick');
-my $waits = q[SELECT array_agg(objid) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted];
-my $holder = $node->background_psql('postgres', on_error_stop => 0);
-$holder->query_safe('SELECT pg_advisory_lock(1), pg_advisory_lock(2)');
-$node->safe_psql('postgres', q[SELECT durable.start_new('locks', instance_id => 'twice')]);
-poll_until($node, $waits, 'it waits for a lock', '{1}');
-$node->safe_psql('postgres', q[SELECT durable.terminate('twice', cancel_activities => true)]);
-poll_until($node, q[SELECT failure->>'sqlstate' FROM durable.get_status('twice')], 'it is cancelled', '57014');
-poll_until($node, q[SELECT count(*) FROM durable_internal.messages], 'and too late for the termination', '0');
-$node->safe_psql('postgres', q[SELECT durable.rewind('twice')]);
-$holder->query_safe('SELECT pg_advisory_unlock(1)');
-poll_until($node, $waits, 'it waits for another lock', '{2}');
-my ($result, $stdout, $stderr) = $node->psql('postgres', q[SELECT durable.rewind('twice')]);
-like($stderr, qr/its status is Running/, 'somebody wants its row meanwhile');
-$holder->query_safe('SELECT pg_advisory_unlock(2)');
-poll_until($node, q[SELECT runtime_status <> 'Running' FROM durable.get_status('twice')], 'it ends');
-is($node->safe_psql('postgres', q[SELECT output, failure FROM durable.get_status('twice')]), '[1, 2]|', 'its other activity was not cancelled');
+CREATE FUNCTION locks() RETURNS int LANGUAGE sql AS 'SELECT 1 FROM pg_advisory_xact_lock(1)';
+CREATE FUNCTION call_locks() RETURNS jsonb LANGUAGE plpgsql AS $$ BEGIN RETURN durable.call_activity('locks'); END $$]);
+poll_until($node, q[SELECT current_setting('durable.batch_time') = '10s' AND NOT EXISTS
+	(SELECT FROM pg_stat_activity WHERE backend_type = 'durable worker' AND backend_start <= pg_conf_load_time())], 'workers know the settings');
+$node->safe_psql('postgres', q[SELECT durable.start_new('call_locks', instance_id => 'quick-' || i) FROM generate_series(1, 5) i]);
+poll_until($node, q[SELECT count(*) = 5 FROM durable.instances WHERE name = 'call_locks' AND runtime_status = 'Completed'], 'an activity is known to be quick');
+my $holder = $node->background_psql('postgres');
+$holder->query_safe('SELECT pg_advisory_lock(1)');
+$node->safe_psql('postgres', q[SELECT durable.start_new('call_locks', instance_id => 'inside')]);
+poll_until($node, q[SELECT count(*) = 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted], 'it waits for a lock');
+$node->safe_psql('postgres', q[SELECT durable.terminate('inside', cancel_activities => true)]);
+poll_until($node, q[SELECT runtime_status NOT IN ('Pending', 'Running') FROM durable.get_status('inside')], 'it is cancelled');
+is($node->safe_psql('postgres', q[SELECT runtime_status FROM durable.get_status('inside')]), 'Terminated', 'and terminated');
 $holder->quit;
 
 # An administrator's interrupt is meant for what runs.
