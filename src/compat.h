@@ -10,6 +10,7 @@
 #include "access/genam.h"
 #include "access/tableam.h"
 #include "executor/executor.h"
+#include "nodes/tidbitmap.h"
 #include "storage/proc.h"
 #include "utils/acl.h"
 #include "utils/guc.h"
@@ -57,12 +58,47 @@
 
 /* 18: index scans carry instrumentation */
 #if PG_VERSION_NUM >= 180000
+#define compat_index_beginscan_bitmap(index, snapshot, nkeys) \
+	index_beginscan_bitmap((index), (snapshot), NULL, (nkeys))
 #define compat_index_beginscan(heap, index, snapshot, nkeys) \
 	index_beginscan((heap), (index), (snapshot), NULL, (nkeys), 0)
 #else
 #define compat_index_beginscan(heap, index, snapshot, nkeys) \
 	index_beginscan((heap), (index), (snapshot), (nkeys), 0)
+#define compat_index_beginscan_bitmap(index, snapshot, nkeys) \
+	index_beginscan_bitmap((index), (snapshot), (nkeys))
 #endif
+
+/* 18: the iterators of one process have a type and functions of their own */
+#if PG_VERSION_NUM >= 180000
+#define CompatBitmapIterator TBMPrivateIterator
+#define compat_bitmap_begin(bitmap) tbm_begin_private_iterate(bitmap)
+#define compat_bitmap_end(iterator) tbm_end_private_iterate(iterator)
+#else
+#define CompatBitmapIterator TBMIterator
+#define compat_bitmap_begin(bitmap) tbm_begin_iterate(bitmap)
+#define compat_bitmap_end(iterator) tbm_end_iterate(iterator)
+#endif
+
+/* The next block of a bitmap; false at the end. */
+static inline bool
+compat_bitmap_next(CompatBitmapIterator *iterator, BlockNumber *block)
+{
+#if PG_VERSION_NUM >= 180000
+	TBMIterateResult result;
+
+	if (!tbm_private_iterate(iterator, &result))
+		return false;
+	*block = result.blockno;
+#else
+	TBMIterateResult *result = tbm_iterate(iterator);
+
+	if (result == NULL)
+		return false;
+	*block = result->blockno;
+#endif
+	return true;
+}
 
 /* 19: a row type that was made column by column is to be finished */
 #if PG_VERSION_NUM >= 190000

@@ -19,9 +19,16 @@
  * only when the others are that far.
  *
  * Ids and a parent lead to rows by another index, and the first of those that
- * pass are kept.  An id prefix may be that of few instances or of nearly all,
- * so both ways are tried in turn with growing budgets of rows; the better one
- * decides how long it takes.
+ * pass are kept.  There are three ways to an id prefix.  Which is the shortest
+ * depends on the ids, so each is tried in turn with growing budgets of rows:
+ * - few ids have it: they are side by side in the index of ids, which leads to
+ *	 their blocks;
+ * - most ids have it: the merge reads the entries of the listing in order;
+ * - many have it, but none of the first: an index of ranges of blocks names
+ *	 those that may hold such ids (ranges.c), the other entries are not read.
+ * Blocks are about in the order of creation.  As soon as those read have enough
+ * rows for the page, the index of ranges is asked for those only that may hold
+ * rows created before the last of them; when none is left the page is exact.
  */
 #include "postgres.h"
 
@@ -47,13 +54,16 @@
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 
+#include "ranges.h"
 #include "rows.h"
 #include "search.h"
 
-/* entries of the listing, which are read in order, and rows by id, which are not */
-#define MERGE_BUDGET	8000
-#define PREFIX_BUDGET	2000
+/* entries and rows that each way to a prefix may read at first; they take about 0.1 us each */
+#define PREFIX_BUDGET	8000
 #define UNLIMITED		PG_INT64_MAX
+
+/* entries of a group without the prefix that are read before those of the same time are passed over */
+#define VAIN_ENTRIES	1000
 
 /* rows of a group that a page looks at in vain before it looks at other groups: at first, and at most */
 #define PATIENCE_FIRST	32
@@ -110,6 +120,8 @@ typedef struct RowScan
 {
 	Relation	index;
 	IndexScanDesc desc;
+	int			vain;			/* entries read without the filter's prefix */
+	Found		jump;			/* where to go on then; instance_id NULL: at the next entry */
 } RowScan;
 
 struct Walk
@@ -185,6 +197,7 @@ owner_visible(Search *search, Oid owner)
 static void
 scan_open(Search *search, RowScan *scan, const char *index, bool entries, int nkeys, ScanKey keys)
 {
+	memset(scan, 0, sizeof(RowScan));
 	scan->index = index_open(relation_oid(search, index), AccessShareLock);
 	scan->desc = compat_index_beginscan(search->heap, scan->index, search->snapshot, nkeys);
 	scan->desc->xs_want_itup = entries;
@@ -200,20 +213,54 @@ scan_row(Search *search, RowScan *scan)
 		index_getnext_slot(scan->desc, ForwardScanDirection, search->slot);
 }
 
-/* Whether the entry of the listing that the scan is at has an id with the filter's prefix. */
-static bool
-entry_has_prefix(Search *search, RowScan *scan)
+/* Whether an id has the filter's prefix: 0, or whether those that have it come after (1) or before it (-1). */
+static int
+compare_prefix(Search *search, const text *id)
 {
 	const char *prefix = search->filter->prefix;
 	Size		length = strlen(prefix);
-	bool		isnull;
-	text	   *id = DatumGetTextPP(index_getattr(scan->desc->xs_itup, LISTING_ID,
-												  scan->desc->xs_itupdesc, &isnull));
+	Size		size = VARSIZE_ANY_EXHDR(id);
+	int			result = memcmp(prefix, VARDATA_ANY(id), Min(length, size));
 
-	return VARSIZE_ANY_EXHDR(id) >= length && memcmp(VARDATA_ANY(id), prefix, length) == 0;
+	return result != 0 ? result : size < length;
 }
 
-/* The same for the listing, where only rows whose id has the prefix are read. */
+/* A column of the entry that a scan is at. */
+static Datum
+entry_column(RowScan *scan, int number)
+{
+	bool		isnull;
+
+	return index_getattr(scan->desc->xs_itup, number, scan->desc->xs_itupdesc, &isnull);
+}
+
+/*
+ * Note how to pass over the entries after this one that were created at the
+ * same time and have not the prefix either, however many they are.
+ */
+static void
+note_jump(Search *search, RowScan *scan)
+{
+	text	   *id = DatumGetTextPP(entry_column(scan, LISTING_ID));
+
+	scan->jump.created_time = DatumGetTimestampTz(entry_column(scan, LISTING_CREATED));
+	if (compare_prefix(search, id) > 0)
+	{
+		/* something before the prefix and after all that is before it: no id has the byte 255 */
+		Size		length = strlen(search->filter->prefix);
+		char	   *place = psprintf("%s\377", search->filter->prefix);
+
+		place[length - 1]--;
+		scan->jump.instance_id = cstring_to_text_with_len(place, length + 1);
+	}
+	else
+	{
+		scan->jump.created_time++;
+		scan->jump.instance_id = cstring_to_text("");
+	}
+}
+
+/* The same for the listing, where only rows whose id has the prefix are read; false also when there is a jump to do. */
 static bool
 scan_listed_row(Search *search, RowScan *scan)
 {
@@ -222,8 +269,16 @@ scan_listed_row(Search *search, RowScan *scan)
 	while (--search->budget >= 0 && index_getnext_tid(scan->desc, ForwardScanDirection) != NULL)
 	{
 		CHECK_FOR_INTERRUPTS();
-		if (entry_has_prefix(search, scan) && index_fetch_heap(scan->desc, search->slot))
-			return true;
+		if (compare_prefix(search, DatumGetTextPP(entry_column(scan, LISTING_ID))) == 0)
+		{
+			if (index_fetch_heap(scan->desc, search->slot))
+				return true;
+		}
+		else if (++scan->vain == VAIN_ENTRIES)
+		{
+			note_jump(search, scan);
+			return false;
+		}
 	}
 	return false;
 }
@@ -290,11 +345,7 @@ compare_found(const void *a, const void *b)
 static bool
 has_prefix(Search *search)
 {
-	const char *prefix = search->filter->prefix;
-	text	   *id = DatumGetTextPP(column_value(search, COL_INSTANCE_ID));
-	Size		length = strlen(prefix);
-
-	return VARSIZE_ANY_EXHDR(id) >= length && memcmp(VARDATA_ANY(id), prefix, length) == 0;
+	return compare_prefix(search, DatumGetTextPP(column_value(search, COL_INSTANCE_ID))) == 0;
 }
 
 /* Whether the tags in the slot contain the filter's. */
@@ -461,7 +512,15 @@ group_read(Search *search, RowGroup *group, int limit, int64 patience, Found *ro
 	group->ended = false;
 	while (count < limit && vain < patience && !group->ended)
 		if (!scan_listed_row(search, &scan))
-			group->ended = true;
+		{
+			group->ended = scan.jump.instance_id == NULL;
+			if (!group->ended)
+			{
+				group->last = scan.jump;
+				scan_close(search, &scan);
+				group_open(search, &scan, group, true, keys, parts);
+			}
+		}
 		else if (row_passes(search))
 			rows[count++] = found_row(search);
 		else if (++vain == patience && count == 0)
@@ -761,6 +820,77 @@ collect_by_id(Search *search)
 	return search->budget >= 0;
 }
 
+/*
+ * Read the ranges of blocks that may have rows with the prefix.  Once there are
+ * enough for the page, only those matter that may have rows created before the
+ * last of them.
+ */
+static void
+read_ranges(Search *search, RangeScan *scan)
+{
+	const Filter *filter = search->filter;
+	TimestampTz from = filter->has_from ? filter->from : DT_NOBEGIN;
+	int			patience = 0;
+
+	if (search->after.instance_id != NULL)
+		from = Max(from, search->after.created_time);
+	ranges_ask(scan, from, filter->has_to ? filter->to : DT_NOEND);
+	for (int read = 0; search->budget >= 0 && ranges_next(scan); read++)
+	{
+		while (--search->budget >= 0 && ranges_row(scan, search->slot))
+			if (has_prefix(search) && row_passes(search))
+				collect_row(search);
+		if (search->count >= search->limit && read >= patience)
+		{
+			collected_sort(search);
+			ranges_ask(scan, from, search->rows[search->limit - 1].created_time);
+			patience = 2 * read;
+		}
+	}
+}
+
+/*
+ * Collect the rows with the prefix from the blocks that may have some, or from
+ * those that the index of ids leads to; false when the budget did not suffice.
+ */
+static bool
+collect_by_block(Search *search, bool ids)
+{
+	RangeScan  *scan = ranges_begin(search->heap, relation_oid(search, "instances_ranges"),
+									search->snapshot, search->filter->prefix);
+
+	search->count = 0;
+	if (!ids || ranges_lead(scan, relation_oid(search, "instances_instance_id"), search->budget))
+		read_ranges(search, scan);
+	else
+		search->budget = -1;
+	ExecClearTuple(search->slot);
+	ranges_end(scan);
+	collected_sort(search);
+	return search->budget >= 0;
+}
+
+/*
+ * Find the page of a prefix.  Which way is the shortest depends on the ids, so
+ * each is tried in turn with growing budgets.
+ */
+static void
+search_prefix(Search *search)
+{
+	for (int64 budget = PREFIX_BUDGET;; budget *= 4)
+	{
+		search->budget = budget;
+		if (collect_by_block(search, true))
+			break;
+		search->budget = budget;
+		if (merge_groups(search))
+			break;
+		search->budget = budget;
+		if (collect_by_block(search, false))
+			break;
+	}
+}
+
 /* Find a page. */
 int
 search_page(Search *search, const Found *after, int limit, Found **rows)
@@ -778,15 +908,7 @@ search_page(Search *search, const Found *after, int limit, Found **rows)
 		if (filter->prefix == NULL)
 			(void) merge_groups(search);
 		else
-			for (int64 factor = 1;; factor *= 4)
-			{
-				search->budget = factor * MERGE_BUDGET;
-				if (merge_groups(search))
-					break;
-				search->budget = factor * PREFIX_BUDGET;
-				if (collect_by_id(search))
-					break;
-			}
+			search_prefix(search);
 	}
 	*rows = search->rows;
 	return search->count;

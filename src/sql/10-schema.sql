@@ -12,6 +12,23 @@ COMMENT ON SCHEMA durable_internal IS 'durable orchestrations: tables and helper
 -- The tables are read and written by the engine's C code through the table
 -- access layer (src/store.c), column by number: keep both in step.
 
+-- Which prefixes the ids of a range of blocks have, for BRIN indexes (src/stems.c).
+CREATE FUNCTION durable_internal.id_stems_info(internal) RETURNS internal
+LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'durable_id_stems_info';
+CREATE FUNCTION durable_internal.id_stems_add(internal, internal, internal, internal) RETURNS boolean
+LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'durable_id_stems_add';
+CREATE FUNCTION durable_internal.id_stems_consistent(internal, internal, internal) RETURNS boolean
+LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'durable_id_stems_consistent';
+CREATE FUNCTION durable_internal.id_stems_union(internal, internal, internal) RETURNS boolean
+LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'durable_id_stems_union';
+CREATE OPERATOR CLASS durable_internal.id_stems FOR TYPE text USING brin AS
+    OPERATOR 28 pg_catalog.^@ (text, text),
+    FUNCTION 1 durable_internal.id_stems_info(internal),
+    FUNCTION 2 durable_internal.id_stems_add(internal, internal, internal, internal),
+    FUNCTION 3 durable_internal.id_stems_consistent(internal, internal, internal),
+    FUNCTION 4 durable_internal.id_stems_union(internal, internal, internal),
+    STORAGE bytea;
+
 -- One row an instance.  fillfactor leaves room for HOT updates between turns;
 -- none of the columns that change in every turn is indexed.
 CREATE TABLE durable_internal.instances (
@@ -47,8 +64,9 @@ CREATE INDEX instances_listing ON durable_internal.instances
     (state, owner, name COLLATE "C", created_time, instance_id);
 -- For the scheduler.
 CREATE INDEX instances_ready ON durable_internal.instances (created_time) WHERE state = 'R';
--- For ranges of time in queries of the view; hardly costs anything to keep.
-CREATE INDEX instances_created ON durable_internal.instances USING brin (created_time);
+-- For pages by id prefix (src/ranges.c), and ranges of time in queries of the view; hardly costs anything to keep.
+CREATE INDEX instances_ranges ON durable_internal.instances
+    USING brin (created_time, instance_id durable_internal.id_stems) WITH (autosummarize = on);
 CREATE INDEX instances_parent ON durable_internal.instances (parent_key) WHERE parent_key IS NOT NULL;
 
 -- Append only.  An execution's events are numbered from instances.first_seq + 1:
