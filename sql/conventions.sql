@@ -87,10 +87,11 @@ SELECT c.oid::regclass AS granted, a.grantee::regrole, a.privilege_type
   FROM member JOIN pg_class c ON classid = 'pg_class'::regclass AND c.oid = objid, aclexplode(c.relacl) a
  WHERE c.relnamespace = 'durable_internal'::regnamespace AND a.grantee <> c.relowner
  ORDER BY 1, 2, 3;
--- Operators, casts and the like would be found by everybody's queries.
+-- Operators, casts and the like would be found by everybody's queries; so would the operator class of a type, if it is the default one.
 SELECT pg_describe_object(classid, objid, 0) AS pervasive
   FROM member
- WHERE classid::regclass::text IN ('pg_operator', 'pg_cast', 'pg_event_trigger', 'pg_trigger', 'pg_rewrite', 'pg_default_acl', 'pg_opclass')
+ WHERE classid::regclass::text IN ('pg_operator', 'pg_cast', 'pg_event_trigger', 'pg_trigger', 'pg_rewrite', 'pg_default_acl')
+    OR (classid = 'pg_opclass'::regclass AND (SELECT opcdefault FROM pg_opclass o WHERE o.oid = objid))
  ORDER BY 1;
 -- Public functions that change something are not run by parallel workers.
 SELECT p.oid::regprocedure AS unsafe

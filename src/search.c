@@ -16,7 +16,7 @@
  * groups that pass the filter.  What the index does not have (tags, whether a
  * live instance has begun) is compared row by row: a group that finds nothing
  * among some rows says how far it has looked, and the merge comes back to it
- * only when the others are that far.
+ * only when the others are that far (listing.c).
  *
  * Ids and a parent lead to rows by another index, and the first of those that
  * pass are kept.  There are three ways to an id prefix.  Which is the shortest
@@ -36,14 +36,10 @@
 #include "access/stratnum.h"
 #include "access/table.h"
 #include "access/tableam.h"
-#include "access/visibilitymap.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_collation.h"
 #include "catalog/pg_type.h"
-#include "lib/binaryheap.h"
 #include "miscadmin.h"
-#include "storage/bufmgr.h"
-#include "storage/predicate.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
 #include "utils/fmgroids.h"
@@ -54,75 +50,19 @@
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 
+#include "listing.h"
 #include "ranges.h"
 #include "rows.h"
-#include "search.h"
 
 /* entries and rows that each way to a prefix may read at first; they take about 0.1 us each */
 #define PREFIX_BUDGET	8000
 #define UNLIMITED		PG_INT64_MAX
-
-/* entries of a group without the prefix that are read before those of the same time are passed over */
-#define VAIN_ENTRIES	1000
-
-/* rows of a group that a page looks at in vain before it looks at other groups: at first, and at most */
-#define PATIENCE_FIRST	32
-#define PATIENCE_LAST	1024
-
-/* columns of instances_listing, counted from 1 */
-enum
-{
-	LISTING_STATE = 1, LISTING_OWNER, LISTING_NAME, LISTING_CREATED, LISTING_ID
-};
-
-typedef struct RowGroup
-{
-	char		state;
-	Oid			owner;
-	text	   *name;
-	Found		last;			/* read up to here; instance_id NULL: nothing yet */
-	bool		ended;
-	Found	   *rows;			/* read and not merged yet: from next to count */
-	int			next;
-	int			count;
-	int			size;
-	int			patience;
-} RowGroup;
-
-struct Search
-{
-	const Filter *filter;
-	MemoryContext context;		/* for what is found */
-	MemoryContext scratch;		/* for one row */
-	Snapshot	snapshot;
-	Oid			namespace;
-	Relation	heap;
-	TupleTableSlot *slot;
-	HTAB	   *owners;			/* of OwnerEntry */
-	Found		after;			/* instance_id NULL: from the first */
-	int64		budget;			/* rows that may still be read; below 0: it did not suffice */
-	List	   *groups;
-	/* the first limit rows of those that come in any order, and some more */
-	Found	   *rows;
-	int			count;
-	int			size;
-	int			limit;
-};
 
 typedef struct OwnerEntry
 {
 	Oid			owner;			/* hash key */
 	bool		visible;
 } OwnerEntry;
-
-/* An index, and a scan of it. */
-typedef struct RowScan
-{
-	Relation	index;
-	IndexScanDesc desc;
-	int			vain;			/* entries read without the filter's prefix */
-	Found		jump;			/* where to go on then; instance_id NULL: at the next entry */
-} RowScan;
 
 struct Walk
 {
@@ -177,8 +117,8 @@ search_end(Search *search)
 }
 
 /* Whether the caller may see, or manage, the instances of an owner. */
-static bool
-owner_visible(Search *search, Oid owner)
+bool
+search_owner_visible(Search *search, Oid owner)
 {
 	bool		known;
 	OwnerEntry *entry = hash_search(search->owners, &owner, HASH_FIND, &known);
@@ -194,8 +134,8 @@ owner_visible(Search *search, Oid owner)
 }
 
 /* Begin a scan, of the entries of the index as well as rows if so asked; the keys must stay. */
-static void
-scan_open(Search *search, RowScan *scan, const char *index, bool entries, int nkeys, ScanKey keys)
+void
+search_scan_open(Search *search, RowScan *scan, const char *index, bool entries, int nkeys, ScanKey keys)
 {
 	memset(scan, 0, sizeof(RowScan));
 	scan->index = index_open(relation_oid(search, index), AccessShareLock);
@@ -205,8 +145,8 @@ scan_open(Search *search, RowScan *scan, const char *index, bool entries, int nk
 }
 
 /* Read the next row into the slot; false at the end and when the budget is used up. */
-static bool
-scan_row(Search *search, RowScan *scan)
+bool
+search_scan_row(Search *search, RowScan *scan)
 {
 	CHECK_FOR_INTERRUPTS();
 	return --search->budget >= 0 &&
@@ -214,8 +154,8 @@ scan_row(Search *search, RowScan *scan)
 }
 
 /* Whether an id has the filter's prefix: 0, or whether those that have it come after (1) or before it (-1). */
-static int
-compare_prefix(Search *search, const text *id)
+int
+search_compare_prefix(Search *search, const text *id)
 {
 	const char *prefix = search->filter->prefix;
 	Size		length = strlen(prefix);
@@ -225,67 +165,9 @@ compare_prefix(Search *search, const text *id)
 	return result != 0 ? result : size < length;
 }
 
-/* A column of the entry that a scan is at. */
-static Datum
-entry_column(RowScan *scan, int number)
-{
-	bool		isnull;
-
-	return index_getattr(scan->desc->xs_itup, number, scan->desc->xs_itupdesc, &isnull);
-}
-
-/*
- * Note how to pass over the entries after this one that were created at the
- * same time and have not the prefix either, however many they are.
- */
-static void
-note_jump(Search *search, RowScan *scan)
-{
-	text	   *id = DatumGetTextPP(entry_column(scan, LISTING_ID));
-
-	scan->jump.created_time = DatumGetTimestampTz(entry_column(scan, LISTING_CREATED));
-	if (compare_prefix(search, id) > 0)
-	{
-		/* something before the prefix and after all that is before it: no id has the byte 255 */
-		Size		length = strlen(search->filter->prefix);
-		char	   *place = psprintf("%s\377", search->filter->prefix);
-
-		place[length - 1]--;
-		scan->jump.instance_id = cstring_to_text_with_len(place, length + 1);
-	}
-	else
-	{
-		scan->jump.created_time++;
-		scan->jump.instance_id = cstring_to_text("");
-	}
-}
-
-/* The same for the listing, where only rows whose id has the prefix are read; false also when there is a jump to do. */
-static bool
-scan_listed_row(Search *search, RowScan *scan)
-{
-	if (search->filter->prefix == NULL)
-		return scan_row(search, scan);
-	while (--search->budget >= 0 && index_getnext_tid(scan->desc, ForwardScanDirection) != NULL)
-	{
-		CHECK_FOR_INTERRUPTS();
-		if (compare_prefix(search, DatumGetTextPP(entry_column(scan, LISTING_ID))) == 0)
-		{
-			if (index_fetch_heap(scan->desc, search->slot))
-				return true;
-		}
-		else if (++scan->vain == VAIN_ENTRIES)
-		{
-			note_jump(search, scan);
-			return false;
-		}
-	}
-	return false;
-}
-
 /* End a scan. */
-static void
-scan_close(Search *search, RowScan *scan)
+void
+search_scan_close(Search *search, RowScan *scan)
 {
 	ExecClearTuple(search->slot);
 	index_endscan(scan->desc);
@@ -300,8 +182,8 @@ column(Search *search, int number, bool *isnull)
 }
 
 /* The same where it cannot be null. */
-static Datum
-column_value(Search *search, int number)
+Datum
+search_column(Search *search, int number)
 {
 	bool		isnull;
 	Datum		value = slot_getattr(search->slot, number + 1, &isnull);
@@ -311,8 +193,8 @@ column_value(Search *search, int number)
 }
 
 /* A plain copy of a text value in the search's context. */
-static text *
-copy_text(Search *search, Datum value)
+text *
+search_copy(Search *search, Datum value)
 {
 	MemoryContext old = MemoryContextSwitchTo(search->context);
 	text	   *from = DatumGetTextPP(value);
@@ -323,8 +205,8 @@ copy_text(Search *search, Datum value)
 }
 
 /* The order of pages. */
-static int
-compare_found(const void *a, const void *b)
+int
+search_compare(const void *a, const void *b)
 {
 	const Found *left = a;
 	const Found *right = b;
@@ -345,7 +227,7 @@ compare_found(const void *a, const void *b)
 static bool
 has_prefix(Search *search)
 {
-	return compare_prefix(search, DatumGetTextPP(column_value(search, COL_INSTANCE_ID))) == 0;
+	return search_compare_prefix(search, DatumGetTextPP(search_column(search, COL_INSTANCE_ID))) == 0;
 }
 
 /* Whether the tags in the slot contain the filter's. */
@@ -366,17 +248,17 @@ static bool
 has_name(Search *search)
 {
 	const char *name = search->filter->name;
-	text	   *value = DatumGetTextPP(column_value(search, COL_NAME));
+	text	   *value = DatumGetTextPP(search_column(search, COL_NAME));
 
 	return VARSIZE_ANY_EXHDR(value) == strlen(name) &&
 		memcmp(VARDATA_ANY(value), name, VARSIZE_ANY_EXHDR(value)) == 0;
 }
 
 /* The public status of the row in the slot. */
-static RuntimeStatus
-row_status(Search *search)
+RuntimeStatus
+search_row_status(Search *search)
 {
-	InstanceRow row = {.state = DatumGetChar(column_value(search, COL_STATE))};
+	InstanceRow row = {.state = DatumGetChar(search_column(search, COL_STATE))};
 	bool		isnull;
 
 	if (!STATE_IS_TERMINAL(row.state))
@@ -389,21 +271,21 @@ row_status(Search *search)
 }
 
 /* Whether the row in the slot passes the filter, and the caller may know it. */
-static bool
-row_passes(Search *search)
+bool
+search_row_passes(Search *search)
 {
 	const Filter *filter = search->filter;
-	TimestampTz created = DatumGetTimestampTz(column_value(search, COL_CREATED));
+	TimestampTz created = DatumGetTimestampTz(search_column(search, COL_CREATED));
 	MemoryContext old;
 	bool		result;
 
 	if ((filter->has_from && created < filter->from) || (filter->has_to && created > filter->to))
 		return false;
-	if (!owner_visible(search, DatumGetObjectId(column_value(search, COL_OWNER))))
+	if (!search_owner_visible(search, DatumGetObjectId(search_column(search, COL_OWNER))))
 		return false;
 	old = MemoryContextSwitchTo(search->scratch);
 	result = (filter->prefix == NULL || has_prefix(search)) &&
-		(filter->statuses & STATUS_BIT(row_status(search))) != 0 &&
+		(filter->statuses & STATUS_BIT(search_row_status(search))) != 0 &&
 		(filter->name == NULL || has_name(search)) &&
 		(filter->tags == NULL || has_tags(search));
 	MemoryContextSwitchTo(old);
@@ -420,10 +302,10 @@ parent_key(Search *search)
 	int64		result = 0;
 
 	ScanKeyInit(&key, 1, BTEqualStrategyNumber, F_TEXTEQ, CStringGetTextDatum(search->filter->parent));
-	scan_open(search, &scan, "instances_instance_id", false, 1, &key);
-	if (scan_row(search, &scan))
-		result = DatumGetInt64(column_value(search, COL_KEY));
-	scan_close(search, &scan);
+	search_scan_open(search, &scan, "instances_instance_id", false, 1, &key);
+	if (search_scan_row(search, &scan))
+		result = DatumGetInt64(search_column(search, COL_KEY));
+	search_scan_close(search, &scan);
 	return result;
 }
 
@@ -437,256 +319,16 @@ is_child(Search *search, int64 parent)
 	return !isnull && DatumGetInt64(value) == parent;
 }
 
-/* Make a scan key for what comes after a place, with the two that it consists of. */
-static void
-after_key(ScanKey key, ScanKey parts, const Found *place)
-{
-	memset(key, 0, sizeof(ScanKeyData));
-	key->sk_flags = SK_ROW_HEADER;
-	key->sk_attno = LISTING_CREATED;
-	key->sk_strategy = BTGreaterStrategyNumber;
-	key->sk_argument = PointerGetDatum(parts);
-	ScanKeyEntryInitialize(&parts[0], SK_ROW_MEMBER, LISTING_CREATED, BTGreaterStrategyNumber,
-						   InvalidOid, InvalidOid, F_TIMESTAMPTZ_CMP,
-						   TimestampTzGetDatum(place->created_time));
-	ScanKeyEntryInitialize(&parts[1], SK_ROW_MEMBER | SK_ROW_END, LISTING_ID,
-						   BTGreaterStrategyNumber, InvalidOid, C_COLLATION_OID, F_BTTEXTCMP,
-						   PointerGetDatum(place->instance_id));
-}
-
-#define GROUP_KEYS	5
-
-/* Begin a scan of what is left of a group within the filter's range of time. */
-static void
-group_open(Search *search, RowScan *scan, const RowGroup *group, bool entries, ScanKey keys,
-		   ScanKey parts)
-{
-	const Filter *filter = search->filter;
-	int			nkeys = 0;
-
-	ScanKeyInit(&keys[nkeys++], LISTING_STATE, BTEqualStrategyNumber, F_CHAREQ,
-				CharGetDatum(group->state));
-	ScanKeyInit(&keys[nkeys++], LISTING_OWNER, BTEqualStrategyNumber, F_OIDEQ,
-				ObjectIdGetDatum(group->owner));
-	ScanKeyInit(&keys[nkeys++], LISTING_NAME, BTEqualStrategyNumber, F_TEXTEQ,
-				PointerGetDatum(group->name));
-	if (group->last.instance_id != NULL &&
-		!(filter->has_from && group->last.created_time < filter->from))
-		after_key(&keys[nkeys++], parts, &group->last);
-	else if (filter->has_from)
-		ScanKeyInit(&keys[nkeys++], LISTING_CREATED, BTGreaterEqualStrategyNumber,
-					F_TIMESTAMPTZ_GE, TimestampTzGetDatum(filter->from));
-	if (filter->has_to)
-		ScanKeyInit(&keys[nkeys++], LISTING_CREATED, BTLessEqualStrategyNumber,
-					F_TIMESTAMPTZ_LE, TimestampTzGetDatum(filter->to));
-	Assert(nkeys <= GROUP_KEYS);
-	scan_open(search, scan, "instances_listing", entries, nkeys, keys);
-}
-
 /* Note the row in the slot. */
-static Found
-found_row(Search *search)
+Found
+search_found(Search *search)
 {
 	return (Found)
 	{
-		.created_time = DatumGetTimestampTz(column_value(search, COL_CREATED)),
-		.instance_id = copy_text(search, column_value(search, COL_INSTANCE_ID)),
-		.key = DatumGetInt64(column_value(search, COL_KEY))
+		.created_time = DatumGetTimestampTz(search_column(search, COL_CREATED)),
+		.instance_id = search_copy(search, search_column(search, COL_INSTANCE_ID)),
+		.key = DatumGetInt64(search_column(search, COL_KEY))
 	};
-}
-
-/*
- * Read the next rows of a group that pass, at most limit.  When none is among
- * as many as patience allows, the last of them is returned with the key 0.
- */
-static int
-group_read(Search *search, RowGroup *group, int limit, int64 patience, Found *rows)
-{
-	ScanKeyData keys[GROUP_KEYS];
-	ScanKeyData parts[2];
-	RowScan		scan;
-	int64		vain = 0;
-	int			count = 0;
-
-	group_open(search, &scan, group, search->filter->prefix != NULL, keys, parts);
-	group->ended = false;
-	while (count < limit && vain < patience && !group->ended)
-		if (!scan_listed_row(search, &scan))
-		{
-			group->ended = scan.jump.instance_id == NULL;
-			if (!group->ended)
-			{
-				group->last = scan.jump;
-				scan_close(search, &scan);
-				group_open(search, &scan, group, true, keys, parts);
-			}
-		}
-		else if (row_passes(search))
-			rows[count++] = found_row(search);
-		else if (++vain == patience && count == 0)
-		{
-			rows[count] = found_row(search);
-			rows[count++].key = 0;
-		}
-	scan_close(search, &scan);
-	if (count > 0)
-		group->last = rows[count - 1];
-	return count;
-}
-
-/* Add a group to the list. */
-static void
-add_group(Search *search, char state, Oid owner, text *name)
-{
-	MemoryContext old = MemoryContextSwitchTo(search->context);
-	RowGroup	   *group = palloc0(sizeof(RowGroup));
-
-	group->state = state;
-	group->owner = owner;
-	group->name = name;
-	search->groups = lappend(search->groups, group);
-	MemoryContextSwitchTo(old);
-}
-
-/* The first row of a state after an owner, or of one owner after a name: its owner and name. */
-static bool
-next_group(Search *search, char state, Oid *owner, text **name)
-{
-	ScanKeyData keys[3];
-	RowScan		scan;
-	bool		found;
-
-	ScanKeyInit(&keys[0], LISTING_STATE, BTEqualStrategyNumber, F_CHAREQ, CharGetDatum(state));
-	ScanKeyInit(&keys[1], LISTING_OWNER,
-				*name == NULL ? BTGreaterStrategyNumber : BTEqualStrategyNumber,
-				*name == NULL ? F_OIDGT : F_OIDEQ, ObjectIdGetDatum(*owner));
-	ScanKeyInit(&keys[2], LISTING_NAME, BTGreaterStrategyNumber, F_TEXT_GT, PointerGetDatum(*name));
-	scan_open(search, &scan, "instances_listing", false, *name == NULL ? 2 : 3, keys);
-	found = scan_row(search, &scan);
-	if (found)
-	{
-		*owner = DatumGetObjectId(column_value(search, COL_OWNER));
-		*name = copy_text(search, column_value(search, COL_NAME));
-	}
-	scan_close(search, &scan);
-	return found;
-}
-
-/* Find the groups of a state that pass the filter. */
-static void
-find_groups_in(Search *search, char state)
-{
-	Oid			owner = InvalidOid;
-	text	   *name = NULL;
-
-	while (next_group(search, state, &owner, &name))
-	{
-		if (owner_visible(search, owner))
-		{
-			if (search->filter->name != NULL)
-				add_group(search, state, owner, cstring_to_text(search->filter->name));
-			else
-				do
-					add_group(search, state, owner, name);
-				while (next_group(search, state, &owner, &name));
-		}
-		name = NULL;
-	}
-}
-
-/* Find the groups that pass the filter. */
-static void
-find_groups(Search *search)
-{
-	int			statuses = search->filter->statuses;
-
-	if (statuses & (STATUS_BIT(STATUS_PENDING) | STATUS_BIT(STATUS_RUNNING)))
-	{
-		find_groups_in(search, STATE_READY);
-		find_groups_in(search, STATE_WAITING);
-	}
-	if (statuses & STATUS_BIT(STATUS_SUSPENDED))
-		find_groups_in(search, STATE_SUSPENDED);
-	if (statuses & STATUS_BIT(STATUS_COMPLETED))
-		find_groups_in(search, STATE_COMPLETED);
-	if (statuses & STATUS_BIT(STATUS_FAILED))
-		find_groups_in(search, STATE_FAILED);
-	if (statuses & STATUS_BIT(STATUS_TERMINATED))
-		find_groups_in(search, STATE_TERMINATED);
-}
-
-/* Read on in a group when all that was read is merged, each time twice as much. */
-static void
-group_refill(Search *search, RowGroup *group, int limit)
-{
-	if (group->next < group->count || group->ended)
-		return;
-	if (group->rows == NULL || group->size < limit)
-	{
-		group->size = Min(Max(1, group->size * 2), limit);
-		group->rows = group->rows == NULL ? palloc(group->size * sizeof(Found)) :
-			repalloc_huge(group->rows, group->size * sizeof(Found));
-	}
-	group->next = 0;
-	group->count = group_read(search, group, group->size, group->patience, group->rows);
-	if (group->count > 0 && group->rows[0].key == 0)
-		group->patience = Min(group->patience * 2, PATIENCE_LAST);
-}
-
-/* For a heap whose first group has the earliest row. */
-static int
-compare_groups(Datum a, Datum b, void *arg)
-{
-	RowGroup	   *left = (RowGroup *) DatumGetPointer(a);
-	RowGroup	   *right = (RowGroup *) DatumGetPointer(b);
-
-	return -compare_found(&left->rows[left->next], &right->rows[right->next]);
-}
-
-/* Merge the groups up to the limit; false when the budget did not suffice. */
-static bool
-merge_groups(Search *search)
-{
-	binaryheap *heap = binaryheap_allocate(list_length(search->groups) + 1, compare_groups, NULL);
-	ListCell   *cell;
-
-	search->count = 0;
-	foreach(cell, search->groups)
-	{
-		RowGroup	   *group = lfirst(cell);
-
-		group->last = search->after;
-		group->ended = false;
-		group->patience = PATIENCE_FIRST;
-		group->next = group->count = 0;
-		group_refill(search, group, search->limit);
-		if (group->count > 0)
-			binaryheap_add_unordered(heap, PointerGetDatum(group));
-	}
-	binaryheap_build(heap);
-	while (search->budget >= 0 && search->count < search->limit && !binaryheap_empty(heap))
-	{
-		RowGroup	   *group = (RowGroup *) DatumGetPointer(binaryheap_first(heap));
-		Found		found = group->rows[group->next++];
-
-		if (found.key != 0 && search->count == search->size)
-		{
-			search->size = Min(Max(128, search->size * 2), search->limit);
-			search->rows = search->rows == NULL ? palloc(search->size * sizeof(Found)) :
-				repalloc_huge(search->rows, search->size * sizeof(Found));
-		}
-		if (found.key != 0)
-			search->rows[search->count++] = found;
-		if (search->count == search->limit)
-			break;
-		group_refill(search, group, search->limit - search->count);
-		if (group->next < group->count)
-			binaryheap_replace_first(heap, PointerGetDatum(group));
-		else
-			(void) binaryheap_remove_first(heap);
-	}
-	binaryheap_free(heap);
-	return search->budget >= 0;
 }
 
 /* Keep only the first rows of those collected. */
@@ -694,7 +336,7 @@ static void
 collected_sort(Search *search)
 {
 	if (search->count > 0)
-		qsort(search->rows, search->count, sizeof(Found), compare_found);
+		qsort(search->rows, search->count, sizeof(Found), search_compare);
 	for (int i = search->limit; i < search->count; i++)
 		pfree(search->rows[i].instance_id);
 	search->count = Min(search->count, search->limit);
@@ -704,9 +346,9 @@ collected_sort(Search *search)
 static void
 collect_row(Search *search)
 {
-	Found		found = found_row(search);
+	Found		found = search_found(search);
 
-	if (search->after.instance_id != NULL && compare_found(&found, &search->after) <= 0)
+	if (search->after.instance_id != NULL && search_compare(&found, &search->after) <= 0)
 	{
 		pfree(found.instance_id);
 		return;
@@ -733,17 +375,17 @@ scan_index(Search *search, const char *index, ScanKey key, int64 parent, RowCall
 {
 	RowScan		scan;
 
-	scan_open(search, &scan, index, false, 1, key);
-	while (scan_row(search, &scan))
+	search_scan_open(search, &scan, index, false, 1, key);
+	while (search_scan_row(search, &scan))
 	{
 		/* the ids with a prefix are side by side */
 		if (search->filter->prefix != NULL && key->sk_strategy == BTGreaterEqualStrategyNumber &&
 			!has_prefix(search))
 			break;
-		if (row_passes(search) && (search->filter->parent == NULL || is_child(search, parent)))
+		if (search_row_passes(search) && (search->filter->parent == NULL || is_child(search, parent)))
 			callback(search, arg);
 	}
-	scan_close(search, &scan);
+	search_scan_close(search, &scan);
 }
 
 /* For sorting ids, so as to look each up once. */
@@ -838,7 +480,7 @@ read_ranges(Search *search, RangeScan *scan)
 	for (int read = 0; search->budget >= 0 && ranges_next(scan); read++)
 	{
 		while (--search->budget >= 0 && ranges_row(scan, search->slot))
-			if (has_prefix(search) && row_passes(search))
+			if (has_prefix(search) && search_row_passes(search))
 				collect_row(search);
 		if (search->count >= search->limit && read >= patience)
 		{
@@ -883,7 +525,7 @@ search_prefix(Search *search)
 		if (collect_by_block(search, true))
 			break;
 		search->budget = budget;
-		if (merge_groups(search))
+		if (listing_merge(search))
 			break;
 		search->budget = budget;
 		if (collect_by_block(search, false))
@@ -904,9 +546,9 @@ search_page(Search *search, const Found *after, int limit, Found **rows)
 		(void) collect_by_id(search);
 	else
 	{
-		find_groups(search);
+		listing_groups(search);
 		if (filter->prefix == NULL)
-			(void) merge_groups(search);
+			(void) listing_merge(search);
 		else
 			search_prefix(search);
 	}
@@ -917,51 +559,7 @@ search_page(Search *search, const Found *after, int limit, Found **rows)
 static void
 count_callback(Search *search, void *arg)
 {
-	((int64 *) arg)[row_status(search)]++;
-}
-
-/* Count a group all of whose rows within the range of time pass, from the index alone where it can. */
-static int64
-group_count(Search *search, const RowGroup *group)
-{
-	ScanKeyData keys[GROUP_KEYS];
-	ScanKeyData parts[2];
-	RowScan		scan;
-	ItemPointer tid;
-	Buffer		map = InvalidBuffer;
-	int64		count = 0;
-
-	group_open(search, &scan, group, true, keys, parts);
-	while ((tid = index_getnext_tid(scan.desc, ForwardScanDirection)) != NULL)
-	{
-		BlockNumber block = ItemPointerGetBlockNumber(tid);
-
-		CHECK_FOR_INTERRUPTS();
-		if (VM_ALL_VISIBLE(search->heap, block, &map))
-			PredicateLockPage(search->heap, block, search->snapshot);
-		else if (!index_fetch_heap(scan.desc, search->slot))
-			continue;
-		count++;
-	}
-	scan_close(search, &scan);
-	if (map != InvalidBuffer)
-		ReleaseBuffer(map);
-	return count;
-}
-
-/* Count the rows of a group that pass. */
-static void
-count_group_rows(Search *search, const RowGroup *group, int64 counts[])
-{
-	ScanKeyData keys[GROUP_KEYS];
-	ScanKeyData parts[2];
-	RowScan		scan;
-
-	group_open(search, &scan, group, false, keys, parts);
-	while (scan_row(search, &scan))
-		if (row_passes(search))
-			counts[row_status(search)]++;
-	scan_close(search, &scan);
+	((int64 *) arg)[search_row_status(search)]++;
 }
 
 /* Count the instances of each status. */
@@ -977,17 +575,9 @@ search_count(Search *search, int64 counts[STATUS_TERMINATED + 1])
 		scan_by_id(search, count_callback, counts);
 		return;
 	}
-	find_groups(search);
+	listing_groups(search);
 	foreach(cell, search->groups)
-	{
-		RowGroup	   *group = lfirst(cell);
-		InstanceRow row = {.state = group->state};
-
-		if (filter->tags == NULL && group->state != STATE_READY && group->state != STATE_WAITING)
-			counts[status_of(&row)] += group_count(search, group);
-		else
-			count_group_rows(search, group, counts);
-	}
+		listing_count(search, lfirst(cell), counts);
 }
 
 /* Begin a walk: find its groups. */
@@ -1000,7 +590,7 @@ walk_begin(const Filter *filter)
 	walk->filter = *filter;
 	walk->context = CurrentMemoryContext;
 	search = search_begin(filter);
-	find_groups(search);
+	listing_groups(search);
 	walk->groups = search->groups;
 	search_end(search);
 	return walk;
@@ -1021,7 +611,7 @@ walk_next(Walk *walk, int limit, int64 *keys)
 	{
 		RowGroup	   *group = list_nth(walk->groups, walk->current);
 		text	   *place = group->last.instance_id;
-		int			more = group_read(search, group, limit - count, UNLIMITED, rows);
+		int			more = listing_read(search, group, limit - count, UNLIMITED, rows);
 
 		for (int i = 0; i < more; i++)
 			keys[count++] = rows[i].key;

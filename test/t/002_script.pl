@@ -23,7 +23,7 @@ sub problems
 	# the body of a function in standard SQL has statements of its own; its names are bound when it is created
 	$text =~ s/\bBEGIN\s+ATOMIC\b.*?\bEND\s*;/'';/gsi;
 	my @statements = grep { length } map { s/^\s+|\s+$//gr } split /;/, $text;
-	my $kinds = qr/FUNCTION|PROCEDURE|ROUTINE|TABLE|VIEW|MATERIALIZED\s+VIEW|SEQUENCE|TYPE|DOMAIN|AGGREGATE|INDEX|POLICY|TRIGGER|STATISTICS|COLLATION/i;
+	my $kinds = qr/FUNCTION|PROCEDURE|ROUTINE|TABLE|VIEW|MATERIALIZED\s+VIEW|SEQUENCE|TYPE|DOMAIN|AGGREGATE|INDEX|POLICY|TRIGGER|STATISTICS|COLLATION|OPERATOR\s+CLASS/i;
 
 	for my $statement (@statements)
 	{
@@ -51,6 +51,7 @@ sub problems
 			  && $statement !~ /\bSET\s+search_path\s*=\s*pg_catalog,\s*(durable,\s*)?pg_temp\b/i;
 		$problem->('is in C, from another library') if $statement =~ /^CREATE\s+FUNCTION\b/i && $statement =~ /\bLANGUAGE\s+C\b/i && $statement !~ /\bAS\s+''/i;
 		$problem->('calls a function without its schema') if $statement =~ /^(?:SELECT|CALL|PERFORM)\s+(?!pg_catalog\.|durable_internal\.)/i;
+		$problem->('is what everybody gets who names none') if $statement =~ /^CREATE\s+OPERATOR\s+CLASS\s+\S+\s+DEFAULT\b/i;
 		$problem->('changes settings') if $statement =~ /^(?:SET|RESET)\b/i;
 		$problem->('gives to everybody') if $statement =~ /^GRANT\b.*\bTO\b.*\bPUBLIC\b/is || $statement =~ /\bALTER\s+DEFAULT\s+PRIVILEGES\b/i;
 		$problem->('grants roles') if $statement =~ /^GRANT\s+(?!.*\bON\b)/is;
@@ -102,6 +103,7 @@ my %bad = (
 	'writes into a table without the schema' => [ 'UPDATE instances SET a = 1;' ],
 	'uses operators in a statement that it runs' => [ 'UPDATE durable_internal.instances SET state = state || name;' ],
 	'creates or alters what only a superuser may, or everybody sees' => [ 'CREATE OPERATOR durable.= (FUNCTION = durable.x, LEFTARG = int, RIGHTARG = int);' ],
+	'is what everybody gets who names none' => [ 'CREATE OPERATOR CLASS durable.x DEFAULT FOR TYPE text USING brin AS STORAGE text;' ],
 	'leaves what it creates to everybody' => [ q(CREATE FUNCTION durable.x() RETURNS int LANGUAGE C AS 'MODULE_PATHNAME';), $first, '' ],
 );
 for my $rule (sort keys %bad)
