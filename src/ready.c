@@ -396,6 +396,12 @@ push_entry(Queue *queue, const ReadyHint *hint)
 
 	if (entry == NULL)
 		return false;
+	if (!found && queue->queued > READY_ENTRIES - shared->entries)
+	{
+		/* no queue has more than is left, so that there is room for the others */
+		(void) hash_search(entries, &tag, HASH_REMOVE, NULL);
+		return false;
+	}
 	if (!found)
 	{
 		shared->entries++;

@@ -253,24 +253,34 @@ instance_delete(Store *store, const InstanceRow *row)
 	table_delete_row(table_get(store, TABLE_INSTANCES), &tid);
 }
 
-/* Call back for the instances that are ready until the callback has had enough. */
+/*
+ * Call back for the instances that are ready, owner by owner.  When the callback
+ * returns false it has had enough of this owner's.
+ */
 void
 instances_ready(Store *store, bool (*callback) (const InstanceRow *row, void *arg), void *arg)
 {
-	TableScan	scan;
-	TupleTableSlot *slot;
-	InstanceRow row;
-	bool		more = true;
+	InstanceRow row = {0};
+	bool		more;
 
-	scan_begin(&scan, table_get(store, TABLE_INSTANCES), "instances_ready", 0, NULL);
-	while (more && (slot = scan_next(&scan)) != NULL)
+	do
 	{
-		memset(&row, 0, sizeof(row));
-		row.key = row_int64(slot, COL_KEY);
-		row.owner = DatumGetObjectId(slot->tts_values[COL_OWNER]);
-		more = callback(&row, arg);
-	}
-	scan_end(&scan);
+		ScanKeyData keys[2];
+		TableScan	scan;
+		TupleTableSlot *slot;
+
+		ScanKeyInit(&keys[0], 1, BTEqualStrategyNumber, F_CHAREQ, CharGetDatum(STATE_READY));
+		ScanKeyInit(&keys[1], 2, BTGreaterStrategyNumber, F_OIDGT, ObjectIdGetDatum(row.owner));
+		scan_begin(&scan, table_get(store, TABLE_INSTANCES), "instances_listing", lengthof(keys), keys);
+		more = true;
+		while (more && (slot = scan_next(&scan)) != NULL)
+		{
+			row.key = row_int64(slot, COL_KEY);
+			row.owner = DatumGetObjectId(slot->tts_values[COL_OWNER]);
+			more = callback(&row, arg);
+		}
+		scan_end(&scan);
+	} while (!more);
 }
 
 /* Count the instances of a role that have not ended. */

@@ -60,6 +60,7 @@ typedef struct Found
 	Store	   *store;
 	int			flags;
 	int			room;			/* how many more fit into the lists */
+	Oid			owner;			/* whose instances are found at the moment */
 	bool		all;			/* nothing had to be left out */
 	bool		refused;		/* something did not fit although there was room */
 	int			count;
@@ -178,11 +179,24 @@ found_key(Found *found, int64 key, int low, int high)
 	});
 }
 
+/* How many instances a scan may find; the rest is for what is announced meanwhile. */
+static int
+scan_room(void)
+{
+	return ready_room() - 1024;
+}
+
 /* Callbacks of the scans. */
 static bool
 found_instance(const InstanceRow *row, void *arg)
 {
-	return found_add(arg, (ReadyHint) {.role = row->owner, .key = row->key, .flags = READY_ALL});
+	Found	   *found = arg;
+
+	/* what one owner has too much of is not in the way of others */
+	if (row->owner != found->owner)
+		found->room = scan_room();
+	found->owner = row->owner;
+	return found_add(found, (ReadyHint) {.role = row->owner, .key = row->key, .flags = READY_ALL});
 }
 
 static bool
@@ -212,7 +226,7 @@ scan_start(void)
 	begin();
 	found->store = store_open();
 	found->flags = READY_ALL;
-	found->room = ready_room() - 1024;
+	found->room = scan_room();
 	found->all = true;
 	return found;
 }
@@ -238,6 +252,7 @@ scan_tables(void)
 	Found	   *found = scan_start();
 
 	instances_ready(found->store, found_instance, found);
+	found->room = scan_room();
 	messages_scan(found->store, found_messages, found);
 	tasks_scan(found->store, found_tasks, found);
 	scan_again = 0;

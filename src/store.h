@@ -76,7 +76,7 @@ extern bool instance_find(Store *store, const char *instance_id, InstanceRow *ro
 extern void instance_insert(Store *store, const InstanceRow *row);
 extern void instance_update(Store *store, InstanceRow *row);
 extern void instance_delete(Store *store, const InstanceRow *row);
-/* calls back for each ready instance in the order of creation until it returns false */
+/* calls back for each ready instance, owner by owner, until it returns false for the owner */
 extern void instances_ready(Store *store, bool (*callback) (const InstanceRow *row, void *arg),
 							void *arg);
 /* how many of a role's instances have not ended, up to a maximum */

@@ -30,7 +30,8 @@ CREATE OPERATOR CLASS durable_internal.id_stems FOR TYPE text USING brin AS
     STORAGE bytea;
 
 -- One row an instance.  fillfactor leaves room for HOT updates between turns;
--- none of the columns that change in every turn is indexed.
+-- none of the columns that change in every turn is indexed.  That of the indexes
+-- leaves room for the version that ends an instance, without splits and clean-up.
 CREATE TABLE durable_internal.instances (
     key bigint NOT NULL,
     instance_id text COLLATE "C" NOT NULL,
@@ -56,14 +57,13 @@ CREATE TABLE durable_internal.instances (
     awaiting integer NOT NULL DEFAULT 0,
     deliveries integer NOT NULL,
     custom_status jsonb,
-    PRIMARY KEY (key)
-) USING heap WITH (fillfactor = 70);
-CREATE UNIQUE INDEX instances_instance_id ON durable_internal.instances (instance_id);
+    PRIMARY KEY (key) WITH (fillfactor = 50)
+) USING heap WITH (fillfactor = 50);
+CREATE UNIQUE INDEX instances_instance_id ON durable_internal.instances (instance_id) WITH (fillfactor = 50);
 -- For pages and counts (src/search.c); each state, owner and name is a group in the order of pages.
+-- It also leads the scheduler to what is ready.
 CREATE INDEX instances_listing ON durable_internal.instances
-    (state, owner, name COLLATE "C", created_time, instance_id);
--- For the scheduler.
-CREATE INDEX instances_ready ON durable_internal.instances (created_time) WHERE state = 'R';
+    (state, owner, name COLLATE "C", created_time, instance_id) WITH (fillfactor = 50);
 -- For pages by id prefix (src/ranges.c), and ranges of time in queries of the view; hardly costs anything to keep.
 CREATE INDEX instances_ranges ON durable_internal.instances
     USING brin (created_time, instance_id durable_internal.id_stems) WITH (autosummarize = on);
