@@ -145,7 +145,8 @@ BEGIN
 		BEGIN
 			SELECT instance_id, name INTO target FROM durable.instances
 			 WHERE completed_time IS NULL AND parent_instance_id IS NULL AND owner = current_user::regrole ORDER BY random() LIMIT 1;
-			IF random() < 0.5 AND target.instance_id IS NOT NULL THEN
+			-- rarely, since its instance is looked at again afterwards, whatever else has been forgotten
+			IF random() < 0.05 AND target.instance_id IS NOT NULL THEN
 				PERFORM durable.start_new(target.name, instance_id => target.instance_id, dedupe_statuses => '{}');
 				PERFORM pg_sleep(random() * 0.05);
 				RAISE EXCEPTION 'not this time' USING ERRCODE = 'OD002';
@@ -207,9 +208,17 @@ $failed += !$_->finish for @sessions;
 is($failed, 0, 'the load was there until the end');
 
 # The rest of the events, then all that has been told to the engine has to end without further hint.
-$node->safe_psql('postgres', q[
-SELECT count(durable.raise_event(instance_id, 'e', to_jsonb(n)))
-  FROM (SELECT instance_id, n FROM durable.instances, generate_series(1, 3) n WHERE name = 'events' AND completed_time IS NULL ORDER BY n) e]);
+$node->safe_psql('postgres', q[DO $$
+DECLARE
+	target record;
+BEGIN
+	FOR target IN SELECT instance_id, n FROM durable.instances, generate_series(1, 3) n WHERE name = 'events' AND completed_time IS NULL ORDER BY n LOOP
+		BEGIN
+			PERFORM durable.raise_event(target.instance_id, 'e', to_jsonb(target.n));
+		EXCEPTION WHEN SQLSTATE 'OD002' THEN NULL;
+		END;
+	END LOOP;
+END $$]);
 my $live = q[SELECT instance_id, owner::regrole, name, runtime_status, last_updated_time FROM durable.instances WHERE completed_time IS NULL];
 # However slow the machine: it is over when nothing at all has happened for long enough.
 my ($left, $work, $before) = (1, '', '');
