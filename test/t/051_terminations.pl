@@ -175,7 +175,7 @@ BEGIN
 			INSERT INTO strikes VALUES (what, victim.state);
 		END IF;
 		COMMIT;
-		PERFORM pg_sleep(random() * random() * 0.8);
+		PERFORM pg_sleep(random() * random() * 1.6);
 	END LOOP;
 END $$;
 ]);
