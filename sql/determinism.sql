@@ -92,7 +92,9 @@ INSERT INTO forbidden VALUES
     -- what only looks sees something else each time
     (20, 'SELECT durable.query_instances()'), (21, 'SELECT durable.create_check_status_response(''determinism-same'')'),
     (22, 'SELECT durable.rewind(''determinism-same'')'), (23, 'SELECT durable.restart(''determinism-same'')'),
-    (24, 'SELECT durable.purge_instance_history(''determinism-same'')'), (25, 'SELECT durable.reset_stats()');
+    (24, 'SELECT durable.purge_instance_history(''determinism-same'')'), (25, 'SELECT durable.reset_stats()'),
+    (26, 'SELECT durable.get_status(''determinism-same'')'), (27, 'SELECT durable.tasks(''determinism-same'')'),
+    (28, 'SELECT durable.explain(''determinism-same'')'), (29, 'SELECT durable.require_client(''my.function'')');
 SELECT count(durable.start_new('determinism_forbidden', jsonb_build_array(statement, catch), format('determinism-f-%s-%s', n, catch)))
   FROM forbidden, unnest('{f,t}'::boolean[]) catch;
 SELECT f.statement, s.failure ->> 'sqlstate' AS sqlstate, coalesce(s.failure -> 'message', s.output) AS output, s.failure ->> 'hint' AS hint

@@ -39,6 +39,7 @@ PG_FUNCTION_INFO_V1(durable_terminate);
 PG_FUNCTION_INFO_V1(durable_raise_event);
 PG_FUNCTION_INFO_V1(durable_suspend);
 PG_FUNCTION_INFO_V1(durable_resume);
+PG_FUNCTION_INFO_V1(durable_require_client);
 PG_FUNCTION_INFO_V1(durable_set_custom_status);
 
 /* Refuse where a client function that writes cannot work. */
@@ -384,6 +385,14 @@ set_ended_status(Store *store, InstanceRow *row, Jsonb *status)
 	row->custom_status = status;
 	row->last_updated_time = GetCurrentTimestamp();
 	instance_update(store, row);
+}
+
+/* durable.require_client(function) */
+Datum
+durable_require_client(PG_FUNCTION_ARGS)
+{
+	orchestrator_forbid(text_to_cstring(PG_GETARG_TEXT_PP(0)));
+	PG_RETURN_VOID();
 }
 
 /* durable.set_custom_status(instance_id, custom_status) */

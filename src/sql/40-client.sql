@@ -65,6 +65,13 @@ COMMENT ON FUNCTION durable.set_custom_status(text, jsonb) IS
 'Set the custom status of an instance from outside: an operator''s repair tool, which Durable Functions does not have. Also for an instance that has ended, there without an event in the history. NULL removes it. A live orchestrator may set it anew at any time. Takes effect after your transaction commits.
 Errors: OD001 if there is no such instance or you are neither its owner nor a member of that role; 22004 if instance_id is NULL.';
 
+-- Users have no access to durable_internal, and functions in PL/pgSQL call what their callers may.
+CREATE FUNCTION durable.require_client(function text) RETURNS void
+LANGUAGE C STABLE STRICT PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'durable_require_client';
+COMMENT ON FUNCTION durable.require_client(text) IS
+'Raises OD009 if an orchestrator runs, naming the function given, which is for clients and activities only. The functions of durable that look at instances begin with it; yours may too if they show something else on each replay.';
+
 CREATE FUNCTION durable.get_status(
     instance_id text,
     show_history boolean DEFAULT false,
@@ -78,6 +85,7 @@ AS $$
 DECLARE
     status durable.orchestration_status;
 BEGIN
+    PERFORM durable.require_client('durable.get_status');
     SELECT i.instance_id, i.name, i.function, i.version, i.runtime_status, i.input, i.output, i.custom_status,
            i.created_time, i.last_updated_time, i.completed_time, i.scheduled_start_time, i.execution_id,
            i.parent_instance_id, i.tags, i.failure, i.owner, NULL, NULL

@@ -58,6 +58,7 @@ LANGUAGE sql STABLE CALLED ON NULL INPUT PARALLEL RESTRICTED
 SET search_path = pg_catalog, pg_temp
 SET jit = off
 AS $$
+SELECT durable.require_client('durable.tasks');
 WITH event AS MATERIALIZED (
     SELECT h.*, lag(h.event_time) OVER (ORDER BY h.sequence_number) AS time_before
       FROM durable.history h
@@ -222,6 +223,7 @@ DECLARE
     obstacle text;
     line text;
 BEGIN
+    PERFORM durable.require_client('durable.explain');
     IF explain.instance_id IS NULL THEN
         RAISE EXCEPTION 'parameter "instance_id" of durable.explain must not be null' USING ERRCODE = 'null_value_not_allowed';
     END IF;
