@@ -312,6 +312,18 @@ database_collect(Oid db, TimestampTz *timer)
 	return scan;
 }
 
+/* Whether a database has a scheduler. */
+bool
+database_served(Oid db)
+{
+	bool		taken = lock();
+	Slot	   *slot = slot_get(db, false);
+	bool		served = slot != NULL && slot->scheduler != NULL;
+
+	unlock(taken);
+	return served;
+}
+
 /* Whether somebody has woken the scheduler since then, should its latch say so or not. */
 bool
 database_has_news(Oid db)

@@ -42,6 +42,9 @@ extern void scheduler_detach(Oid db, bool absent);
 extern bool database_collect(Oid db, TimestampTz *timer);
 extern bool database_has_news(Oid db);
 
+/* whether it has one that will look into the tables, or has done so */
+extern bool database_served(Oid db);
+
 /* from any session: wake the scheduler, tell it of a timer, have it scan */
 extern void database_poke(Oid db);
 extern void database_request_scan(Oid db);

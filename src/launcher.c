@@ -157,7 +157,6 @@ stop(Oid db)
 	for (int i = 0; i < DURABLE_DATABASES_LIMIT; i++)
 		if (started[i].db == db)
 			TerminateBackgroundWorker(started[i].handle);
-	ready_forget(db);
 	stats_reset(db);
 	for (int i = 0; i < count; i++)
 		if (workers[i].db == db && workers[i].pid != 0)

@@ -200,42 +200,49 @@ count_starving(void)
 	return count;
 }
 
-/* How many workers there are, and in *idle how many of them are idle and stay. */
+/* How many workers there are. */
 static int
-count_workers(int *idle)
+count_used(void)
 {
 	int			count = 0;
 
-	*idle = 0;
+	for (int i = 0; i < DURABLE_WORKERS_LIMIT; i++)
+		count += shared->slots[i].state != WORKER_FREE;
+	return count;
+}
+
+/* How many workers are idle and stay, but for those of a queue. */
+static int
+count_idle(const Queue *except)
+{
+	int			count = 0;
+
 	for (int i = 0; i < DURABLE_WORKERS_LIMIT; i++)
 	{
-		count += shared->slots[i].state != WORKER_FREE;
-		*idle += shared->slots[i].state == WORKER_IDLE && !shared->slots[i].retire;
+		const Slot *slot = &shared->slots[i];
+
+		count += slot->state == WORKER_IDLE && !slot->retire &&
+			(except == NULL || slot->db != except->db || slot->role != except->role);
 	}
 	return count;
 }
 
 /*
- * Whether queues that have a worker may have another.  One, and as many as are
- * waited for, are for queues that have none at all, in any database; an idle
- * worker can make way for one.
+ * Whether a queue that has a worker (NULL: any) may have another.  One, and as
+ * many as are waited for, are for queues that have none at all, in any database;
+ * an idle worker of another queue can make way for one.
  */
 static bool
-another_allowed(void)
+another_allowed(const Queue *queue)
 {
-	int			idle;
-	int			used = count_workers(&idle);
-
-	return durable_max_workers - used + idle > Max(count_starving(), 1);
+	return durable_max_workers - count_used() + count_idle(queue) > Max(count_starving(), 1);
 }
 
 /* Whether a queue may have another worker. */
 static bool
 queue_may_have_more(const Queue *queue)
 {
-	int			idle;
-
-	return count_workers(&idle) < durable_max_workers && (queue->workers == 0 || another_allowed());
+	return count_used() < durable_max_workers && (queue->workers == 0 || another_allowed(queue));
 }
 
 /* Whether it would get one if it needed it. */
@@ -453,6 +460,9 @@ ready_push(Oid db, const ReadyHint *hints, int count)
 	bool		all = true;
 
 	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
+	/* where there is no scheduler nobody would take it, and the one that comes looks into the tables */
+	if (!database_served(db))
+		count = 0;
 	for (int i = 0; i < count; i++)
 	{
 		const ReadyHint *hint = &hints[i];
@@ -556,6 +566,8 @@ slot_free(Slot *slot)
 		queue->retry_at = GetCurrentTimestamp() + FAILED_START_PAUSE;
 	slot_set_state(slot, WORKER_FREE);
 	slot_set_advancing(queue, slot, false);
+	if (!database_served(slot->db))
+		slot_drop_claims(slot);
 	while (!dlist_is_empty(&slot->claims))
 	{
 		Entry	   *entry = dlist_container(Entry, link, dlist_pop_head_node(&slot->claims));
@@ -744,7 +756,7 @@ worker_slot_idle(int index)
 	if (idle && slot->state != WORKER_IDLE)
 	{
 		slot_set_state(slot, WORKER_IDLE);
-		if (shared->needy && another_allowed())
+		if (shared->needy && another_allowed(NULL))
 			wake_needy();
 	}
 	LWLockRelease(shared_lock);
@@ -855,10 +867,9 @@ ready_needs(Oid db, ReadyNeed *needs, int max, bool *soon)
 	TimestampTz now = GetCurrentTimestamp();
 	int			count = 0;
 	int			used;
-	int			idle;
 
 	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
-	used = count_workers(&idle);
+	used = count_used();
 	shared->starving = 0;
 	for (int i = 0; i < READY_QUEUES; i++)
 	{
@@ -889,8 +900,7 @@ ready_needs(Oid db, ReadyNeed *needs, int max, bool *soon)
 		if (used >= durable_max_workers)
 		{
 			shared->starving += queue_starves(queue);
-			(void) count_workers(&idle);
-			if (queue->workers == 0 || (now - queue->needed_since >= READY_BACKLOG_US && idle > 1))
+			if (queue->workers == 0 || (now - queue->needed_since >= READY_BACKLOG_US && count_idle(queue) > 1))
 				retire_idle();
 		}
 		if (queue->db == db && count < max)

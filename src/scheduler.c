@@ -81,11 +81,12 @@ static bool extension_absent = false;
 static TimestampTz scan_again = 0;	/* the last scan left something out; 0: it did not */
 static MemoryContext transaction_context;	/* reset after each time that it wakes */
 
-/* Tell the others that the scheduler is gone. */
+/* Tell the others that the scheduler is gone; the next one, if there is one, looks into the tables. */
 static void
 scheduler_exit(int code, Datum arg)
 {
 	scheduler_detach(my_database, extension_absent);
+	ready_forget(my_database);
 }
 
 /* Begin a transaction with a snapshot; what is allocated in it outlives it. */
@@ -129,7 +130,6 @@ check_extension(void)
 	commit();
 	if (OidIsValid(extension) && fits)
 		return;
-	ready_forget(my_database);
 	stats_reset(my_database);
 	for (int i = 0; i < DURABLE_WORKERS_LIMIT; i++)
 		if (started[i].handle != NULL)
