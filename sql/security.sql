@@ -381,7 +381,7 @@ CREATE FUNCTION pg_temp.echo(x jsonb) RETURNS text LANGUAGE sql AS $$ SELECT 'pg
 SELECT attempt($$SELECT durable.start_new('passing')$$);
 SELECT attempt($$SELECT durable.start_new('pg_temp.passing', instance_id => 'security-temp')$$) !~ 'XX000' AS refused_or_fails;
 SELECT durable.start_new('one_by_one', '{"activities": ["passing", "pg_temp.passing", "echo"],
-    "statements": ["CREATE FUNCTION pg_temp.echo(x jsonb) RETURNS text LANGUAGE sql AS ''SELECT ''''temporary''''''", "SELECT pg_temp.echo(NULL)", "SELECT security.echo(''1'')"]}', 'security-temporary');
+    "statements": ["CREATE FUNCTION pg_temp.echo(x jsonb) RETURNS text LANGUAGE sql AS ''SELECT ''''temporary''''''", "SELECT to_regproc(''pg_temp.echo'') IS NULL AS gone", "SELECT security.echo(''1'')"]}', 'security-temporary');
 SELECT outcome('security-temporary');
 
 -- 7. Nothing of a session passes from one task to the next.
