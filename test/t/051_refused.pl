@@ -7,9 +7,9 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 use DurableTest;
 
-my $node = durable_node('refused', conf => "durable.poll_interval = 1h\ndurable.max_workers = 3\ndurable.worker_idle_timeout = 1h");
+my $node = durable_node('refused', conf => "durable.poll_interval = 1h\ndurable.max_workers = 4\ndurable.worker_idle_timeout = 1h");
 
-# Two workers in one database and one in the other, all of which are busy.
+# Three workers in one database, of which two are busy and one is left to quick work, and a busy one in the other.
 $node->safe_psql('postgres', 'CREATE DATABASE other');
 $node->safe_psql('other', 'CREATE EXTENSION durable');
 my $functions = q[
@@ -27,7 +27,10 @@ foreach my $database ('other', 'postgres')
 	$node->safe_psql($database, "SELECT durable.start_new('blocked') FROM generate_series(1, $count)");
 	poll_until($node, qq[SELECT count(*) = $count FROM pg_locks WHERE locktype = 'advisory' AND NOT granted AND database = (SELECT oid FROM pg_database WHERE datname = current_database())],
 		"activities in database $database take their time", 't', $database);
+	is($node->safe_psql($database, q[SELECT output FROM durable.wait_for_completion(durable.start_new('free'), '1 min')]), '2',
+		'a quick one of the same role is served') if $count == 2;
 }
+is($node->safe_psql('postgres', q[SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'durable worker']), 4, 'all workers are there');
 $node->safe_psql('postgres', q[SELECT durable.start_new('free', instance_id => 'free')]);
 # its scheduler has been refused a worker when it has gone to sleep
 poll_until($node, q[SELECT s.state = 'idle' AND s.state_change < clock_timestamp() - interval '200 ms' AND q.waiting_since < s.state_change
