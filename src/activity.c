@@ -112,7 +112,8 @@ activity_run(ActivityRun *run)
 	if (call.error != NULL && (!run->alone || run->tries < MAX_CONFLICTS) && is_conflict(call.error))
 		return ACTIVITY_AGAIN;
 	time = timing_since(start);
-	timing_add(run->instance->search_path, run->name, time);
+	timing_add(run->instance->search_path, run->name, time,
+			   call.error != NULL && call.error->sqlerrcode == ERRCODE_QUERY_CANCELED);
 	/* whatever it made of the interruption */
 	if (call.error != NULL && asked == CANCEL_YIELD)
 		return ACTIVITY_YIELDS;

@@ -737,7 +737,7 @@ turn_call(UserCall *call, Jsonb **failure)
 	user_call(call);
 	error_context_stack = callback.previous;
 	time = timing_since(start);
-	timing_add(instance->row.search_path, instance->row.function, time);
+	timing_add(instance->row.search_path, instance->row.function, time, false);
 	(void) blackbox_clear();
 	turn->round->now = Max(turn->round->now, GetCurrentTimestamp());
 	*failure = NULL;

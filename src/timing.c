@@ -67,24 +67,36 @@ timing_mean(const char *search_path, const char *name)
 	return (entry & DURATION_MAX) * DURATION_UNIT;
 }
 
+/* Whether a call that takes so many microseconds is quick. */
+static bool
+is_quick(int64 time)
+{
+	return time < durable_batch_time * 1000 / 4;
+}
+
 /* Whether a function is known to be quick. */
 bool
 timing_is_quick(const char *search_path, const char *name)
 {
 	int64		mean = timing_mean(search_path, name);
 
-	return mean >= 0 && mean < durable_batch_time * 1000 / 4;
+	return mean >= 0 && is_quick(mean);
 }
 
-/* Count a call that took this many microseconds; later ones weigh more. */
+/*
+ * Count a call that took this many microseconds; later ones weigh more.  One
+ * that was interrupted would have taken longer, and does not pass for quick.
+ */
 void
-timing_add(const char *search_path, const char *name, int64 time)
+timing_add(const char *search_path, const char *name, int64 time, bool interrupted)
 {
 	uint64		tag;
 	pg_atomic_uint64 *place = place_of(search_path, name, &tag);
 	uint64		entry = pg_atomic_read_u64(place);
 	uint64		duration = Min(time / DURATION_UNIT + 1, DURATION_MAX);
 
+	if (interrupted && is_quick(time))
+		return;
 	if (entry != 0 && entry >> DURATION_BITS == tag)
 		duration = ((entry & DURATION_MAX) * 3 + duration) / 4;
 	pg_atomic_write_u64(place, tag << DURATION_BITS | Max(duration, 1));

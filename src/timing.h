@@ -21,7 +21,7 @@ extern bool timing_is_quick(const char *search_path, const char *name);
 /* microseconds that a call takes on average; -1: nothing is known */
 extern int64 timing_mean(const char *search_path, const char *name);
 /* a call of the current role has ended that took so many microseconds */
-extern void timing_add(const char *search_path, const char *name, int64 time);
+extern void timing_add(const char *search_path, const char *name, int64 time, bool interrupted);
 extern int64 timing_since(instr_time start);
 
 #endif

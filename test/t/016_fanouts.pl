@@ -61,7 +61,8 @@ $node->safe_psql(
 sub run_fan
 {
 	my ($id, $input) = @_;
-	$node->safe_psql('postgres', "SELECT durable.start_new('fan', '$input', instance_id => '$id')");
+	# the activity may have killed the server before this ends
+	$node->psql('postgres', "SELECT durable.start_new('fan', '$input', instance_id => '$id')");
 	poll_until($node, "SELECT runtime_status IN ('Completed', 'Failed') FROM durable.get_status('$id')", "$id ends");
 	return $id;
 }
