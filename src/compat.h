@@ -46,12 +46,14 @@
 #if PG_VERSION_NUM >= 160000
 #define CompatUpdateIndexes TU_UpdateIndexes
 #define compat_update_none(u) ((u) == TU_None)
+#define compat_update_all(u) ((u) == TU_All)
 #define compat_insert_index_tuples(rri, slot, estate, is_update, which) \
 	ExecInsertIndexTuples((rri), (slot), (estate), (is_update), false, NULL, NIL, \
 						  (is_update) && (which) == TU_Summarizing)
 #else
 #define CompatUpdateIndexes bool
 #define compat_update_none(u) (!(u))
+#define compat_update_all(u) (u)
 #define compat_insert_index_tuples(rri, slot, estate, is_update, which) \
 	ExecInsertIndexTuples((rri), (slot), (estate), (is_update), false, NULL, NIL)
 #endif
@@ -67,6 +69,13 @@
 	index_beginscan((heap), (index), (snapshot), (nkeys), 0)
 #define compat_index_beginscan_bitmap(index, snapshot, nkeys) \
 	index_beginscan_bitmap((index), (snapshot), (nkeys))
+#endif
+
+/* 19: whoever fetches by index says how */
+#if PG_VERSION_NUM >= 190000
+#define compat_index_fetch_begin(heap) table_index_fetch_begin((heap), 0)
+#else
+#define compat_index_fetch_begin(heap) table_index_fetch_begin(heap)
 #endif
 
 /* 18: the iterators of one process have a type and functions of their own */

@@ -621,24 +621,23 @@ receive(Round *round, Instance *instance, List *messages, int flags)
 			receive_message(round, instance, lfirst(cell));
 }
 
-/* The instance in memory, if it is as the locked row says. */
-static Instance *
-cache_find(const InstanceRow *row)
+/* Use an instance in memory again, if its history is what the locked row speaks of. */
+static bool
+cache_renew(Instance *instance, const InstanceRow *row)
 {
-	Instance   *instance = hash_search(cache, &row->key, HASH_FIND, NULL);
-
-	if (instance == NULL || instance->row.last_seq != row->last_seq ||
+	if (instance->row.last_seq != row->last_seq ||
 		memcmp(&instance->row.execution_id, &row->execution_id, sizeof(pg_uuid_t)) != 0)
-		return NULL;
+		return false;
 	/* what others change without touching the history */
 	instance->row.tid = row->tid;
+	instance->row.root = row->root;
 	instance->row.state = row->state;
 	instance->row.deliveries = row->deliveries;
 	if (!jsonb_same(instance->row.custom_status, row->custom_status))
 		instance->row.custom_status = jsonb_copy(instance->context, row->custom_status);
 	dlist_delete(&instance->link);
 	dlist_push_tail(&cache_order, &instance->link);
-	return instance;
+	return true;
 }
 
 /*
@@ -695,6 +694,11 @@ instance_load(Round *round, int64 key, int flags, FetchResult *result)
 	List	   *messages = NIL;
 
 	cache_init();
+	instance = hash_search(cache, &key, HASH_FIND, NULL);
+	if (instance != NULL)
+		row.root = instance->row.root;
+	else
+		ItemPointerSetInvalid(&row.root);
 	*result = instance_claim(round->store, key, &row);
 	if (*result != FETCH_FOUND)
 	{
@@ -703,8 +707,7 @@ instance_load(Round *round, int64 key, int flags, FetchResult *result)
 	}
 	if (flags & READY_MESSAGE)
 		messages = messages_take(round->store, key);
-	instance = cache_find(&row);
-	if (instance == NULL)
+	if (instance == NULL || !cache_renew(instance, &row))
 	{
 		instance_forget(key);
 		if (row.awaiting > 0 && (flags & ~READY_MESSAGE) == 0 &&

@@ -8,6 +8,7 @@
 #include "access/tableam.h"
 #include "access/xact.h"
 #include "miscadmin.h"
+#include "storage/bufmgr.h"
 #include "storage/ipc.h"
 #include "storage/procarray.h"
 #include "utils/builtins.h"
@@ -103,36 +104,76 @@ scan_key(TableScan *scan, Store *store, const char *index, Datum value, RegProce
 }
 
 /*
- * Lock the row of an instance for an update and read its newest version.
- * *holder is set if another transaction has it and it is not waited for.
+ * Find the visible version of an instance's row from where the index led in an
+ * earlier transaction.  Much may have come in between: even the block may be
+ * gone.
  */
-static FetchResult
-lock_row(Store *store, int64 key, LockWaitPolicy policy, InstanceRow *row, TransactionId *holder)
+static bool
+find_from_root(Table *table, int64 key, const ItemPointerData *root, ItemPointer tid)
 {
-	Table	   *table = table_get(store, TABLE_INSTANCES);
+	IndexFetchTableData *fetch;
+	bool		again = false;
+	bool		is_null;
+	bool		found;
+
+	if (!ItemPointerIsValid(root) ||
+		ItemPointerGetBlockNumber(root) >= RelationGetNumberOfBlocks(table->rel))
+		return false;
+	*tid = *root;
+	fetch = compat_index_fetch_begin(table->rel);
+	found = table_index_fetch_tuple(fetch, tid, GetActiveSnapshot(), table->slot, &again, NULL) &&
+		DatumGetInt64(slot_getattr(table->slot, COL_KEY + 1, &is_null)) == key;
+	table_index_fetch_end(fetch);
+	*tid = table->slot->tts_tid;
+	return found;
+}
+
+/* Find it by the index, and where that leads. */
+static bool
+find_by_key(Store *store, int64 key, ItemPointer root, ItemPointer tid)
+{
 	TableScan	scan;
 	TupleTableSlot *slot;
-	TM_FailureData failure;
-	TM_Result	result = TM_Deleted;
 
 	scan_key(&scan, store, "instances_pkey", Int64GetDatum(key), F_INT8EQ);
 	slot = scan_next(&scan);
 	if (slot != NULL)
 	{
-		ItemPointerData tid = slot->tts_tid;
+		*root = scan.scan->xs_heaptid;
+		*tid = slot->tts_tid;
+	}
+	scan_end(&scan);
+	return slot != NULL;
+}
 
-		result = table_tuple_lock(table->rel, &tid, GetActiveSnapshot(), slot,
+/*
+ * Lock the row of an instance for an update and read its newest version.
+ * row->root may say where the index led before, which saves the search, or be
+ * invalid.  *holder is set if another transaction has it and it is not waited
+ * for.
+ */
+static FetchResult
+lock_row(Store *store, int64 key, LockWaitPolicy policy, InstanceRow *row, TransactionId *holder)
+{
+	Table	   *table = table_get(store, TABLE_INSTANCES);
+	ItemPointerData root = row->root;
+	ItemPointerData tid;
+	TM_FailureData failure;
+	TM_Result	result = TM_Deleted;
+
+	if (find_from_root(table, key, &root, &tid) || find_by_key(store, key, &root, &tid))
+		result = table_tuple_lock(table->rel, &tid, GetActiveSnapshot(), table->slot,
 								  GetCurrentCommandId(true), LockTupleNoKeyExclusive,
 								  policy, TUPLE_LOCK_FLAG_FIND_LAST_VERSION, &failure);
-	}
 	if (result == TM_Ok)
 	{
-		slot_getallattrs(slot);
-		row_read(slot, row);
+		slot_getallattrs(table->slot);
+		row_read(table->slot, row);
+		row->root = root;
 	}
 	else if (result == TM_WouldBlock)
 		*holder = failure.xmax;
-	scan_end(&scan);
+	ExecClearTuple(table->slot);
 	return result == TM_Ok ? FETCH_FOUND : result == TM_WouldBlock ? FETCH_LOCKED : FETCH_ABSENT;
 }
 
@@ -165,7 +206,10 @@ lock_wanted_row(Store *store, int64 key, InstanceRow *row)
 	return result;
 }
 
-/* Lock the row of an instance for a round, unless another transaction has it. */
+/*
+ * Lock the row of an instance for a round, unless another transaction has it.
+ * row->root says where the index led before, or is invalid.
+ */
 FetchResult
 instance_claim(Store *store, int64 key, InstanceRow *row)
 {
@@ -181,8 +225,10 @@ instance_claim(Store *store, int64 key, InstanceRow *row)
 FetchResult
 instance_lock(Store *store, int64 key, bool wait, InstanceRow *row)
 {
-	FetchResult result = instance_claim(store, key, row);
+	FetchResult result;
 
+	ItemPointerSetInvalid(&row->root);
+	result = instance_claim(store, key, row);
 	if (wait && result == FETCH_LOCKED)
 		result = lock_wanted_row(store, key, row);
 	/* for one that has ended nothing comes that could not wait, but that its parent may rewind one that failed */
@@ -240,7 +286,8 @@ instance_update(Store *store, InstanceRow *row)
 	TupleTableSlot *slot = table_new_row(table);
 
 	row_write(slot, row);
-	table_update_row(table, &row->tid, slot);
+	if (table_update_row(table, &row->tid, slot))
+		row->root = slot->tts_tid;
 	row->tid = slot->tts_tid;
 }
 

@@ -16,7 +16,7 @@
 char	   *durable_databases = NULL;
 int			durable_max_workers = 4;
 int			durable_worker_idle_timeout = 60;
-int			durable_batch_size = 50;
+int			durable_batch_size = 200;
 int			durable_batch_time = 20;
 int			durable_steps_per_commit = 1;
 int			durable_poll_interval = 5000;
@@ -80,7 +80,7 @@ define_batch_settings(void)
 	DefineCustomIntVariable("durable.batch_size",
 							"Most instances that a worker advances in one transaction.",
 							NULL,
-							&durable_batch_size, 50, 1, 1000,
+							&durable_batch_size, 200, 1, 1000,
 							PGC_SIGHUP, 0, NULL, NULL, NULL);
 	DefineCustomIntVariable("durable.batch_time",
 							"A worker commits its batch when it has run for this long.",

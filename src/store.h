@@ -60,6 +60,7 @@ typedef struct InstanceRow
 	int			deliveries;		/* workers that died while running it */
 	Jsonb	   *custom_status;	/* or NULL */
 	ItemPointerData tid;
+	ItemPointerData root;		/* where indexes lead for it: tid, or a version from before */
 } InstanceRow;
 
 typedef enum FetchResult

@@ -242,8 +242,11 @@ store_close(Store *store)
 	pfree(store);
 }
 
-/* Replace a row that this transaction has locked; the slot learns the new tid. */
-void
+/*
+ * Replace a row that this transaction has locked; the slot learns the new tid.
+ * Returns whether it has index entries of its own.
+ */
+bool
 table_update_row(Table *table, ItemPointer tid, TupleTableSlot *slot)
 {
 	CompatUpdateIndexes update_indexes;
@@ -254,6 +257,7 @@ table_update_row(Table *table, ItemPointer tid, TupleTableSlot *slot)
 	if (!compat_update_none(update_indexes))
 		compat_insert_index_tuples(table->rri, slot, table->store->estate, true, update_indexes);
 	ResetPerTupleExprContext(table->store->estate);
+	return compat_update_all(update_indexes);
 }
 
 /* Delete a row; one that another transaction has deleted meanwhile is an error. */

@@ -58,7 +58,8 @@ extern Table *table_get(Store *store, TableId id);
 /* a cleared slot to fill with values; table_add_row buffers it */
 extern TupleTableSlot *table_new_row(Table *table);
 extern void table_add_row(Table *table, TupleTableSlot *slot);
-extern void table_update_row(Table *table, ItemPointer tid, TupleTableSlot *slot);
+/* returns whether the new version has index entries of its own */
+extern bool table_update_row(Table *table, ItemPointer tid, TupleTableSlot *slot);
 extern void table_delete_row(Table *table, ItemPointer tid);
 
 extern void scan_begin(TableScan *scan, Table *table, const char *index, int nkeys, ScanKey keys);

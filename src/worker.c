@@ -753,6 +753,15 @@ wait_for_work(void)
 	}
 }
 
+/* How many instances the worker takes at most: no more than it gets to in a round. */
+static int
+batch_limit(void)
+{
+	int			most = Min(durable_batch_size, MAX_BATCH);
+
+	return step_us == 0 ? most : Min(most, Max(durable_batch_time * 1000 / step_us, 1));
+}
+
 /* Take work and do it until there is none for a while. */
 static void
 work(void)
@@ -764,7 +773,7 @@ work(void)
 		bool		ranges;
 
 		process_handle_interrupts();
-		nitems = ready_take(my_slot, items, nitems, Min(durable_batch_size, MAX_BATCH), step_us, &retire);
+		nitems = ready_take(my_slot, items, nitems, batch_limit(), step_us, &retire);
 		if (nitems > 0)
 		{
 			pgstat_report_activity(STATE_RUNNING, "advancing instances");
