@@ -19,6 +19,11 @@
 #error "durable needs PostgreSQL 15 or later"
 #endif
 
+/* 16: varlena macros have a file of their own */
+#if PG_VERSION_NUM >= 160000
+#include "varatt.h"
+#endif
+
 /* 16: one object_aclcheck for all kinds of objects */
 #if PG_VERSION_NUM >= 160000
 #include "catalog/pg_database.h"

@@ -23,6 +23,8 @@
 #include "utils/builtins.h"
 #include "utils/typcache.h"
 
+#include "durable.h"
+
 #define MAX_STEMS		32
 #define STEM_LENGTH		64		/* bytes of an id that count */
 
