@@ -252,6 +252,20 @@ durable_get_notify_channel(PG_FUNCTION_ARGS)
 	PG_RETURN_TEXT_P(cstring_to_text(channel));
 }
 
+/*
+ * Send it.  Who starts an instance by a function of its owner may not know the
+ * channel, which trace_notify would tell.
+ */
+static void
+send_untraced(const char *channel, const char *text)
+{
+	bool		trace = Trace_notify;
+
+	Trace_notify = false;
+	Async_Notify(channel, text);
+	Trace_notify = trace;
+}
+
 /* An instance has come to a status. */
 void
 notify_lifecycle(const InstanceRow *row, RuntimeStatus status, const char *reason, TimestampTz time)
@@ -273,7 +287,7 @@ notify_lifecycle(const InstanceRow *row, RuntimeStatus status, const char *reaso
 		limit /= 2;
 	} while (strlen(text) > PAYLOAD_LIMIT);
 	if (queue_has_room(strlen(text) + ENTRY_OVERHEAD))
-		Async_Notify(channel, text);
+		send_untraced(channel, text);
 	else
 		drop();
 }

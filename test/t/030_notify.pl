@@ -158,6 +158,16 @@ is(as('mallory', $_), 'ERROR:  42501', "nobody else: $_")
   'SELECT durable.renew_notify_channels()', 'DELETE FROM durable_internal.notify_secret';
 is(as('mallory', q(SELECT durable.notify_channel('4294967'::oid::regrole))), 'ERROR:  42704', 'a role that does not exist');
 
+# Who starts an instance by a function of its owner sends the event, and may trace what the session does.
+$node->safe_psql('postgres', q(
+CREATE FUNCTION start_as_alice() RETURNS text LANGUAGE sql SECURITY DEFINER SET search_path = public AS $$ SELECT durable.start_new('answer') $$;
+ALTER FUNCTION start_as_alice() OWNER TO alice;
+));
+my (undef, undef, $trace) = $node->psql('postgres', 'SET trace_notify = on; SET client_min_messages = debug1; SELECT start_as_alice(); NOTIFY mine',
+	extra_params => [ '-U', 'mallory' ]);
+like($trace, qr/Async_Notify\(mine\)/, 'a session that traces what it sends');
+unlike($trace, qr/durable_/, 'is not shown the channel of another');
+
 my %ears;
 
 # A session of a role that listens to what the query returns, and to channel durable.
