@@ -241,6 +241,12 @@ SELECT * FROM ended('quota-sender-2');
 -- whatever its history is, one can be ended
 SELECT durable.terminate('quota-later', 'enough'), durable.resume('quota-target-1');
 SELECT * FROM ended('quota-later');
+RESET ROLE;
+SELECT durable.set_quota('regress_durable_guest', payload_size => 0);
+SET ROLE regress_durable_guest;
+SELECT durable.terminate('quota-target-1', 'enough');
+SELECT durable.terminate('quota-target-1');
+SELECT * FROM ended('quota-target-1');
 -- raised, and rewound: what had completed is kept
 RESET ROLE;
 SELECT durable.set_quota('regress_durable_guest', history_length => 1000);
