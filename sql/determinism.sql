@@ -94,13 +94,26 @@ INSERT INTO forbidden VALUES
     (22, 'SELECT durable.rewind(''determinism-same'')'), (23, 'SELECT durable.restart(''determinism-same'')'),
     (24, 'SELECT durable.purge_instance_history(''determinism-same'')'), (25, 'SELECT durable.reset_stats()'),
     (26, 'SELECT durable.get_status(''determinism-same'')'), (27, 'SELECT durable.tasks(''determinism-same'')'),
-    (28, 'SELECT durable.explain(''determinism-same'')'), (29, 'SELECT durable.require_client(''my.function'')');
+    (28, 'SELECT durable.explain(''determinism-same'')'), (29, 'SELECT durable.require_client(''my.function'')'),
+    (30, 'SELECT durable.notify_channel()'), (31, 'SELECT durable.role_obstacle()'), (32, 'SELECT durable.run_sql(''SELECT 1'')');
 SELECT count(durable.start_new('determinism_forbidden', jsonb_build_array(statement, catch), format('determinism-f-%s-%s', n, catch)))
   FROM forbidden, unnest('{f,t}'::boolean[]) catch;
 SELECT f.statement, s.failure ->> 'sqlstate' AS sqlstate, coalesce(s.failure -> 'message', s.output) AS output, s.failure ->> 'hint' AS hint
   FROM (SELECT * FROM forbidden ORDER BY n) f, durable.wait_for_completion(format('determinism-f-%s-f', f.n), '1 min') s ORDER BY f.n;
 SELECT f.statement, s.failure ->> 'sqlstate' AS sqlstate, s.output
   FROM (SELECT * FROM forbidden ORDER BY n) f, durable.wait_for_completion(format('determinism-f-%s-t', f.n), '1 min') s ORDER BY f.n;
+-- nor in a parallel worker
+SELECT CASE WHEN current_setting('server_version_num')::int < 160000 THEN 'force_parallel_mode' ELSE 'debug_parallel_query' END AS parallel \gset
+CREATE ROLE regress_durable_parallel LOGIN;
+ALTER ROLE regress_durable_parallel SET :parallel = on;
+SELECT durable.grant_usage('regress_durable_parallel');
+SET ROLE regress_durable_parallel;
+SELECT durable.start_new('determinism_forbidden', '["SELECT durable.get_status(''determinism-same'')", false]', 'determinism-parallel');
+SELECT failure ->> 'sqlstate' AS sqlstate, output FROM durable.wait_for_completion('determinism-parallel', '1 min');
+SELECT durable.purge_instance_history('determinism-parallel');
+RESET ROLE;
+SELECT durable.revoke_usage('regress_durable_parallel');
+DROP ROLE regress_durable_parallel;
 SELECT count(*) FROM determinism_table;
 SELECT last_value, is_called FROM determinism_sequence;
 

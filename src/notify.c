@@ -47,6 +47,7 @@
 #include "utils/syscache.h"
 
 #include "notify.h"
+#include "replay.h"
 #include "settings.h"
 
 #define CHANNEL				"durable"
@@ -237,6 +238,7 @@ durable_get_notify_channel(PG_FUNCTION_ARGS)
 	Oid			role = PG_ARGISNULL(0) ? GetUserId() : PG_GETARG_OID(0);
 	const char *channel;
 
+	orchestrator_forbid("durable.notify_channel");
 	if (!SearchSysCacheExists1(AUTHOID, ObjectIdGetDatum(role)))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),

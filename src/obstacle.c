@@ -24,6 +24,7 @@
 
 #include "compat.h"
 #include "obstacle.h"
+#include "replay.h"
 
 PG_FUNCTION_INFO_V1(durable_role_obstacle);
 
@@ -124,8 +125,10 @@ role_still_welcome(void)
 Datum
 durable_role_obstacle(PG_FUNCTION_ARGS)
 {
-	char	   *obstacle = role_obstacle(PG_GETARG_OID(0));
+	char	   *obstacle;
 
+	orchestrator_forbid("durable.role_obstacle");
+	obstacle = role_obstacle(PG_GETARG_OID(0));
 	if (obstacle == NULL)
 		PG_RETURN_NULL();
 	PG_RETURN_TEXT_P(cstring_to_text(obstacle));

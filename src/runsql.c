@@ -24,6 +24,7 @@
 #include "utils/hsearch.h"
 
 #include "callable.h"
+#include "replay.h"
 
 /* a column's name, of the statement or made up */
 typedef struct ColumnName
@@ -232,6 +233,7 @@ durable_run_sql(PG_FUNCTION_ARGS)
 	int			count;
 	Datum		result;
 
+	orchestrator_forbid("durable.run_sql");
 	if (PG_ARGISNULL(0))
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),

@@ -17,7 +17,7 @@ LANGUAGE C STABLE CALLED ON NULL INPUT PARALLEL RESTRICTED
 AS 'MODULE_PATHNAME', 'durable_get_notify_channel';
 COMMENT ON FUNCTION durable.notify_channel(regrole) IS
 'The channel on which the lifecycle events of a role''s instances go out, for LISTEN; NULL: your own role. With durable.notify_channel = shared it is durable for all roles; with owner each role has one in each database, whose name nobody can guess. It stays the same until durable.renew_notify_channels or a change of that setting; a dump does not carry it. Which events go out is what durable.notify says.
-Errors: 42501 unless you are a member of the role or of pg_monitor; 42704 if there is no such role. Durable Functions has nothing like it.';
+Errors: 42501 unless you are a member of the role or of pg_monitor; 42704 if there is no such role; OD009 in an orchestrator. Durable Functions has nothing like it.';
 
 CREATE FUNCTION durable.renew_notify_channels() RETURNS void
 LANGUAGE plpgsql VOLATILE

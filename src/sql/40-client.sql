@@ -66,8 +66,9 @@ COMMENT ON FUNCTION durable.set_custom_status(text, jsonb) IS
 Errors: OD001 if there is no such instance or you are neither its owner nor a member of that role; 22004 if instance_id is NULL.';
 
 -- Users have no access to durable_internal, and functions in PL/pgSQL call what their callers may.
+-- Parallel workers do not know what their leader runs.
 CREATE FUNCTION durable.require_client(function text) RETURNS void
-LANGUAGE C STABLE STRICT PARALLEL SAFE
+LANGUAGE C STABLE STRICT PARALLEL RESTRICTED
 AS 'MODULE_PATHNAME', 'durable_require_client';
 COMMENT ON FUNCTION durable.require_client(text) IS
 'Raises OD009 if an orchestrator runs, naming the function given, which is for clients and activities only. The functions of durable that look at instances begin with it; yours may too if they show something else on each replay.';
@@ -78,7 +79,7 @@ CREATE FUNCTION durable.get_status(
     show_history_output boolean DEFAULT false,
     show_input boolean DEFAULT true
 ) RETURNS durable.orchestration_status
-LANGUAGE plpgsql STABLE CALLED ON NULL INPUT PARALLEL SAFE
+LANGUAGE plpgsql STABLE CALLED ON NULL INPUT PARALLEL RESTRICTED
 SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_column
