@@ -47,31 +47,55 @@
 	pg_extension_ownercheck((oid), (role))
 #endif
 
-/* 16: an update tells which indexes need entries */
+/* 16: an update tells which indexes need entries; 19: that is one of several flags */
 #if PG_VERSION_NUM >= 160000
 #define CompatUpdateIndexes TU_UpdateIndexes
 #define compat_update_none(u) ((u) == TU_None)
 #define compat_update_all(u) ((u) == TU_All)
-#define compat_insert_index_tuples(rri, slot, estate, is_update, which) \
-	ExecInsertIndexTuples((rri), (slot), (estate), (is_update), false, NULL, NIL, \
-						  (is_update) && (which) == TU_Summarizing)
 #else
 #define CompatUpdateIndexes bool
 #define compat_update_none(u) (!(u))
 #define compat_update_all(u) (u)
+#endif
+#if PG_VERSION_NUM >= 190000
+#define compat_insert_index_tuples(rri, slot, estate, is_update, which) \
+	ExecInsertIndexTuples((rri), (estate), \
+						  !(is_update) ? 0 : (which) == TU_Summarizing ? EIIT_IS_UPDATE | EIIT_ONLY_SUMMARIZING : EIIT_IS_UPDATE, \
+						  (slot), NIL, NULL)
+#elif PG_VERSION_NUM >= 160000
+#define compat_insert_index_tuples(rri, slot, estate, is_update, which) \
+	ExecInsertIndexTuples((rri), (slot), (estate), (is_update), false, NULL, NIL, \
+						  (is_update) && (which) == TU_Summarizing)
+#else
 #define compat_insert_index_tuples(rri, slot, estate, is_update, which) \
 	ExecInsertIndexTuples((rri), (slot), (estate), (is_update), false, NULL, NIL)
 #endif
 
-/* 18: index scans carry instrumentation */
+/* 18: index scans carry instrumentation; 19: whoever begins a scan may give hints */
+#if PG_VERSION_NUM >= 190000
+#define compat_index_beginscan(heap, index, snapshot, nkeys) \
+	index_beginscan((heap), (index), (snapshot), NULL, (nkeys), 0, SO_NONE)
+#define compat_table_beginscan(rel, snapshot) \
+	table_beginscan((rel), (snapshot), 0, NULL, SO_NONE)
+#define compat_table_beginscan_tidrange(rel, snapshot, from, to) \
+	table_beginscan_tidrange((rel), (snapshot), (from), (to), SO_NONE)
+#else
 #if PG_VERSION_NUM >= 180000
-#define compat_index_beginscan_bitmap(index, snapshot, nkeys) \
-	index_beginscan_bitmap((index), (snapshot), NULL, (nkeys))
 #define compat_index_beginscan(heap, index, snapshot, nkeys) \
 	index_beginscan((heap), (index), (snapshot), NULL, (nkeys), 0)
 #else
 #define compat_index_beginscan(heap, index, snapshot, nkeys) \
 	index_beginscan((heap), (index), (snapshot), (nkeys), 0)
+#endif
+#define compat_table_beginscan(rel, snapshot) \
+	table_beginscan((rel), (snapshot), 0, NULL)
+#define compat_table_beginscan_tidrange(rel, snapshot, from, to) \
+	table_beginscan_tidrange((rel), (snapshot), (from), (to))
+#endif
+#if PG_VERSION_NUM >= 180000
+#define compat_index_beginscan_bitmap(index, snapshot, nkeys) \
+	index_beginscan_bitmap((index), (snapshot), NULL, (nkeys))
+#else
 #define compat_index_beginscan_bitmap(index, snapshot, nkeys) \
 	index_beginscan_bitmap((index), (snapshot), (nkeys))
 #endif
@@ -81,6 +105,15 @@
 #define compat_index_fetch_begin(heap) table_index_fetch_begin((heap), 0)
 #else
 #define compat_index_fetch_begin(heap) table_index_fetch_begin(heap)
+#endif
+
+/* 19: a hash table in shared memory has its full size at once, as ours always had */
+#if PG_VERSION_NUM >= 190000
+#define compat_shmem_init_hash(name, size, ctl, flags) \
+	ShmemInitHash((name), (size), (ctl), (flags))
+#else
+#define compat_shmem_init_hash(name, size, ctl, flags) \
+	ShmemInitHash((name), (size), (size), (ctl), (flags))
 #endif
 
 /* 18: the iterators of one process have a type and functions of their own */

@@ -179,7 +179,7 @@ read_secret(void)
 		return NULL;
 	rel = table_open(secret_relid, AccessShareLock);
 	snapshot = RegisterSnapshot(GetLatestSnapshot());
-	scan = table_beginscan(rel, snapshot, 0, NULL);
+	scan = compat_table_beginscan(rel, snapshot);
 	slot = table_slot_create(rel, NULL);
 	if (table_scan_getnextslot(scan, ForwardScanDirection, slot))
 	{

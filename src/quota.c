@@ -114,8 +114,8 @@ quota_shmem_init(void)
 	HASHCTL		ctl = {.keysize = sizeof(UseKey), .entrysize = sizeof(Use)};
 	bool		found;
 
-	uses = ShmemInitHash("durable quota uses", MAX_ROLES, MAX_ROLES, &ctl,
-						 HASH_ELEM | HASH_BLOBS | HASH_FIXED_SIZE);
+	uses = compat_shmem_init_hash("durable quota uses", MAX_ROLES, &ctl,
+								  HASH_ELEM | HASH_BLOBS | HASH_FIXED_SIZE);
 	inboxes = ShmemInitStruct("durable quota inboxes", INBOXES * sizeof(Inbox), &found);
 	if (!found)
 		memset(inboxes, 0, INBOXES * sizeof(Inbox));
@@ -230,7 +230,7 @@ load(void)
 	/* what is invalidated from here on will be read again, as after an error */
 	changed = false;
 	snapshot = RegisterSnapshot(GetLatestSnapshot());
-	scan = table_beginscan(rel, snapshot, 0, NULL);
+	scan = compat_table_beginscan(rel, snapshot);
 	slot = table_slot_create(rel, NULL);
 	while (table_scan_getnextslot(scan, ForwardScanDirection, slot))
 		keep(slot);

@@ -180,7 +180,7 @@ ranges_next(RangeScan *scan)
 	ItemPointerSet(&from, first, FirstOffsetNumber);
 	ItemPointerSet(&to, scan->end - 1, MaxOffsetNumber);
 	if (scan->rows == NULL)
-		scan->rows = table_beginscan_tidrange(scan->heap, scan->snapshot, &from, &to);
+		scan->rows = compat_table_beginscan_tidrange(scan->heap, scan->snapshot, &from, &to);
 	else
 		table_rescan_tidrange(scan->rows, &from, &to);
 	return true;

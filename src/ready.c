@@ -129,8 +129,8 @@ ready_shmem_init(void)
 	HASHCTL		ctl = {.keysize = sizeof(EntryKey), .entrysize = sizeof(Entry)};
 
 	shared = ShmemInitStruct("durable ready lists", sizeof(ReadyShared), &found);
-	entries = ShmemInitHash("durable ready entries", READY_ENTRIES, READY_ENTRIES,
-							&ctl, HASH_ELEM | HASH_BLOBS | HASH_FIXED_SIZE);
+	entries = compat_shmem_init_hash("durable ready entries", READY_ENTRIES, &ctl,
+									 HASH_ELEM | HASH_BLOBS | HASH_FIXED_SIZE);
 	if (found)
 		return;
 	memset(shared, 0, sizeof(ReadyShared));

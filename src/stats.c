@@ -94,10 +94,10 @@ stats_shmem_init(LWLock *stats_lock)
 	HASHCTL		function_ctl = {.keysize = sizeof(FunctionKey), .entrysize = sizeof(FunctionStats)};
 
 	lock = stats_lock;
-	roles = ShmemInitHash("durable role stats", MAX_ROLES, MAX_ROLES, &role_ctl,
-						  HASH_ELEM | HASH_BLOBS | HASH_FIXED_SIZE);
-	functions = ShmemInitHash("durable function stats", MAX_FUNCTIONS, MAX_FUNCTIONS, &function_ctl,
-							  HASH_ELEM | HASH_BLOBS | HASH_FIXED_SIZE);
+	roles = compat_shmem_init_hash("durable role stats", MAX_ROLES, &role_ctl,
+								   HASH_ELEM | HASH_BLOBS | HASH_FIXED_SIZE);
+	functions = compat_shmem_init_hash("durable function stats", MAX_FUNCTIONS, &function_ctl,
+									   HASH_ELEM | HASH_BLOBS | HASH_FIXED_SIZE);
 }
 
 /* Count something. */
