@@ -43,6 +43,8 @@ BEGIN
     IF set_quota.role IS NOT NULL AND NOT EXISTS (SELECT FROM pg_roles r WHERE r.oid = set_quota.role) THEN
         RAISE EXCEPTION 'role with OID % does not exist', set_quota.role::oid USING ERRCODE = 'undefined_object';
     END IF;
+    -- one that comes at the same time waits, and then sees the row
+    LOCK TABLE durable_internal.quotas IN SHARE ROW EXCLUSIVE MODE;
     DELETE FROM durable_internal.quotas q WHERE q.role = coalesce(set_quota.role, 0::regrole);
     IF smallest IS NOT NULL OR set_quota.role IS NOT NULL THEN
         INSERT INTO durable_internal.quotas

@@ -27,6 +27,8 @@ BEGIN
     IF NOT pg_has_role((SELECT extowner FROM pg_extension WHERE extname = 'durable'), 'USAGE') THEN
         RAISE EXCEPTION 'only the owner of the extension durable can renew its channels' USING ERRCODE = 'insufficient_privilege';
     END IF;
+    -- else one that comes at the same time would not see the new row
+    LOCK TABLE durable_internal.notify_secret IN SHARE ROW EXCLUSIVE MODE;
     DELETE FROM durable_internal.notify_secret;
     INSERT INTO durable_internal.notify_secret VALUES (uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid()));
 END
