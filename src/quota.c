@@ -161,6 +161,22 @@ at_transaction_end(XactEvent event, void *arg)
 	ntaken = 0;
 }
 
+/* What a subtransaction has taken is its parent's: in one entry, however many savepoints there are. */
+static void
+hand_over(int i, SubTransactionId parent)
+{
+	for (int j = 0; j < ntaken; j++)
+	{
+		if (taken[j].subid != parent || memcmp(&taken[j].key, &taken[i].key, sizeof(UseKey)) != 0)
+			continue;
+		for (int kind = 0; kind < COUNTED_KINDS; kind++)
+			taken[j].count[kind] += taken[i].count[kind];
+		taken[i] = taken[--ntaken];
+		return;
+	}
+	taken[i].subid = parent;
+}
+
 /* Subtransaction callback: what it has taken is its parent's, or given back. */
 static void
 at_subtransaction_end(SubXactEvent event, SubTransactionId subid, SubTransactionId parent, void *arg)
@@ -170,7 +186,7 @@ at_subtransaction_end(SubXactEvent event, SubTransactionId subid, SubTransaction
 		if (taken[i].subid != subid)
 			continue;
 		if (event == SUBXACT_EVENT_COMMIT_SUB)
-			taken[i].subid = parent;
+			hand_over(i, parent);
 		else if (event == SUBXACT_EVENT_ABORT_SUB)
 		{
 			LWLockAcquire(shared_lock, LW_EXCLUSIVE);
@@ -368,7 +384,6 @@ remember(const UseKey *key, QuotaKind kind)
 	SubTransactionId subid = GetCurrentSubTransactionId();
 	int			i = ntaken;
 
-	/* the latest first; one that a released savepoint has left is not of this number */
 	while (i > 0 && (taken[i - 1].subid != subid || memcmp(&taken[i - 1].key, key, sizeof(UseKey)) != 0))
 		i--;
 	if (i == 0)

@@ -142,6 +142,26 @@ $node->safe_psql('postgres', q[
 	PREPARE TRANSACTION 'p3';
 	ROLLBACK PREPARED 'p3']);
 
+# Savepoints that have started instances under a quota make those after them no slower.
+$node->safe_psql('postgres', q[
+	CREATE FUNCTION start_in_savepoints(n int) RETURNS float LANGUAGE plpgsql AS $$
+	DECLARE
+		begun timestamptz := clock_timestamp();
+	BEGIN
+		FOR i IN 1 .. n LOOP
+			BEGIN
+				PERFORM durable.start_new('echo');
+			EXCEPTION WHEN division_by_zero THEN
+			END;
+		END LOOP;
+		RETURN extract(epoch FROM clock_timestamp() - begun);
+	END $$]);
+sub savepoints { return $node->safe_psql('postgres', 'SET ROLE limited; BEGIN; SELECT start_in_savepoints(60000); ROLLBACK') }
+$node->safe_psql('postgres', q(SELECT durable.set_quota('limited')));
+my $unlimited = savepoints();
+$node->safe_psql('postgres', q(SELECT durable.set_quota('limited', live_instances => 1000000)));
+cmp_ok(savepoints(), '<', 3 * $unlimited, 'many savepoints under a quota');
+
 # 100 sessions wait at once. What they use up while they do is measured.
 $node->safe_psql('postgres', q(SELECT durable.start_new('wait_go', instance_id => 'awaited')));
 poll_until($node, q(SELECT count(*) = 1 FROM durable.history WHERE instance_id = 'awaited' AND event_type = 'EventSubscribed'), 'an instance waits');
