@@ -13,7 +13,7 @@ CREATE TRIGGER notify_secret_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCAT
 FOR EACH STATEMENT EXECUTE FUNCTION durable_internal.table_changed();
 
 CREATE FUNCTION durable.notify_channel(role regrole DEFAULT NULL) RETURNS text
-LANGUAGE C STABLE CALLED ON NULL INPUT PARALLEL RESTRICTED
+LANGUAGE C STABLE CALLED ON NULL INPUT PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'durable_get_notify_channel';
 COMMENT ON FUNCTION durable.notify_channel(regrole) IS
 'The channel on which the lifecycle events of a role''s instances go out, for LISTEN; NULL: your own role. With durable.notify_channel = shared it is durable for all roles; with owner each role has one in each database, whose name nobody can guess. It stays the same until durable.renew_notify_channels or a change of that setting; a dump does not carry it. Which events go out is what durable.notify says.

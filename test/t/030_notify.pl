@@ -157,6 +157,8 @@ is(as('mallory', $_), 'ERROR:  42501', "nobody else: $_")
   foreach q(SELECT durable.notify_channel('alice')), q(SELECT durable.notify_channel('postgres')), 'TABLE durable_internal.notify_secret',
   'SELECT durable.renew_notify_channels()', 'DELETE FROM durable_internal.notify_secret';
 is(as('mallory', q(SELECT durable.notify_channel('4294967'::oid::regrole))), 'ERROR:  42704', 'a role that does not exist');
+is(as('alice', q(SET parallel_setup_cost = 0; SET parallel_tuple_cost = 0; SET min_parallel_table_scan_size = 0;
+	SELECT durable.notify_channel() FROM pg_proc WHERE prosrc <> '' HAVING count(*) > 0)), $channel_of{alice}, 'in a query that has parallel workers elsewhere');
 
 # Who starts an instance by a function of its owner sends the event, and may trace what the session does.
 $node->safe_psql('postgres', q(
