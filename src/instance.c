@@ -63,6 +63,17 @@ instance_forget(int64 key)
 	hash_search(cache, &key, HASH_REMOVE, NULL);
 }
 
+/* How much longer an instance's history is than its stored row says, in the round that changes it. */
+int64
+instance_unsaved_events(const InstanceRow *stored)
+{
+	Instance   *instance = cache ? hash_search(cache, &stored->key, HASH_FIND, NULL) : NULL;
+
+	if (instance == NULL || !instance->dirty)
+		return 0;
+	return (instance->row.last_seq - instance->row.first_seq) - (stored->last_seq - stored->first_seq);
+}
+
 /* Count again what an instance takes; asking all of them each time would cost more than running them. */
 static void
 cache_count(Instance *instance)

@@ -107,6 +107,8 @@ typedef struct Round
 /* flags: what has happened to it, READY_* */
 extern Instance *instance_load(Round *round, int64 key, int flags, FetchResult *result);
 extern void instance_forget(int64 key);
+/* by how much the round at hand has made the history longer than its row, as read from the table, says */
+extern int64 instance_unsaved_events(const InstanceRow *stored);
 extern void instance_trim_cache(void);
 
 extern Task *instance_task(Instance *instance, int task_id);

@@ -37,6 +37,7 @@
 #include "utils/snapmgr.h"
 
 #include "call.h"
+#include "instance.h"
 #include "quota.h"
 #include "shared.h"
 
@@ -567,7 +568,8 @@ history_length(const InstanceRow *row)
  * NULL, or the failure if what waits for an instance, with that of transactions
  * under way, and its history are together longer than the limit.  The row is
  * read first, so that nothing is counted twice; what its worker has taken in
- * meanwhile would be missed, so then it is all done again.
+ * meanwhile would be missed, so then it is all done again.  What this process
+ * has taken in for it, in the same round, only memory knows.
  */
 static Jsonb *
 inbox_exceeded(Store *store, const InstanceRow *row, int64 limit, int64 unstored, int64 ticket)
@@ -578,7 +580,8 @@ inbox_exceeded(Store *store, const InstanceRow *row, int64 limit, int64 unstored
 	{
 		InstanceRow before = now;
 		int64		room = limit - history_length(&before);
-		int64		count = messages_count(store, row->key, Max(room, 0) + 1) + unstored;
+		int64		count = messages_count(store, row->key, Max(room, 0) + 1) + unstored +
+			instance_unsaved_events(&before);
 
 		if (count > room)
 			return failure(row->owner, QUOTA_HISTORY, limit, 0);
