@@ -12,6 +12,7 @@ my $library = "$ENV{DURABLE_TMP}/tmp/crash-$$";
 append_to_file("$library.c", q(
 #include "postgres.h"
 #include <signal.h>
+#include <unistd.h>
 #include "fmgr.h"
 PG_MODULE_MAGIC;
 PG_FUNCTION_INFO_V1(crash);
