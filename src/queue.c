@@ -373,16 +373,29 @@ timers_take(Store *store, int64 key, TimestampTz now)
 	return rows;
 }
 
-/* Call back once for each instance that has messages. */
-void
-messages_scan(Store *store, bool (*callback) (int64 key, void *arg), void *arg)
+/* Begin a scan of all rows of a table in the order of the primary key, from a key on. */
+static void
+scan_from(TableScan *scan, Table *table, const char *index, int64 from)
+{
+	ScanKeyData scankey;
+
+	ScanKeyInit(&scankey, 1, BTGreaterEqualStrategyNumber, F_INT8GE, Int64GetDatum(from));
+	scan_begin(scan, table, index, 1, &scankey);
+}
+
+/*
+ * Call back once for each instance that has messages, from a key on.  Returns
+ * the first key that was refused, 0 if none was.
+ */
+int64
+messages_scan(Store *store, int64 from, bool (*callback) (int64 key, void *arg), void *arg)
 {
 	TableScan	scan;
 	TupleTableSlot *slot;
 	int64		last = 0;
 	bool		more = true;
 
-	scan_begin(&scan, table_get(store, TABLE_MESSAGES), "messages_pkey", 0, NULL);
+	scan_from(&scan, table_get(store, TABLE_MESSAGES), "messages_pkey", from);
 	while (more && (slot = scan_next(&scan)) != NULL)
 	{
 		int64		key = row_int64(slot, MESSAGE_KEY);
@@ -392,11 +405,12 @@ messages_scan(Store *store, bool (*callback) (int64 key, void *arg), void *arg)
 		last = key;
 	}
 	scan_end(&scan);
+	return more ? 0 : last;
 }
 
-/* Call back once for each instance that has queued activities, with their range. */
-void
-tasks_scan(Store *store, bool (*callback) (int64 key, int low, int high, void *arg), void *arg)
+/* The same for instances that have queued activities, with their range. */
+int64
+tasks_scan(Store *store, int64 from, bool (*callback) (int64 key, int low, int high, void *arg), void *arg)
 {
 	TableScan	scan;
 	TupleTableSlot *slot;
@@ -405,8 +419,8 @@ tasks_scan(Store *store, bool (*callback) (int64 key, int low, int high, void *a
 	int			high = 0;
 	bool		more = true;
 
-	scan_begin(&scan, table_get(store, TABLE_TASKS), "tasks_pkey", 0, NULL);
-	while (more && (slot = scan_next(&scan)) != NULL)
+	scan_from(&scan, table_get(store, TABLE_TASKS), "tasks_pkey", from);
+	while ((slot = scan_next(&scan)) != NULL)
 	{
 		int64		key = row_int64(slot, TASK_KEY);
 
@@ -414,14 +428,17 @@ tasks_scan(Store *store, bool (*callback) (int64 key, int low, int high, void *a
 		{
 			if (last != 0)
 				more = callback(last, low, high, arg);
+			if (!more)
+				break;
 			low = row_int(slot, TASK_TASK_ID);
 		}
 		high = row_int(slot, TASK_TASK_ID);
 		last = key;
 	}
 	if (more && last != 0)
-		callback(last, low, high, arg);
+		more = callback(last, low, high, arg);
 	scan_end(&scan);
+	return more ? 0 : last;
 }
 
 /*

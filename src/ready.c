@@ -71,6 +71,9 @@ typedef struct Queue
 	dlist_head	entries;
 	dlist_head	ranges;
 	int			queued;			/* length of entries */
+	int			nranges;		/* length of ranges */
+	bool		entries_left;	/* some did not fit, or a scan left them out; see ready_drained */
+	bool		ranges_left;
 	int			workers;		/* slots reserved for this queue */
 	int			idle;			/* of which idle */
 	int			advancing;		/* of which advance instances and will be back soon */
@@ -103,6 +106,7 @@ typedef struct ReadyShared
 {
 	int			entries;		/* in the hash table */
 	dlist_head	free_ranges;
+	int			nfree_ranges;
 	int			starving;		/* queues that found no slot */
 	bool		needy;			/* some queue was found to need a worker; see wake_needy */
 	Queue		queues[READY_QUEUES];
@@ -137,6 +141,7 @@ ready_shmem_init(void)
 	dlist_init(&shared->free_ranges);
 	for (int i = 0; i < READY_RANGES; i++)
 		dlist_push_tail(&shared->free_ranges, &shared->ranges[i].link);
+	shared->nfree_ranges = READY_RANGES;
 	for (int i = 0; i < READY_QUEUES; i++)
 	{
 		dlist_init(&shared->queues[i].entries);
@@ -169,7 +174,7 @@ queue_get(Oid db, Oid role, bool create)
 	free_queue->role = role;
 	free_queue->workers = free_queue->idle = free_queue->advancing = 0;
 	free_queue->step_us = 0;
-	free_queue->left = false;
+	free_queue->left = free_queue->entries_left = free_queue->ranges_left = false;
 	free_queue->retry_at = free_queue->needed_since = 0;
 	return free_queue;
 }
@@ -401,12 +406,12 @@ push_entry(Queue *queue, const ReadyHint *hint)
 	bool		found;
 	Entry	   *entry = hash_search(entries, &tag, HASH_ENTER_NULL, &found);
 
-	if (entry == NULL)
-		return false;
-	if (!found && queue->queued > READY_ENTRIES - shared->entries)
+	if (entry == NULL || (!found && queue->queued > READY_ENTRIES - shared->entries))
 	{
 		/* no queue has more than is left, so that there is room for the others */
-		(void) hash_search(entries, &tag, HASH_REMOVE, NULL);
+		if (entry != NULL)
+			(void) hash_search(entries, &tag, HASH_REMOVE, NULL);
+		queue->entries_left = true;
 		return false;
 	}
 	if (!found)
@@ -419,6 +424,23 @@ push_entry(Queue *queue, const ReadyHint *hint)
 	else
 		entry->flags |= hint->flags;
 	return true;
+}
+
+/* A range of a queue is no longer needed; it has been taken out of its list. */
+static void
+range_free(Queue *queue, Range *range)
+{
+	dlist_push_tail(&shared->free_ranges, &range->link);
+	shared->nfree_ranges++;
+	queue->nranges--;
+}
+
+/* Drop all ranges of a queue. */
+static void
+queue_drop_ranges(Queue *queue)
+{
+	while (!dlist_is_empty(&queue->ranges))
+		range_free(queue, dlist_container(Range, link, dlist_pop_head_node(&queue->ranges)));
 }
 
 /* Announce a range of tasks, joined to one of the same instance if there is one. */
@@ -438,9 +460,15 @@ push_range(Queue *queue, const ReadyRange *wanted)
 			return true;
 		}
 	}
-	if (dlist_is_empty(&shared->free_ranges))
+	/* as with entries: no queue has more than is left */
+	if (shared->nfree_ranges == 0 || queue->nranges > shared->nfree_ranges)
+	{
+		queue->ranges_left = true;
 		return false;
+	}
 	range = dlist_container(Range, link, dlist_pop_head_node(&shared->free_ranges));
+	shared->nfree_ranges--;
+	queue->nranges++;
 	range->db = queue->db;
 	range->role = queue->role;
 	range->range = *wanted;
@@ -687,7 +715,7 @@ ready_take_range(int index, int max, ReadyRange *range)
 			dlist_push_tail(&queue->ranges, &first->link);
 		}
 		else
-			dlist_push_tail(&shared->free_ranges, &first->link);
+			range_free(queue, first);
 		slot->range = *range;
 		slot->served = true;
 		slot_set_advancing(queue, slot, false);
@@ -966,26 +994,55 @@ ready_back_off(Oid db, Oid role, TimestampTz until)
 	LWLockRelease(shared_lock);
 }
 
-/* How many more instances fit into the lists. */
-int
-ready_room(void)
+/* A scan begins, which says anew of what it leaves something out. */
+void
+ready_scan_begins(Oid db)
 {
-	int			room;
-
-	LWLockAcquire(shared_lock, LW_SHARED);
-	room = READY_ENTRIES - shared->entries;
+	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
+	for (int i = 0; i < READY_QUEUES; i++)
+		if (shared->queues[i].db == db)
+			shared->queues[i].entries_left = shared->queues[i].ranges_left = false;
 	LWLockRelease(shared_lock);
-	return room;
+}
+
+/* A scan has found so many instances of a role that it leaves out the rest. */
+void
+ready_leave_out(Oid db, Oid role)
+{
+	Queue	   *queue;
+
+	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
+	queue = queue_get(db, role, false);
+	if (queue != NULL)
+		queue->entries_left = true;
+	LWLockRelease(shared_lock);
 }
 
 /*
  * Whether a scan that did not fit may get further now: it comes first by what
- * is in the lists already, which is therefore to be the smaller part.
+ * is in the lists already, which is therefore to be the smaller part of what
+ * some queue could have of which something was left out.
  */
 bool
-ready_drained(void)
+ready_drained(Oid db)
 {
-	return ready_room() > READY_ENTRIES * 5 / 8;
+	bool		left = false;
+	bool		drained = false;
+
+	LWLockAcquire(shared_lock, LW_SHARED);
+	for (int i = 0; i < READY_QUEUES; i++)
+	{
+		const Queue *queue = &shared->queues[i];
+
+		if (queue->db != db)
+			continue;
+		left |= queue->entries_left || queue->ranges_left;
+		drained |= queue->entries_left && queue->queued < (READY_ENTRIES - shared->entries) / 2;
+		drained |= queue->ranges_left && queue->nranges < shared->nfree_ranges / 2;
+	}
+	LWLockRelease(shared_lock);
+	/* if no queue tells, there was none for some role */
+	return drained || !left;
 }
 
 /*
@@ -1009,8 +1066,8 @@ ready_take_unserved(Oid db, Oid role, int64 *keys, int max)
 		shared->entries--;
 		queue->queued--;
 	}
-	while (queue != NULL && !dlist_is_empty(&queue->ranges))
-		dlist_push_tail(&shared->free_ranges, dlist_pop_head_node(&queue->ranges));
+	if (queue != NULL)
+		queue_drop_ranges(queue);
 	LWLockRelease(shared_lock);
 	return count;
 }
@@ -1034,8 +1091,7 @@ ready_forget(Oid db)
 			shared->entries--;
 		}
 		queue->queued = 0;
-		while (!dlist_is_empty(&queue->ranges))
-			dlist_push_tail(&shared->free_ranges, dlist_pop_head_node(&queue->ranges));
+		queue_drop_ranges(queue);
 	}
 	LWLockRelease(shared_lock);
 }

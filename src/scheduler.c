@@ -52,17 +52,19 @@
 #define NO_PROCESS_PAUSE	(USECS_PER_SEC)
 #define SOON_MS			10
 /* a scan that did not fit is repeated after this, and after ten times what it took */
-#define SCAN_PAUSE		(100 * INT64CONST(1000))
+#define SCAN_PAUSE_MS	100
+/* instances that a scan finds at most, of an owner where it comes by one after the other; of one there are fewer in the lists */
+#define SCAN_MAX		32768
 
 /* hints that a scan has found */
 typedef struct Found
 {
 	Store	   *store;
 	int			flags;
-	int			room;			/* how many more fit into the lists */
+	int			rest;			/* how many more it may find */
 	Oid			owner;			/* whose instances are found at the moment */
+	TimestampTz fire_at;		/* of the last timer */
 	bool		all;			/* nothing had to be left out */
-	bool		refused;		/* something did not fit although there was room */
 	int			count;
 	ReadyHint	hints[HINTS];
 } Found;
@@ -78,7 +80,13 @@ typedef struct Started
 static Started started[DURABLE_WORKERS_LIMIT];
 static Oid	my_database;
 static bool extension_absent = false;
+static bool scan_requested = false;
 static TimestampTz scan_again = 0;	/* the last scan left something out; 0: it did not */
+static int64 scan_pause = 0;	/* until then, us */
+/* keys with which scans begin, as the last ones came so far */
+static int64 messages_from = 0;
+static int64 tasks_from = 0;
+static TimestampTz timers_left = PG_INT64_MAX;	/* due timers from this time on were left out */
 static MemoryContext transaction_context;	/* reset after each time that it wakes */
 
 /* Tell the others that the scheduler is gone; the next one, if there is one, looks into the tables. */
@@ -143,30 +151,23 @@ static void
 found_flush(Found *found)
 {
 	if (found->count > 0 && !ready_push(my_database, found->hints, found->count))
-	{
 		found->all = false;
-		found->refused = true;
-	}
 	found->count = 0;
+	CHECK_FOR_INTERRUPTS();
 }
 
-/* Add a find; false when the lists are full. */
-static bool
+/* Add a find. */
+static void
 found_add(Found *found, ReadyHint hint)
 {
-	if (found->room-- <= 0)
-	{
-		found->all = false;
-		return false;
-	}
+	found->rest--;
 	found->hints[found->count++] = hint;
 	if (found->count == HINTS)
 		found_flush(found);
-	return true;
 }
 
 /* Add an instance whose owner has to be looked up. */
-static bool
+static void
 found_key(Found *found, int64 key, int low, int high)
 {
 	InstanceRow row;
@@ -174,19 +175,12 @@ found_key(Found *found, int64 key, int low, int high)
 	/* rows of an instance that is no more: any worker may take them away */
 	if (!instance_get(found->store, key, &row))
 		row.owner = GetUserId();
-	return found_add(found, (ReadyHint) {
+	found_add(found, (ReadyHint) {
 		.role = row.owner, .key = key, .flags = low == 0 ? found->flags : 0, .low = low, .high = high
 	});
 }
 
-/* How many instances a scan may find; the rest is for what is announced meanwhile. */
-static int
-scan_room(void)
-{
-	return ready_room() - 1024;
-}
-
-/* Callbacks of the scans. */
+/* Callbacks of the scans; those that are too many for one are left for the next. */
 static bool
 found_instance(const InstanceRow *row, void *arg)
 {
@@ -194,27 +188,49 @@ found_instance(const InstanceRow *row, void *arg)
 
 	/* what one owner has too much of is not in the way of others */
 	if (row->owner != found->owner)
-		found->room = scan_room();
+		found->rest = SCAN_MAX;
 	found->owner = row->owner;
-	return found_add(found, (ReadyHint) {.role = row->owner, .key = row->key, .flags = READY_ALL});
-}
-
-static bool
-found_messages(int64 key, void *arg)
-{
-	return found_key(arg, key, 0, 0);
+	if (found->rest == 0)
+	{
+		found->all = false;
+		ready_leave_out(my_database, row->owner);
+		return false;
+	}
+	found_add(found, (ReadyHint) {.role = row->owner, .key = row->key, .flags = READY_ALL});
+	return true;
 }
 
 static bool
 found_tasks(int64 key, int low, int high, void *arg)
 {
-	return found_key(arg, key, low, high);
+	Found	   *found = arg;
+
+	if (found->rest == 0)
+	{
+		found->all = false;
+		return false;
+	}
+	found_key(found, key, low, high);
+	return true;
+}
+
+static bool
+found_messages(int64 key, void *arg)
+{
+	return found_tasks(key, 0, 0, arg);
 }
 
 static bool
 found_timer(int64 key, TimestampTz fire_at, void *arg)
 {
-	return found_key(arg, key, 0, 0);
+	Found	   *found = arg;
+
+	/* the next scan begins with a time */
+	if (found->rest <= 0 && fire_at != found->fire_at)
+		return false;
+	found->fire_at = fire_at;
+	found_key(found, key, 0, 0);
+	return true;
 }
 
 /* Begin a scan: a transaction and an empty set of finds. */
@@ -226,7 +242,7 @@ scan_start(void)
 	begin();
 	found->store = store_open();
 	found->flags = READY_ALL;
-	found->room = scan_room();
+	found->rest = SCAN_MAX;
 	found->all = true;
 	return found;
 }
@@ -244,47 +260,75 @@ scan_finish(Found *found)
 	return all;
 }
 
-/* Find all work there is but for timers; what does not fit is left for another scan. */
+/* A scan that was begun then has left something out. */
+static void
+left_out(TimestampTz start)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	scan_pause = Max(10 * (now - start), SCAN_PAUSE_MS * INT64CONST(1000));
+	scan_again = now + scan_pause;
+}
+
+/*
+ * Find all work there is but for timers; what does not fit is left for another
+ * scan.  One that has to stop is continued by the next, so that what comes first
+ * and fits nowhere does not hide what comes after it.
+ */
 static void
 scan_tables(void)
 {
 	TimestampTz start = GetCurrentTimestamp();
+	bool		whole = messages_from == 0 && tasks_from == 0;
 	Found	   *found = scan_start();
 
+	if (whole)
+		ready_scan_begins(my_database);
 	instances_ready(found->store, found_instance, found);
-	found->room = scan_room();
-	messages_scan(found->store, found_messages, found);
-	tasks_scan(found->store, found_tasks, found);
+	found->rest = SCAN_MAX;
+	messages_from = messages_scan(found->store, messages_from, found_messages, found);
+	found->rest = SCAN_MAX;
+	tasks_from = tasks_scan(found->store, tasks_from, found_tasks, found);
+	scan_requested = false;
 	scan_again = 0;
-	if (!scan_finish(found))
-	{
-		TimestampTz now = GetCurrentTimestamp();
-
-		scan_again = now + Max(10 * (now - start), SCAN_PAUSE);
-	}
+	if (!scan_finish(found) || !whole)
+		left_out(start);
 }
 
-/* Whether it is time for a scan that finds what the last one left out. */
+/* Whether it is time for a scan: one that was asked for, or that finds what the last one left out. */
 static bool
 scan_is_due(void)
 {
-	return scan_again != 0 && scan_again <= GetCurrentTimestamp() && ready_drained();
+	TimestampTz now = GetCurrentTimestamp();
+
+	if (scan_again == 0)
+		return scan_requested;
+	/* the clock may have been set back */
+	scan_again = Min(scan_again, now + scan_pause);
+	return scan_again <= now &&
+		(scan_requested || messages_from != 0 || tasks_from != 0 || ready_drained(my_database));
 }
 
 /*
  * Announce the timers that are due, from the given time on.  Returns when the
- * next one is due, 0 if there is none; one that is due already did not fit.
+ * next one is to be announced, 0 if there is none.  What does not fit is left
+ * out until the tables are scanned, so that it does not hide what is due later.
  */
 static TimestampTz
 fire_timers(TimestampTz from, TimestampTz now)
 {
+	TimestampTz start = GetCurrentTimestamp();
 	Found	   *found = scan_start();
 	TimestampTz next;
 
 	found->flags = READY_TIMER;
 	next = timers_scan(found->store, from, now, found_timer, found);
-	(void) scan_finish(found);
-	return !found->refused ? next : from != 0 ? from : -1;
+	if (!scan_finish(found))
+	{
+		timers_left = Min(timers_left, from);
+		left_out(start);
+	}
+	return next;
 }
 
 /* A round of the scheduler's own, for the few changes that it makes itself. */
@@ -600,9 +644,10 @@ work(TimestampTz *next_poll, TimestampTz *next_timer, TimestampTz *fired)
 {
 	TimestampTz now = GetCurrentTimestamp();
 	TimestampTz announced;
-	bool		scan = database_collect(my_database, &announced);
 	bool		soon = false;
+	long		sleep;
 
+	scan_requested |= database_collect(my_database, &announced);
 	reap();
 	count_deliveries();
 	/* the clock may have been set back */
@@ -610,13 +655,21 @@ work(TimestampTz *next_poll, TimestampTz *next_timer, TimestampTz *fired)
 	if (now >= *next_poll)
 	{
 		check_extension();
-		scan = true;
-		*fired = DT_NOBEGIN;
-		*next_timer = now;
+		scan_requested = true;
+		timers_left = DT_NOBEGIN;
 		*next_poll = now + durable_poll_interval * INT64CONST(1000);
 	}
-	if (scan || scan_is_due())
+	if (scan_is_due())
+	{
 		scan_tables();
+		/* those that are announced already come first */
+		if (timers_left != PG_INT64_MAX && (*next_timer == 0 || *next_timer > now))
+		{
+			*fired = Min(*fired, timers_left);
+			*next_timer = now;
+			timers_left = PG_INT64_MAX;
+		}
+	}
 	if (announced != 0 && (*next_timer == 0 || announced < *next_timer))
 	{
 		*next_timer = announced;
@@ -628,8 +681,10 @@ work(TimestampTz *next_poll, TimestampTz *next_timer, TimestampTz *fired)
 		*fired = *next_timer != 0 ? Min(now, *next_timer) : now;
 		soon = *next_timer != 0 && *next_timer <= now;
 	}
-	soon |= start_workers();
-	return soon || scan_again != 0 ? SOON_MS : time_to_sleep(*next_poll, *next_timer);
+	if (start_workers() || soon)
+		return SOON_MS;
+	sleep = time_to_sleep(*next_poll, *next_timer);
+	return scan_again != 0 ? Min(sleep, SCAN_PAUSE_MS) : sleep;
 }
 
 /* Main function of a scheduler. */

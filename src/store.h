@@ -158,9 +158,9 @@ extern void timers_delete(Store *store, int64 key);
 /* the due timers of an instance as TimerRows in order of time, deleted */
 extern List *timers_take(Store *store, int64 key, TimestampTz now);
 
-/* scans for the scheduler; callbacks return false to stop */
-extern void messages_scan(Store *store, bool (*callback) (int64 key, void *arg), void *arg);
-extern void tasks_scan(Store *store, bool (*callback) (int64 key, int low, int high, void *arg), void *arg);
+/* scans for the scheduler; callbacks return false to stop, and then the next one is to begin with the key returned */
+extern int64 messages_scan(Store *store, int64 from, bool (*callback) (int64 key, void *arg), void *arg);
+extern int64 tasks_scan(Store *store, int64 from, bool (*callback) (int64 key, int low, int high, void *arg), void *arg);
 extern TimestampTz timers_scan(Store *store, TimestampTz from, TimestampTz until,
 							   bool (*callback) (int64 key, TimestampTz fire_at, void *arg), void *arg);
 
