@@ -53,6 +53,7 @@ typedef struct Entry
 	int			slot;			/* claiming worker, or -1: queued */
 	int			flags;			/* why it is queued */
 	int			again;			/* what came while it was claimed */
+	bool		solo;			/* it is to be run alone */
 	dlist_node	link;			/* in a queue's entries or a worker's claims */
 } Entry;
 
@@ -389,10 +390,11 @@ queue_wake(Queue *queue)
 
 /* Put an entry at the end of its queue. */
 static void
-entry_enqueue(Queue *queue, Entry *entry, int flags)
+entry_enqueue(Queue *queue, Entry *entry, int flags, bool solo)
 {
 	entry->slot = -1;
 	entry->flags = flags;
+	entry->solo = solo;
 	entry->again = 0;
 	dlist_push_tail(&queue->entries, &entry->link);
 	queue->queued++;
@@ -417,7 +419,7 @@ push_entry(Queue *queue, const ReadyHint *hint)
 	if (!found)
 	{
 		shared->entries++;
-		entry_enqueue(queue, entry, hint->flags);
+		entry_enqueue(queue, entry, hint->flags, false);
 	}
 	else if (entry->slot >= 0)
 		entry->again |= hint->flags;
@@ -600,7 +602,7 @@ slot_free(Slot *slot)
 	{
 		Entry	   *entry = dlist_container(Entry, link, dlist_pop_head_node(&slot->claims));
 
-		entry_enqueue(queue, entry, READY_ALL);
+		entry_enqueue(queue, entry, READY_ALL, false);
 	}
 	slot->nclaims = 0;
 	if (slot->range.key != 0 && !push_range(queue, &slot->range))
@@ -681,7 +683,7 @@ ready_take(int index, ReadyItem *items, int held, int max, int step_us, bool *re
 		entry->slot = index;
 		dlist_push_tail(&slot->claims, &entry->link);
 		slot->nclaims++;
-		items[count++] = (ReadyItem) {.key = entry->tag.key, .flags = entry->flags};
+		items[count++] = (ReadyItem) {.key = entry->tag.key, .flags = entry->flags, .solo = entry->solo};
 	}
 	slot_set_advancing(queue, slot, count > 0);
 	if (count > held)
@@ -758,7 +760,7 @@ ready_release(int index, const ReadyItem *items, int count, bool away)
 		dlist_delete(&entry->link);
 		slot->nclaims--;
 		if (flags != 0)
-			entry_enqueue(queue, entry, flags);
+			entry_enqueue(queue, entry, flags, items[i].solo);
 		else
 		{
 			hash_search(entries, &tag, HASH_REMOVE, NULL);

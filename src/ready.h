@@ -32,7 +32,7 @@ typedef struct ReadyItem
 {
 	int64		key;
 	int			flags;
-	bool		solo;			/* the worker's own: to be run alone */
+	bool		solo;			/* to be run alone; it stays with it when it goes back to the queue */
 } ReadyItem;
 
 /* queued activities of an instance: task numbers low..high */

@@ -47,6 +47,7 @@
 #define MAX_BATCH		1000
 #define MAX_WRITERS		60		/* subtransactions with a transaction id in a round */
 #define RANGE_TASKS		16		/* queued activities taken at a time */
+#define FULL_ROUNDS		20		/* after so many without a place for others a batch makes way for them */
 
 static int	my_slot;
 static Oid	my_extension;
@@ -484,27 +485,60 @@ settle(void)
 	instance_trim_cache();
 }
 
+/* Move those that are to be alone before the others, the one that has waited longest first; tells how many they are. */
+static int
+part_items(void)
+{
+	ReadyItem	others[MAX_BATCH];
+	int			nothers = 0;
+	int			alone = 0;
+
+	for (int i = 0; i < nitems; i++)
+	{
+		if (items[i].solo)
+			items[alone++] = items[i];
+		else
+			others[nothers++] = items[i];
+	}
+	memcpy(&items[alone], others, nothers * sizeof(ReadyItem));
+	return alone;
+}
+
 /*
- * Run the instances at hand, together; but if one is to be alone, only that
- * one, all others being given back to the queue, since it may take long.
+ * Run the instances at hand, together, and in turn with them one that is to be
+ * alone, all others being given back to the queue, since it may take long.
  */
 static void
 run_items(void)
 {
-	for (int i = 0; i < nitems; i++)
-	{
-		ReadyItem	alone = items[i];
+	static bool was_alone = false;
+	int			alone = part_items();
 
-		if (!alone.solo)
-			continue;
-		items[i] = items[--nitems];
-		ready_release(my_slot, items, nitems, true);
-		items[0] = alone;
+	was_alone = alone > 0 && (alone == nitems || !was_alone);
+	if (was_alone)
+	{
+		ready_release(my_slot, &items[1], nitems - 1, true);
 		nitems = 1;
+		/* its next round may be with others again */
+		items[0].solo = false;
+		alone = 0;
 	}
-	qsort(items, nitems, sizeof(ReadyItem), compare_items);
-	try_round(items, nitems);
+	qsort(&items[alone], nitems - alone, sizeof(ReadyItem), compare_items);
+	try_round(&items[alone], nitems - alone);
 	settle();
+}
+
+/* A batch that nobody leaves, since all can always go on, goes to the end of the queue from time to time. */
+static void
+make_way_for_others(int batch)
+{
+	static int	rounds = 0;
+
+	rounds = nitems < batch ? 0 : rounds + 1;
+	if (rounds < FULL_ROUNDS)
+		return;
+	ready_release(my_slot, items, nitems, false);
+	nitems = rounds = 0;
 }
 
 /* Run one queued activity and send its end to the instance. */
@@ -771,13 +805,15 @@ work(void)
 		ReadyRange	range;
 		bool		retire;
 		bool		ranges;
+		int			batch = batch_limit();
 
 		process_handle_interrupts();
-		nitems = ready_take(my_slot, items, nitems, batch_limit(), step_us, &retire);
+		nitems = ready_take(my_slot, items, nitems, batch, step_us, &retire);
 		if (nitems > 0)
 		{
 			pgstat_report_activity(STATE_RUNNING, "advancing instances");
 			run_items();
+			make_way_for_others(batch);
 		}
 		/* after a reload a new process takes over, with the role's settings as they are now */
 		if (retire || process_reloaded())

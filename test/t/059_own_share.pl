@@ -1,0 +1,55 @@
+# Instances that can always go on do not keep the only worker of their role from its other instances and activities.
+use strict;
+use warnings;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+use DurableTest;
+
+my $node = durable_node('own_share', conf => "durable.max_workers = 1\ndurable.batch_size = 10");
+$node->safe_psql(
+	'postgres', q(
+	CREATE FUNCTION step(n int) RETURNS int LANGUAGE sql AS 'SELECT n + 1';
+	CREATE FUNCTION hello() RETURNS int LANGUAGE plpgsql AS $$ BEGIN RETURN durable.call_activity('step', '1'); END $$;
+	CREATE FUNCTION nap() RETURNS void LANGUAGE sql AS 'SELECT pg_sleep(0.1)';
+	CREATE FUNCTION long() RETURNS void LANGUAGE plpgsql AS $$ BEGIN PERFORM durable.call_activity('nap'); END $$;
+	CREATE FUNCTION chain(n int) RETURNS int LANGUAGE plpgsql AS $$
+	BEGIN
+		FOR i IN 1 .. 100 LOOP
+			n := durable.call_activity('step', to_jsonb(n));
+		END LOOP;
+		RETURN durable.continue_as_new(to_jsonb(n));
+	END
+	$$;
+	CREATE FUNCTION slow_chain(n int) RETURNS int LANGUAGE plpgsql AS $$
+	BEGIN
+		PERFORM pg_sleep(0.02);
+		RETURN durable.continue_as_new(durable.call_activity('step', to_jsonb(n)));
+	END
+	$$;
+	));
+
+# Starts instances that never end, and asserts that others beside them do.
+sub beside
+{
+	my ($name, $count) = @_;
+
+	$node->safe_psql('postgres', "SELECT count(*) FROM (SELECT durable.start_new('$name', '0') FROM generate_series(1, $count)) f");
+	poll_until($node, "SELECT bool_or(started_time IS NOT NULL) FROM durable_internal.instances WHERE name = '$name'", "$name: it runs");
+	foreach my $other ('hello', 'long')
+	{
+		$node->safe_psql('postgres', "SELECT durable.start_new('$other', instance_id => '$other beside $name $count')");
+		poll_until($node, "SELECT runtime_status = 'Completed' FROM durable.get_status('$other beside $name $count')", "$name: $other ends beside $count");
+	}
+	poll_until($node, "SELECT bool_and(started_time IS NOT NULL) FROM durable_internal.instances WHERE name = '$name'", "$name: all run");
+	$node->safe_psql('postgres', q(SELECT count(*) FROM (SELECT durable.terminate(instance_id) FROM durable.instances WHERE completed_time IS NULL) t));
+	poll_until($node, q(SELECT count(*) = 0 FROM durable.instances WHERE completed_time IS NULL), "$name: all end");
+}
+
+# one that is run alone at first, as nothing is known of it; more than a batch; turns that are always run alone
+beside('chain', 1);
+beside('chain', 25);
+beside('slow_chain', 3);
+is($node->safe_psql('postgres', 'SELECT * FROM durable_internal.violations'), '', 'no violations');
+$node->stop;
+done_testing();
