@@ -31,6 +31,7 @@ typedef struct Slot
 	pid_t		scheduler_pid;
 	pid_t		paused_by;		/* session that keeps the engine out, 0: none */
 	bool		news;			/* the scheduler was woken since it last collected */
+	bool		changed;		/* the extension, perhaps */
 	bool		scan;			/* the lists did not hold everything */
 	TimestampTz timer;			/* earliest timer announced since last collected */
 } Slot;
@@ -294,10 +295,11 @@ scheduler_detach(Oid db, bool absent)
 
 /*
  * What sessions have told the scheduler since it last asked: whether to scan,
- * and in *timer the earliest new timer (0: none).
+ * in *timer the earliest new timer (0: none), and whether the extension may
+ * have changed.
  */
 bool
-database_collect(Oid db, TimestampTz *timer)
+database_collect(Oid db, TimestampTz *timer, bool *changed)
 {
 	Slot	   *slot;
 	bool		scan;
@@ -306,7 +308,8 @@ database_collect(Oid db, TimestampTz *timer)
 	slot = slot_get(db, false);
 	scan = slot->scan;
 	*timer = slot->timer;
-	slot->news = slot->scan = false;
+	*changed = slot->changed;
+	slot->news = slot->scan = slot->changed = false;
 	slot->timer = 0;
 	LWLockRelease(shared_lock);
 	return scan;
@@ -412,6 +415,7 @@ database_changed(Oid db)
 	{
 		if (slot->state == DATABASE_ABSENT)
 			slot->state = DATABASE_UNKNOWN;
+		slot->changed = true;
 		slot_wake(slot);
 	}
 	if (shared->launcher != NULL)

@@ -39,7 +39,7 @@ extern void database_resume(Oid db);
 /* the scheduler's side */
 extern bool scheduler_attach(Oid db);
 extern void scheduler_detach(Oid db, bool absent);
-extern bool database_collect(Oid db, TimestampTz *timer);
+extern bool database_collect(Oid db, TimestampTz *timer, bool *changed);
 extern bool database_has_news(Oid db);
 
 /* whether it has one that will look into the tables, or has done so */

@@ -119,6 +119,23 @@ commit(void)
 	MemoryContextSwitchTo(transaction_context);
 }
 
+/* Free what belongs to workers that have ended, also without ever having run. */
+static void
+reap(void)
+{
+	for (int i = 0; i < DURABLE_WORKERS_LIMIT; i++)
+	{
+		pid_t		pid;
+
+		if (started[i].handle == NULL ||
+			GetBackgroundWorkerPid(started[i].handle, &pid) != BGWH_STOPPED)
+			continue;
+		worker_slot_unreserve(started[i].slot, started[i].generation);
+		pfree(started[i].handle);
+		started[i].handle = NULL;
+	}
+}
+
 /* Leave if the extension is not, or no longer, there, or not of the library's version. */
 static void
 check_extension(void)
@@ -142,6 +159,11 @@ check_extension(void)
 	for (int i = 0; i < DURABLE_WORKERS_LIMIT; i++)
 		if (started[i].handle != NULL)
 			TerminateBackgroundWorker(started[i].handle);
+	/* nobody else would give back the slot of one that never runs */
+	for (int i = 0; i < DURABLE_WORKERS_LIMIT; i++)
+		if (started[i].handle != NULL)
+			(void) WaitForBackgroundWorkerShutdown(started[i].handle);
+	reap();
 	extension_absent = true;
 	proc_exit(0);
 }
@@ -505,23 +527,6 @@ look_for_obstacle(Oid role, char **database, bool *gone)
 	return obstacle;
 }
 
-/* Free what belongs to workers that have ended, also without ever having run. */
-static void
-reap(void)
-{
-	for (int i = 0; i < DURABLE_WORKERS_LIMIT; i++)
-	{
-		pid_t		pid;
-
-		if (started[i].handle == NULL ||
-			GetBackgroundWorkerPid(started[i].handle, &pid) != BGWH_STOPPED)
-			continue;
-		worker_slot_unreserve(started[i].slot, started[i].generation);
-		pfree(started[i].handle);
-		started[i].handle = NULL;
-	}
-}
-
 /* Start a worker for a role; tells the administrator when that is impossible. */
 static void
 start_worker(Oid role)
@@ -644,10 +649,14 @@ work(TimestampTz *next_poll, TimestampTz *next_timer, TimestampTz *fired)
 {
 	TimestampTz now = GetCurrentTimestamp();
 	TimestampTz announced;
+	bool		changed;
 	bool		soon = false;
 	long		sleep;
 
-	scan_requested |= database_collect(my_database, &announced);
+	scan_requested |= database_collect(my_database, &announced, &changed);
+	/* first of all, as workers can do nothing without it but end */
+	if (changed)
+		check_extension();
 	reap();
 	count_deliveries();
 	/* the clock may have been set back */

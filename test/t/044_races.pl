@@ -122,4 +122,12 @@ SELECT output FROM durable.wait_for_completion('locked', '1 min')]) =~ s/.*\n//s
 
 is($node->safe_psql('postgres', 'SELECT count(*) FROM durable_internal.violations'), 0, 'no invariant is broken');
 
+# Work that is in hand when the extension is dropped is not given to one worker after the other that finds no extension.
+$node->safe_psql('postgres', q(
+CREATE FUNCTION goes_on(n int) RETURNS int LANGUAGE plpgsql AS $$ BEGIN PERFORM durable.continue_as_new(to_jsonb(n + 1)); RETURN n; END $$;
+SELECT count(*) FROM (SELECT durable.start_new('goes_on', '0') FROM generate_series(1, 100)) started));
+poll_until($node, q(SELECT sum(turns) > 1000 FROM durable.stats), 'instances go on');
+$node->safe_psql('postgres', 'DROP EXTENSION durable');
+poll_until($node, q(SELECT count(*) = 0 FROM pg_stat_activity WHERE backend_type IN ('durable scheduler', 'durable worker')), 'DROP EXTENSION ends scheduler and workers without polling');
+
 done_testing();
