@@ -137,6 +137,8 @@ process_utility(PlannedStmt *pstmt, const char *query, bool read_only, ProcessUt
 	const char *name = needed_database(pstmt->utilityStmt);
 	Oid			db = name != NULL ? get_database_oid(name, true) : InvalidOid;
 	Oid			extension = updated_extension(pstmt->utilityStmt);
+	/* the statement may be gone when it is done */
+	bool		prepared = ends_prepared(pstmt->utilityStmt);
 
 	if (OidIsValid(extension))
 	{
@@ -149,7 +151,7 @@ process_utility(PlannedStmt *pstmt, const char *query, bool read_only, ProcessUt
 	{
 		next_hook(pstmt, query, read_only, context, params, env, dest, qc);
 		/* the database of such a transaction is that of the session */
-		if (ends_prepared(pstmt->utilityStmt))
+		if (prepared)
 			database_request_look(MyDatabaseId);
 		return;
 	}
