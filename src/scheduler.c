@@ -142,6 +142,7 @@ check_extension(void)
 {
 	Oid			extension;
 	bool		fits;
+	pid_t		pid;
 
 	begin();
 	extension = get_extension_oid("durable", true);
@@ -161,7 +162,8 @@ check_extension(void)
 			TerminateBackgroundWorker(started[i].handle);
 	/* nobody else would give back the slot of one that never runs */
 	for (int i = 0; i < DURABLE_WORKERS_LIMIT; i++)
-		if (started[i].handle != NULL)
+		if (started[i].handle != NULL &&
+			GetBackgroundWorkerPid(started[i].handle, &pid) == BGWH_NOT_YET_STARTED)
 			(void) WaitForBackgroundWorkerShutdown(started[i].handle);
 	reap();
 	extension_absent = true;
