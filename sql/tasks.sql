@@ -219,7 +219,32 @@ SELECT statement, tasks_try('SELECT ' || statement) FROM unnest(ARRAY['durable.s
     'durable.when_all(ROW(1)::durable.task)', 'durable.create_timer(''1 s''::interval)', 'durable.sleep(''1 s'')', 'durable.call_sql(''SELECT 1'')',
     'durable.now()', 'durable.task_id()', 'durable.attempt()', 'durable.instance_id()', 'durable.send_event(''x'', ''e'')']) statement;
 
+-- What ends as soon as it is asked for, or is named twice, is not waited for (again). Other workers than the one that remembers
+-- the orchestrator take in the ends.
+CREATE FUNCTION tasks_nap(s float) RETURNS int LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(s); RETURN 1; END $$;
+CREATE FUNCTION tasks_child(n int) RETURNS int LANGUAGE sql AS 'SELECT n';
+CREATE FUNCTION tasks_early(child text) RETURNS jsonb LANGUAGE plpgsql AS $$
+BEGIN
+    RETURN to_jsonb(durable.when_all(durable.schedule_activity('tasks_nap', '0.1'), durable.schedule_activity('tasks_nap', '0.2'),
+                                     durable.schedule_sub_orchestrator(child, '{"wrong": 1}')));
+END
+$$;
+CREATE FUNCTION tasks_twice() RETURNS jsonb LANGUAGE plpgsql AS $$
+DECLARE
+    a durable.task := durable.schedule_activity('tasks_nap', '0.1');
+    b durable.task := durable.schedule_activity('tasks_nap', '0.2');
+BEGIN
+    RETURN to_jsonb(durable.when_all(a, b, a));
+END
+$$;
+SELECT count(durable.start_new('tasks_early', '"tasks_child"', 'tasks_early_' || i)) FROM generate_series(1, 4) i;
+SELECT count(durable.start_new('tasks_early', '"tasks_none"', 'tasks_none_' || i)) FROM generate_series(1, 4) i;
+SELECT count(durable.start_new('tasks_twice', instance_id => 'tasks_twice_' || i)) FROM generate_series(1, 4) i;
+SELECT s.runtime_status, s.output, s.failure ->> 'sqlstate' AS sqlstate, count(*)
+  FROM unnest('{early,none,twice}'::text[]) kind, generate_series(1, 4) i, durable.wait_for_completion('tasks_' || kind || '_' || i, '1 min') s
+ GROUP BY kind, 1, 2, 3 ORDER BY kind;
+
 SELECT * FROM durable_internal.violations WHERE instance_id LIKE 'tasks\_%';
-DROP FUNCTION tasks_echo, tasks_double, tasks_note, tasks_rows, tasks_fail, tasks_until, tasks_try, tasks_all, tasks_fan_out, tasks_failures, tasks_unhandled, tasks_any, tasks_any_failed, tasks_cancel, tasks_open, tasks_open_child, tasks_timers, tasks_refused;
+DROP FUNCTION tasks_echo, tasks_double, tasks_note, tasks_rows, tasks_fail, tasks_until, tasks_try, tasks_all, tasks_fan_out, tasks_failures, tasks_unhandled, tasks_any, tasks_any_failed, tasks_cancel, tasks_open, tasks_open_child, tasks_timers, tasks_refused, tasks_nap, tasks_child, tasks_early, tasks_twice;
 DROP PROCEDURE tasks_wait;
 DROP TABLE tasks_ran;

@@ -537,7 +537,6 @@ receive_done(Round *round, Instance *instance, const MessageRow *message)
 	/* of an earlier execution */
 	if (task == NULL || task->done_seq != 0)
 		return;
-	instance->row.awaiting = Max(0, instance->row.awaiting - 1);
 	row.event = done_event(message->kind);
 	if ((row.event == EVENT_TASK_FAILED || row.event == EVENT_CHILD_FAILED) &&
 		instance->row.state != STATE_FAILED && retry_task(round, instance, task, message->payload))
@@ -780,7 +779,6 @@ instance_activity_done(Round *round, Instance *instance, Task *task, bool failed
 	if (row.input == NULL)
 		row.input = JsonbValueToJsonb(unconstify(JsonbValue *, &null_value));
 	instance->next_activity = task->id < instance->last_activity ? instance_task(instance, task->id + 1) : NULL;
-	instance->row.awaiting = Max(0, instance->row.awaiting - 1);
 	instance->row.deliveries = 0;
 	instance_append(round, instance, &row);
 }
@@ -853,6 +851,33 @@ instance_continue_as_new(Round *round, Instance *instance, Jsonb *input,
 	}
 }
 
+/*
+ * How many ends of tasks must come before a turn makes sense, 0 if counting
+ * does not tell: then whoever receives something must know the history.
+ */
+static int
+count_awaited(Instance *instance)
+{
+	int			count = 0;
+
+	if (instance->row.state != STATE_WAITING || instance->wait_mode != WAIT_ALL)
+		return 0;
+	for (int i = 0; i < instance->nwaits; i++)
+	{
+		Task	   *task = instance_task(instance, instance->waits[i]);
+
+		if (task->kind != TASK_ACTIVITY && task->kind != TASK_CHILD)
+			return 0;
+		/* some ended as soon as they were asked for */
+		count += task->done_seq == 0;
+	}
+	/* the failure of one that has a policy is not its end */
+	for (int i = 0; i < instance->ntasks; i++)
+		if (instance->tasks[i]->done_seq == 0 && instance->tasks[i]->options != NULL)
+			return 0;
+	return count;
+}
+
 /* Write the row if anything in it changed. */
 void
 instance_save(Round *round, Instance *instance)
@@ -869,6 +894,7 @@ instance_save(Round *round, Instance *instance)
 	}
 	if (!instance->dirty)
 		return;
+	instance->row.awaiting = count_awaited(instance);
 	instance->row.last_updated_time = round->now;
 	instance_update(round->store, &instance->row);
 	instance->dirty = false;

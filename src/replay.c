@@ -11,6 +11,7 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "lib/qunique.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "utils/acl.h"
@@ -314,27 +315,11 @@ consume(Task *task)
 	turn->now = Max(turn->now, time);
 }
 
-/*
- * How many ends of tasks must come before a turn makes sense, 0 if counting
- * does not tell: then whoever receives something must know the history.
- */
+/* Order of task numbers. */
 static int
-count_awaited(const Instance *instance)
+compare_numbers(const void *a, const void *b)
 {
-	if (instance->wait_mode != WAIT_ALL)
-		return 0;
-	for (int i = 0; i < instance->nwaits; i++)
-	{
-		Task	   *task = instance_task(turn->instance, instance->waits[i]);
-
-		if (task->kind != TASK_ACTIVITY && task->kind != TASK_CHILD)
-			return 0;
-	}
-	/* the failure of one that has a policy is not its end */
-	for (int i = 0; i < instance->ntasks; i++)
-		if (instance->tasks[i]->done_seq == 0 && instance->tasks[i]->options != NULL)
-			return 0;
-	return instance->nwaits;
+	return *(const int *) a - *(const int *) b;
 }
 
 /* Stop the turn until one or all of these tasks end. */
@@ -351,7 +336,9 @@ stop_for(Task **tasks, int count, WaitMode mode)
 	for (int i = 0; i < count; i++)
 		if (!tasks[i]->turn_consumed && task_done(tasks[i]) == 0)
 			instance->waits[instance->nwaits++] = tasks[i]->id;
-	instance->row.awaiting = count_awaited(instance);
+	/* the code may name one twice, which ends once */
+	qsort(instance->waits, instance->nwaits, sizeof(int), compare_numbers);
+	instance->nwaits = qunique(instance->waits, instance->nwaits, sizeof(int), compare_numbers);
 	turn_stop();
 }
 
@@ -611,7 +598,6 @@ turn_begin(Turn *new_turn, Round *round, Instance *instance)
 	instance->events_new = false;
 	instance->wait_mode = WAIT_NONE;
 	instance->nwaits = 0;
-	instance->row.awaiting = 0;
 }
 
 /* The failure of an orchestrator that tried to write, whatever it made of the error. */

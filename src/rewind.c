@@ -252,7 +252,6 @@ rewind_receive(Round *round, Instance *instance, Jsonb *payload)
 	instance->row.state = STATE_READY;
 	instance->row.completed_time = 0;
 	instance->wait_mode = WAIT_NONE;
-	instance->row.awaiting = 0;
 	notify_status(&instance->row, jsonb_member_text(payload, "reason"), round->now);
 	foreach(cell, tasks)
 		redo(round, instance, lfirst(cell), payload);
