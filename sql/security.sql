@@ -196,6 +196,7 @@ RESET ROLE;
 -- 2. grant_usage is for those who own the extension; revoke_usage takes all of it back.
 SET ROLE regress_durable_mallory;
 SELECT attempt('SELECT durable.grant_usage(''regress_durable_mallory'')');
+SELECT attempt('SELECT durable.revoke_usage(''regress_durable_alice'')');
 RESET ROLE;
 SELECT durable.revoke_usage('regress_durable_watcher');
 SET ROLE regress_durable_watcher;

@@ -176,6 +176,9 @@ AS $$
 DECLARE
     statement text;
 BEGIN
+    IF NOT pg_has_role((SELECT extowner FROM pg_extension WHERE extname = 'durable'), 'USAGE') THEN
+        RAISE EXCEPTION 'only the owner of the extension durable can grant its usage' USING ERRCODE = 'insufficient_privilege';
+    END IF;
     IF role IS NULL THEN
         RAISE EXCEPTION 'parameter "role" of durable.grant_usage must not be null' USING ERRCODE = 'null_value_not_allowed';
     END IF;
@@ -214,6 +217,9 @@ AS $$
 DECLARE
     statement text;
 BEGIN
+    IF NOT pg_has_role((SELECT extowner FROM pg_extension WHERE extname = 'durable'), 'USAGE') THEN
+        RAISE EXCEPTION 'only the owner of the extension durable can revoke its usage' USING ERRCODE = 'insufficient_privilege';
+    END IF;
     IF role IS NULL THEN
         RAISE EXCEPTION 'parameter "role" of durable.revoke_usage must not be null' USING ERRCODE = 'null_value_not_allowed';
     END IF;
