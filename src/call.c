@@ -52,9 +52,9 @@ conversion_error_callback(void *arg)
 	const char *name = fn->parameters[conversion->parameter].name;
 
 	if (name != NULL)
-		errcontext("parameter \"%s\" of function %s", name, fn->signature);
+		errcontext("parameter \"%s\" of function %s", name, fn->title);
 	else
-		errcontext("parameter $%d of function %s", conversion->parameter + 1, fn->signature);
+		errcontext("parameter $%d of function %s", conversion->parameter + 1, fn->title);
 }
 
 /* {key: value}; the value may be a scalar, an array or an object. */
@@ -179,7 +179,7 @@ report_missing(CallableFunction *fn, const bool *given)
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 			 errmsg_plural("input of function %s lacks parameter %s",
 						   "input of function %s lacks parameters %s",
-						   count, fn->signature, list.data),
+						   count, fn->title, list.data),
 			 errdetail("Its parameters are: %s.", list_parameters(fn)),
 			 unnamed ?
 			 errhint("A parameter without a name is bound by its position in a JSON array.") :
@@ -207,7 +207,7 @@ report_unknown_key(CallableFunction *fn, Jsonb *input)
 		if (!known)
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					 errmsg("function %s has no parameter \"%s\"", fn->signature,
+					 errmsg("function %s has no parameter \"%s\"", fn->title,
 							pnstrdup(value.val.string.val, value.val.string.len)),
 					 errdetail("Its parameters are: %s.", list_parameters(fn))));
 	}
@@ -254,7 +254,7 @@ bind_array(CallableFunction *fn, Jsonb *input, bool *given)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg_plural("input of function %s has %d elements, but the function has %d parameter",
 							   "input of function %s has %d elements, but the function has %d parameters",
-							   fn->nparameters, fn->signature, count, fn->nparameters),
+							   fn->nparameters, fn->title, count, fn->nparameters),
 				 errdetail("Its parameters are: %s.", list_parameters(fn))));
 	for (int i = 0; i < count; i++)
 	{
@@ -399,7 +399,7 @@ bind_input(CallableFunction *fn, Jsonb *input, bool check_only)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("function %s has %d parameters, but the input is a single value",
-						fn->signature, fn->nparameters),
+						fn->title, fn->nparameters),
 				 errdetail("Its parameters are: %s.", list_parameters(fn)),
 				 errhint("Give a JSON object with a key for each parameter, or a JSON array with the values in order.")));
 
@@ -516,7 +516,7 @@ callable_state(CallableFunction *fn)
 static void
 inlined_error_callback(void *arg)
 {
-	errcontext("SQL function %s", ((CallableFunction *) arg)->signature);
+	errcontext("SQL function %s", ((CallableFunction *) arg)->title);
 }
 
 /* Evaluates the call. */
@@ -603,7 +603,7 @@ call_set(CallableFunction *fn)
 	}
 	if (SPI_execute_plan_with_paramlist(plan, fn->arguments, false, 1) != SPI_OK_SELECT ||
 		SPI_processed != 1)
-		elog(ERROR, "unexpected result of function %s", fn->signature);
+		elog(ERROR, "unexpected result of function %s", fn->title);
 	value = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &is_null);
 	MemoryContextSwitchTo(call_context);
 	result = DatumGetJsonbPCopy(value);

@@ -85,6 +85,69 @@ split_name(const char *name)
 	return result;
 }
 
+/* A function's signature, whatever the session's settings; NULL if there is none. */
+static char *
+format_signature(Oid function)
+{
+	bool		quote_all = quote_all_identifiers;
+	char	   *signature;
+
+	quote_all_identifiers = false;
+	PG_TRY();
+	{
+		signature = format_procedure_extended(function,
+											  FORMAT_PROC_INVALID_AS_NULL |
+											  FORMAT_PROC_FORCE_QUALIFY);
+	}
+	PG_FINALLY();
+	{
+		quote_all_identifiers = quote_all;
+	}
+	PG_END_TRY();
+	return signature;
+}
+
+/* "schema.name(argument types)", whatever the search_path. */
+char *
+function_signature(Oid function)
+{
+	char	   *signature = format_signature(function);
+
+	if (signature == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_FUNCTION),
+				 errmsg("function with OID %u does not exist", function)));
+	return signature;
+}
+
+/* A signature as messages show it: without the schema of PostgreSQL's own types. */
+static char *
+readable(const char *signature)
+{
+	static const char schema[] = "pg_catalog.";
+	const char *rest = find_argument_list(signature);
+	StringInfoData text;
+
+	if (rest == NULL)
+		return pstrdup(signature);
+	initStringInfo(&text);
+	appendBinaryStringInfo(&text, signature, rest - signature);
+	for (; *rest; rest++)
+	{
+		appendStringInfoChar(&text, *rest);
+		if ((*rest == '(' || *rest == ',') && strncmp(rest + 1, schema, strlen(schema)) == 0)
+			rest += strlen(schema);
+	}
+	return text.data;
+}
+
+/* How messages call a function. */
+static char *
+function_title(Oid function)
+{
+	return readable(function_signature(function));
+}
+
 /* Errors out where a value of the type cannot come from or go to jsonb. */
 static void
 check_pseudo_type(Oid function, Oid type, bool is_result)
@@ -96,7 +159,7 @@ check_pseudo_type(Oid function, Oid type, bool is_result)
 	ereport(ERROR,
 			(errcode(ERRCODE_WRONG_OBJECT_TYPE),
 			 errmsg("function %s cannot be called with an input of type jsonb",
-					function_signature(function)),
+					function_title(function)),
 			 type == TRIGGEROID || type == EVENT_TRIGGEROID ?
 			 errdetail("It is a trigger function.") :
 			 IsPolymorphicType(type) || type == ANYOID ?
@@ -123,7 +186,7 @@ check_callable(Oid function)
 	if (proc->prokind != PROKIND_FUNCTION)
 		ereport(ERROR,
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
-				 errmsg("%s is not a function", function_signature(function)),
+				 errmsg("%s is not a function", function_title(function)),
 				 proc->prokind == PROKIND_PROCEDURE ? errdetail("It is a procedure.") :
 				 proc->prokind == PROKIND_AGGREGATE ? errdetail("It is an aggregate function.") :
 				 errdetail("It is a window function."),
@@ -135,7 +198,7 @@ check_callable(Oid function)
 		heap_attisnull(tuple, Anum_pg_proc_proallargtypes, NULL))
 		ereport(ERROR,
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
-				 errmsg("the columns of function %s are not known", function_signature(function)),
+				 errmsg("the columns of function %s are not known", function_title(function)),
 				 errhint("Declare it with RETURNS TABLE (...) or OUT parameters.")));
 	ReleaseSysCache(tuple);
 }
@@ -195,41 +258,6 @@ function_lookup(const char *name)
 	return function;
 }
 
-/* A function's signature, whatever the session's settings; NULL if there is none. */
-static char *
-format_signature(Oid function)
-{
-	bool		quote_all = quote_all_identifiers;
-	char	   *signature;
-
-	quote_all_identifiers = false;
-	PG_TRY();
-	{
-		signature = format_procedure_extended(function,
-											  FORMAT_PROC_INVALID_AS_NULL |
-											  FORMAT_PROC_FORCE_QUALIFY);
-	}
-	PG_FINALLY();
-	{
-		quote_all_identifiers = quote_all;
-	}
-	PG_END_TRY();
-	return signature;
-}
-
-/* "schema.name(argument types)", whatever the search_path. */
-char *
-function_signature(Oid function)
-{
-	char	   *signature = format_signature(function);
-
-	if (signature == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_FUNCTION),
-				 errmsg("function with OID %u does not exist", function)));
-	return signature;
-}
-
 /*
  * The function of a signature.  Compares the signatures of all functions of
  * the name instead of parsing the types, which may be gone as well.
@@ -265,7 +293,7 @@ function_by_signature(const char *signature)
 	if (!OidIsValid(result))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_FUNCTION),
-				 errmsg("function %s does not exist", signature),
+				 errmsg("function %s does not exist", readable(signature)),
 				 errhint("It was dropped or renamed since the instance was started; create it again.")));
 	return result;
 }
@@ -451,8 +479,8 @@ callable_build(Oid function, MemoryContext parent)
 	fn->context = context;
 	fn->proc_hash = GetSysCacheHashValue1(PROCOID, ObjectIdGetDatum(function));
 	fn->track_functions = pgstat_track_functions;
-	fn->signature = function_signature(function);
-	MemoryContextSetIdentifier(context, fn->signature);
+	fn->title = function_title(function);
+	MemoryContextSetIdentifier(context, fn->title);
 	fn->is_sql = proc->prolang == SQLlanguageId;
 	fn->returns_set = proc->proretset;
 	fn->result_type = proc->prorettype;

@@ -39,7 +39,7 @@ typedef struct CallableFunction
 	int			in_use;			/* calls under way */
 	uint32		proc_hash;		/* syscache hash value of the pg_proc row */
 	bool		user_types;		/* depends on types that users can alter */
-	const char *signature;
+	const char *title;			/* its signature, for messages */
 	bool		is_sql;			/* LANGUAGE sql */
 	bool		returns_set;
 	Oid			result_type;
