@@ -308,6 +308,14 @@ CREATE FUNCTION failures_outside_of(activity text) RETURNS jsonb LANGUAGE sql AS
 $$;
 SELECT durable.start_new('failures_outside_of', '"failures_try"', instance_id => 'failures-outside');
 SELECT status, failure, (SELECT bool_and(o #>> '{}' LIKE 'OD005 %') FROM jsonb_array_elements(output) o) AS all_refused FROM failures_ends('outside');
+-- An orchestrator is no activity, and the failure says what it is.
+CREATE FUNCTION failures_misplaced() RETURNS jsonb LANGUAGE sql AS $$ SELECT durable.call_activity('failures_outside_of', '""') $$;
+CALL failures_start('misplaced', $$
+BEGIN
+    RETURN durable.call_activity('failures_misplaced');
+END
+$$);
+SELECT failure - 'context' AS failure FROM failures_ends('misplaced');
 CREATE FUNCTION failures_inside_activity() RETURNS text LANGUAGE sql AS
     $$ SELECT durable.instance_id() || ' ' || durable.task_id() || ' ' || durable.attempt() $$;
 CALL failures_start('inside', $$
