@@ -178,6 +178,15 @@ BEGIN
     RETURN jsonb_build_array(winners[1] = soon, durable.await(late), durable.now() >= start + interval '60 ms', durable.now() < start + interval '1 min');
 END
 $$;
+-- Arrays of tasks, without VARIADIC.
+CREATE FUNCTION tasks_arrays(n int) RETURNS jsonb LANGUAGE plpgsql AS $$
+DECLARE
+    tasks durable.task[] := ARRAY(SELECT durable.schedule_activity('tasks_double', to_jsonb(x)) FROM generate_series(1, n) x ORDER BY x);
+BEGIN
+    RETURN jsonb_build_array((SELECT sum(result::int) FROM unnest(durable.when_all(tasks)) result), durable.when_any(tasks) = tasks[1],
+                             durable.when_all('{}'::durable.task[]), durable.when_all(tasks[1]), durable.when_all(VARIADIC tasks[1:2]));
+END
+$$;
 -- What is refused.
 CREATE FUNCTION tasks_refused() RETURNS jsonb LANGUAGE plpgsql AS $$
 DECLARE
@@ -189,17 +198,18 @@ BEGIN
                                 'durable.cancel_task(NULL)', 'durable.schedule_activity(NULL)', 'durable.call_sql(NULL)',
                                 'durable.create_timer(NULL::interval)', 'durable.create_timer(NULL::timestamptz)', 'durable.subscribe_event(NULL)',
                                 'durable.sleep(NULL)', 'durable.await(ROW(NULL)::durable.task)', 'durable.await(ROW(0)::durable.task)',
-                                'durable.await(ROW(-5)::durable.task)']) WITH ORDINALITY s (statement, n)
+                                'durable.await(ROW(-5)::durable.task)', 'durable.when_all(NULL::durable.task[])', 'durable.when_any(''{}''::durable.task[])',
+                                'durable.when_all(''{1}''::int[])', 'durable.when_any(ARRAY[ROW(1)::durable.task, NULL])', 'durable.when_any(''{1}''::text[])']) WITH ORDINALITY s (statement, n)
              WHERE statement <> 'durable.when_any()');
 END
 $$;
 
 SELECT durable.start_new(f, input, f) FROM (VALUES
     ('tasks_all', NULL::jsonb), ('tasks_fan_out', '300'), ('tasks_failures', NULL), ('tasks_unhandled', NULL), ('tasks_any', NULL),
-    ('tasks_any_failed', NULL), ('tasks_cancel', NULL), ('tasks_open', NULL), ('tasks_timers', NULL), ('tasks_refused', NULL)) v (f, input);
+    ('tasks_any_failed', NULL), ('tasks_cancel', NULL), ('tasks_open', NULL), ('tasks_timers', NULL), ('tasks_arrays', '300'), ('tasks_refused', NULL)) v (f, input);
 SELECT durable.raise_event('tasks_cancel', 'E', '"the event"');
 SELECT id, s.runtime_status, jsonb_pretty(s.output) AS output
-  FROM unnest('{tasks_all,tasks_fan_out,tasks_failures,tasks_any,tasks_any_failed,tasks_cancel,tasks_open,tasks_timers,tasks_refused}'::text[]) id,
+  FROM unnest('{tasks_all,tasks_fan_out,tasks_failures,tasks_any,tasks_any_failed,tasks_cancel,tasks_open,tasks_timers,tasks_arrays,tasks_refused}'::text[]) id,
        durable.wait_for_completion(id, '1 min') s;
 SELECT runtime_status, output, jsonb_pretty(failure - 'context') AS failure FROM durable.wait_for_completion('tasks_unhandled', '1 min');
 SELECT what, count(*) FROM tasks_ran GROUP BY 1 ORDER BY 1;
@@ -245,6 +255,6 @@ SELECT s.runtime_status, s.output, s.failure ->> 'sqlstate' AS sqlstate, count(*
  GROUP BY kind, 1, 2, 3 ORDER BY kind;
 
 SELECT * FROM durable_internal.violations WHERE instance_id LIKE 'tasks\_%';
-DROP FUNCTION tasks_echo, tasks_double, tasks_note, tasks_rows, tasks_fail, tasks_until, tasks_try, tasks_all, tasks_fan_out, tasks_failures, tasks_unhandled, tasks_any, tasks_any_failed, tasks_cancel, tasks_open, tasks_open_child, tasks_timers, tasks_refused, tasks_nap, tasks_child, tasks_early, tasks_twice;
+DROP FUNCTION tasks_echo, tasks_double, tasks_note, tasks_rows, tasks_fail, tasks_until, tasks_try, tasks_all, tasks_fan_out, tasks_failures, tasks_unhandled, tasks_any, tasks_any_failed, tasks_cancel, tasks_open, tasks_open_child, tasks_timers, tasks_arrays, tasks_refused, tasks_nap, tasks_child, tasks_early, tasks_twice;
 DROP PROCEDURE tasks_wait;
 DROP TABLE tasks_ran;

@@ -9,6 +9,7 @@
 #include "postgres.h"
 
 #include "access/htup_details.h"
+#include "catalog/namespace.h"
 #include "catalog/pg_collation.h"
 #include "catalog/pg_type.h"
 #include "common/cryptohash.h"
@@ -25,6 +26,7 @@
 #include "utils/formatting.h"
 #include "utils/json.h"
 #include "utils/lsyscache.h"
+#include "utils/syscache.h"
 
 #include "call.h"
 #include "child.h"
@@ -105,6 +107,8 @@ PG_FUNCTION_INFO_V1(durable_subscribe_event);
 PG_FUNCTION_INFO_V1(durable_await);
 PG_FUNCTION_INFO_V1(durable_when_all);
 PG_FUNCTION_INFO_V1(durable_when_any);
+PG_FUNCTION_INFO_V1(durable_when_all_array);
+PG_FUNCTION_INFO_V1(durable_when_any_array);
 PG_FUNCTION_INFO_V1(durable_cancel_task);
 PG_FUNCTION_INFO_V1(durable_send_event);
 PG_FUNCTION_INFO_V1(durable_sleep);
@@ -173,6 +177,23 @@ tasks_of(FunctionCallInfo fcinfo, int number, const char *function, int *count)
 		tasks[i] = task_of(values[i]);
 	}
 	return tasks;
+}
+
+/* Error unless the argument is an array of handles: it may be any array where a function is called without VARIADIC. */
+static void
+require_handles(FunctionCallInfo fcinfo, int number, const char *function)
+{
+	Oid			type;
+	Oid			given;
+
+	require_argument(fcinfo, number, "tasks", function);
+	type = GetSysCacheOid2(TYPENAMENSP, Anum_pg_type_oid, CStringGetDatum("task"),
+						   ObjectIdGetDatum(get_namespace_oid(DURABLE_SCHEMA, false)));
+	given = AARR_ELEMTYPE(PG_GETARG_ANY_ARRAY_P(number));
+	if (given != type)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATATYPE_MISMATCH),
+				 errmsg("durable.%s takes an array of durable.task, not of %s", function, format_type_be(given))));
 }
 
 /* The activity that call_activity and schedule_activity ask for. */
@@ -351,6 +372,24 @@ durable_when_any(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("durable.when_any needs at least one task")));
 	return return_task(fcinfo, turn_await_any(tasks, count));
+}
+
+/* when_all(task[]) */
+Datum
+durable_when_all_array(PG_FUNCTION_ARGS)
+{
+	turn_require("when_all");
+	require_handles(fcinfo, 0, "when_all");
+	return durable_when_all(fcinfo);
+}
+
+/* when_any(task[]) */
+Datum
+durable_when_any_array(PG_FUNCTION_ARGS)
+{
+	turn_require("when_any");
+	require_handles(fcinfo, 0, "when_any");
+	return durable_when_any(fcinfo);
 }
 
 /* cancel_task(task) */

@@ -57,12 +57,23 @@ COMMENT ON FUNCTION durable.await(durable.task) IS
 CREATE FUNCTION durable.when_all(VARIADIC tasks durable.task[])
 RETURNS jsonb[] LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'durable_when_all';
 COMMENT ON FUNCTION durable.when_all(durable.task[]) IS
-'Waits for all tasks, then returns their results in the order of the arguments, or raises the first failure in that order. When called with an array: when_all(VARIADIC tasks). No tasks: an empty array.';
+'Waits for all tasks, then returns their results in the order of the arguments, or raises the first failure in that order. No tasks: an empty array.';
+
+-- Any array, since one of tasks is what the function with VARIADIC has already; another is an error.
+CREATE FUNCTION durable.when_all(tasks anyarray)
+RETURNS jsonb[] LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'durable_when_all_array';
+COMMENT ON FUNCTION durable.when_all(anyarray) IS
+'The same for an array of tasks, so that when_all(tasks) is when_all(VARIADIC tasks). 42804 for any other array.';
 
 CREATE FUNCTION durable.when_any(VARIADIC tasks durable.task[])
 RETURNS durable.task LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'durable_when_any';
 COMMENT ON FUNCTION durable.when_any(durable.task[]) IS
-'Waits until one of the tasks has ended, well or not, and returns it; the same one on each replay. The others go on; use durable.cancel_task for those that are not wanted any more. durable.await gives the result.';
+'Waits until one of the tasks has ended, well or not, and returns it; the same one on each replay. The others go on; use durable.cancel_task for those that are not wanted any more. durable.await gives the result. 22023 without any task.';
+
+CREATE FUNCTION durable.when_any(tasks anyarray)
+RETURNS durable.task LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'durable_when_any_array';
+COMMENT ON FUNCTION durable.when_any(anyarray) IS
+'The same for an array of tasks, so that when_any(tasks) is when_any(VARIADIC tasks). 42804 for any other array.';
 
 CREATE FUNCTION durable.cancel_task(task durable.task)
 RETURNS void LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'durable_cancel_task';

@@ -81,6 +81,8 @@ my %values = (
 			q(ROW(2147483647, '178000000 years', 1e308, NULL, NULL, '{x}'))) },
 	'durable.task' => sub { pick('NULL', 'ROW(1)', 'ROW(0)', 'ROW(NULL)', 'ROW(2147483647)') },
 	'durable.task[]' => sub { pick('NULL', q('{}'), q('{NULL}'), q('{(1),(2)}'), q('{(1),(1),()}'), q('{{(1)},{(2)}}')) },
+	anyarray => sub { pick('ARRAY[1]', q(ARRAY['x', NULL]), 'ARRAY[ROW(1)::durable.task, ROW(2)]', 'ARRAY[ROW(1)::durable.task, NULL]', q('{}'::durable.task[]), 'NULL::durable.task[]',
+			'ARRAY[durable.retry_policy(2)]') },
 	regrole => sub { pick('NULL', q('one'), '0', '4294967295') },
 	regprocedure => sub { pick('NULL', q('echo(jsonb)'), q('eval(text[])'), '0', '4294967295', q('durable.sleep(interval)')) },
 	oid => sub { pick('NULL', '0', '4294967295') },
