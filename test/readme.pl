@@ -149,7 +149,7 @@ foreach my $i ($done .. $#blocks)
 
 # The settings' table: | `name` | default | ...
 my @wrong;
-foreach my $row (query("SELECT name || '|' || current_setting(name) FROM pg_settings WHERE name LIKE 'durable.%' AND name <> 'durable.wakeups'"))
+foreach my $row (query("SELECT name || '|' || current_setting(name) FROM pg_settings WHERE name LIKE 'durable.%'"))
 {
 	my ($name, $default) = split /\|/, $row, 2;
 	$default = $default eq '' ? 'empty' : "`$default`";
