@@ -14,8 +14,8 @@ LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'durable_start_new';
 COMMENT ON FUNCTION durable.start_new(text, jsonb, text, timestamptz, text, jsonb, durable.runtime_status[], text) IS
 'Start an instance of the orchestrator function name and return its id. It begins when the transaction commits and not at all when it rolls back.
-name: a function, found now by your search_path unless it has a schema; the instance runs as you and with your search_path. input: one json or jsonb parameter takes it whole, otherwise an object''s keys are parameter names, an array''s elements are positions, and a scalar is the only parameter. instance_id: 1 to 256 characters, not beginning with @, without / \ # ? and control characters; NULL: one is made, 32 hexadecimal digits in the order of time. start_at: not before this time, until then it is Pending; in the past or NULL: at once. version: free text for durable.instance_version(). tags: a JSON object of your own. dedupe_statuses: an instance of that id in one of these statuses is kept; on_duplicate says whether that is an error (''error'') or your call returns its id and starts nothing (''ignore''). One in another status is replaced with its history and ended sub-orchestrations; if it is live its effects stay, an activity that runs is not waited for and its result is discarded, its live sub-orchestrations are terminated and a parent that awaits it sees OD008. Concurrent calls with one id wait for each other''s transactions and one wins.
-Errors: OD003 if such an instance exists, or the id belongs to somebody else''s; 42883, 42725, 42501 if the function does not exist, is ambiguous or may not be executed; others if it cannot take the input; 22023 for a bad id, tags, start_at or on_duplicate; 22004 if name, dedupe_statuses or on_duplicate is NULL; 28000 if the current role cannot log in, as the engine connects as it; 40001 as INSERT would in repeatable read. Durable Functions'' StartNewAsync has no dedupe and replaces ended instances only.';
+name: a function, found now by your search_path unless it has a schema; the instance runs as you and with your search_path. input: one json or jsonb parameter takes it whole, otherwise an object''s keys are parameter names, an array''s elements are positions, and a scalar is the only parameter. instance_id: 1 to 256 characters, not beginning with @, without / \ # ? and control characters; NULL: one is made, 32 hexadecimal digits in the order of time. start_at: not before this time, until then it is Pending; in the past or NULL: at once. version: free text for durable.instance_version(). tags: a JSON object of your own. dedupe_statuses: an instance of that id in one of these statuses is kept; on_duplicate says whether that is an error (''error'') or your call returns its id and starts nothing (''ignore''); a start that may be repeated, even when the instance has ended, needs ''ignore'' and all statuses. One in another status is replaced with its history and ended sub-orchestrations; if it is live its effects stay, an activity that runs is not waited for and its result is discarded, its live sub-orchestrations are terminated and a parent that awaits it sees OD008; it may be one of a role that you are a member of, and the new one is yours. Concurrent calls with one id wait for each other''s transactions and one wins.
+Errors: OD003 if such an instance exists, or the id belongs to one that is neither yours nor of a role that you are a member of, whatever its status; 42883, 42725, 42501 if the function does not exist, is ambiguous or may not be executed; others if it cannot take the input; 22023 for a bad id, tags, start_at or on_duplicate; 22004 if name, dedupe_statuses or on_duplicate is NULL; 28000 if the current role cannot log in, as the engine connects as it; 40001 as INSERT would in repeatable read. Durable Functions'' StartNewAsync has no dedupe and replaces ended instances only.';
 
 CREATE FUNCTION durable.terminate(
     instance_id text,
@@ -188,7 +188,8 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION durable.grant_usage(regrole) IS
-'Let a role use durable: start instances and manage and see its own. Runs plain GRANTs with the rights of the caller, who must own the extension or be a superuser. Nothing is granted to PUBLIC. ALTER EXTENSION durable UPDATE grants what is new to the roles that have USAGE on the schema durable.';
+'Let a role use durable: start instances and manage and see its own. Runs plain GRANTs with the rights of the caller, who must be a superuser or a member of the role that owns the extension. Nothing is granted to PUBLIC. ALTER EXTENSION durable UPDATE grants what is new to the roles that have USAGE on the schema durable.
+Errors: 42501 for others; 22004 if role is NULL.';
 
 -- Run by ALTER EXTENSION durable UPDATE, after its scripts (src/makeway.c).
 CREATE FUNCTION durable_internal.grant_again() RETURNS void
@@ -229,4 +230,5 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION durable.revoke_usage(regrole) IS
-'Take back what durable.grant_usage granted to a role. Instances that it owns stay; those that are live fail at their next call of a durable function.';
+'Take back what durable.grant_usage granted to a role. Instances that it owns stay; those that are live fail at their next call of a durable function. For those who may call grant_usage.
+Errors: 42501 for others; 22004 if role is NULL.';

@@ -10,8 +10,8 @@ LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'durable_call_activity';
 COMMENT ON FUNCTION durable.call_activity(text, jsonb, durable.retry_policy, interval) IS
 'In an orchestrator: run the function name as an activity and return its result as jsonb (void: NULL, a set: an array). What the activity writes commits in one transaction with the fact that it ran.
-name: found by the instance''s search_path unless it has a schema. input: given to the function by the rule of durable.start_new. retry: a durable.retry_policy; NULL: one attempt. timeout: how long an attempt may run; NULL: without limit but statement_timeout.
-Errors: what the activity raised, with its SQLSTATE, message, detail and hint, so that EXCEPTION WHEN works; OD006 when the last attempt ran into the timeout; OD007 when its worker died too often while running it; OD004 if the code does not do what its history says; OD005 outside an orchestrator; 22004 if name is NULL.';
+name: found by the instance''s search_path unless it has a schema. input: given to the function by the rule of durable.start_new. retry: a durable.retry_policy; NULL: one attempt. timeout: after how long an attempt that still runs is interrupted, 1 ms at the least, so that with 0 one that is quicker completes; NULL: without limit but statement_timeout.
+Errors: what the activity raised, with its SQLSTATE, message, detail and hint, so that EXCEPTION WHEN works; OD006 when the last attempt ran into the timeout; OD007 when its worker died too often while running it; OD004 if the code does not do what its history says; OD005 outside an orchestrator; 22023 for a negative timeout; 22004 if name is NULL.';
 
 CREATE FUNCTION durable.sleep(delay interval) RETURNS void
 LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
@@ -36,7 +36,7 @@ LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'durable_wait_for_external_event';
 COMMENT ON FUNCTION durable.wait_for_external_event(text, interval, jsonb) IS
 'In an orchestrator: wait for an event that durable.raise_event sends and return its data. Events that came before are kept and served first.
-name: upper and lower case are the same. timeout: how long to wait; NULL: for ever. default_value: what to return at the timeout; NULL: none, then the timeout is an error.
+name: upper and lower case are the same. timeout: how long to wait; NULL: for ever. default_value: what to return at the timeout; NULL: none, then the timeout is an error. With a timeout it is two tasks, the event and a timer, which durable.tasks and durable.explain list both.
 Errors: OD006 at the timeout when there is no default; OD004 if the code does not do what its history says; OD005 outside an orchestrator; 22004 if name is NULL.';
 
 CREATE FUNCTION durable.set_custom_status(custom_status jsonb) RETURNS void
@@ -109,7 +109,7 @@ CREATE FUNCTION durable.log(level text, message text) RETURNS void
 LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'durable_log';
 COMMENT ON FUNCTION durable.log(text, text) IS
-'In an orchestrator: write to the server''s log, once and not on replays. level: debug, info, notice, warning or log.
+'In an orchestrator: write to the server''s log, once and not on replays. level: debug, info, notice, warning or log; only the last two get there with the default log_min_messages. Nothing goes to a client.
 Errors: OD005 outside an orchestrator; 22023 for another level; 22004 if an argument is NULL.';
 
 CREATE FUNCTION durable.task_id() RETURNS integer
