@@ -68,6 +68,12 @@ SELECT durable.start_new('many', instance_id => 'stats-many');
 SELECT runtime_status, output FROM durable.wait_for_completion('stats-many', '1 min');
 SELECT count(*), sum(calls) FILTER (WHERE kind = 'activity') AS activities, max(calls) FILTER (WHERE name = '(others)') AS others FROM durable.function_stats;
 
+-- a timer whose time has passed is late for the time at which it was made
+CREATE FUNCTION passed() RETURNS int LANGUAGE plpgsql AS $$ BEGIN PERFORM durable.sleep_until('1999-12-31'); RETURN 1; END $$;
+SELECT durable.start_new('passed', instance_id => 'stats-passed');
+SELECT runtime_status FROM durable.wait_for_completion('stats-passed', '1 min');
+SELECT timers, max_lateness < 3600000 AS late FROM durable.stats;
+
 RESET ROLE;
 SELECT durable.reset_stats();
 SELECT count(durable.purge_instance_history(instance_id)) FROM durable.instances WHERE instance_id LIKE 'stats-%';

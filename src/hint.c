@@ -294,6 +294,9 @@ hint_tasks(Oid role, int64 key, int low, int high, bool quick)
 void
 hint_timer(TimestampTz fire_at)
 {
+	/* 0 is none; it has passed, as has what comes before it */
+	if (fire_at == 0)
+		fire_at = -1;
 	if (ready_to_collect() && (first_timer == 0 || fire_at < first_timer))
 		first_timer = fire_at;
 }

@@ -598,7 +598,8 @@ receive_timer(Round *round, Instance *instance, const TimerRow *timer)
 	Task	   *task = instance_task(instance, timer->task_id);
 	HistoryRow	row = {.event = EVENT_TIMER_FIRED, .task_id = timer->task_id};
 
-	stats_timer(timer->fire_at, round->now);
+	/* one whose time had passed when it was made is not late for that */
+	stats_timer(Max(timer->fire_at, task != NULL ? task->scheduled_time : instance->row.created_time), round->now);
 	if (timer->task_id == 0)
 	{
 		if (instance->row.state == STATE_WAITING)

@@ -120,6 +120,12 @@ END $$;
 ROLLBACK PREPARED 'replaced';
 SELECT output FROM durable.wait_for_completion('locked', '1 min')]) =~ s/.*\n//sr, '3', 'ROLLBACK PREPARED too');
 
+# A timer of a time that has passed, the server's epoch.
+is($node->safe_psql('postgres', q(
+CREATE FUNCTION passed() RETURNS int LANGUAGE plpgsql AS $$ BEGIN PERFORM durable.sleep_until('2000-01-01 00:00:00+00'); RETURN 1; END $$;
+SELECT durable.start_new('passed', instance_id => 'passed');
+SELECT output FROM durable.wait_for_completion('passed', '1 min'))), "passed\n1", 'a timer of 2000 does not wait');
+
 is($node->safe_psql('postgres', 'SELECT count(*) FROM durable_internal.violations'), 0, 'no invariant is broken');
 
 # Work that is in hand when the extension is dropped is not given to one worker after the other that finds no extension.
