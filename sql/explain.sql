@@ -168,6 +168,102 @@ SELECT durable.start_new('explain_eternal', '1', 'explain-eternal');
 SELECT explain_wait('explain-eternal', $$(SELECT count(*) FROM durable.tasks(instance_id) WHERE state = 'waiting') = 1$$);
 SELECT explain_masked('explain-eternal');
 
+-- What was given up, and the event that another wait gets instead.
+CREATE FUNCTION explain_waiting_child() RETURNS jsonb LANGUAGE sql AS $$ SELECT durable.wait_for_external_event('never') $$;
+CREATE FUNCTION explain_give_up() RETURNS jsonb LANGUAGE plpgsql AS $$
+DECLARE
+    tasks durable.task[] := ARRAY[durable.subscribe_event('X'), durable.schedule_activity('explain_blocked'),
+                                  durable.schedule_activity('explain_divide', '0', durable.retry_policy(2, '1 day')),
+                                  durable.schedule_sub_orchestrator('explain_waiting_child', instance_id => 'explain-given-up')];
+BEGIN
+    PERFORM durable.wait_for_external_event('go');
+    PERFORM durable.cancel_task(t) FROM unnest(tasks) t;
+    PERFORM durable.cancel_task(t)
+       FROM unnest(ARRAY[durable.subscribe_event('x'), durable.schedule_activity('explain_add', '[1, 2]')]) t;
+    PERFORM durable.wait_for_external_event('none', '1 ms', 'null');
+    PERFORM durable.wait_for_external_event('Y');
+    RETURN durable.wait_for_external_event('x', '1 day');
+END
+$$;
+SELECT pg_advisory_lock(20255);
+SELECT durable.start_new('explain_give_up', instance_id => 'explain-give-up');
+SELECT explain_wait('explain-give-up', $$(SELECT string_agg(state, ' ' ORDER BY task_id) = 'waiting running pause running waiting' FROM durable.tasks(instance_id))$$);
+SELECT durable.raise_event('explain-give-up', 'X', '"the event"');
+SELECT explain_wait('explain-give-up', $$(SELECT count(*) FROM durable.history h WHERE h.instance_id = 'explain-give-up' AND event_type = 'EventRaised') = 1$$);
+SELECT state FROM durable.tasks('explain-give-up') WHERE task_id = 1;
+SELECT durable.raise_event('explain-give-up', 'go');
+SELECT explain_wait('explain-give-up', $$(SELECT count(*) > 0 FROM durable.tasks(instance_id) WHERE name = 'Y')$$);
+SELECT explain_masked('explain-give-up');
+SELECT durable.raise_event('explain-give-up', 'Y');
+SELECT runtime_status, output FROM durable.wait_for_completion('explain-give-up');
+SELECT pg_advisory_unlock(20255);
+\pset format aligned
+\pset tuples_only off
+SELECT task_id, kind, name, state, attempt, end_time >= start_time AS ended FROM durable.tasks('explain-give-up');
+SELECT event_type, task_id, name FROM durable.history WHERE instance_id = 'explain-give-up' AND event_type LIKE '%Canceled' ORDER BY sequence_number;
+-- An activity that runs while it is given up is not tried again.
+CREATE FUNCTION explain_blocked_failure() RETURNS int LANGUAGE plpgsql AS $$ BEGIN PERFORM explain_blocked(); RETURN 1 / 0; END $$;
+CREATE FUNCTION explain_no_retry() RETURNS jsonb LANGUAGE plpgsql AS $$
+DECLARE
+    activity durable.task := durable.schedule_activity('explain_blocked_failure', retry => durable.retry_policy(3, '1 ms'));
+BEGIN
+    PERFORM durable.wait_for_external_event('go');
+    PERFORM durable.cancel_task(activity);
+    RETURN durable.wait_for_external_event('end');
+END
+$$;
+SELECT pg_advisory_lock(20255);
+SELECT durable.start_new('explain_no_retry', instance_id => 'explain-no-retry');
+SELECT explain_wait('explain-no-retry', $$(SELECT string_agg(state, ' ' ORDER BY task_id) = 'running waiting' FROM durable.tasks(instance_id))$$);
+SELECT durable.raise_event('explain-no-retry', 'go');
+SELECT explain_wait('explain-no-retry', $$(SELECT count(*) > 0 FROM durable.tasks(instance_id) WHERE state = 'canceled')$$);
+SELECT pg_advisory_unlock(20255);
+SELECT explain_wait('explain-no-retry', $$(SELECT count(*) > 0 FROM durable.tasks(instance_id) WHERE state = 'failed')$$);
+SELECT event_type, task_id, attempt FROM durable.history WHERE instance_id = 'explain-no-retry' AND task_id = 1 ORDER BY sequence_number;
+SELECT durable.raise_event('explain-no-retry', 'end');
+SELECT runtime_status FROM durable.wait_for_completion('explain-no-retry');
+-- Of an event and a timeout that have both come while it was suspended, the first counts.
+CREATE FUNCTION explain_race() RETURNS jsonb LANGUAGE sql AS $$ SELECT durable.wait_for_external_event('e', '1 day', '"late"') $$;
+SELECT durable.start_new('explain_race', instance_id => id) FROM unnest('{explain-race-e,explain-race-t}'::text[]) id;
+SELECT explain_wait(id, 'EXISTS (SELECT FROM durable.tasks(instance_id))')
+  FROM unnest('{explain-race-e,explain-race-t}'::text[]) id;
+SELECT durable.suspend(id) FROM unnest('{explain-race-e,explain-race-t}'::text[]) id;
+SELECT explain_wait(id, $$runtime_status = 'Suspended'$$) FROM unnest('{explain-race-e,explain-race-t}'::text[]) id;
+CREATE PROCEDURE explain_come(id text, event_type text) LANGUAGE plpgsql AS $$
+BEGIN
+    IF event_type = 'EventRaised' THEN
+        PERFORM durable.raise_event(id, 'e', '"in time"');
+    ELSE
+        UPDATE durable_internal.timers t SET fire_at = now() FROM durable_internal.instances i WHERE i.instance_id = id AND i.key = t.key;
+        -- so that the engine looks for timers now
+        PERFORM durable.start_new('explain_add', '[1, 2]', start_at => now() + '1 ms');
+    END IF;
+    COMMIT;
+    PERFORM explain_wait(id, format('EXISTS (SELECT FROM durable.history h WHERE h.instance_id = %L AND event_type = %L)', id, event_type));
+END
+$$;
+CALL explain_come('explain-race-e', 'EventRaised');
+CALL explain_come('explain-race-e', 'TimerFired');
+CALL explain_come('explain-race-t', 'TimerFired');
+CALL explain_come('explain-race-t', 'EventRaised');
+SELECT id, task_id, state FROM unnest('{explain-race-e,explain-race-t}'::text[]) id, durable.tasks(id);
+SELECT durable.resume(id) FROM unnest('{explain-race-e,explain-race-t}'::text[]) id;
+SELECT output FROM unnest('{explain-race-e,explain-race-t}'::text[]) id, durable.wait_for_completion(id);
+SELECT id, task_id, state FROM unnest('{explain-race-e,explain-race-t}'::text[]) id, durable.tasks(id);
+-- A wait that timed out and that a rewind begins anew.
+CREATE FUNCTION explain_late() RETURNS jsonb LANGUAGE sql AS $$ SELECT durable.wait_for_external_event('e', '1 ms') $$;
+SELECT durable.start_new('explain_late', instance_id => 'explain-late');
+SELECT runtime_status FROM durable.wait_for_completion('explain-late');
+SELECT task_id, state FROM durable.tasks('explain-late');
+BEGIN;
+SELECT durable.rewind('explain-late');
+SELECT durable.raise_event('explain-late', 'e', '"came"');
+COMMIT;
+SELECT output FROM durable.wait_for_completion('explain-late');
+SELECT task_id, state FROM durable.tasks('explain-late');
+\pset tuples_only on
+\pset format unaligned
+
 -- Children of children, their states next to those of the parent.
 CREATE FUNCTION explain_nested(depth int) RETURNS int LANGUAGE plpgsql AS $$
 BEGIN
@@ -211,6 +307,6 @@ SELECT severity, object FROM durable.check_orchestrator('explain_eternal(int)');
 RESET standard_conforming_strings;
 DROP TABLE explain_before;
 
-SELECT durable.terminate(id) FROM unnest('{explain-later,explain-eternal,explain-nologin}'::text[]) id;
+SELECT durable.terminate(id) FROM unnest('{explain-later,explain-eternal,explain-nologin,explain-given-up}'::text[]) id;
 SELECT runtime_status FROM unnest('{explain-later,explain-eternal}'::text[]) id, durable.wait_for_completion(id);
 SELECT durable.revoke_usage('regress_explain');

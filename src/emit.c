@@ -38,6 +38,20 @@ instance_queue_activity(Round *round, Instance *instance, Task *task)
 			   queued.deliveries == 0 && timing_is_quick(instance->row.search_path, task->name));
 }
 
+/* Write down that the code gave up a task. */
+static void
+append_canceled(Round *round, Instance *instance, Task *task)
+{
+	HistoryRow	row = {.event = EVENT_TASK_CANCELED, .task_id = task->id, .name = task->name};
+
+	if (task->kind == TASK_TIMER)
+	{
+		row.event = EVENT_TIMER_CANCELED;
+		row.name = NULL;
+	}
+	instance_append(round, instance, &row);
+}
+
 /*
  * Write down that an activity was scheduled, and let any worker run it, or fail
  * it at once if the caller has a reason.
@@ -55,7 +69,10 @@ emit_activity(Round *round, Instance *instance, Task *task, Jsonb *failure)
 
 	instance_append(round, instance, &row);
 	if (task->canceled)
+	{
+		append_canceled(round, instance, task);
 		return;
+	}
 	if (failure != NULL)
 	{
 		HistoryRow	failed = {
@@ -79,11 +96,7 @@ emit_timer(Round *round, Instance *instance, Task *task)
 
 	instance_append(round, instance, &row);
 	if (task->canceled)
-	{
-		HistoryRow	canceled = {.event = EVENT_TIMER_CANCELED, .task_id = task->id};
-
-		instance_append(round, instance, &canceled);
-	}
+		append_canceled(round, instance, task);
 	else
 		timer_insert(round->store, instance->row.key, task->id, task->fire_at);
 }
@@ -109,6 +122,8 @@ emit_child(Round *round, Instance *instance, Task *task)
 
 		instance_append(round, instance, &failed);
 	}
+	else if (task->canceled)
+		append_canceled(round, instance, task);
 }
 
 /*
@@ -189,6 +204,8 @@ instance_emit(Round *round, Instance *instance, int first_new)
 				break;
 			case TASK_EVENT:
 				instance_append(round, instance, &subscribed);
+				if (task->canceled)
+					append_canceled(round, instance, task);
 				break;
 			case TASK_CHILD:
 				emit_child(round, instance, task);
@@ -220,19 +237,18 @@ instance_emit_last(Round *round, Instance *instance, int first_new)
 
 /*
  * The code gave up a task that history knows as open.  A timer is stopped, an
- * activity that nobody has begun is not run.
+ * activity that nobody has begun is not run; one that had been begun may be in
+ * the queue again in a later turn.
  */
 void
 instance_cancel(Round *round, Instance *instance, Task *task)
 {
-	HistoryRow	row = {.event = EVENT_TIMER_CANCELED, .task_id = task->id};
 	ListCell   *cell;
 
+	if (!task->cancel_recorded)
+		append_canceled(round, instance, task);
 	if (task->kind == TASK_TIMER)
-	{
-		instance_append(round, instance, &row);
 		timer_cancel(round->store, instance->row.key, task->id);
-	}
 	else if (task->kind == TASK_ACTIVITY)
 	{
 		store_sync(round->store);

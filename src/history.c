@@ -40,6 +40,7 @@ static const char *const event_names[EVENT_TYPE_LAST + 1] = {
 	[EVENT_EXECUTION_TERMINATED] = "ExecutionTerminated",
 	[EVENT_EXECUTION_COMPLETED] = "ExecutionCompleted",
 	[EVENT_EXECUTION_FAILED] = "ExecutionFailed",
+	[EVENT_TASK_CANCELED] = "TaskCanceled",
 };
 
 PG_FUNCTION_INFO_V1(durable_event_type);

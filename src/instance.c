@@ -261,6 +261,11 @@ decode(Instance *instance, const HistoryRow *row)
 				task->cancel_recorded = true;
 			instance->open_timers--;
 			break;
+		case EVENT_TASK_CANCELED:
+			task = instance_task(instance, row->task_id);
+			if (task != NULL)
+				task->cancel_recorded = true;
+			break;
 		case EVENT_EVENT_SUBSCRIBED:
 			decode_scheduled(instance, TASK_EVENT, row);
 			break;
@@ -539,7 +544,8 @@ receive_done(Round *round, Instance *instance, const MessageRow *message)
 		return;
 	row.event = done_event(message->kind);
 	if ((row.event == EVENT_TASK_FAILED || row.event == EVENT_CHILD_FAILED) &&
-		instance->row.state != STATE_FAILED && retry_task(round, instance, task, message->payload))
+		instance->row.state != STATE_FAILED && !task->cancel_recorded &&
+		retry_task(round, instance, task, message->payload))
 		return;
 	instance_append(round, instance, &row);
 }

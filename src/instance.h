@@ -32,7 +32,7 @@ typedef struct Task
 	TaskKind	kind;
 	bool		recorded;		/* history says that it was scheduled */
 	bool		canceled;		/* given up by the code in this turn */
-	bool		cancel_recorded;	/* history says so: a timer */
+	bool		cancel_recorded;	/* history says so */
 	bool		failed;
 	bool		handled;		/* the code dealt with its failure: rewind leaves it */
 	bool		expired;		/* a timeout that made the orchestrator fail */
@@ -129,7 +129,7 @@ extern void instance_activity_done(Round *round, Instance *instance, Task *task,
 								   bool failed, Jsonb *result);
 /* give that activity, and those after it, to the queue instead */
 extern void instance_defer_activities(Round *round, Instance *instance);
-/* a timer that history knows as open was given up */
+/* a task that history knows as open was given up */
 extern void instance_cancel(Round *round, Instance *instance, Task *task);
 extern void instance_set_custom_status(Round *round, Instance *instance, Jsonb *status);
 extern void instance_complete(Round *round, Instance *instance, Jsonb *output);

@@ -60,7 +60,7 @@ typedef struct Turn
 	int			nraised;
 	int			raised_at;		/* steps of the code until then */
 	int			steps;			/* tasks asked for and ends seen so far */
-	List	   *canceled;		/* open tasks of history that the code gave up */
+	List	   *canceled;		/* open tasks of history that the code gave up, as far as that is to be stored */
 } Turn;
 
 static Turn *turn = NULL;
@@ -432,7 +432,7 @@ turn_cancel(Task *task)
 	if (task->canceled || task->turn_consumed)
 		return;
 	task->canceled = true;
-	if (task->recorded && task->done_seq == 0 && !task->cancel_recorded)
+	if (task->recorded && task->done_seq == 0 && (!task->cancel_recorded || task->kind == TASK_ACTIVITY))
 	{
 		MemoryContext old = MemoryContextSwitchTo(turn->context);
 
@@ -812,12 +812,14 @@ turn_run(Round *round, Instance *instance)
 		instance->next_activity = instance->tasks[this_turn.known];
 		instance->last_activity = instance->tasks[instance->ntasks - 1]->id;
 	}
-	foreach(cell, this_turn.canceled)
-		instance_cancel(round, instance, lfirst(cell));
 	if (outcome == TURN_CONTINUED)
 		instance_emit_last(round, instance, this_turn.known);
 	else
+	{
+		foreach(cell, this_turn.canceled)
+			instance_cancel(round, instance, lfirst(cell));
 		instance_emit(round, instance, this_turn.known);
+	}
 	/* the turn has not killed its worker, and what it asked for is counted by itself now */
 	if (instance->next_activity == NULL)
 		instance->row.deliveries = 0;

@@ -127,6 +127,10 @@ void
 rewind_decode(Instance *instance, const HistoryRow *row)
 {
 	instance->failed = false;
+	/* what failed after it had given up a wait may come out otherwise now; if not, it gives that up again */
+	for (int i = 0; i < instance->ntasks; i++)
+		if (instance->tasks[i]->kind != TASK_TIMER)
+			instance->tasks[i]->cancel_recorded = false;
 	each_task(instance, row->input, "tasks", reopen);
 }
 

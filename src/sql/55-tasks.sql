@@ -78,7 +78,7 @@ COMMENT ON FUNCTION durable.when_any(anyarray) IS
 CREATE FUNCTION durable.cancel_task(task durable.task)
 RETURNS void LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'durable_cancel_task';
 COMMENT ON FUNCTION durable.cancel_task(durable.task) IS
-'Gives up a task whose end the orchestrator has not seen: a timer is stopped, a wait for an event no longer takes one, an activity that no worker has begun is not run and a running one''s result is dropped, a sub-orchestration goes on unawaited. Awaiting it afterwards is an error (55000).';
+'Gives up a task whose end the orchestrator has not seen: a timer is stopped, a wait for an event no longer takes one, an activity that no worker has begun is not run and a running one''s result is dropped, a sub-orchestration goes on unawaited; neither is tried again if it fails. The history says so: TimerCanceled or TaskCanceled. Awaiting it afterwards is an error (55000).';
 
 CREATE FUNCTION durable.send_event(instance_id text, event_name text, event_data jsonb DEFAULT NULL)
 RETURNS void LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'durable_send_event';

@@ -79,7 +79,8 @@ WITH event AS MATERIALIZED (
                    ('SubOrchestrationInstanceCompleted', 'completed'),
                    ('SubOrchestrationInstanceFailed', 'failed'),
                    ('TimerFired', 'fired'),
-                   ('TimerCanceled', 'canceled')) k (event_type, state) USING (event_type)
+                   ('TimerCanceled', 'canceled'),
+                   ('TaskCanceled', 'canceled')) k (event_type, state) USING (event_type)
      ORDER BY task_id, sequence_number DESC
 ), retried AS (
     SELECT DISTINCT ON (task_id) *
@@ -96,41 +97,60 @@ WITH event AS MATERIALIZED (
     SELECT * FROM durable.timers t WHERE t.instance_id = tasks.instance_id
 ), activity AS (
     SELECT * FROM durable.activities a WHERE a.instance_id = tasks.instance_id
-), expired AS MATERIALIZED (
-    -- a wait and its timeout are asked for together
-    SELECT s.task_id, d.event_time
+), given_up AS (
+    -- a rewind gives waits back to the code, which then gives them up again or not
+    SELECT task_id, event_time
+      FROM event
+     WHERE event_type = 'TaskCanceled'
+       AND sequence_number > (SELECT coalesce(max(sequence_number), 0) FROM event WHERE event_type = 'ExecutionRewound')
+), expired AS (
+    -- timeouts that have fired: a wait and its timeout are asked for together
+    SELECT s.task_id, d.sequence_number, d.event_time
       FROM asked s
       JOIN asked t ON t.task_id = s.task_id + 1 AND t.kind = 'timer' AND t.name = s.name
       JOIN done d ON d.task_id = t.task_id AND d.state = 'fired'
      WHERE s.kind = 'event'
        AND NOT EXISTS (SELECT FROM timer o WHERE o.task_id = t.task_id)
 ), received AS (
-    -- waits for a name are served in their order
-    SELECT s.task_id, greatest(s.event_time, r.event_time) AS event_time
+    -- waits for a name are served in their order, but for those that were given up
+    SELECT s.task_id, r.sequence_number, greatest(s.event_time, r.event_time) AS event_time
       FROM (SELECT *, row_number() OVER (PARTITION BY lower(name) ORDER BY task_id) AS number
               FROM asked
-             WHERE kind = 'event' AND task_id NOT IN (SELECT task_id FROM expired)) s
+             WHERE kind = 'event' AND task_id NOT IN (SELECT task_id FROM given_up)) s
       JOIN (SELECT *, row_number() OVER (PARTITION BY lower(name) ORDER BY sequence_number) AS number
               FROM event
              WHERE event_type = 'EventRaised') r
         ON lower(r.name) = lower(s.name) AND r.number = s.number
+), wait AS (
+    SELECT task_id,
+           CASE WHEN o.late THEN 'timed out'
+                WHEN r.task_id IS NOT NULL THEN 'received'
+                WHEN g.task_id IS NOT NULL THEN 'canceled' END AS state,
+           CASE WHEN o.late THEN x.event_time ELSE coalesce(r.event_time, g.event_time) END AS event_time
+      FROM asked a
+      LEFT JOIN given_up g USING (task_id)
+      LEFT JOIN expired x USING (task_id)
+      LEFT JOIN received r USING (task_id)
+     -- of an event and a timeout that came before it was run again, the first counts
+     CROSS JOIN LATERAL (SELECT x.sequence_number < coalesce(r.sequence_number, x.sequence_number + 1) AS late) o
+     WHERE a.kind = 'event'
 ), task AS (
     SELECT a.*,
            -- what was rewound may be going on again
            CASE WHEN d.sequence_number < (SELECT max(sequence_number) FROM event WHERE event_type = 'ExecutionRewound')
                      AND (w.task_id IS NOT NULL OR q.task_id IS NOT NULL OR c.live) THEN NULL
                 WHEN a.kind = 'send' THEN 'sent'
+                WHEN a.kind = 'event' THEN e.state
                 WHEN d.task_id IS NOT NULL THEN d.state
-                WHEN x.task_id IS NOT NULL THEN 'timed out'
-                WHEN r.task_id IS NOT NULL THEN 'received'
                 -- nobody awaits it
                 WHEN NOT c.awaited THEN lower(c.runtime_status::text)
            END AS outcome,
            -- both events of an activity that its worker ran between two turns are written at its end
            CASE WHEN a.kind = 'activity' AND d.event_time = a.event_time AND d.sequence_number = a.sequence_number + 1
                 THEN coalesce(a.time_before, a.event_time) ELSE a.event_time END AS start_time,
-           CASE WHEN a.kind = 'send' THEN a.event_time
-                ELSE coalesce(d.event_time, x.event_time, r.event_time, c.completed_time) END AS end_time,
+           CASE a.kind WHEN 'send' THEN a.event_time
+                       WHEN 'event' THEN e.event_time
+                       ELSE coalesce(d.event_time, c.completed_time) END AS end_time,
            coalesce(w.fire_at, CASE WHEN a.kind = 'timer' THEN (a.input #>> '{}')::timestamptz END) AS due_time,
            w.task_id IS NOT NULL AS pause,
            d.attempt AS last_attempt,
@@ -149,8 +169,7 @@ WITH event AS MATERIALIZED (
       LEFT JOIN child c USING (task_id)
       LEFT JOIN timer w USING (task_id)
       LEFT JOIN activity q USING (task_id)
-      LEFT JOIN expired x USING (task_id)
-      LEFT JOIN received r USING (task_id)
+      LEFT JOIN wait e USING (task_id)
 )
 SELECT t.task_id,
        t.kind,
@@ -164,7 +183,9 @@ SELECT t.task_id,
             ELSE coalesce(t.child_state, 'ended')
        END,
        CASE WHEN t.kind IN ('activity', 'sub-orchestration')
-            THEN coalesce(CASE WHEN t.outcome IS NOT NULL THEN t.last_attempt END, t.next_attempt, t.retry_attempt, 1) END,
+            THEN coalesce(CASE WHEN t.outcome IS NOT NULL THEN t.last_attempt END, t.next_attempt,
+                          -- whether the next one had begun is not known
+                          CASE WHEN t.outcome = 'canceled' THEN t.retry_attempt - 1 ELSE t.retry_attempt END, 1) END,
        t.start_time,
        CASE WHEN t.outcome IS NOT NULL THEN t.end_time END,
        t.due_time,
@@ -179,7 +200,7 @@ SELECT t.task_id,
 $$;
 COMMENT ON FUNCTION durable.tasks(text) IS
 'The tasks that an instance has asked for in its current execution, in the order of its code; none if there is no such instance or you may not see it. durable.explain shows them with bars.
-kind: activity, sub-orchestration, timer, event (a wait for one) or send. name: of the function or event, of a send the other instance. state: queued (no worker runs it yet), running (by process pid), ended (its result has yet to be taken in by the orchestrator), pause (until the next attempt), waiting (timers and events), completed, failed, fired, canceled, received, timed out, sent; for a sub-orchestration its status; abandoned if the instance has ended without it. attempt: the current or last one. due_time: when the timer or the pause ends. deliveries: how many workers have died while running it. failure: of the last attempt. Which event went to which wait, and that a wait timed out, is derived from the order of the history.';
+kind: activity, sub-orchestration, timer, event (a wait for one) or send. name: of the function or event, of a send the other instance. state: queued (no worker runs it yet), running (by process pid), ended (its result has yet to be taken in by the orchestrator), pause (until the next attempt), waiting (timers and events), completed, failed, fired, received, timed out, sent, canceled (given up with durable.cancel_task before it had ended; an activity that had begun and a sub-orchestration go on: see pid and child_instance_id); for a sub-orchestration its status; abandoned if the instance has ended without it. attempt: the current or last one. due_time: when the timer or the pause ends. deliveries: how many workers have died while running it. failure: of the last attempt. Which event went to which wait is derived from the order of the history: waits for a name are served in their order, but for those that were given up. Where the next one got the event of such a wait, its end_time may be that of the event and not that of the cancellation.';
 
 CREATE FUNCTION durable.role_obstacle(role regrole DEFAULT pg_catalog.quote_ident(current_user)::regrole) RETURNS text
 LANGUAGE C STABLE STRICT PARALLEL RESTRICTED
@@ -282,7 +303,7 @@ BEGIN
                    min(input) AS input,
                    min(start_time) AS start_time, CASE WHEN bool_and(end_time IS NOT NULL) THEN max(end_time) END AS end_time,
                    min(state) AS state, min(attempt) AS attempt, min(due_time) AS due_time, min(deliveries) AS deliveries,
-                   min(child_instance_id) AS child_id,
+                   min(child_instance_id) AS child_id, min(pid) AS pid,
                    min(failure ->> 'sqlstate') || ': ' || min(failure ->> 'message') AS failure,
                    (SELECT string_agg(n || ' ' || s, ', ' ORDER BY n DESC, s)
                       FROM (SELECT count(*) AS n, s FROM unnest(array_agg(state)) s GROUP BY s) c) AS summary,
@@ -324,7 +345,13 @@ BEGIN
                          WHEN task.kind = 'send' THEN format('event "%s" to %s', task.input, task.name)
                          WHEN task.name = 'durable.run_sql' THEN 'SQL ' || regexp_replace(task.input, '\s+', ' ', 'g')
                          ELSE task.name || coalesce(' -> ' || task.child_id, '') END), '[[:cntrl:]]', ' ', 'g'), 70);
-            states := states || concat(task.state, ', attempt ' || nullif(task.attempt, 1), ', workers died: ' || task.deliveries);
+            states := states || concat(task.state,
+                CASE WHEN task.state = 'canceled' THEN ', still ' || coalesce(
+                    (SELECT lower(i.runtime_status::text)
+                       FROM durable.instances i
+                      WHERE i.instance_id = task.child_id AND i.runtime_status IN ('Pending', 'Running', 'Suspended')),
+                    CASE WHEN task.pid IS NOT NULL THEN 'running' END) END,
+                ', attempt ' || nullif(task.attempt, 1), ', workers died: ' || task.deliveries);
             IF task.failure IS NOT NULL THEN
                 places := places || (line || '!');
                 labels := labels || concat(below, '   ', left(regexp_replace(task.failure, '\s+', ' ', 'g'), 150));
