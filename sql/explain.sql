@@ -168,6 +168,19 @@ SELECT durable.start_new('explain_eternal', '1', 'explain-eternal');
 SELECT explain_wait('explain-eternal', $$(SELECT count(*) FROM durable.tasks(instance_id) WHERE state = 'waiting') = 1$$);
 SELECT explain_masked('explain-eternal');
 
+-- What is never due, and what always was.
+CREATE FUNCTION explain_forever() RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+    past durable.task := durable.create_timer(timestamptz '-infinity');
+BEGIN
+    PERFORM durable.sleep_until('infinity');
+END
+$$;
+SELECT durable.start_new('explain_forever', instance_id => 'explain-forever');
+SELECT explain_wait('explain-forever', $$(SELECT string_agg(state, ' ' ORDER BY task_id) = 'fired waiting' FROM durable.tasks(instance_id))$$);
+SELECT task_id, due_time FROM durable.tasks('explain-forever');
+SELECT explain_masked('explain-forever');
+
 -- What was given up, and the event that another wait gets instead.
 CREATE FUNCTION explain_waiting_child() RETURNS jsonb LANGUAGE sql AS $$ SELECT durable.wait_for_external_event('never') $$;
 CREATE FUNCTION explain_give_up() RETURNS jsonb LANGUAGE plpgsql AS $$
@@ -307,6 +320,6 @@ SELECT severity, object FROM durable.check_orchestrator('explain_eternal(int)');
 RESET standard_conforming_strings;
 DROP TABLE explain_before;
 
-SELECT durable.terminate(id) FROM unnest('{explain-later,explain-eternal,explain-nologin,explain-given-up}'::text[]) id;
+SELECT durable.terminate(id) FROM unnest('{explain-later,explain-eternal,explain-nologin,explain-given-up,explain-forever}'::text[]) id;
 SELECT runtime_status FROM unnest('{explain-later,explain-eternal}'::text[]) id, durable.wait_for_completion(id);
 SELECT durable.revoke_usage('regress_explain');

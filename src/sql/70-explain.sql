@@ -435,7 +435,8 @@ BEGIN
                 CASE WHEN task.kind = 'event' THEN format(': SELECT durable.raise_event(%L, %L)', root.instance_id, task.name)
                      WHEN task.state = 'pause' THEN format(', attempt %s begins at %s', task.attempt, date_trunc('second', task.due_time))
                      WHEN task.due_time <= now THEN ', due'
-                     WHEN task.due_time IS NOT NULL THEN format(', until %s, in %s', date_trunc('second', task.due_time), date_trunc('second', task.due_time - now))
+                     WHEN task.due_time IS NOT NULL THEN concat(', until ', date_trunc('second', task.due_time),
+                         CASE WHEN isfinite(task.due_time) THEN ', in ' || date_trunc('second', task.due_time - now) END)
                      ELSE coalesce(task.run, ', ' || task.state) END);
         END LOOP;
         RETURN NEXT '';
