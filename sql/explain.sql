@@ -309,6 +309,32 @@ SELECT pg_sleep(0.1);
 SELECT explain_masked('explain-nologin');
 ALTER ROLE regress_explain LOGIN;
 
+-- All workers are busy, with instances of a role whose name needs quotes.
+CREATE ROLE "regress explain" LOGIN;
+SELECT durable.grant_usage('"regress explain"');
+SELECT pg_advisory_lock(20255);
+SET ROLE "regress explain";
+SELECT count(durable.start_new('explain_turn', instance_id => 'explain-busy-' || i)) > 0 FROM generate_series(0, current_setting('durable.max_workers')::int) i;
+RESET ROLE;
+DO $$
+BEGIN
+    FOR i IN 1..1000 LOOP
+        PERFORM pg_stat_clear_snapshot();
+        EXIT WHEN EXISTS (SELECT FROM durable.instances i, explain_masked(i.instance_id) line
+                           WHERE i.instance_id LIKE 'explain-busy-%' AND line ~ '^Waits for a worker of "regress explain"; busy: process <pid>');
+        IF i = 1000 THEN
+            RAISE EXCEPTION 'no busy worker was seen';
+        END IF;
+        PERFORM pg_sleep(0.01);
+    END LOOP;
+END
+$$;
+SELECT pg_advisory_unlock(20255);
+SELECT count(*) > 0, bool_and(s.runtime_status = 'Completed')
+  FROM durable.instances i, durable.wait_for_completion(i.instance_id, '1 min') s
+ WHERE i.instance_id LIKE 'explain-busy-%';
+SELECT durable.revoke_usage('"regress explain"');
+
 -- A session's own way to read string constants does not matter.
 \c -
 CREATE TABLE explain_before AS SELECT line FROM durable.explain('explain-1') line;

@@ -461,7 +461,7 @@ BEGIN
                      THEN ': none is running; if none comes, see the server''s log' END,
                 (SELECT '; busy: ' || string_agg(format('process %s (%s)', s.pid, left(s.query, 60)), ', ' ORDER BY s.pid)
                    FROM pg_stat_activity s
-                  WHERE s.datname = current_database() AND s.usename = root.owner::text AND s.state = 'active'
+                  WHERE s.datname = current_database() AND s.usesysid = root.owner AND s.state = 'active'
                     AND s.application_name = 'durable worker'));
         ELSE
             RETURN NEXT 'Waits for';
