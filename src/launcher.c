@@ -25,7 +25,6 @@
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
-#include "utils/varlena.h"
 
 #include "database.h"
 #include "process.h"
@@ -45,26 +44,6 @@ typedef struct Started
 
 static Started started[DURABLE_DATABASES_LIMIT];
 
-/* Whether durable.databases names this database; the empty list names all. */
-static bool
-database_wanted(const char *name)
-{
-	char	   *list = pstrdup(durable_databases);
-	List	   *names;
-	ListCell   *cell;
-
-	if (!SplitIdentifierString(list, ',', &names))
-	{
-		ereport(LOG, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					  errmsg("invalid list syntax in parameter \"%s\"", "durable.databases")));
-		return false;
-	}
-	foreach(cell, names)
-		if (strcmp(lfirst(cell), name) == 0)
-			return true;
-	return names == NIL;
-}
-
 /* The databases in which there may be an engine. */
 static List *
 wanted_databases(void)
@@ -83,7 +62,7 @@ wanted_databases(void)
 	{
 		Form_pg_database form = (Form_pg_database) GETSTRUCT(tuple);
 
-		if (form->datallowconn && !form->datistemplate && database_wanted(NameStr(form->datname)))
+		if (form->datallowconn && !form->datistemplate && settings_want_database(NameStr(form->datname)))
 		{
 			MemoryContext old = MemoryContextSwitchTo(context);
 

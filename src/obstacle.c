@@ -14,6 +14,7 @@
 #include "access/htup_details.h"
 #include "catalog/pg_authid.h"
 #include "catalog/pg_database.h"
+#include "commands/dbcommands.h"
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "storage/procarray.h"
@@ -25,6 +26,7 @@
 #include "compat.h"
 #include "obstacle.h"
 #include "replay.h"
+#include "settings.h"
 
 PG_FUNCTION_INFO_V1(durable_role_obstacle);
 
@@ -128,6 +130,8 @@ durable_role_obstacle(PG_FUNCTION_ARGS)
 	char	   *obstacle;
 
 	orchestrator_forbid("durable.role_obstacle");
+	if (!settings_want_database(get_database_name(MyDatabaseId)))
+		PG_RETURN_TEXT_P(cstring_to_text("the setting durable.databases does not name this database"));
 	obstacle = role_obstacle(PG_GETARG_OID(0));
 	if (obstacle == NULL)
 		PG_RETURN_NULL();

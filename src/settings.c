@@ -10,6 +10,7 @@
 #include <limits.h>
 
 #include "utils/guc.h"
+#include "utils/varlena.h"
 
 #include "settings.h"
 
@@ -41,6 +42,26 @@ static const struct config_enum_entry channel_options[] = {
 	{"owner", NOTIFY_OWNER, false},
 	{NULL, 0, false}
 };
+
+/* Whether durable.databases names this database; the empty list names all. */
+bool
+settings_want_database(const char *name)
+{
+	char	   *list = pstrdup(durable_databases);
+	List	   *names;
+	ListCell   *cell;
+
+	if (!SplitIdentifierString(list, ',', &names))
+	{
+		ereport(LOG, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					  errmsg("invalid list syntax in parameter \"%s\"", "durable.databases")));
+		return false;
+	}
+	foreach(cell, names)
+		if (strcmp(lfirst(cell), name) == 0)
+			return true;
+	return names == NIL;
+}
 
 /* Settings that say where the engine runs and with how many processes. */
 static void

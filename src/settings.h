@@ -41,5 +41,7 @@ extern char *durable_http_base_url;
 extern bool durable_wakeups;
 
 extern void settings_define(void);
+/* whether durable.databases lets the engine into this database */
+extern bool settings_want_database(const char *name);
 
 #endif

@@ -206,7 +206,7 @@ CREATE FUNCTION durable.role_obstacle(role regrole DEFAULT pg_catalog.quote_iden
 LANGUAGE C STABLE STRICT PARALLEL RESTRICTED
 AS 'MODULE_PATHNAME', 'durable_role_obstacle';
 COMMENT ON FUNCTION durable.role_obstacle(regrole) IS
-'Why the engine cannot run instances of a role in this database now, as a sentence; NULL if it can. It is not permitted to log in or to connect to the database, the database accepts no connections, or a connection limit was lowered below the number of sessions. Its instances wait; the scheduler looks again every 10 seconds. An expired password is no obstacle, as workers do not use it.
+'Why the engine cannot run instances of a role in this database now, as a sentence; NULL if it can. It is not permitted to log in or to connect to the database, the database accepts no connections, durable.databases does not name it, or a connection limit was lowered below the number of sessions. Its instances wait; the scheduler looks again every 10 seconds. An expired password is no obstacle, as workers do not use it.
 Errors: OD009 in an orchestrator.';
 
 CREATE FUNCTION durable.explain(instance_id text) RETURNS SETOF text
