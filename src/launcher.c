@@ -19,6 +19,7 @@
 #include "access/tableam.h"
 #include "access/xact.h"
 #include "catalog/pg_database.h"
+#include "commands/dbcommands.h"
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "utils/backend_status.h"
@@ -95,11 +96,31 @@ reap(void)
 	}
 }
 
+/* Tell the administrator, now and then, that a scheduler could not be started. */
+static void
+complain(Oid db)
+{
+	static TimestampTz complained = 0;
+	MemoryContext context = CurrentMemoryContext;
+	char	   *name;
+
+	if (!TimestampDifferenceExceeds(complained, GetCurrentTimestamp(), LOOK_INTERVAL_MS))
+		return;
+	complained = GetCurrentTimestamp();
+	StartTransactionCommand();
+	name = get_database_name(db);
+	ereport(LOG,
+			(errcode(ERRCODE_INSUFFICIENT_RESOURCES),
+			 errmsg("durable could not start the scheduler of database \"%s\"", name ? name : psprintf("%u", db)),
+			 errhint("Increase max_worker_processes: durable needs one for the launcher, one for each database, and durable.max_workers.")));
+	CommitTransactionCommand();
+	MemoryContextSwitchTo(context);
+}
+
 /* Start the scheduler of a database; false when that must be tried again. */
 static bool
 start(Oid db)
 {
-	static TimestampTz complained = 0;
 	MemoryContext old = MemoryContextSwitchTo(TopMemoryContext);
 	BackgroundWorkerHandle *handle = NULL;
 	bool		ok = database_set_starting(db) && scheduler_start(db, &handle);
@@ -115,14 +136,7 @@ start(Oid db)
 			}
 	}
 	database_forget(db);
-	if (TimestampDifferenceExceeds(complained, GetCurrentTimestamp(), LOOK_INTERVAL_MS))
-	{
-		complained = GetCurrentTimestamp();
-		ereport(LOG,
-				(errcode(ERRCODE_INSUFFICIENT_RESOURCES),
-				 errmsg("durable could not start the scheduler of database %u", db),
-				 errhint("Increase max_worker_processes: durable needs one for the launcher, one for each database, and durable.max_workers.")));
-	}
+	complain(db);
 	return false;
 }
 

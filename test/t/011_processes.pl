@@ -121,8 +121,13 @@ $node->append_conf('postgresql.conf', "durable.wakeups = on\ndurable.poll_interv
 $node->reload;
 
 # No room for processes: the log says what to do, and when there is room again the work is done.
-$node->append_conf('postgresql.conf', "max_worker_processes = 4\ndurable.databases = 'postgres, second'");
 my $offset = -s $node->logfile;
+# The launcher and that of logical replication leave no room for a scheduler. The log has the query too.
+$node->append_conf('postgresql.conf', "max_worker_processes = 2\ndurable.databases = 'second'");
+$node->restart;
+poll_until($node, q[SELECT pg_read_file('] . server_log($node) . q[') ~ '[c]ould not start the scheduler of database "second"'], 'the log says of which database the scheduler could not be started');
+$node->append_conf('postgresql.conf', "max_worker_processes = 4\ndurable.databases = 'postgres, second'");
+$offset = -s $node->logfile;
 $node->restart;
 # The launcher, that of logical replication and two schedulers leave no room for a worker.
 $node->safe_psql('postgres', q(SELECT durable.start_new('answer', instance_id => 'crowded')));
