@@ -288,6 +288,58 @@ SELECT durable.start_new('explain_nested', '3', 'explain-depth-3');
 SELECT output FROM durable.wait_for_completion('explain-depth-3');
 SELECT explain_masked('explain-depth-3');
 
+-- A saga has dealt with the failure that it raises again, also one that is a sub-orchestration: rewind would not run that again.
+CREATE FUNCTION explain_repair(id text) RETURNS SETOF text LANGUAGE sql AS $$
+    SELECT l.line
+      FROM durable.explain(id) WITH ORDINALITY l (line, n)
+     WHERE n >= (SELECT max(n) FROM durable.explain(id) WITH ORDINALITY r (line, n) WHERE line ~ '^Repair')
+$$;
+CREATE FUNCTION explain_saga(reraise bool) RETURNS int LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM durable.call_activity('explain_divide', '0');
+    RETURN 1;
+EXCEPTION WHEN division_by_zero THEN
+    PERFORM durable.start_sub_orchestrator('explain_child', '0');
+    PERFORM durable.call_activity('explain_add', '[1, 2]');
+    IF reraise THEN
+        RAISE;
+    END IF;
+    RAISE EXCEPTION 'given up';
+END
+$$;
+CREATE FUNCTION explain_sagas(n int) RETURNS int LANGUAGE plpgsql AS $$
+BEGIN
+    RETURN cardinality(durable.when_all(durable.schedule_sub_orchestrator('explain_saga', 'true', 'explain-saga-' || n),
+                                        durable.schedule_activity('explain_divide', to_jsonb(n))));
+END
+$$;
+SELECT durable.start_new('explain_saga', 'true', 'explain-saga');
+SELECT durable.start_new('explain_saga', 'false', 'explain-saga-other');
+SELECT durable.start_new('explain_sagas', to_jsonb(n), 'explain-sagas-' || n) FROM generate_series(0, 1) n;
+SELECT id, runtime_status FROM unnest('{explain-saga,explain-saga-other,explain-sagas-0,explain-sagas-1}'::text[]) id, durable.wait_for_completion(id);
+SELECT explain_wait(instance_id, $$runtime_status = 'Failed'$$) FROM durable.sub_orchestrations WHERE parent_instance_id = 'explain-saga';
+SELECT explain_repair(id) FROM unnest('{explain-saga,explain-saga-other,explain-sagas-0,explain-sagas-1}'::text[]) id;
+SELECT event_type, input FROM durable.history WHERE instance_id = 'explain-saga' AND event_type LIKE 'Execution%' ORDER BY sequence_number;
+SELECT durable.rewind('explain-saga');
+SELECT runtime_status, failure ->> 'message' FROM durable.wait_for_completion('explain-saga');
+SELECT explain_repair('explain-saga');
+-- What failed without having been dealt with, and what failed by itself.
+SELECT durable.start_new('explain_divide', '0', 'explain-own');
+SELECT runtime_status FROM durable.wait_for_completion('explain-own');
+SELECT explain_repair(id) FROM unnest('{explain-1,explain-fan,explain-own}'::text[]) id;
+-- Nobody is left to run it.
+CREATE ROLE regress_explain_dropped LOGIN;
+SELECT durable.grant_usage('regress_explain_dropped');
+SET ROLE regress_explain_dropped;
+SELECT durable.start_new('explain_waiting_child', instance_id => 'explain-dropped');
+RESET ROLE;
+SELECT explain_wait('explain-dropped', 'EXISTS (SELECT FROM durable.tasks(instance_id))');
+DROP OWNED BY regress_explain_dropped;
+DROP ROLE regress_explain_dropped;
+SELECT durable.raise_event('explain-dropped', 'never');
+SELECT explain_wait('explain-dropped', $$runtime_status = 'Failed'$$);
+SELECT explain_repair('explain-dropped');
+
 -- What somebody else may see.
 CREATE ROLE regress_explain LOGIN;
 SELECT durable.grant_usage('regress_explain');

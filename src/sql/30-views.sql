@@ -80,7 +80,7 @@ SELECT i.instance_id,
        UNION ALL
        SELECT h.seq,
               durable_internal.event_type(h.event),
-              CASE WHEN h.event NOT IN (3, 4, 19, 22) THEN h.input END,
+              CASE WHEN h.event NOT IN (3, 4) THEN h.input END,
               -- results of beginnings are options of the call; failures have a column of their own
               CASE WHEN h.event NOT IN (1, 2, 4, 5, 6, 8, 22) THEN h.result END,
               CASE WHEN h.event IN (4, 5, 8, 22) THEN h.result END,
@@ -89,7 +89,7 @@ SELECT i.instance_id,
  WHERE pg_catalog.pg_has_role(i.owner, 'MEMBER')
     OR (SELECT pg_catalog.pg_has_role('pg_monitor'::pg_catalog.name, 'USAGE'));
 COMMENT ON VIEW durable.history IS
-'What happened to the instances that you may see, one row an event, in the order of sequence_number within an instance and its execution_id. event_type: as in Durable Functions; event_time: when the engine took it in; task_id: which call of the orchestrator it belongs to, counted from 1 over all executions; name: of the function, the event or the child; input: of what was started, for a timer the time at which it fires; result: of what ended, data of an event, reason of a termination or suspension; failure: of what failed; attempt: counted from 1. TaskCanceled: the orchestrator gave up an activity, a sub-orchestration or a wait for an event, a wait also because it timed out; Durable Functions has no such event. OrchestratorStarted and OrchestratorCompleted are not kept. After continue_as_new the history is that of the current execution.';
+'What happened to the instances that you may see, one row an event, in the order of sequence_number within an instance and its execution_id. event_type: as in Durable Functions; event_time: when the engine took it in; task_id: which call of the orchestrator it belongs to, counted from 1 over all executions; name: of the function, the event or the child; input: of what was started, for a timer the time at which it fires, of ExecutionFailed the numbers of the tasks whose failure the orchestrator had dealt with (handled) and of the timeouts that were fatal (expired), of ExecutionRewound of those that begin anew (tasks); result: of what ended, data of an event, reason of a termination or suspension; failure: of what failed; attempt: counted from 1. TaskCanceled: the orchestrator gave up an activity, a sub-orchestration or a wait for an event, a wait also because it timed out; Durable Functions has no such event. OrchestratorStarted and OrchestratorCompleted are not kept. After continue_as_new the history is that of the current execution.';
 
 CREATE VIEW durable.activities WITH (security_barrier) AS
 SELECT i.instance_id, a.task_id, a.name, a.input, a.attempt, a.scheduled_time, a.deliveries, a.pid, i.owner

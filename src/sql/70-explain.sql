@@ -244,6 +244,10 @@ DECLARE
     open integer := 0;
     obstacle text;
     line text;
+    -- what a rewind would do
+    marks record;
+    undone record;
+    handled text[] := '{}';
 BEGIN
     PERFORM durable.require_client('durable.explain');
     IF explain.instance_id IS NULL THEN
@@ -491,6 +495,29 @@ BEGIN
         END IF;
     END IF;
     IF root.runtime_status = 'Failed' THEN
+        -- It runs again what failed and was not dealt with, and rewinds the sub-orchestrations among that. One of which it
+        -- runs nothing again fails as before; where nothing was dealt with either, the code may be another one now.
+        ids := ARRAY[root.instance_id];
+        next := 1;
+        WHILE next <= least(cardinality(ids), most_instances) LOOP
+            SELECT string_to_array(h.input ->> 'handled', ',')::integer[] AS tasks, h.input ->> 'expired' IS NOT NULL AS expired
+              INTO marks
+              FROM durable.history h
+             WHERE h.instance_id = ids[next] AND h.event_type = 'ExecutionFailed'
+             ORDER BY h.sequence_number DESC
+             LIMIT 1;
+            SELECT count(*) AS tasks, array_agg(c.instance_id) FILTER (WHERE c.instance_id IS NOT NULL) AS children
+              INTO undone
+              FROM durable.tasks(ids[next]) t
+              LEFT JOIN durable.instances c ON c.instance_id = t.child_instance_id AND c.runtime_status = 'Failed'
+             -- the failure of a fire-and-forget child is not its parent's
+             WHERE t.state = 'failed' AND t.failure IS NOT NULL AND t.task_id <> ALL (coalesce(marks.tasks, '{}'));
+            IF undone.tasks = 0 AND marks.tasks IS NOT NULL AND NOT marks.expired THEN
+                handled := handled || format('task %s%s', array_to_string(marks.tasks, ', '), ' of ' || nullif(ids[next], root.instance_id));
+            END IF;
+            ids := ids || undone.children;
+            next := next + 1;
+        END LOOP;
         RETURN NEXT '';
         RETURN QUERY
         SELECT concat(CASE WHEN number = 1 THEN label ELSE '' END, repeat(' ', 11 - CASE WHEN number = 1 THEN length(label) ELSE 0 END), part)
@@ -502,7 +529,11 @@ BEGIN
                                                   'attempt ' || (root.failure ->> 'attempts'),
                                                   'instance ' || nullif(root.failure ->> 'instance_id', root.instance_id)), '')),
                        (5, 'Context', root.failure ->> 'context'),
-                       (6, 'Repair', format('SELECT durable.rewind(%L)', root.instance_id))) v (place, label, value),
+                       (6, 'Repair', CASE WHEN NOT EXISTS (SELECT FROM pg_roles r WHERE r.oid = root.owner)
+                                          THEN 'Its owner has been dropped: another role has to start it anew.'
+                                          WHEN handled = '{}' THEN format('SELECT durable.rewind(%L)', root.instance_id)
+                                          ELSE format(E'SELECT durable.restart(%L)\nIts code has dealt with the failure of %s, which durable.rewind does not run again:\nit would fail as before, unless something else was mended, such as the code.',
+                                                      root.instance_id, left(array_to_string(handled, ', '), 200)) END)) v (place, label, value),
                regexp_split_to_table(left(v.value, 2000), '\n') WITH ORDINALITY p (part, number)
          WHERE v.value IS NOT NULL
          ORDER BY place, number;
