@@ -51,6 +51,7 @@ BEGIN
 		WHEN 'flaky' THEN durable.schedule_activity('model_flaky', node->'failures', model_retry((node->>'attempts')::int))
 		WHEN 'sql' THEN durable.schedule_activity('model_double', node->'x')
 		WHEN 'sub' THEN durable.schedule_sub_orchestrator('model_run', node->'program')
+		WHEN 'none' THEN durable.schedule_sub_orchestrator('model_none')
 		WHEN 'timer' THEN durable.create_timer((node->>'for')::interval)
 		WHEN 'event' THEN durable.subscribe_event(node->>'name')
 	END;
@@ -102,7 +103,11 @@ BEGIN
 			RETURN (model_eval(node->'handler') + model_code(SQLSTATE)) % 1000003;
 		END;
 	WHEN 'all' THEN
-		FOREACH child IN ARRAY durable.when_all(VARIADIC model_tasks(node->'of')) LOOP
+		tasks := model_tasks(node->'of');
+		IF node ? 'twice' THEN
+			tasks := tasks || tasks[1];
+		END IF;
+		FOREACH child IN ARRAY durable.when_all(tasks) LOOP
 			total := (total * 31 + coalesce((child #>> '{}')::bigint, 0)) % 1000003;
 		END LOOP;
 		RETURN total;
@@ -119,7 +124,7 @@ BEGIN
 		END LOOP;
 		RETURN total;
 	WHEN 'cancel' THEN
-		task := durable.create_timer('1 hour'::interval);
+		task := model_schedule(node->'what');
 		total := model_eval(node->'of');
 		PERFORM durable.cancel_task(task);
 		RETURN total;
@@ -168,7 +173,7 @@ sub program
 sub task
 {
 	my ($depth, $once) = @_;
-	my @kinds = (qw(add add slow flaky sql timer), ('fail') x (rand() < 0.2), ('sub') x ($depth > 0), ('event') x $once);
+	my @kinds = (qw(add add slow flaky sql timer), ('fail') x (rand() < 0.2), ('none') x (rand() < 0.1), ('sub') x ($depth > 0), ('event') x $once);
 
 	return leaf(pick(@kinds), $depth, $once);
 }
@@ -182,6 +187,7 @@ sub leaf
 	return { op => 'slow', x => integer(), seconds => pick(0.001, 0.01, 0.03) } if $kind eq 'slow';
 	return { op => 'sql', x => integer() } if $kind eq 'sql';
 	return { op => $kind, code => 'M' . pick('AAAA', 'BBBB', 'CCCC', '0001') } if $kind eq 'fail' || $kind eq 'raise';
+	return { op => 'none' } if $kind eq 'none';
 	return { op => 'flaky', failures => int(rand(4)), attempts => 1 + int(rand(4)) } if $kind eq 'flaky';
 	return { op => 'timer', for => pick('0', '1 ms', '5 ms', '30 ms') } if $kind eq 'timer';
 	return { op => 'sub', program => program($depth - 1, 0) } if $kind eq 'sub';
@@ -206,9 +212,16 @@ sub tree
 	return leaf(pick(qw(const facts timer self default)), $depth, $once) if $depth <= 0;
 	return { op => 'seq', of => [ map { tree($depth - 1, $once) } 1 .. 1 + rand 4 ] } if $kind eq 'seq';
 	return { op => $kind, of => tree($depth - 1, $once), k => integer() } if $kind eq 'call' || $kind eq 'run_sql';
-	return { op => 'cancel', of => tree($depth - 1, $once) } if $kind eq 'cancel';
+	if ($kind eq 'cancel')
+	{
+		my $what = pick({ op => 'timer', for => '1 hour' }, { op => 'event', name => 'never' }, leaf('slow'), leaf('fail'),
+			{ op => 'flaky', failures => 2, attempts => 3 }, { op => 'sub', program => { op => 'run', of => leaf('timer') } });
+
+		return { op => 'cancel', what => $what, of => tree($depth - 1, $once) };
+	}
 	return { op => 'try', of => tree($depth - 1, $once), handler => tree($depth - 1, $once) } if $kind eq 'try';
-	return { op => $kind, of => [ map { task($depth - 1, $once) } 1 .. 1 + rand(rand() < 0.1 ? 40 : 5) ] } if $kind eq 'all' || $kind eq 'each';
+	return { op => $kind, of => [ map { task($depth - 1, $once) } 1 .. 1 + rand(rand() < 0.1 ? 40 : 5) ],
+		$kind eq 'all' && rand() < 0.2 ? (twice => 1) : () } if $kind eq 'all' || $kind eq 'each';
 	if ($kind eq 'any')
 	{
 		# one ends, the others do not
@@ -274,6 +287,7 @@ sub value
 	return $n->{x} if $op eq 'slow';
 	return 2 * $n->{x} if $op eq 'sql';
 	die \$n->{code} if $op eq 'fail' || $op eq 'raise';
+	die \'42883' if $op eq 'none';
 	return $n->{failures} < $n->{attempts} ? $n->{failures} + 1 : die \'MFLKY' if $op eq 'flaky';
 	return 0 if $op eq 'timer';
 	return 1 if $op eq 'facts';
@@ -302,7 +316,7 @@ sub value
 		my $sum = 0;
 
 		die $failure if $failure;
-		return fold(@outcomes) if $op eq 'all';
+		return fold(@outcomes, $n->{twice} ? $outcomes[0] : ()) if $op eq 'all';
 		$sum += $_ for @outcomes;
 		return $sum % $modulus;
 	}
