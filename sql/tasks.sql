@@ -254,7 +254,20 @@ SELECT s.runtime_status, s.output, s.failure ->> 'sqlstate' AS sqlstate, count(*
   FROM unnest('{early,none,twice}'::text[]) kind, generate_series(1, 4) i, durable.wait_for_completion('tasks_' || kind || '_' || i, '1 min') s
  GROUP BY kind, 1, 2, 3 ORDER BY kind;
 
+-- Activities that take long and wait for one of which nothing is known yet do not keep it from running.
+CREATE FUNCTION tasks_fresh() RETURNS void LANGUAGE sql AS 'INSERT INTO tasks_ran VALUES (''fresh'')';
+CREATE FUNCTION tasks_first() RETURNS int LANGUAGE plpgsql AS $$
+DECLARE
+    condition jsonb := '"EXISTS (SELECT FROM tasks_ran WHERE what = ''fresh'')"';
+BEGIN
+    RETURN cardinality(durable.when_all(durable.schedule_activity('tasks_until', condition), durable.schedule_activity('tasks_until', condition),
+                                        durable.schedule_activity('tasks_fresh')));
+END
+$$;
+SELECT durable.start_new('tasks_first', instance_id => 'tasks_first');
+SELECT runtime_status, output FROM durable.wait_for_completion('tasks_first', '1 min');
+
 SELECT * FROM durable_internal.violations WHERE instance_id LIKE 'tasks\_%';
-DROP FUNCTION tasks_echo, tasks_double, tasks_note, tasks_rows, tasks_fail, tasks_until, tasks_try, tasks_all, tasks_fan_out, tasks_failures, tasks_unhandled, tasks_any, tasks_any_failed, tasks_cancel, tasks_open, tasks_open_child, tasks_timers, tasks_arrays, tasks_refused, tasks_nap, tasks_child, tasks_early, tasks_twice;
+DROP FUNCTION tasks_echo, tasks_double, tasks_note, tasks_rows, tasks_fail, tasks_until, tasks_try, tasks_all, tasks_fan_out, tasks_failures, tasks_unhandled, tasks_any, tasks_any_failed, tasks_cancel, tasks_open, tasks_open_child, tasks_timers, tasks_arrays, tasks_refused, tasks_nap, tasks_child, tasks_early, tasks_twice, tasks_fresh, tasks_first;
 DROP PROCEDURE tasks_wait;
 DROP TABLE tasks_ran;

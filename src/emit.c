@@ -35,7 +35,7 @@ instance_queue_activity(Round *round, Instance *instance, Task *task)
 
 	task_insert(round->store, &queued);
 	hint_tasks(instance->row.owner, instance->row.key, task->id, task->id,
-			   queued.deliveries == 0 && timing_is_quick(instance->row.search_path, task->name));
+			   queued.deliveries > 0 || timing_is_slow(instance->row.search_path, task->name));
 }
 
 /* Write down that the code gave up a task. */

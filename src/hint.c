@@ -279,15 +279,15 @@ hint_locked_tasks(Oid role, int64 key, int low, int high)
 
 /* Activities of an instance wait for any worker. */
 void
-hint_tasks(Oid role, int64 key, int low, int high, bool quick)
+hint_tasks(Oid role, int64 key, int low, int high, bool slow)
 {
 	ReadyHint  *last = nhints > 0 ? &hints[nhints - 1] : NULL;
 
-	if (last != NULL && last->key == key && last->flags == 0 && last->quick == quick &&
+	if (last != NULL && last->key == key && last->flags == 0 && last->slow == slow &&
 		last->high + 1 == low)
 		last->high = high;
 	else
-		add((ReadyHint) {.role = role, .key = key, .low = low, .high = high, .quick = quick});
+		add((ReadyHint) {.role = role, .key = key, .low = low, .high = high, .slow = slow});
 }
 
 /* A timer was stored. */

@@ -269,7 +269,7 @@ queue_slow_workers(const Queue *queue)
 		const Slot *slot = &shared->slots[i];
 
 		count += slot->state != WORKER_FREE && slot->db == queue->db && slot->role == queue->role &&
-			slot->range.key != 0 && !slot->range.quick;
+			slot->range.key != 0 && slot->range.slow;
 	}
 	return count;
 }
@@ -300,7 +300,7 @@ queue_range(const Queue *queue)
 	{
 		Range	   *range = dlist_container(Range, link, iter.cur);
 
-		if (slow_too || range->range.quick)
+		if (slow_too || !range->range.slow)
 			return range;
 	}
 	return NULL;
@@ -455,7 +455,7 @@ push_range(Queue *queue, const ReadyRange *wanted)
 	dlist_foreach(iter, &queue->ranges)
 	{
 		range = dlist_container(Range, link, iter.cur);
-		if (range->range.key == wanted->key && range->range.quick == wanted->quick)
+		if (range->range.key == wanted->key && range->range.slow == wanted->slow)
 		{
 			range->range.low = Min(range->range.low, wanted->low);
 			range->range.high = Max(range->range.high, wanted->high);
@@ -510,7 +510,7 @@ ready_push(Oid db, const ReadyHint *hints, int count)
 		else
 		{
 			ReadyRange	range = {
-				.key = hint->key, .low = hint->low, .high = hint->high, .quick = hint->quick
+				.key = hint->key, .low = hint->low, .high = hint->high, .slow = hint->slow
 			};
 
 			all &= push_range(queue, &range);
@@ -725,6 +725,15 @@ ready_take_range(int index, int max, ReadyRange *range)
 	}
 	LWLockRelease(shared_lock);
 	return first != NULL;
+}
+
+/* What is in work of the range last taken may take long. */
+void
+ready_range_is_slow(int index)
+{
+	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
+	shared->slots[index].range.slow = true;
+	LWLockRelease(shared_lock);
 }
 
 /* The range last taken is done. */

@@ -7,8 +7,8 @@
  * *claimed* by one worker, never both and never twice; what happens to a
  * claimed one is remembered in its `again` flags and seen by its holder before
  * the next round.  Activities that any worker may take (fan-out) are queued as
- * ranges of task numbers and guarded by row locks instead.  Those that may be
- * slow never take the last worker that a role can have, so that turns and quick
+ * ranges of task numbers and guarded by row locks instead.  Those known to be
+ * slow never take the last worker that a role can have, so that turns and other
  * activities go on beside them; but a role that can have only one does all with
  * it.  Lists are hints: when they are full the work is left to the scheduler's
  * scan.
@@ -41,7 +41,7 @@ typedef struct ReadyRange
 	int64		key;
 	int			low;
 	int			high;
-	bool		quick;			/* all are known to be: never kept from a worker */
+	bool		slow;			/* known to be: the last worker is kept from it */
 } ReadyRange;
 
 /* something to announce */
@@ -52,7 +52,7 @@ typedef struct ReadyHint
 	int			flags;			/* 0: a range of tasks */
 	int			low;
 	int			high;
-	bool		quick;			/* of a range */
+	bool		slow;			/* of a range */
 } ReadyHint;
 
 typedef enum WorkerState
@@ -107,6 +107,7 @@ extern void worker_slot_connected(int slot);
 extern void worker_slot_detach(int slot, bool to_scheduler);
 extern int	ready_take(int slot, ReadyItem *items, int held, int max, int step_us, bool *retire);
 extern bool ready_take_range(int slot, int max, ReadyRange *range);
+extern void ready_range_is_slow(int slot);
 extern void ready_range_done(int slot);
 extern void ready_release(int slot, const ReadyItem *items, int count, bool away);
 extern bool worker_slot_idle(int slot);

@@ -74,7 +74,7 @@ define_process_settings(void)
 							   NULL, NULL, NULL);
 	DefineCustomIntVariable("durable.max_workers",
 							"Most worker processes that run at once in the whole server.",
-							"Each takes one of max_worker_processes. The last one is kept for a role that has none, and one of a role's for quick work.",
+							"Each takes one of max_worker_processes. The last one is kept for a role that has none, and one of a role's from its slow activities.",
 							&durable_max_workers, 4, 1, DURABLE_WORKERS_LIMIT,
 							PGC_SIGHUP, 0, NULL, NULL, NULL);
 	DefineCustomIntVariable("durable.worker_idle_timeout",

@@ -21,7 +21,9 @@
 #define PLACES			8192
 #define DURATION_BITS	24
 #define DURATION_UNIT	16		/* us */
-#define DURATION_MAX	((UINT64CONST(1) << DURATION_BITS) - 1)
+#define DURATION_MAX	((UINT64CONST(1) << DURATION_BITS) - 2)
+#define DURATION_MASK	((UINT64CONST(1) << DURATION_BITS) - 1)
+#define UNDER_WAY		(DURATION_MAX + 1)	/* the first call has not ended */
 
 static pg_atomic_uint64 *places = NULL;
 
@@ -64,7 +66,7 @@ timing_mean(const char *search_path, const char *name)
 
 	if (entry == 0 || entry >> DURATION_BITS != tag)
 		return -1;
-	return (entry & DURATION_MAX) * DURATION_UNIT;
+	return (entry & DURATION_MASK) * DURATION_UNIT;
 }
 
 /* Whether a call that takes so many microseconds is quick. */
@@ -83,6 +85,29 @@ timing_is_quick(const char *search_path, const char *name)
 	return mean >= 0 && is_quick(mean);
 }
 
+/* Whether a function is known to be slow. */
+bool
+timing_is_slow(const char *search_path, const char *name)
+{
+	return !is_quick(timing_mean(search_path, name));
+}
+
+/*
+ * Whether a function that is about to be called may be quick.  Of one of which
+ * nothing is known one call finds out, and the others wait for that.
+ */
+bool
+timing_try(const char *search_path, const char *name)
+{
+	uint64		tag;
+	pg_atomic_uint64 *place = place_of(search_path, name, &tag);
+	uint64		entry = pg_atomic_read_u64(place);
+
+	if (entry == 0 || entry >> DURATION_BITS != tag)
+		return pg_atomic_compare_exchange_u64(place, &entry, tag << DURATION_BITS | UNDER_WAY);
+	return is_quick((entry & DURATION_MASK) * DURATION_UNIT);
+}
+
 /*
  * Count a call that took this many microseconds; later ones weigh more.  One
  * that was interrupted would have taken longer, and does not pass for quick.
@@ -97,8 +122,8 @@ timing_add(const char *search_path, const char *name, int64 time, bool interrupt
 
 	if (interrupted && is_quick(time))
 		return;
-	if (entry != 0 && entry >> DURATION_BITS == tag)
-		duration = ((entry & DURATION_MAX) * 3 + duration) / 4;
+	if (entry != 0 && entry >> DURATION_BITS == tag && (entry & DURATION_MASK) != UNDER_WAY)
+		duration = ((entry & DURATION_MASK) * 3 + duration) / 4;
 	pg_atomic_write_u64(place, tag << DURATION_BITS | Max(duration, 1));
 }
 

@@ -582,23 +582,36 @@ run_task(const InstanceRow *instance, TaskRow *task, bool alone, int tries)
 	return true;
 }
 
-/* Whether a queued activity must not share a transaction, or its worker, with others. */
-static bool
-must_be_alone(const InstanceRow *instance, const TaskRow *task)
+/* The function of a queued activity, NULL if its execution is over. */
+static const char *
+task_function(const TaskRow *task)
 {
 	HistoryRow	scheduled;
 
+	return history_get(round.store, task->key, task->seq, &scheduled) ? scheduled.name : NULL;
+}
+
+/* Whether a queued activity must not share a transaction, or its worker, with others. */
+static bool
+must_be_alone(const InstanceRow *instance, const TaskRow *task, const char *function)
+{
 	return task->deliveries > 0 ||
-		(history_get(round.store, task->key, task->seq, &scheduled) && scheduled.name != NULL &&
-		 !timing_is_quick(instance->search_path, scheduled.name));
+		(function != NULL && !timing_is_quick(instance->search_path, function));
+}
+
+/* Whether one that is to be alone may be run although it may be on the last worker of its role. */
+static bool
+may_be_last(const InstanceRow *instance, const TaskRow *task, const char *function)
+{
+	return task->deliveries == 0 && (function == NULL || timing_try(instance->search_path, function));
 }
 
 /* Announce queued activities of an instance, for any worker of this role. */
 static void
-push_tasks(int64 key, int low, int high, bool quick)
+push_tasks(int64 key, int low, int high, bool slow)
 {
 	ReadyHint	hint = {
-		.role = GetSessionUserId(), .key = key, .low = low, .high = high, .quick = quick
+		.role = GetSessionUserId(), .key = key, .low = low, .high = high, .slow = slow
 	};
 
 	if (!ready_push(MyDatabaseId, &hint, 1))
@@ -611,7 +624,7 @@ share_rest(ReadyRange *range)
 {
 	if (range->low < range->high)
 	{
-		push_tasks(range->key, range->low + 1, range->high, range->quick);
+		push_tasks(range->key, range->low + 1, range->high, range->slow);
 		range->high = range->low;
 	}
 }
@@ -639,19 +652,23 @@ run_range_round(ReadyRange *range, int tries)
 			task_delete(round.store, task);
 		else if (task != NULL)
 		{
-			bool		only = tries > 0 || must_be_alone(&instance, task);
+			const char *function = task_function(task);
+			bool		only = tries > 0 || must_be_alone(&instance, task, function);
 
 			if (only && count > 0)
 				break;
-			if (only && tries == 0 && range->quick)
+			if (only && tries == 0 && !range->slow && !may_be_last(&instance, task, function))
 			{
-				/* it no longer is: once its row is free, a worker that may be slow takes it */
-				hint_tasks(instance.owner, range->key, range->low, range->low, false);
+				/* nobody knew: once its row is free, a worker that may be slow takes it */
+				hint_tasks(instance.owner, range->key, range->low, range->low, true);
 				range->low++;
 				continue;
 			}
 			if (only)
+			{
 				share_rest(range);
+				ready_range_is_slow(my_slot);
+			}
 			if (!run_task(&instance, task, count == 0, tries))
 				break;
 			count++;
@@ -699,7 +716,7 @@ try_fail_task(const ReadyRange *range, ErrorData *error)
 	PG_CATCH();
 	{
 		if (report_error())
-			push_tasks(range->key, range->low, range->low, range->quick);
+			push_tasks(range->key, range->low, range->low, range->slow);
 	}
 	PG_END_TRY();
 }
@@ -725,7 +742,7 @@ range_failed(ReadyRange *range, bool alone)
 		if (is_transient(error))
 		{
 			process_wait(200);
-			push_tasks(range->key, range->low, range->low, range->quick);
+			push_tasks(range->key, range->low, range->low, range->slow);
 		}
 		else
 			try_fail_task(range, error);
