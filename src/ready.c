@@ -285,6 +285,14 @@ queue_has_starting(const Queue *queue)
 	return false;
 }
 
+/* Whether one more worker of a queue may run what is slow. */
+static bool
+queue_takes_slow(const Queue *queue)
+{
+	return queue->workers <= 1 || queue_slow_workers(queue) < queue->workers - 1 ||
+		queue_can_grow(queue);
+}
+
 /* The first range that a worker of the queue may take now; NULL if there is none. */
 static Range *
 queue_range(const Queue *queue)
@@ -294,8 +302,7 @@ queue_range(const Queue *queue)
 
 	if (dlist_is_empty((dlist_head *) &queue->ranges))
 		return NULL;
-	slow_too = queue->workers <= 1 || queue_slow_workers(queue) < queue->workers - 1 ||
-		queue_can_grow(queue);
+	slow_too = queue_takes_slow(queue);
 	dlist_foreach(iter, (dlist_head *) &queue->ranges)
 	{
 		Range	   *range = dlist_container(Range, link, iter.cur);
@@ -734,6 +741,20 @@ ready_range_is_slow(int index)
 	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
 	shared->slots[index].range.slow = true;
 	LWLockRelease(shared_lock);
+}
+
+/* Whether a worker may run something slow out of the range last taken; if so, it counts as doing that. */
+bool
+ready_may_be_slow(int index)
+{
+	Slot	   *slot = &shared->slots[index];
+	bool		may;
+
+	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
+	may = queue_takes_slow(queue_get(slot->db, slot->role, false));
+	slot->range.slow |= may;
+	LWLockRelease(shared_lock);
+	return may;
 }
 
 /* The range last taken is done. */

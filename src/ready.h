@@ -108,6 +108,7 @@ extern void worker_slot_detach(int slot, bool to_scheduler);
 extern int	ready_take(int slot, ReadyItem *items, int held, int max, int step_us, bool *retire);
 extern bool ready_take_range(int slot, int max, ReadyRange *range);
 extern void ready_range_is_slow(int slot);
+extern bool ready_may_be_slow(int slot);
 extern void ready_range_done(int slot);
 extern void ready_release(int slot, const ReadyItem *items, int count, bool away);
 extern bool worker_slot_idle(int slot);

@@ -657,7 +657,8 @@ run_range_round(ReadyRange *range, int tries)
 
 			if (only && count > 0)
 				break;
-			if (only && tries == 0 && !range->slow && !may_be_last(&instance, task, function))
+			if (only && tries == 0 && !range->slow && !may_be_last(&instance, task, function) &&
+				!ready_may_be_slow(my_slot))
 			{
 				/* nobody knew: once its row is free, a worker that may be slow takes it */
 				hint_tasks(instance.owner, range->key, range->low, range->low, true);
