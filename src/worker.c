@@ -47,7 +47,7 @@
 #define MAX_BATCH		1000
 #define MAX_WRITERS		60		/* subtransactions with a transaction id in a round */
 #define RANGE_TASKS		16		/* queued activities taken at a time */
-#define FULL_ROUNDS		20		/* after so many without a place for others a batch makes way for them */
+#define FULL_ROUNDS		20		/* after so many without a place for others, or their time, a batch makes way for them */
 
 static int	my_slot;
 static Oid	my_extension;
@@ -530,15 +530,18 @@ run_items(void)
 
 /* A batch that nobody leaves, since all can always go on, goes to the end of the queue from time to time. */
 static void
-make_way_for_others(int batch)
+make_way_for_others(int batch, TimestampTz begun)
 {
-	static int	rounds = 0;
+	static int64 rounds = 0;
+	/* one that took longer counts for as many as it could have been */
+	int64		took = (GetCurrentTimestamp() - begun) / (durable_batch_time * INT64CONST(1000));
 
-	rounds = nitems < batch ? 0 : rounds + 1;
+	rounds = nitems < batch ? 0 : rounds + Max(took, 1);
 	if (rounds < FULL_ROUNDS)
 		return;
 	ready_release(my_slot, items, nitems, false);
-	nitems = rounds = 0;
+	nitems = 0;
+	rounds = 0;
 }
 
 /* Run one queued activity and send its end to the instance. */
@@ -829,9 +832,11 @@ work(void)
 		nitems = ready_take(my_slot, items, nitems, batch, step_us, &retire);
 		if (nitems > 0)
 		{
+			TimestampTz begun = GetCurrentTimestamp();
+
 			pgstat_report_activity(STATE_RUNNING, "advancing instances");
 			run_items();
-			make_way_for_others(batch);
+			make_way_for_others(batch, begun);
 		}
 		/* after a reload a new process takes over, with the role's settings as they are now */
 		if (retire || process_reloaded())

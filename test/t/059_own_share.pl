@@ -50,6 +50,20 @@ sub beside
 beside('chain', 1);
 beside('chain', 25);
 beside('slow_chain', 3);
+
+# a turn that takes as long as many rounds counts for as many
+$node->safe_psql(
+	'postgres', q(
+	CREATE FUNCTION slower_chain(n int) RETURNS int LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(0.5); RETURN durable.continue_as_new(to_jsonb(n + 1)); END $$;
+	SELECT durable.start_new('slower_chain', '0', instance_id => 'slower');
+	));
+my $turns = q(SELECT input::int FROM durable.get_status('slower'));
+poll_until($node, qq(SELECT ($turns) > 1), 'turns take half a second');
+my $before = $node->safe_psql('postgres', $turns);
+$node->safe_psql('postgres', q(SELECT durable.start_new('hello', instance_id => 'beside slower')));
+poll_until($node, q(SELECT runtime_status = 'Completed' FROM durable.get_status('beside slower')), 'hello ends beside them');
+cmp_ok($node->safe_psql('postgres', $turns) - $before, '<', 10, 'it did not wait for many');
+$node->safe_psql('postgres', q(SELECT durable.terminate('slower')));
 is($node->safe_psql('postgres', 'SELECT * FROM durable_internal.violations'), '', 'no violations');
 $node->stop;
 done_testing();
