@@ -252,6 +252,21 @@ instance_get(Store *store, int64 key, InstanceRow *row)
 	return slot != NULL;
 }
 
+/* Read whose it is, and nothing else of it. */
+bool
+instance_owner(Store *store, int64 key, Oid *owner)
+{
+	TableScan	scan;
+	TupleTableSlot *slot;
+
+	scan_key(&scan, store, "instances_pkey", Int64GetDatum(key), F_INT8EQ);
+	slot = scan_next(&scan);
+	if (slot != NULL)
+		*owner = DatumGetObjectId(slot->tts_values[COL_OWNER]);
+	scan_end(&scan);
+	return slot != NULL;
+}
+
 /* Read an instance by id. */
 bool
 instance_find(Store *store, const char *instance_id, InstanceRow *row)

@@ -51,8 +51,9 @@
 #define BLOCKED_PAUSE	(10 * USECS_PER_SEC)
 #define NO_PROCESS_PAUSE	(USECS_PER_SEC)
 #define SOON_MS			10
-/* a scan that did not fit is repeated after this, and after ten times what it took */
+/* a scan that did not fit is repeated after this, and after ten times what it took; but it may have waited for a lock */
 #define SCAN_PAUSE_MS	100
+#define SCAN_PAUSE_MAX	(10 * USECS_PER_SEC)
 /* instances that a scan finds at most, of an owner where it comes by one after the other; of one there are fewer in the lists */
 #define SCAN_MAX		32768
 
@@ -87,6 +88,7 @@ static int64 scan_pause = 0;	/* until then, us */
 static int64 messages_from = 0;
 static int64 tasks_from = 0;
 static TimestampTz timers_left = PG_INT64_MAX;	/* due timers from this time on were left out */
+static bool timers_again = false;	/* and may fit now */
 static MemoryContext transaction_context;	/* reset after each time that it wakes */
 
 /* Tell the others that the scheduler is gone; the next one, if there is one, looks into the tables. */
@@ -194,13 +196,13 @@ found_add(Found *found, ReadyHint hint)
 static void
 found_key(Found *found, int64 key, int low, int high)
 {
-	InstanceRow row;
+	Oid			owner;
 
 	/* rows of an instance that is no more: any worker may take them away */
-	if (!instance_get(found->store, key, &row))
-		row.owner = GetUserId();
+	if (!instance_owner(found->store, key, &owner))
+		owner = GetUserId();
 	found_add(found, (ReadyHint) {
-		.role = row.owner, .key = key, .flags = low == 0 ? found->flags : 0, .low = low, .high = high
+		.role = owner, .key = key, .flags = low == 0 ? found->flags : 0, .low = low, .high = high
 	});
 }
 
@@ -290,7 +292,7 @@ left_out(TimestampTz start)
 {
 	TimestampTz now = GetCurrentTimestamp();
 
-	scan_pause = Max(10 * (now - start), SCAN_PAUSE_MS * INT64CONST(1000));
+	scan_pause = Min(Max(10 * (now - start), SCAN_PAUSE_MS * INT64CONST(1000)), SCAN_PAUSE_MAX);
 	scan_again = now + scan_pause;
 }
 
@@ -353,6 +355,21 @@ fire_timers(TimestampTz from, TimestampTz now)
 		left_out(start);
 	}
 	return next;
+}
+
+/* Whether there is a next timer and it is due. */
+static bool
+timer_is_due(TimestampTz next_timer, TimestampTz now)
+{
+	return next_timer != 0 && next_timer <= now;
+}
+
+/* Announce those due from a time on, and note with which one, and from when on, to continue. */
+static void
+look_for_timers(TimestampTz from, TimestampTz now, TimestampTz *next_timer, TimestampTz *fired)
+{
+	*next_timer = fire_timers(from, now);
+	*fired = timer_is_due(*next_timer, now) ? *next_timer : now;
 }
 
 /* A round of the scheduler's own, for the few changes that it makes itself. */
@@ -652,7 +669,7 @@ work(TimestampTz *next_poll, TimestampTz *next_timer, TimestampTz *fired)
 	TimestampTz now = GetCurrentTimestamp();
 	TimestampTz announced;
 	bool		changed;
-	bool		soon = false;
+	bool		soon;
 	long		sleep;
 
 	scan_requested |= database_collect(my_database, &announced, &changed);
@@ -673,25 +690,25 @@ work(TimestampTz *next_poll, TimestampTz *next_timer, TimestampTz *fired)
 	if (scan_is_due())
 	{
 		scan_tables();
-		/* those that are announced already come first */
-		if (timers_left != PG_INT64_MAX && (*next_timer == 0 || *next_timer > now))
-		{
-			*fired = Min(*fired, timers_left);
-			*next_timer = now;
-			timers_left = PG_INT64_MAX;
-		}
+		timers_again = timers_left != PG_INT64_MAX;
 	}
 	if (announced != 0 && (*next_timer == 0 || announced < *next_timer))
 	{
 		*next_timer = announced;
 		*fired = Min(*fired, announced);
 	}
-	if (*next_timer != 0 && *next_timer <= now)
+	if (timer_is_due(*next_timer, now))
+		look_for_timers(*fired, now, next_timer, fired);
+	/* those that are announced already come first, and all of them, since new ones may never cease to come */
+	if (timers_again && !timer_is_due(*next_timer, now))
 	{
-		*next_timer = fire_timers(*fired, now);
-		*fired = *next_timer != 0 ? Min(now, *next_timer) : now;
-		soon = *next_timer != 0 && *next_timer <= now;
+		TimestampTz from = Min(*fired, timers_left);
+
+		timers_left = PG_INT64_MAX;
+		timers_again = false;
+		look_for_timers(from, now, next_timer, fired);
 	}
+	soon = timer_is_due(*next_timer, now);
 	if (start_workers() || soon)
 		return SOON_MS;
 	sleep = time_to_sleep(*next_poll, *next_timer);

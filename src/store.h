@@ -73,6 +73,7 @@ typedef enum FetchResult
 extern FetchResult instance_claim(Store *store, int64 key, InstanceRow *row);
 extern FetchResult instance_lock(Store *store, int64 key, bool wait, InstanceRow *row);
 extern bool instance_get(Store *store, int64 key, InstanceRow *row);
+extern bool instance_owner(Store *store, int64 key, Oid *owner);
 extern bool instance_find(Store *store, const char *instance_id, InstanceRow *row);
 extern void instance_insert(Store *store, const InstanceRow *row);
 extern void instance_update(Store *store, InstanceRow *row);

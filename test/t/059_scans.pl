@@ -1,0 +1,94 @@
+# What the scheduler looks for in the tables it finds in time: beside timers that fire without a pause, after it had to wait
+# for a lock, and without reading more of the instances than it needs.
+use strict;
+use warnings;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+use DurableTest;
+
+my $node = durable_node('scans', conf => "durable.max_workers = 4\ndurable.poll_interval = '200ms'");
+$node->safe_psql(
+	'postgres', q(
+	CREATE ROLE flood LOGIN;
+	SELECT durable.grant_usage('flood');
+	CREATE FUNCTION hello() RETURNS int LANGUAGE sql AS 'SELECT 1';
+	CREATE FUNCTION waits() RETURNS void LANGUAGE plpgsql AS $$ BEGIN PERFORM durable.wait_for_external_event('go'); END $$;
+	));
+
+# Runs as the role that has too much work.
+sub flood
+{
+	return $node->safe_psql('postgres', $_[0], extra_params => [ '-U', 'flood' ]);
+}
+
+# Asserts that an instance ends.
+sub completes
+{
+	my ($id, $what) = @_;
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+
+	return poll_until($node, "SELECT runtime_status = 'Completed' FROM durable.get_status('$id')", $what);
+}
+
+# The most memory that the scheduler has had so far, in kB, where the system tells.
+sub peak
+{
+	my $pid = $node->safe_psql('postgres', q(SELECT pid FROM pg_stat_activity WHERE backend_type = 'durable scheduler'));
+
+	return 0 unless -r "/proc/$pid/status" && slurp_file("/proc/$pid/status") =~ /VmHWM:\s+(\d+) kB/;
+	note("peak $1 kB");
+	return $1;
+}
+
+# Timers of another instance, fifty due in each millisecond; one that nobody was told of fires beside them.
+$node->safe_psql('postgres', q(SELECT durable.start_new('hello', instance_id => 'untold', start_at => now() + '1 h')));
+$node->safe_psql('postgres', q(SELECT durable.start_new('waits', instance_id => 'dense')));
+poll_until($node, q(SELECT runtime_status = 'Running' FROM durable.get_status('dense')), 'an instance waits');
+$node->safe_psql(
+	'postgres', q(
+	INSERT INTO durable_internal.timers (key, task_id, fire_at)
+		SELECT key, 1000 + i, now() + '8 s' + i * interval '0.02 ms' FROM durable_internal.instances, generate_series(1, 500000) i WHERE instance_id = 'dense';
+	SELECT durable.start_new('hello', instance_id => 'first', start_at => now() + '10 ms');
+	));
+poll_until($node, q(SELECT count(*) < 500000 FROM durable_internal.timers WHERE task_id > 1000), 'timers fire one after the other');
+$node->safe_psql('postgres', q(UPDATE durable_internal.timers t SET fire_at = now() - interval '1 min' FROM durable_internal.instances i WHERE i.key = t.key AND instance_id = 'untold'));
+completes('untold', 'a timer that nobody was told of fires');
+cmp_ok($node->safe_psql('postgres', 'SELECT count(*) FROM durable_internal.timers'), '>', 0, 'it does so beside the others');
+$node->safe_psql('postgres', q(SELECT durable.terminate('dense')));
+
+# More than the lists hold for a role that cannot have workers: the scheduler comes back to it after a while.
+flood(q(SELECT count(*) FROM (SELECT durable.start_new('hello', start_at => now() + '1 h') FROM generate_series(1, 35000)) f));
+$node->safe_psql('postgres', 'ALTER ROLE flood NOLOGIN');
+$node->safe_psql('postgres', q(SELECT durable.start_new('waits', instance_id => 'event')));
+poll_until($node, q(SELECT runtime_status = 'Running' FROM durable.get_status('event')), 'an instance waits');
+$node->safe_psql('postgres', q(SELECT count(*) FROM (SELECT durable.raise_event(instance_id, 'go') FROM durable.instances WHERE name = 'hello' AND completed_time IS NULL) f));
+$node->append_conf('postgresql.conf', 'durable.wakeups = off');
+$node->reload;
+$node->poll_query_until('postgres', 'SHOW durable.wakeups', 'off') or die 'no reload';
+
+# It waits for a lock in the middle of a scan; that does not say what a scan costs.
+my $locker = $node->background_psql('postgres');
+$locker->query_safe('BEGIN');
+$locker->query_safe('LOCK TABLE durable_internal.tasks');
+poll_until($node, q(SELECT count(*) > 0 FROM pg_locks JOIN pg_stat_activity USING (pid) WHERE backend_type = 'durable scheduler' AND clock_timestamp() - waitstart > '4 s'), 'the scheduler waits for a lock');
+$locker->query_safe('COMMIT');
+$locker->quit;
+my $raised = $node->safe_psql('postgres', q(SELECT durable.raise_event('event', 'go'), clock_timestamp()));
+$raised =~ s/^\|//;
+completes('event', 'a scan finds an event');
+cmp_ok($node->safe_psql('postgres', qq(SELECT extract(epoch FROM completed_time - '$raised') FROM durable.get_status('event'))),
+	'<', 25, 'it does so before long');
+
+# What instances have stored is not read for it.
+my $before = peak();
+$node->safe_psql('postgres', q(UPDATE durable_internal.instances SET custom_status = to_jsonb(repeat('x', 150000)) WHERE name = 'hello' AND completed_time IS NULL AND key % 16 = 0));
+is($node->safe_psql('postgres', q(SELECT count(*) > 2000 FROM durable_internal.instances WHERE custom_status IS NOT NULL)), 't', 'some instances are large');
+foreach my $id ('one', 'two', 'three')
+{
+	$node->safe_psql('postgres', "SELECT durable.start_new('hello', instance_id => '$id')");
+	completes($id, "scan $id has been made");
+}
+cmp_ok(peak() - $before, '<', 30 * 1024, 'the scheduler needs little memory for it');
+$node->stop;
+done_testing();
