@@ -138,13 +138,33 @@ reap(void)
 	}
 }
 
+/* End all workers, also those of an earlier scheduler, and have the slots given back of those that never run: nobody else would do it. */
+static void
+end_workers(void)
+{
+	WorkerInfo	workers[DURABLE_WORKERS_LIMIT];
+	int			count = worker_list(workers);
+	pid_t		pid;
+
+	for (int i = 0; i < DURABLE_WORKERS_LIMIT; i++)
+		if (started[i].handle != NULL)
+			TerminateBackgroundWorker(started[i].handle);
+	for (int i = 0; i < count; i++)
+		if (workers[i].db == my_database && workers[i].pid != 0)
+			kill(workers[i].pid, SIGTERM);
+	for (int i = 0; i < DURABLE_WORKERS_LIMIT; i++)
+		if (started[i].handle != NULL &&
+			GetBackgroundWorkerPid(started[i].handle, &pid) == BGWH_NOT_YET_STARTED)
+			(void) WaitForBackgroundWorkerShutdown(started[i].handle);
+	reap();
+}
+
 /* Leave if the extension is not, or no longer, there, or not of the library's version. */
 static void
 check_extension(void)
 {
 	Oid			extension;
 	bool		fits;
-	pid_t		pid;
 
 	begin();
 	extension = get_extension_oid("durable", true);
@@ -159,15 +179,7 @@ check_extension(void)
 	if (OidIsValid(extension) && fits)
 		return;
 	stats_reset(my_database);
-	for (int i = 0; i < DURABLE_WORKERS_LIMIT; i++)
-		if (started[i].handle != NULL)
-			TerminateBackgroundWorker(started[i].handle);
-	/* nobody else would give back the slot of one that never runs */
-	for (int i = 0; i < DURABLE_WORKERS_LIMIT; i++)
-		if (started[i].handle != NULL &&
-			GetBackgroundWorkerPid(started[i].handle, &pid) == BGWH_NOT_YET_STARTED)
-			(void) WaitForBackgroundWorkerShutdown(started[i].handle);
-	reap();
+	end_workers();
 	extension_absent = true;
 	proc_exit(0);
 }

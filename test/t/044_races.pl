@@ -8,7 +8,7 @@ use Test::More;
 use DurableTest;
 
 # a role gets all workers but the last: one
-my $node = durable_node('races', conf => "durable.poll_interval = 1h\ndurable.max_workers = 2\nmax_prepared_transactions = 2");
+my $node = durable_node('races', conf => "durable.poll_interval = 1h\ndurable.max_workers = 2\ndurable.worker_idle_timeout = 1h\nmax_prepared_transactions = 2");
 my $connection = 'dbname=postgres host=' . $node->host . ' port=' . $node->port;
 
 $node->safe_psql('postgres', q[
@@ -135,5 +135,20 @@ SELECT count(*) FROM (SELECT durable.start_new('goes_on', '0') FROM generate_ser
 poll_until($node, q(SELECT sum(turns) > 1000 FROM durable.stats), 'instances go on');
 $node->safe_psql('postgres', 'DROP EXTENSION durable');
 poll_until($node, q(SELECT count(*) = 0 FROM pg_stat_activity WHERE backend_type IN ('durable scheduler', 'durable worker')), 'DROP EXTENSION ends scheduler and workers without polling');
+
+# A worker that another scheduler has started, before something ended that, does not outlive the extension either.
+my $engine = q(SELECT string_agg(pid::text, ' ') FROM pg_stat_activity WHERE state = 'idle' AND backend_type = 'durable );
+$node->safe_psql('postgres', q(
+CREATE EXTENSION durable;
+CREATE FUNCTION quick_one() RETURNS int LANGUAGE sql AS 'SELECT 1';
+SELECT durable.start_new('quick_one', instance_id => 'quick')));
+poll_until($node, q(SELECT runtime_status = 'Completed' FROM durable.get_status('quick')), 'an instance ends');
+poll_until($node, "SELECT ($engine" . "worker') ~ '^[0-9]+\$'", 'its worker is idle');
+my $scheduler = $node->safe_psql('postgres', $engine . q(scheduler'));
+$node->safe_psql('postgres', "SELECT pg_terminate_backend($scheduler)");
+poll_until($node, "SELECT ($engine" . "scheduler') <> '$scheduler'", 'another scheduler comes');
+isnt($node->safe_psql('postgres', $engine . q(worker')), '', 'the worker stays');
+$node->safe_psql('postgres', 'DROP EXTENSION durable');
+poll_until($node, q(SELECT count(*) = 0 FROM pg_stat_activity WHERE backend_type IN ('durable scheduler', 'durable worker')), 'DROP EXTENSION ends it');
 
 done_testing();
