@@ -159,7 +159,8 @@ decode_done(Instance *instance, TaskKind kind, const HistoryRow *row, bool faile
 	Task	   *task = row->input != NULL ? decode_scheduled(instance, kind, row) :
 		instance_task(instance, row->task_id);
 
-	if (task == NULL)
+	/* it ends once, whatever came later */
+	if (task == NULL || task->done_seq != 0)
 		return;
 	task->failed = failed;
 	task->result = row->result;
@@ -661,6 +662,7 @@ cache_renew(Instance *instance, const InstanceRow *row)
  * Take in messages without knowing the history: possible while the orchestrator
  * waits for more ends of tasks than have come, and nothing else has.  A fan-out
  * of thousands would otherwise be read again by each worker that has a result.
+ * A failed child is no case for that: once rewound it ends a second time.
  */
 static bool
 receive_blindly(Round *round, InstanceRow *row, List *messages)
@@ -670,7 +672,8 @@ receive_blindly(Round *round, InstanceRow *row, List *messages)
 	if (row->state != STATE_WAITING || list_length(messages) >= row->awaiting)
 		return false;
 	foreach(cell, messages)
-		if (done_event(((MessageRow *) lfirst(cell))->kind) == 0)
+		if (done_event(((MessageRow *) lfirst(cell))->kind) == 0 ||
+			((MessageRow *) lfirst(cell))->kind == MESSAGE_CHILD_FAILED)
 			return false;
 	foreach(cell, messages)
 	{
@@ -878,10 +881,15 @@ count_awaited(Instance *instance)
 		/* some ended as soon as they were asked for */
 		count += task->done_seq == 0;
 	}
-	/* the failure of one that has a policy is not its end */
 	for (int i = 0; i < instance->ntasks; i++)
-		if (instance->tasks[i]->done_seq == 0 && instance->tasks[i]->options != NULL)
+	{
+		Task	   *task = instance->tasks[i];
+
+		/* the failure of one that has a policy is not its end; a failed child may be rewound by itself and tell of another */
+		if (task->done_seq == 0 ? task->options != NULL :
+			task->kind == TASK_CHILD && (task->failed || task->attempt > 1))
 			return 0;
+	}
 	return count;
 }
 
