@@ -164,11 +164,48 @@ SELECT * FROM rewind_end('rewind-own');
 SELECT rewind_runs('rewind-own-child');
 SELECT event_type FROM durable.history WHERE instance_id = 'rewind-own' ORDER BY sequence_number;
 
+-- What was in the pause before another attempt when the instance failed is tried again at once; what the code gave up as it
+-- failed goes on, until it gives it up again.
+CREATE FUNCTION rewind_halted(cancels boolean) RETURNS jsonb LANGUAGE plpgsql AS $$
+DECLARE
+    cause durable.task := durable.schedule_activity('rewind_step', '"cause"');
+    tasks durable.task[] := ARRAY[
+        durable.schedule_activity('rewind_step', '"paused"', durable.retry_policy(2, '1 day')),
+        durable.schedule_sub_orchestrator('rewind_child', '"child"', retry => durable.retry_policy(2, '1 day'))];
+BEGIN
+    PERFORM durable.wait_for_external_event('go');
+    tasks := tasks || durable.schedule_activity('rewind_step', '"unseen"') || durable.create_timer(interval '1 ms');
+    BEGIN
+        PERFORM durable.await(cause);
+    EXCEPTION WHEN SQLSTATE 'ZZ001' THEN
+        PERFORM durable.cancel_task(t) FROM unnest(tasks) t WHERE cancels;
+        RAISE;
+    END;
+    RETURN to_jsonb(durable.when_all(tasks));
+END $$;
+INSERT INTO rewind_broken VALUES ('cause'), ('paused'), ('child');
+SELECT durable.start_new('rewind_halted', to_jsonb(id = 'rewind-canceled'), id) FROM unnest('{rewind-paused,rewind-canceled}'::text[]) id;
+DO $$
+BEGIN
+    WHILE (SELECT count(*) FROM durable.history WHERE instance_id IN ('rewind-paused', 'rewind-canceled') AND event_type IN ('TaskRetried', 'TaskFailed')) < 6 LOOP
+        PERFORM pg_sleep(0.001);
+    END LOOP;
+END $$;
+SELECT durable.raise_event(id, 'go') FROM unnest('{rewind-paused,rewind-canceled}'::text[]) id;
+SELECT e.* FROM unnest('{rewind-paused,rewind-canceled}'::text[]) id, rewind_end(id) e;
+SELECT rewind_runs('rewind-canceled');
+SELECT task_id, name, state FROM durable.tasks('rewind-canceled');
+DELETE FROM rewind_broken;
+SELECT durable.rewind(id) FROM unnest('{rewind-paused,rewind-canceled}'::text[]) id;
+SELECT e.* FROM unnest('{rewind-paused,rewind-canceled}'::text[]) id, rewind_end(id) e;
+SELECT rewind_runs(id) FROM unnest('{rewind-paused,rewind-canceled}'::text[]) id;
+SELECT task_id, name, state FROM durable.tasks('rewind-canceled');
+
 -- Only what failed can be rewound, and only by who may manage it.
 SELECT durable.rewind('rewind-many');
 SELECT durable.rewind('rewind-none');
 SELECT durable.rewind(NULL);
 SELECT * FROM durable_internal.violations WHERE instance_id LIKE 'rewind%';
 DROP FUNCTION rewind_step, rewind_end, rewind_runs, rewind_many, rewind_timer, rewind_retry, rewind_wait, rewind_child,
-    rewind_parent, rewind_grandparent, rewind_bug, rewind_compensated, rewind_own_child, rewind_own;
+    rewind_parent, rewind_grandparent, rewind_bug, rewind_compensated, rewind_own_child, rewind_own, rewind_halted;
 DROP TABLE rewind_broken, rewind_ran;

@@ -71,6 +71,7 @@ emit_activity(Round *round, Instance *instance, Task *task, Jsonb *failure)
 	if (task->canceled)
 	{
 		append_canceled(round, instance, task);
+		task->halted = true;
 		return;
 	}
 	if (failure != NULL)
@@ -95,6 +96,7 @@ emit_timer(Round *round, Instance *instance, Task *task)
 	};
 
 	instance_append(round, instance, &row);
+	task->halted = task->canceled;
 	if (task->canceled)
 		append_canceled(round, instance, task);
 	else
@@ -238,7 +240,8 @@ instance_emit_last(Round *round, Instance *instance, int first_new)
 /*
  * The code gave up a task that history knows as open.  A timer is stopped, an
  * activity that nobody has begun is not run; one that had been begun may be in
- * the queue again in a later turn.
+ * the queue again in a later turn.  What was stopped in this way is marked, for
+ * the case that this turn fails and is rewound.
  */
 void
 instance_cancel(Round *round, Instance *instance, Task *task)
@@ -248,16 +251,20 @@ instance_cancel(Round *round, Instance *instance, Task *task)
 	if (!task->cancel_recorded)
 		append_canceled(round, instance, task);
 	if (task->kind == TASK_TIMER)
-		timer_cancel(round->store, instance->row.key, task->id);
+		task->halted = timer_cancel(round->store, instance->row.key, task->id);
 	else if (task->kind == TASK_ACTIVITY)
 	{
 		store_sync(round->store);
 		foreach(cell, tasks_seize(round->store, instance->row.key, task->id, task->id))
+		{
 			task_delete(round->store, lfirst(cell));
+			task->halted = true;
+		}
 	}
 	/* the pause before the next attempt */
-	if (task->kind != TASK_TIMER && task->options != NULL)
-		timer_cancel(round->store, instance->row.key, task->id);
+	if (task->kind != TASK_TIMER && task->options != NULL &&
+		timer_cancel(round->store, instance->row.key, task->id))
+		task->halted = true;
 }
 
 /* Let other workers, or this one later, run after all what this one was to run before the next turn. */

@@ -424,7 +424,7 @@ instance_fail(Round *round, Instance *instance, Jsonb *failure)
 {
 	HistoryRow	row = {
 		.event = EVENT_EXECUTION_FAILED,
-		.input = rewind_marks(instance),
+		.input = rewind_marks(round, instance),
 		.result = failure
 	};
 
@@ -441,7 +441,7 @@ instance_fail_whole(Round *round, Instance *instance, Jsonb *failure)
 	for (int i = 0; i < instance->ntasks; i++)
 	{
 		instance->tasks[i]->handled = instance->tasks[i]->failed;
-		instance->tasks[i]->expired = false;
+		instance->tasks[i]->expired = instance->tasks[i]->halted = false;
 	}
 	instance_fail(round, instance, failure);
 }

@@ -36,6 +36,7 @@ typedef struct Task
 	bool		failed;
 	bool		handled;		/* the code dealt with its failure: rewind leaves it */
 	bool		expired;		/* a timeout that made the orchestrator fail */
+	bool		halted;			/* open, and nothing goes on with it: given up by the turn that failed, or in a pause then */
 	int			attempt;		/* 1 for the first */
 	const char *name;
 	Jsonb	   *input;

@@ -296,27 +296,46 @@ timer_insert(Store *store, int64 key, int task_id, TimestampTz fire_at)
 	hint_timer(fire_at);
 }
 
-/* Remove one timer, if it is still there. */
-void
+/* Remove one timer; false if it is not there any more. */
+bool
 timer_cancel(Store *store, int64 key, int task_id)
 {
 	Table	   *table = table_get(store, TABLE_TIMERS);
 	ScanKeyData keys[2];
 	TableScan	scan;
 	TupleTableSlot *slot;
+	bool		found;
 
 	ScanKeyInit(&keys[0], 1, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(key));
 	ScanKeyInit(&keys[1], 2, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(task_id));
 	store_sync(store);
 	scan_begin(&scan, table, "timers_pkey", 2, keys);
 	slot = scan_next(&scan);
-	if (slot != NULL)
+	found = slot != NULL;
+	if (found)
 	{
 		ItemPointerData tid = slot->tts_tid;
 
 		table_delete_row(table, &tid);
 	}
 	scan_end(&scan);
+	return found;
+}
+
+/* The numbers of the tasks of an instance that have a timer. */
+List *
+timers_tasks(Store *store, int64 key)
+{
+	TableScan	scan;
+	TupleTableSlot *slot;
+	List	   *tasks = NIL;
+
+	store_sync(store);
+	scan_instance(&scan, table_get(store, TABLE_TIMERS), "timers_pkey", key);
+	while ((slot = scan_next(&scan)) != NULL)
+		tasks = lappend_int(tasks, row_int(slot, TIMER_TASK_ID));
+	scan_end(&scan);
+	return tasks;
 }
 
 /* Remove all timers of an instance. */

@@ -592,6 +592,7 @@ turn_begin(Turn *new_turn, Round *round, Instance *instance)
 		instance->tasks[i]->turn_consumed = false;
 		/* the code will give it up again when it gets there */
 		instance->tasks[i]->canceled = false;
+		instance->tasks[i]->halted = false;
 	}
 	for (int i = 0; i < instance->nevents; i++)
 		instance->events[i].taken = false;

@@ -5,9 +5,10 @@
  * A failed instance goes on as if what made it fail had not happened: tasks
  * that failed are done again, but for those whose failure the code had dealt
  * with; a wait that timed out begins anew; what completed stays.  When an
- * instance fails, its ExecutionFailed event says which failures were handled
- * and which timeout was fatal; ExecutionRewound says which tasks are open
- * again.  The client's rewind makes the row live and sends a message; the
+ * instance fails, its ExecutionFailed event says which failures were handled,
+ * which timeout was fatal, and which open tasks were halted: in the pause before
+ * another attempt, or given up by the turn that failed, which may come out
+ * otherwise; ExecutionRewound says which tasks are open again.  The client's rewind makes the row live and sends a message; the
  * worker does the rest, and passes the message on to failed children.
  */
 #include "postgres.h"
@@ -45,7 +46,7 @@ list_tasks(Instance *instance, bool (*chosen) (const Task *task))
 
 /* Call back for each task of such a list. */
 static void
-each_task(Instance *instance, Jsonb *lists, const char *name, void (*callback) (Task *task))
+each_task(Instance *instance, Jsonb *lists, const char *name, void (*callback) (Instance *instance, Task *task))
 {
 	char	   *text = jsonb_member_text(lists, name);
 
@@ -54,7 +55,7 @@ each_task(Instance *instance, Jsonb *lists, const char *name, void (*callback) (
 		Task	   *task = instance_task(instance, atoi(number));
 
 		if (task != NULL)
-			callback(task);
+			callback(instance, task);
 	}
 }
 
@@ -71,44 +72,77 @@ has_expired(const Task *task)
 }
 
 static bool
+is_halted(const Task *task)
+{
+	return task->halted && task->done_seq == 0;
+}
+
+static bool
 is_undone(const Task *task)
 {
-	return task->expired || (task->failed && !task->handled && task->kind != TASK_SEND);
+	return task->expired || is_halted(task) || (task->failed && !task->handled && task->kind != TASK_SEND);
 }
 
 static void
-set_handled(Task *task)
+set_handled(Instance *instance, Task *task)
 {
 	task->handled = true;
 }
 
 static void
-set_expired(Task *task)
+set_expired(Instance *instance, Task *task)
 {
 	task->expired = true;
 }
 
+static void
+set_halted(Instance *instance, Task *task)
+{
+	task->halted = true;
+}
+
 /* Open a task again. */
 static void
-reopen(Task *task)
+reopen(Instance *instance, Task *task)
 {
+	/* it has a timer again, or may have */
+	instance->open_timers += task->kind == TASK_TIMER || task->halted;
 	task->done_seq = 0;
-	task->failed = task->expired = false;
+	task->failed = task->expired = task->halted = task->cancel_recorded = false;
 	task->result = NULL;
 	if (task->kind == TASK_ACTIVITY)
 		task->attempt = 1;
 }
 
+/* Mark what is in the pause before another attempt, which ends with the instance. */
+static void
+mark_pauses(Round *round, Instance *instance)
+{
+	ListCell   *cell;
+
+	if (instance->open_timers <= 0)
+		return;
+	foreach(cell, timers_tasks(round->store, instance->row.key))
+	{
+		Task	   *task = instance_task(instance, lfirst_int(cell));
+
+		if (task != NULL && task->kind != TASK_TIMER)
+			task->halted = true;
+	}
+}
+
 /* What ExecutionFailed keeps of the tasks' marks. */
 Jsonb *
-rewind_marks(Instance *instance)
+rewind_marks(Round *round, Instance *instance)
 {
-	static const char *const names[] = {"handled", "expired"};
-	Jsonb	   *values[2];
+	static const char *const names[] = {"handled", "expired", "halted"};
+	Jsonb	   *values[3];
 
+	mark_pauses(round, instance);
 	values[0] = list_tasks(instance, was_handled);
 	values[1] = list_tasks(instance, has_expired);
-	return values[0] || values[1] ? jsonb_from_members(2, names, values) : NULL;
+	values[2] = list_tasks(instance, is_halted);
+	return values[0] || values[1] || values[2] ? jsonb_from_members(3, names, values) : NULL;
 }
 
 /* Take the marks of an ExecutionFailed event into memory. */
@@ -117,9 +151,10 @@ rewind_decode_failed(Instance *instance, const HistoryRow *row)
 {
 	instance->failed = true;
 	for (int i = 0; i < instance->ntasks; i++)
-		instance->tasks[i]->handled = instance->tasks[i]->expired = false;
+		instance->tasks[i]->handled = instance->tasks[i]->expired = instance->tasks[i]->halted = false;
 	each_task(instance, row->input, "handled", set_handled);
 	each_task(instance, row->input, "expired", set_expired);
+	each_task(instance, row->input, "halted", set_halted);
 }
 
 /* Open the tasks of an ExecutionRewound event again. */
@@ -212,7 +247,6 @@ redo(Round *round, Instance *instance, Task *task, Jsonb *payload)
 		case TASK_TIMER:
 			timer_insert(round->store, instance->row.key, task->id,
 						 round->now + Max(timer_time(task) - task->scheduled_time, 0));
-			instance->open_timers++;
 			break;
 		case TASK_EVENT:
 		case TASK_SEND:
@@ -220,11 +254,12 @@ redo(Round *round, Instance *instance, Task *task, Jsonb *payload)
 	}
 }
 
-/* Set a timer again that was open when the instance failed. */
+/* Set a timer again that was open when the instance failed, or given up as it did. */
 static void
 restore_timer(Round *round, Instance *instance, Task *task)
 {
-	if (task->kind == TASK_TIMER && task->recorded && task->done_seq == 0 && !task->cancel_recorded)
+	if (task->kind == TASK_TIMER && task->recorded && task->done_seq == 0 &&
+		(!task->cancel_recorded || task->halted))
 		timer_insert(round->store, instance->row.key, task->id, timer_time(task));
 }
 
@@ -247,10 +282,12 @@ rewind_receive(Round *round, Instance *instance, Jsonb *payload)
 		return;
 	for (int i = 0; i < instance->ntasks; i++)
 	{
-		if (is_undone(instance->tasks[i]))
-			tasks = lappend(tasks, instance->tasks[i]);
+		Task	   *task = instance->tasks[i];
+
+		if (is_undone(task) && !(task->kind == TASK_TIMER && is_halted(task)))
+			tasks = lappend(tasks, task);
 		else
-			restore_timer(round, instance, instance->tasks[i]);
+			restore_timer(round, instance, task);
 	}
 	instance_append(round, instance, &row);
 	instance->row.state = STATE_READY;

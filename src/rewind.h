@@ -8,7 +8,7 @@
 #include "instance.h"
 
 /* what ExecutionFailed keeps of the tasks' marks; NULL for nothing */
-extern Jsonb *rewind_marks(Instance *instance);
+extern Jsonb *rewind_marks(Round *round, Instance *instance);
 /* ExecutionFailed and ExecutionRewound when history is decoded */
 extern void rewind_decode_failed(Instance *instance, const HistoryRow *row);
 extern void rewind_decode(Instance *instance, const HistoryRow *row);

@@ -154,7 +154,8 @@ typedef struct TimerRow
 } TimerRow;
 
 extern void timer_insert(Store *store, int64 key, int task_id, TimestampTz fire_at);
-extern void timer_cancel(Store *store, int64 key, int task_id);
+extern bool timer_cancel(Store *store, int64 key, int task_id);
+extern List *timers_tasks(Store *store, int64 key);
 extern void timers_delete(Store *store, int64 key);
 /* the due timers of an instance as TimerRows in order of time, deleted */
 extern List *timers_take(Store *store, int64 key, TimestampTz now);
