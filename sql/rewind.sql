@@ -201,11 +201,35 @@ SELECT e.* FROM unnest('{rewind-paused,rewind-canceled}'::text[]) id, rewind_end
 SELECT rewind_runs(id) FROM unnest('{rewind-paused,rewind-canceled}'::text[]) id;
 SELECT task_id, name, state FROM durable.tasks('rewind-canceled');
 
+-- What the code had seen before it went on stays, even if it awaits that once more together with what fails.
+CREATE FUNCTION rewind_seen() RETURNS jsonb LANGUAGE plpgsql AS $$
+DECLARE
+    timer durable.task := durable.create_timer(interval '1 ms');
+    handled durable.task := durable.schedule_activity('rewind_step', '"handled"');
+BEGIN
+    PERFORM durable.await(timer);
+    BEGIN
+        PERFORM durable.await(handled);
+    EXCEPTION WHEN SQLSTATE 'ZZ001' THEN
+        PERFORM durable.call_activity('rewind_step', '"instead"');
+    END;
+    IF durable.instance_id() = 'rewind-seen-timer' THEN
+        RETURN to_jsonb(durable.when_all(timer, durable.schedule_activity('rewind_step', '"fatal"')));
+    END IF;
+    RETURN to_jsonb(durable.when_all(timer, durable.schedule_activity('rewind_step', '"fatal"'), handled));
+END $$;
+INSERT INTO rewind_broken VALUES ('handled'), ('fatal');
+SELECT durable.start_new('rewind_seen', instance_id => id) FROM unnest('{rewind-seen-timer,rewind-seen-failure}'::text[]) id;
+SELECT e.* FROM unnest('{rewind-seen-timer,rewind-seen-failure}'::text[]) id, rewind_end(id) e;
+DELETE FROM rewind_broken;
+SELECT durable.rewind(id) FROM unnest('{rewind-seen-timer,rewind-seen-failure}'::text[]) id;
+SELECT e.* FROM unnest('{rewind-seen-timer,rewind-seen-failure}'::text[]) id, rewind_end(id) e;
+
 -- Only what failed can be rewound, and only by who may manage it.
 SELECT durable.rewind('rewind-many');
 SELECT durable.rewind('rewind-none');
 SELECT durable.rewind(NULL);
 SELECT * FROM durable_internal.violations WHERE instance_id LIKE 'rewind%';
 DROP FUNCTION rewind_step, rewind_end, rewind_runs, rewind_many, rewind_timer, rewind_retry, rewind_wait, rewind_child,
-    rewind_parent, rewind_grandparent, rewind_bug, rewind_compensated, rewind_own_child, rewind_own, rewind_halted;
+    rewind_parent, rewind_grandparent, rewind_bug, rewind_compensated, rewind_own_child, rewind_own, rewind_halted, rewind_seen;
 DROP TABLE rewind_broken, rewind_ran;

@@ -47,6 +47,7 @@ typedef struct Task
 	int			done_seq;		/* event that ended it; 0: open */
 	TimestampTz done_time;		/* when the code could see that first */
 	bool		turn_consumed;	/* the code has seen the end in this turn */
+	int			turn_step;		/* and as which of its steps */
 	const char *event_name;		/* of a subscription: the name in lower case */
 	int			turn_event;		/* and the event that it took in this turn, or -1 */
 	int			scheduled_seq;	/* event that scheduled it */

@@ -309,8 +309,10 @@ consume(Task *task)
 		seq = event->seq;
 		time = event->time;
 	}
+	/* seeing it once more is no step */
+	if (!task->turn_consumed)
+		task->turn_step = ++turn->steps;
 	task->turn_consumed = true;
-	turn->steps++;
 	turn->position = Max(turn->position, seq);
 	turn->now = Max(turn->now, time);
 }
@@ -369,11 +371,18 @@ turn_await_any(Task **tasks, int count)
 void
 turn_await_all(Task **tasks, int count)
 {
+	int			before;
+
 	for (int i = 0; i < count; i++)
 		if (!tasks[i]->turn_consumed && task_done(tasks[i]) == 0)
 			stop_for(tasks, count, WAIT_ALL);
+	before = turn->steps;
 	for (int i = 0; i < count; i++)
 		consume(tasks[i]);
+	/* all of them in one step */
+	for (int i = 0; i < count; i++)
+		if (tasks[i]->turn_step > before)
+			tasks[i]->turn_step = turn->steps;
 }
 
 /* The failure of a task with a detail that says of which task it is. */
@@ -394,7 +403,8 @@ failure_of_task(Task *task)
 
 /*
  * Remember what the code is told to have failed.  If it fails without another
- * step, this is why, and a rewind runs these tasks again.
+ * step, this is why, and a rewind runs these tasks again; but not those whose
+ * end it had seen before and gone on from there.
  */
 void
 turn_note_failures(Task **tasks, int count)
@@ -402,7 +412,7 @@ turn_note_failures(Task **tasks, int count)
 	turn->raised_tasks = MemoryContextAlloc(turn->context, Max(count, 1) * sizeof(Task *));
 	turn->nraised = 0;
 	for (int i = 0; i < count; i++)
-		if (tasks[i]->failed || tasks[i]->kind == TASK_TIMER)
+		if ((tasks[i]->failed || tasks[i]->kind == TASK_TIMER) && tasks[i]->turn_step == turn->steps)
 			turn->raised_tasks[turn->nraised++] = tasks[i];
 	turn->raised_at = turn->steps;
 }
