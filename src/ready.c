@@ -918,7 +918,8 @@ retire_idle(void)
 
 /*
  * The roles of a database that have work and no worker who will take it; where
- * one is being started, it says so itself if that is not enough.  The starving count, which makes busy workers of other roles leave, is kept here.
+ * one is being started, it says so itself if that is not enough.  The starving
+ * count, which makes busy workers of other roles leave, is kept here.
  * *soon is set when something was left to a worker that should be back soon.
  */
 int

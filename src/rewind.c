@@ -8,8 +8,9 @@
  * instance fails, its ExecutionFailed event says which failures were handled,
  * which timeout was fatal, and which open tasks were halted: in the pause before
  * another attempt, or given up by the turn that failed, which may come out
- * otherwise; ExecutionRewound says which tasks are open again.  The client's rewind makes the row live and sends a message; the
- * worker does the rest, and passes the message on to failed children.
+ * otherwise; ExecutionRewound says which tasks are open again.  The client's
+ * rewind makes the row live and sends a message; the worker does the rest, and
+ * passes the message on to failed children.
  */
 #include "postgres.h"
 
