@@ -63,15 +63,6 @@ activity_lost(const ActivityRun *run, int deliveries)
 						run->name, run->task_id, run->attempt);
 }
 
-/* The failure of an activity that raised an error; one for orchestrators only is mostly that of an orchestrator. */
-static Jsonb *
-raised(ErrorData *error)
-{
-	if (error->sqlerrcode == ERRCODE_DURABLE_NOT_IN_ORCHESTRATOR && error->hint != NULL)
-		error->hint = psprintf("%s In an orchestrator call another one with durable.call_sub_orchestrator.", error->hint);
-	return failure_from_error(error);
-}
-
 /* Whether an error may be due to what else is in the transaction. */
 static bool
 is_conflict(const ErrorData *error)
@@ -135,7 +126,7 @@ activity_run(ActivityRun *run)
 	if (call.timed_out)
 		run->result = timed_out(run->name, NULL);
 	else
-		run->result = raised(call.error);
+		run->result = failure_from_error(call.error);
 	run->result = name_failure(run->result, run->name, run->task_id, run->attempt);
 	return ACTIVITY_FAILED;
 }

@@ -264,8 +264,15 @@ send_untraced(const char *channel, const char *text)
 	bool		trace = Trace_notify;
 
 	Trace_notify = false;
-	Async_Notify(channel, text);
-	Trace_notify = trace;
+	PG_TRY();
+	{
+		Async_Notify(channel, text);
+	}
+	PG_FINALLY();
+	{
+		Trace_notify = trace;
+	}
+	PG_END_TRY();
 }
 
 /* An instance has come to a status. */

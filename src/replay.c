@@ -137,6 +137,9 @@ client_function(const char *function)
 		return "Others raise events with durable.raise_event.";
 	if (strcmp(function, "set_custom_status") == 0)
 		return "Others use durable.set_custom_status(instance_id, custom_status).";
+	/* an orchestrator that was called as an activity */
+	if (current_activity != NULL)
+		return "Start an orchestrator with durable.start_new. In an orchestrator call another one with durable.call_sub_orchestrator.";
 	return "Start an orchestrator with durable.start_new.";
 }
 

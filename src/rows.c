@@ -237,19 +237,33 @@ instance_lock(Store *store, int64 key, bool wait, InstanceRow *row)
 	return result;
 }
 
-/* Read an instance by key. */
-bool
-instance_get(Store *store, int64 key, InstanceRow *row)
+/* Read the instance that an index finds by a value. */
+static bool
+read_by(Store *store, const char *index, Datum value, RegProcedure equal, InstanceRow *row)
 {
 	TableScan	scan;
 	TupleTableSlot *slot;
 
-	scan_key(&scan, store, "instances_pkey", Int64GetDatum(key), F_INT8EQ);
+	scan_key(&scan, store, index, value, equal);
 	slot = scan_next(&scan);
 	if (slot != NULL)
 		row_read(slot, row);
 	scan_end(&scan);
 	return slot != NULL;
+}
+
+/* Read an instance by key. */
+bool
+instance_get(Store *store, int64 key, InstanceRow *row)
+{
+	return read_by(store, "instances_pkey", Int64GetDatum(key), F_INT8EQ, row);
+}
+
+/* Read an instance by id. */
+bool
+instance_find(Store *store, const char *instance_id, InstanceRow *row)
+{
+	return read_by(store, "instances_instance_id", CStringGetTextDatum(instance_id), F_TEXTEQ, row);
 }
 
 /* Read whose it is, and nothing else of it. */
@@ -263,21 +277,6 @@ instance_owner(Store *store, int64 key, Oid *owner)
 	slot = scan_next(&scan);
 	if (slot != NULL)
 		*owner = DatumGetObjectId(slot->tts_values[COL_OWNER]);
-	scan_end(&scan);
-	return slot != NULL;
-}
-
-/* Read an instance by id. */
-bool
-instance_find(Store *store, const char *instance_id, InstanceRow *row)
-{
-	TableScan	scan;
-	TupleTableSlot *slot;
-
-	scan_key(&scan, store, "instances_instance_id", CStringGetTextDatum(instance_id), F_TEXTEQ);
-	slot = scan_next(&scan);
-	if (slot != NULL)
-		row_read(slot, row);
 	scan_end(&scan);
 	return slot != NULL;
 }

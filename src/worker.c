@@ -544,11 +544,10 @@ make_way_for_others(int batch, TimestampTz begun)
 	rounds = 0;
 }
 
-/* Run one queued activity and send its end to the instance. */
+/* Run one queued activity, as its history has it, and send its end to the instance. */
 static bool
-run_task(const InstanceRow *instance, TaskRow *task, bool alone, int tries)
+run_task(const InstanceRow *instance, TaskRow *task, const HistoryRow *scheduled, bool alone, int tries)
 {
-	HistoryRow	scheduled;
 	MessageRow	message = {.key = task->key, .task_id = task->task_id, .attempt = task->attempt};
 	ActivityOutcome outcome = ACTIVITY_FAILED;
 	ActivityRun run = {
@@ -560,16 +559,9 @@ run_task(const InstanceRow *instance, TaskRow *task, bool alone, int tries)
 		.tries = tries
 	};
 
-	if (!history_get(round.store, task->key, task->seq, &scheduled) ||
-		scheduled.task_id != task->task_id)
-	{
-		/* its execution is over */
-		task_delete(round.store, task);
-		return true;
-	}
-	message.name = run.name = scheduled.name;
-	run.input = scheduled.input;
-	run.timeout = retry_timeout(scheduled.result);
+	message.name = run.name = scheduled->name;
+	run.input = scheduled->input;
+	run.timeout = retry_timeout(scheduled->result);
 	if (task->deliveries >= durable_max_activity_deliveries)
 		run.result = activity_lost(&run, task->deliveries);
 	else
@@ -585,28 +577,18 @@ run_task(const InstanceRow *instance, TaskRow *task, bool alone, int tries)
 	return true;
 }
 
-/* The function of a queued activity, NULL if its execution is over. */
-static const char *
-task_function(const TaskRow *task)
-{
-	HistoryRow	scheduled;
-
-	return history_get(round.store, task->key, task->seq, &scheduled) ? scheduled.name : NULL;
-}
-
 /* Whether a queued activity must not share a transaction, or its worker, with others. */
 static bool
 must_be_alone(const InstanceRow *instance, const TaskRow *task, const char *function)
 {
-	return task->deliveries > 0 ||
-		(function != NULL && !timing_is_quick(instance->search_path, function));
+	return task->deliveries > 0 || !timing_is_quick(instance->search_path, function);
 }
 
 /* Whether one that is to be alone may be run although it may be on the last worker of its role. */
 static bool
 may_be_last(const InstanceRow *instance, const TaskRow *task, const char *function)
 {
-	return task->deliveries == 0 && (function == NULL || timing_try(instance->search_path, function));
+	return task->deliveries == 0 && timing_try(instance->search_path, function);
 }
 
 /* Announce queued activities of an instance, for any worker of this role. */
@@ -651,16 +633,22 @@ run_range_round(ReadyRange *range, int tries)
 		List	   *rows = tasks_lock(round.store, range->key, range->low, range->low);
 		TaskRow    *task = rows != NIL ? linitial(rows) : NULL;
 
-		if (task != NULL && (!found || instance.state == STATE_TERMINATED))
+		HistoryRow	scheduled;
+
+		if (task != NULL &&
+			(!found || instance.state == STATE_TERMINATED ||
+			 !history_get(round.store, task->key, task->seq, &scheduled) || scheduled.task_id != task->task_id))
+		{
+			/* the instance, or the execution that scheduled it, is over */
 			task_delete(round.store, task);
+		}
 		else if (task != NULL)
 		{
-			const char *function = task_function(task);
-			bool		only = tries > 0 || must_be_alone(&instance, task, function);
+			bool		only = tries > 0 || must_be_alone(&instance, task, scheduled.name);
 
 			if (only && count > 0)
 				break;
-			if (only && tries == 0 && !range->slow && !may_be_last(&instance, task, function) &&
+			if (only && tries == 0 && !range->slow && !may_be_last(&instance, task, scheduled.name) &&
 				!ready_may_be_slow(my_slot))
 			{
 				/* nobody knew: once its row is free, a worker that may be slow takes it */
@@ -671,9 +659,10 @@ run_range_round(ReadyRange *range, int tries)
 			if (only)
 			{
 				share_rest(range);
-				ready_range_is_slow(my_slot);
+				if (!range->slow)
+					ready_range_is_slow(my_slot);
 			}
-			if (!run_task(&instance, task, count == 0, tries))
+			if (!run_task(&instance, task, &scheduled, count == 0, tries))
 				break;
 			count++;
 		}
