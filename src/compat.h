@@ -92,12 +92,16 @@
 #define compat_table_beginscan_tidrange(rel, snapshot, from, to) \
 	table_beginscan_tidrange((rel), (snapshot), (from), (to))
 #endif
-#if PG_VERSION_NUM >= 180000
-#define compat_index_beginscan_bitmap(index, snapshot, nkeys) \
-	index_beginscan_bitmap((index), (snapshot), NULL, (nkeys))
+/* 17: BRIN no longer asks for a snapshot */
+#if PG_VERSION_NUM >= 170000
+#define compat_brin_revmap_initialize(index, size, snapshot) brinRevmapInitialize((index), (size))
+#define compat_brin_get_tuple(map, block, buffer, offset, size, snapshot) \
+	brinGetTupleForHeapBlock((map), (block), (buffer), (offset), (size), BUFFER_LOCK_SHARE)
 #else
-#define compat_index_beginscan_bitmap(index, snapshot, nkeys) \
-	index_beginscan_bitmap((index), (snapshot), (nkeys))
+#define compat_brin_revmap_initialize(index, size, snapshot) \
+	brinRevmapInitialize((index), (size), (snapshot))
+#define compat_brin_get_tuple(map, block, buffer, offset, size, snapshot) \
+	brinGetTupleForHeapBlock((map), (block), (buffer), (offset), (size), BUFFER_LOCK_SHARE, (snapshot))
 #endif
 
 /* 19: whoever fetches by index says how */
@@ -115,37 +119,6 @@
 #define compat_shmem_init_hash(name, size, ctl, flags) \
 	ShmemInitHash((name), (size), (size), (ctl), (flags))
 #endif
-
-/* 18: the iterators of one process have a type and functions of their own */
-#if PG_VERSION_NUM >= 180000
-#define CompatBitmapIterator TBMPrivateIterator
-#define compat_bitmap_begin(bitmap) tbm_begin_private_iterate(bitmap)
-#define compat_bitmap_end(iterator) tbm_end_private_iterate(iterator)
-#else
-#define CompatBitmapIterator TBMIterator
-#define compat_bitmap_begin(bitmap) tbm_begin_iterate(bitmap)
-#define compat_bitmap_end(iterator) tbm_end_iterate(iterator)
-#endif
-
-/* The next block of a bitmap; false at the end. */
-static inline bool
-compat_bitmap_next(CompatBitmapIterator *iterator, BlockNumber *block)
-{
-#if PG_VERSION_NUM >= 180000
-	TBMIterateResult result;
-
-	if (!tbm_private_iterate(iterator, &result))
-		return false;
-	*block = result.blockno;
-#else
-	TBMIterateResult *result = tbm_iterate(iterator);
-
-	if (result == NULL)
-		return false;
-	*block = result->blockno;
-#endif
-	return true;
-}
 
 /* 19: a row type that was made column by column is to be finished */
 #if PG_VERSION_NUM >= 190000

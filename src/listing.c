@@ -4,8 +4,8 @@
  *
  * The header of search.c says what a group is.  With an id prefix the entries
  * are compared before their rows are read.  Among instances created at one
- * time the ids are in order, so after many entries in vain the scan goes to
- * where the prefix is, or would be, and not through all of them.
+ * time the ids are in order, so a scan that goes on after entries in vain does
+ * so where the prefix is, or would be, and not through all of them.
  */
 #include "postgres.h"
 
@@ -24,10 +24,7 @@
 #include "listing.h"
 #include "rows.h"
 
-/* entries of a group without the prefix that are read before those of the same time are passed over */
-#define VAIN_ENTRIES	1000
-
-/* rows of a group that a page looks at in vain before it looks at other groups: at first, and at most */
+/* entries of a group that a page looks at in vain before it looks at other groups: at first, and at most */
 #define PATIENCE_FIRST	32
 #define PATIENCE_LAST	1024
 
@@ -50,52 +47,40 @@ entry_column(RowScan *scan, int number)
 }
 
 /*
- * Note how to pass over the entries after this one that were created at the
- * same time and have not the prefix either, however many they are.
+ * The place after the entry that a scan is at, which has not the prefix, and
+ * after the others of the same time that have not either, however many.
  */
-static void
-note_jump(Search *search, RowScan *scan)
+static Found
+place_after_vain(Search *search, RowScan *scan)
 {
 	text	   *id = DatumGetTextPP(entry_column(scan, LISTING_ID));
+	Found		place = {.created_time = DatumGetTimestampTz(entry_column(scan, LISTING_CREATED))};
 
-	scan->jump.created_time = DatumGetTimestampTz(entry_column(scan, LISTING_CREATED));
-	if (search_compare_prefix(search, id) > 0)
+	if (search_compare_prefix(search->filter->prefix, id) > 0)
 	{
 		/* something before the prefix and after all that is before it: no id has the byte 255 */
 		Size		length = strlen(search->filter->prefix);
-		char	   *place = psprintf("%s\377", search->filter->prefix);
+		char	   *before = psprintf("%s\377", search->filter->prefix);
 
-		place[length - 1]--;
-		scan->jump.instance_id = cstring_to_text_with_len(place, length + 1);
+		before[length - 1]--;
+		place.instance_id = cstring_to_text_with_len(before, length + 1);
 	}
 	else
 	{
-		scan->jump.created_time++;
-		scan->jump.instance_id = cstring_to_text("");
+		place.created_time++;
+		place.instance_id = cstring_to_text("");
 	}
+	return place;
 }
 
-/* Read the next row whose id has the prefix into the slot; false at the end, and when the scan has to jump. */
+/* Whether the entry that a scan is at has the prefix, if there is one. */
 static bool
-scan_listed_row(Search *search, RowScan *scan)
+entry_has_prefix(Search *search, RowScan *scan)
 {
-	if (search->filter->prefix == NULL)
-		return search_scan_row(search, scan);
-	while (--search->budget >= 0 && index_getnext_tid(scan->desc, ForwardScanDirection) != NULL)
-	{
-		CHECK_FOR_INTERRUPTS();
-		if (search_compare_prefix(search, DatumGetTextPP(entry_column(scan, LISTING_ID))) == 0)
-		{
-			if (index_fetch_heap(scan->desc, search->slot))
-				return true;
-		}
-		else if (++scan->vain == VAIN_ENTRIES)
-		{
-			note_jump(search, scan);
-			return false;
-		}
-	}
-	return false;
+	const char *prefix = search->filter->prefix;
+
+	return prefix == NULL ||
+		search_compare_prefix(prefix, DatumGetTextPP(entry_column(scan, LISTING_ID))) == 0;
 }
 
 /* Make a scan key for what comes after a place, with the two that it consists of. */
@@ -149,32 +134,40 @@ listing_read(Search *search, RowGroup *group, int limit, int64 patience, Found *
 	ScanKeyData keys[GROUP_KEYS];
 	ScanKeyData parts[2];
 	RowScan		scan;
+	Found		place = group->last;
 	int64		vain = 0;
 	int			count = 0;
 
 	group_open(search, &scan, group, search->filter->prefix != NULL, keys, parts);
 	group->ended = false;
-	while (count < limit && vain < patience && !group->ended)
-		if (!scan_listed_row(search, &scan))
+	while (count < limit && vain < patience)
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (--search->budget < 0 ||
+			index_getnext_tid(scan.desc, ForwardScanDirection) == NULL)
 		{
-			group->ended = scan.jump.instance_id == NULL;
-			if (!group->ended)
-			{
-				group->last = scan.jump;
-				search_scan_close(search, &scan);
-				group_open(search, &scan, group, true, keys, parts);
-			}
+			group->ended = true;
+			break;
 		}
+		if (!entry_has_prefix(search, &scan))
+		{
+			if (++vain == patience)
+				place = place_after_vain(search, &scan);
+		}
+		else if (!index_fetch_heap(scan.desc, search->slot))
+			continue;
 		else if (search_row_passes(search))
-			rows[count++] = search_found(search);
-		else if (++vain == patience && count == 0)
-		{
-			rows[count] = search_found(search);
-			rows[count++].key = 0;
-		}
+			place = rows[count++] = search_found(search);
+		else if (++vain == patience)
+			place = search_found(search);
+	}
 	search_scan_close(search, &scan);
-	if (count > 0)
-		group->last = rows[count - 1];
+	group->last = place;
+	if (count == 0 && !group->ended)
+	{
+		rows[count] = place;
+		rows[count++].key = 0;
+	}
 	return count;
 }
 

@@ -58,8 +58,6 @@ typedef struct RowScan
 {
 	Relation	index;
 	IndexScanDesc desc;
-	int			vain;			/* entries read without the filter's prefix */
-	Found		jump;			/* where to go on then; instance_id NULL: at the next entry */
 } RowScan;
 
 /* search.c */
@@ -77,7 +75,6 @@ extern Found search_found(Search *search);
 extern bool search_row_passes(Search *search);
 extern text *search_copy(Search *search, Datum value);
 extern int	search_compare(const void *a, const void *b);
-extern int	search_compare_prefix(Search *search, const text *id);
 
 /* listing.c: find the groups that pass the filter */
 extern void listing_groups(Search *search);
@@ -85,7 +82,8 @@ extern void listing_groups(Search *search);
 extern bool listing_merge(Search *search);
 /*
  * Read the next rows of a group that pass, at most limit.  When none is among
- * as many as patience allows, the last of them is returned with the key 0.
+ * as many entries as patience allows, the place to go on from is returned, with
+ * the key 0.
  */
 extern int	listing_read(Search *search, RowGroup *group, int limit, int64 patience, Found *rows);
 /* add the rows of a group that pass to the counts of their statuses */

@@ -2,66 +2,77 @@
  * ranges.c
  *	  Rows of instances in the ranges of blocks that may hold an id prefix.
  *
- * The BRIN index instances_ranges says of a range of blocks between which times
- * its rows were created, and with which stems their ids begin (stems.c).  It
+ * The BRIN index instances_ranges says of a range of blocks with which stems
+ * the ids of its rows begin, and when those of each were created (stems.c).  It
  * knows of every row that was ever written there, of whatever transaction; a
  * range that it has no summary of may hold anything.  So the rows that a
  * snapshot sees are all in the ranges that it names, and those it does not name
  * need not be read.
  *
- * Ranges come in the order of blocks, about the one of creation, and who reads
- * them may ask for less after each.  Their rows are read like those of a
- * table: versions that the snapshot does not see never appear.
+ * Ranges come in the order in which their first such row can have been created,
+ * so who reads them may stop when that is too late.  A bitmap scan would not
+ * tell, so the summaries are read here.  Rows are read like those of a table:
+ * versions that the snapshot does not see never appear.
  */
 #include "postgres.h"
 
-#include "access/brin.h"
+#include "access/brin_internal.h"
+#include "access/brin_revmap.h"
+#include "access/brin_tuple.h"
 #include "access/genam.h"
 #include "access/stratnum.h"
 #include "access/tableam.h"
-#include "catalog/pg_am.h"
 #include "catalog/pg_collation.h"
-#include "catalog/pg_type.h"
 #include "executor/tuptable.h"
 #include "miscadmin.h"
+#include "storage/bufmgr.h"
 #include "storage/predicate.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
+#include "utils/memutils.h"
 #include "utils/rel.h"
 
 #include "compat.h"
 #include "ranges.h"
+#include "search.h"
+#include "stems.h"
 
-/* columns of instances_ranges, counted from 1 */
-enum
+/* the column of instances_ranges that has stems, counted from 0 */
+#define RANGES_PLACE	1
+
+typedef struct Range
 {
-	RANGES_CREATED = 1, RANGES_ID
-};
+	TimestampTz first;			/* no row with the prefix in it was created before */
+	BlockNumber block;			/* where it begins */
+} Range;
 
 struct RangeScan
 {
 	Relation	heap;
-	Relation	index;
 	Snapshot	snapshot;
-	text	   *prefix;
-	TIDBitmap  *led;			/* blocks that the index of ids leads to; NULL: any */
-	TIDBitmap  *bitmap;			/* what the index answered last, and where we are in it */
-	CompatBitmapIterator *iterator;
-	BlockNumber block;			/* the next that it named; InvalidBlockNumber: none */
-	BlockNumber end;			/* those before have been read */
-	TableScanDesc rows;			/* of the range we are in */
+	const char *prefix;
+	BlockNumber blocks;			/* of the table */
+	uint8	   *led;			/* a bit for each block that the index of ids leads to; NULL: any */
+	BlockNumber size;			/* blocks of a range */
+	Range	   *ranges;
+	int			count;
+	int			next;
+	BlockNumber block;			/* what is left of the range we are in, until its end */
+	BlockNumber end;
+	TableScanDesc rows;			/* of the blocks we are in; NULL: none yet */
+	bool		reading;
 };
 
-/* Begin; ranges_ask must follow. */
+/* Begin; ranges_find must follow. */
 RangeScan *
-ranges_begin(Relation heap, Oid index, Snapshot snapshot, const char *prefix)
+ranges_begin(Relation heap, Snapshot snapshot, const char *prefix)
 {
 	RangeScan  *scan = palloc0(sizeof(RangeScan));
 
 	scan->heap = heap;
-	scan->index = index_open(index, AccessShareLock);
 	scan->snapshot = snapshot;
-	scan->prefix = cstring_to_text(prefix);
+	scan->prefix = prefix;
+	scan->blocks = RelationGetNumberOfBlocks(heap);
 	/* rows are not locked one by one */
 	PredicateLockRelation(heap, snapshot);
 	return scan;
@@ -73,10 +84,8 @@ entry_has_prefix(RangeScan *scan, IndexScanDesc ids)
 {
 	bool		isnull;
 	text	   *id = DatumGetTextPP(index_getattr(ids->xs_itup, 1, ids->xs_itupdesc, &isnull));
-	Size		length = VARSIZE_ANY_EXHDR(scan->prefix);
 
-	return VARSIZE_ANY_EXHDR(id) >= length &&
-		memcmp(VARDATA_ANY(id), VARDATA_ANY(scan->prefix), length) == 0;
+	return search_compare_prefix(scan->prefix, id) == 0;
 }
 
 /* Note the blocks of all rows with the prefix, which are side by side in the index of ids. */
@@ -88,31 +97,24 @@ ranges_lead(RangeScan *scan, Oid ids, int64 budget)
 	ScanKeyData key;
 	ItemPointer tid;
 
-	ScanKeyInit(&key, 1, BTGreaterEqualStrategyNumber, F_TEXT_GE, PointerGetDatum(scan->prefix));
+	ScanKeyInit(&key, 1, BTGreaterEqualStrategyNumber, F_TEXT_GE, CStringGetTextDatum(scan->prefix));
 	entries->xs_want_itup = true;
 	index_rescan(entries, &key, 1, NULL, 0);
-	scan->led = tbm_create(work_mem * 1024L, NULL);
+	scan->led = MemoryContextAllocExtended(CurrentMemoryContext, scan->blocks / 8 + 1,
+										   MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
 	while ((tid = index_getnext_tid(entries, ForwardScanDirection)) != NULL &&
 		   entry_has_prefix(scan, entries) && --budget >= 0)
 	{
+		BlockNumber block = ItemPointerGetBlockNumber(tid);
+
 		CHECK_FOR_INTERRUPTS();
-		tbm_add_page(scan->led, ItemPointerGetBlockNumber(tid));
+		/* those that are newer have nothing for the snapshot */
+		if (block < scan->blocks)
+			scan->led[block / 8] |= 1 << block % 8;
 	}
 	index_endscan(entries);
 	index_close(index, NoLock);
 	return budget >= 0;
-}
-
-/* Forget the last answer of the index. */
-static void
-forget_answer(RangeScan *scan)
-{
-	if (scan->bitmap != NULL)
-	{
-		compat_bitmap_end(scan->iterator);
-		tbm_free(scan->bitmap);
-		scan->bitmap = NULL;
-	}
 }
 
 /* End. */
@@ -121,65 +123,114 @@ ranges_end(RangeScan *scan)
 {
 	if (scan->rows != NULL)
 		table_endscan(scan->rows);
-	forget_answer(scan);
 	if (scan->led != NULL)
-		tbm_free(scan->led);
-	index_close(scan->index, NoLock);
+		pfree(scan->led);
+	if (scan->ranges != NULL)
+		pfree(scan->ranges);
 	pfree(scan);
 }
 
-/* Step to the next block that the index named. */
-static void
-next_block(RangeScan *scan)
+/* In the order of their first rows, then of blocks. */
+static int
+compare_ranges(const void *a, const void *b)
 {
-	if (!compat_bitmap_next(scan->iterator, &scan->block))
-		scan->block = InvalidBlockNumber;
+	const Range *left = a;
+	const Range *right = b;
+
+	if (left->first != right->first)
+		return left->first < right->first ? -1 : 1;
+	return left->block < right->block ? -1 : left->block > right->block;
 }
 
-/* Ask the index. */
-void
-ranges_ask(RangeScan *scan, TimestampTz from, TimestampTz to)
+/* Whether a range may hold what is looked for, and the time of the first such row; summary NULL: there is none. */
+static bool
+range_may_have(RangeScan *scan, BrinMemTuple *summary, TimestampTz from, TimestampTz to, TimestampTz *first)
 {
-	ScanKeyData keys[3];
-	IndexScanDesc ask;
+	BrinValues *places;
 
-	ScanKeyEntryInitialize(&keys[0], 0, RANGES_CREATED, BTGreaterEqualStrategyNumber, TIMESTAMPTZOID,
-						   InvalidOid, F_TIMESTAMPTZ_GE, TimestampTzGetDatum(from));
-	ScanKeyEntryInitialize(&keys[1], 0, RANGES_CREATED, BTLessEqualStrategyNumber, TIMESTAMPTZOID,
-						   InvalidOid, F_TIMESTAMPTZ_LE, TimestampTzGetDatum(to));
-	ScanKeyEntryInitialize(&keys[2], 0, RANGES_ID, RTPrefixStrategyNumber, TEXTOID,
-						   C_COLLATION_OID, F_STARTS_WITH, PointerGetDatum(scan->prefix));
-	forget_answer(scan);
-	scan->bitmap = tbm_create(work_mem * 1024L, NULL);
-	ask = compat_index_beginscan_bitmap(scan->index, scan->snapshot, lengthof(keys));
-	index_rescan(ask, keys, lengthof(keys), NULL, 0);
-	(void) index_getbitmap(ask, scan->bitmap);
-	index_endscan(ask);
-	if (scan->led != NULL)
-		tbm_intersect(scan->bitmap, scan->led);
-	scan->iterator = compat_bitmap_begin(scan->bitmap);
-	do
-		next_block(scan);
-	while (scan->block < scan->end);
+	*first = from;
+	if (summary == NULL || summary->bt_placeholder)
+		return true;
+	places = &summary->bt_columns[RANGES_PLACE];
+	/* no row has nulls there: the range is empty */
+	return !places->bv_allnulls &&
+		stems_may_have(DatumGetByteaPP(places->bv_values[0]), scan->prefix, from, to, first);
+}
+
+/* Find the ranges. */
+void
+ranges_find(RangeScan *scan, Oid ranges, TimestampTz from, TimestampTz to)
+{
+	Relation	index = index_open(ranges, AccessShareLock);
+	BrinDesc   *desc = brin_build_desc(index);
+	BrinMemTuple *memory = brin_new_memtuple(desc);
+	BrinRevmap *map = compat_brin_revmap_initialize(index, &scan->size, scan->snapshot);
+	Buffer		buffer = InvalidBuffer;
+	BrinTuple  *copy = NULL;
+	Size		copy_size = 0;
+
+	scan->ranges = palloc_extended((scan->blocks / scan->size + 1) * sizeof(Range), MCXT_ALLOC_HUGE);
+	for (BlockNumber block = 0; block < scan->blocks; block += Min(scan->size, scan->blocks - block))
+	{
+		BrinMemTuple *summary = NULL;
+		OffsetNumber offset;
+		Size		size;
+		BrinTuple  *tuple = compat_brin_get_tuple(map, block, &buffer, &offset, &size, scan->snapshot);
+		TimestampTz first;
+
+		CHECK_FOR_INTERRUPTS();
+		if (tuple != NULL)
+		{
+			copy = brin_copy_tuple(tuple, size, copy, &copy_size);
+			LockBuffer(buffer, BUFFER_LOCK_UNLOCK);
+			summary = memory = brin_deform_tuple(desc, copy, memory);
+		}
+		if (range_may_have(scan, summary, from, to, &first))
+			scan->ranges[scan->count++] = (Range) {.first = first, .block = block};
+	}
+	if (buffer != InvalidBuffer)
+		ReleaseBuffer(buffer);
+	brinRevmapTerminate(map);
+	brin_free_desc(desc);
+	index_close(index, NoLock);
+	if (scan->count > 0)
+		qsort(scan->ranges, scan->count, sizeof(Range), compare_ranges);
 }
 
 /* Go on to the next range. */
 bool
-ranges_next(RangeScan *scan)
+ranges_next(RangeScan *scan, TimestampTz latest)
 {
-	BlockNumber first = scan->block;
+	if (scan->next == scan->count || scan->ranges[scan->next].first > latest)
+		return false;
+	scan->block = scan->ranges[scan->next++].block;
+	scan->end = scan->block + Min(scan->size, scan->blocks - scan->block);
+	scan->reading = false;
+	return true;
+}
+
+/* Whether a block is to be read. */
+static bool
+is_led(RangeScan *scan, BlockNumber block)
+{
+	return scan->led == NULL || (scan->led[block / 8] & 1 << block % 8) != 0;
+}
+
+/* Go on to the next blocks of the range; false at its end. */
+static bool
+next_blocks(RangeScan *scan)
+{
 	ItemPointerData from;
 	ItemPointerData to;
 
-	if (first == InvalidBlockNumber)
+	while (scan->block < scan->end && !is_led(scan, scan->block))
+		scan->block++;
+	if (scan->block == scan->end)
 		return false;
-	do
-	{
-		scan->end = scan->block + 1;
-		next_block(scan);
-	} while (scan->block == scan->end && scan->end % BrinGetPagesPerRange(scan->index) != 0);
-	ItemPointerSet(&from, first, FirstOffsetNumber);
-	ItemPointerSet(&to, scan->end - 1, MaxOffsetNumber);
+	ItemPointerSet(&from, scan->block, FirstOffsetNumber);
+	while (scan->block < scan->end && is_led(scan, scan->block))
+		scan->block++;
+	ItemPointerSet(&to, scan->block - 1, MaxOffsetNumber);
 	if (scan->rows == NULL)
 		scan->rows = compat_table_beginscan_tidrange(scan->heap, scan->snapshot, &from, &to);
 	else
@@ -191,6 +242,13 @@ ranges_next(RangeScan *scan)
 bool
 ranges_row(RangeScan *scan, TupleTableSlot *slot)
 {
-	CHECK_FOR_INTERRUPTS();
-	return table_scan_getnextslot_tidrange(scan->rows, ForwardScanDirection, slot);
+	for (;;)
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (!scan->reading && !next_blocks(scan))
+			return false;
+		scan->reading = table_scan_getnextslot_tidrange(scan->rows, ForwardScanDirection, slot);
+		if (scan->reading)
+			return true;
+	}
 }

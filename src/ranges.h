@@ -14,14 +14,14 @@
 
 typedef struct RangeScan RangeScan;
 
-extern RangeScan *ranges_begin(Relation heap, Oid index, Snapshot snapshot, const char *prefix);
+extern RangeScan *ranges_begin(Relation heap, Snapshot snapshot, const char *prefix);
 extern void ranges_end(RangeScan *scan);
 /* only those blocks that the index of ids leads to; false if that takes more than so many of its entries */
 extern bool ranges_lead(RangeScan *scan, Oid ids, int64 budget);
-/* from now on only those that may hold rows created from one time to another, both inclusive */
-extern void ranges_ask(RangeScan *scan, TimestampTz from, TimestampTz to);
-/* go on to the next range; false at the end */
-extern bool ranges_next(RangeScan *scan);
+/* find those that may hold rows created from one time to another, both inclusive */
+extern void ranges_find(RangeScan *scan, Oid ranges, TimestampTz from, TimestampTz to);
+/* go on to the next; false at the end, and when it and all others may only hold later rows than this */
+extern bool ranges_next(RangeScan *scan, TimestampTz latest);
 /* the next row in it that the snapshot sees, whatever its id and time; false at its end */
 extern bool ranges_row(RangeScan *scan, TupleTableSlot *slot);
 

@@ -21,14 +21,14 @@
  * Ids and a parent lead to rows by another index, and the first of those that
  * pass are kept.  There are three ways to an id prefix.  Which is the shortest
  * depends on the ids, so each is tried in turn with growing budgets of rows:
+ * - most ids have it: the merge reads the entries of the listing in order;
  * - few ids have it: they are side by side in the index of ids, which leads to
  *	 their blocks;
- * - most ids have it: the merge reads the entries of the listing in order;
  * - many have it, but none of the first: an index of ranges of blocks names
  *	 those that may hold such ids (ranges.c), the other entries are not read.
- * Blocks are about in the order of creation.  As soon as those read have enough
- * rows for the page, the index of ranges is asked for those only that may hold
- * rows created before the last of them; when none is left the page is exact.
+ * Ranges come in the order in which their first rows can have been created.  As
+ * soon as those read have enough rows for the page, only those matter that may
+ * hold rows created before the last of them; when none is left it is exact.
  */
 #include "postgres.h"
 
@@ -54,8 +54,9 @@
 #include "ranges.h"
 #include "rows.h"
 
-/* entries and rows that each way to a prefix may read at first; they take about 0.1 us each */
-#define PREFIX_BUDGET	8000
+/* entries and rows, about 0.1 us each, that a way to a prefix may read at first: of the listing, and by blocks */
+#define LISTING_BUDGET	2000
+#define BLOCKS_BUDGET	8000
 #define UNLIMITED		PG_INT64_MAX
 
 typedef struct OwnerEntry
@@ -153,11 +154,10 @@ search_scan_row(Search *search, RowScan *scan)
 		index_getnext_slot(scan->desc, ForwardScanDirection, search->slot);
 }
 
-/* Whether an id has the filter's prefix: 0, or whether those that have it come after (1) or before it (-1). */
+/* Whether an id has a prefix: 0, or whether those that have it come after (1) or before it (-1). */
 int
-search_compare_prefix(Search *search, const text *id)
+search_compare_prefix(const char *prefix, const text *id)
 {
-	const char *prefix = search->filter->prefix;
 	Size		length = strlen(prefix);
 	Size		size = VARSIZE_ANY_EXHDR(id);
 	int			result = memcmp(prefix, VARDATA_ANY(id), Min(length, size));
@@ -227,7 +227,8 @@ search_compare(const void *a, const void *b)
 static bool
 has_prefix(Search *search)
 {
-	return search_compare_prefix(search, DatumGetTextPP(search_column(search, COL_INSTANCE_ID))) == 0;
+	return search_compare_prefix(search->filter->prefix,
+								 DatumGetTextPP(search_column(search, COL_INSTANCE_ID))) == 0;
 }
 
 /* Whether the tags in the slot contain the filter's. */
@@ -463,49 +464,39 @@ collect_by_id(Search *search)
 }
 
 /*
- * Read the ranges of blocks that may have rows with the prefix.  Once there are
- * enough for the page, only those matter that may have rows created before the
- * last of them.
- */
-static void
-read_ranges(Search *search, RangeScan *scan)
-{
-	const Filter *filter = search->filter;
-	TimestampTz from = filter->has_from ? filter->from : DT_NOBEGIN;
-	int			patience = 0;
-
-	if (search->after.instance_id != NULL)
-		from = Max(from, search->after.created_time);
-	ranges_ask(scan, from, filter->has_to ? filter->to : DT_NOEND);
-	for (int read = 0; search->budget >= 0 && ranges_next(scan); read++)
-	{
-		while (--search->budget >= 0 && ranges_row(scan, search->slot))
-			if (has_prefix(search) && search_row_passes(search))
-				collect_row(search);
-		if (search->count >= search->limit && read >= patience)
-		{
-			collected_sort(search);
-			ranges_ask(scan, from, search->rows[search->limit - 1].created_time);
-			patience = 2 * read;
-		}
-	}
-}
-
-/*
  * Collect the rows with the prefix from the blocks that may have some, or from
  * those that the index of ids leads to; false when the budget did not suffice.
  */
 static bool
-collect_by_block(Search *search, bool ids)
+collect_by_block(Search *search, bool ids, int64 budget)
 {
-	RangeScan  *scan = ranges_begin(search->heap, relation_oid(search, "instances_ranges"),
-									search->snapshot, search->filter->prefix);
+	const Filter *filter = search->filter;
+	RangeScan  *scan = ranges_begin(search->heap, search->snapshot, filter->prefix);
+	TimestampTz from = filter->has_from ? filter->from : DT_NOBEGIN;
+	TimestampTz to = filter->has_to ? filter->to : DT_NOEND;
+	int			enough = search->limit;
 
 	search->count = 0;
-	if (!ids || ranges_lead(scan, relation_oid(search, "instances_instance_id"), search->budget))
-		read_ranges(search, scan);
-	else
+	search->budget = budget;
+	if (search->after.instance_id != NULL)
+		from = Max(from, search->after.created_time);
+	if (ids && !ranges_lead(scan, relation_oid(search, "instances_instance_id"), budget))
 		search->budget = -1;
+	else
+		ranges_find(scan, relation_oid(search, "instances_ranges"), from, to);
+	while (search->budget >= 0 && ranges_next(scan, to))
+	{
+		while (--search->budget >= 0 && ranges_row(scan, search->slot))
+			if (has_prefix(search) && search_row_passes(search))
+				collect_row(search);
+		if (search->count >= enough)
+		{
+			/* what was created after these is not on the page */
+			collected_sort(search);
+			to = search->rows[search->limit - 1].created_time;
+			enough = search->limit + search->limit / 8;
+		}
+	}
 	ExecClearTuple(search->slot);
 	ranges_end(scan);
 	collected_sort(search);
@@ -519,16 +510,12 @@ collect_by_block(Search *search, bool ids)
 static void
 search_prefix(Search *search)
 {
-	for (int64 budget = PREFIX_BUDGET;; budget *= 4)
+	for (int64 times = 1;; times *= 4)
 	{
-		search->budget = budget;
-		if (collect_by_block(search, true))
-			break;
-		search->budget = budget;
-		if (listing_merge(search))
-			break;
-		search->budget = budget;
-		if (collect_by_block(search, false))
+		search->budget = times * LISTING_BUDGET;
+		if (listing_merge(search) ||
+			collect_by_block(search, true, times * BLOCKS_BUDGET) ||
+			collect_by_block(search, false, times * BLOCKS_BUDGET))
 			break;
 	}
 }

@@ -41,6 +41,9 @@ typedef struct Search Search;
 extern Search *search_begin(const Filter *filter);
 extern void search_end(Search *search);
 
+/* whether an id has a prefix: 0, or whether those that have it come after (1) or before it (-1) */
+extern int	search_compare_prefix(const char *prefix, const text *id);
+
 /*
  * The first instances after a place (NULL: of all) in the order of
  * created_time and id; returns how many, at most limit.

@@ -1,7 +1,7 @@
 /*
  * stems.c
  *	  Operator class durable_internal.id_stems: BRIN indexes that know which
- *	  prefixes the ids in a range of blocks have.
+ *	  prefixes the ids in a range of blocks have, and when they were created.
  *
  * The summary of a range is a set of stems: every id in the range begins with
  * one of them, and no stem with another.  A new id is a stem of its own until
@@ -11,25 +11,35 @@
  * of ids stay apart, however the range mixes them.  A range may hold ids with a
  * prefix only if one of its stems begins with the prefix, or the prefix with it.
  *
- * On disk a summary is a bytea: of each stem, in order, its length and bytes.
+ * Each stem has the first and the last time at which ids of its family were
+ * created.  So a few rows that came late into the free space of old blocks do
+ * not make these look as if all their families came so late.
+ *
+ * What is indexed is a *place*, a bytea of time and id.  On disk a summary is,
+ * like a bytea, of each stem in order its times, length and bytes; its type is
+ * never compressed, as searches read all of them.  The class has no operators:
+ * only ranges.c searches.
  */
 #include "postgres.h"
 
 #include "access/brin_internal.h"
 #include "access/brin_tuple.h"
-#include "access/skey.h"
-#include "catalog/pg_type.h"
 #include "fmgr.h"
 #include "utils/builtins.h"
+#include "utils/timestamp.h"
 #include "utils/typcache.h"
 
 #include "durable.h"
+#include "stems.h"
 
 #define MAX_STEMS		32
 #define STEM_LENGTH		64		/* bytes of an id that count */
+#define STEM_HEAD		(2 * sizeof(TimestampTz) + 1)
 
 typedef struct Stem
 {
+	TimestampTz first;
+	TimestampTz last;
 	const char *bytes;
 	int			length;
 } Stem;
@@ -40,51 +50,71 @@ typedef struct Stems
 	Stem		stem[MAX_STEMS + 1];	/* sorted; one more while one is added */
 } Stems;
 
+PG_FUNCTION_INFO_V1(durable_place);
 PG_FUNCTION_INFO_V1(durable_id_stems_info);
 PG_FUNCTION_INFO_V1(durable_id_stems_add);
-PG_FUNCTION_INFO_V1(durable_id_stems_consistent);
 PG_FUNCTION_INFO_V1(durable_id_stems_union);
 
-/* The stem that a text is. */
+/* The stem that a place is. */
 static Stem
-text_stem(const text *id)
+place_stem(const bytea *place)
 {
-	return (Stem)
-	{
-		.bytes = VARDATA_ANY(id), .length = Min(VARSIZE_ANY_EXHDR(id), STEM_LENGTH)
+	Stem		stem = {
+		.bytes = VARDATA_ANY(place) + sizeof(TimestampTz),
+		.length = VARSIZE_ANY_EXHDR(place) - sizeof(TimestampTz)
 	};
+
+	memcpy(&stem.first, VARDATA_ANY(place), sizeof(TimestampTz));
+	stem.last = stem.first;
+	return stem;
 }
 
-/* The stems of a range; they point into the summary. */
+/* The stems of a summary; they point into it. */
 static void
-stems_read(Stems *stems, const BrinValues *column)
+stems_read(Stems *stems, const bytea *summary)
 {
-	bytea	   *summary = DatumGetByteaPP(column->bv_values[0]);
 	const char *p = VARDATA_ANY(summary);
 	const char *end = p + VARSIZE_ANY_EXHDR(summary);
 
 	for (stems->count = 0; p < end && stems->count < MAX_STEMS; stems->count++)
 	{
-		stems->stem[stems->count] = (Stem) {.bytes = p + 1, .length = (unsigned char) *p};
-		p += 1 + (unsigned char) *p;
+		Stem	   *stem = &stems->stem[stems->count];
+
+		memcpy(&stem->first, p, sizeof(TimestampTz));
+		memcpy(&stem->last, p + sizeof(TimestampTz), sizeof(TimestampTz));
+		stem->bytes = p + STEM_HEAD;
+		stem->length = (unsigned char) p[STEM_HEAD - 1];
+		p += STEM_HEAD + stem->length;
 	}
 }
 
-/* Make them the summary of a range. */
-static void
-stems_write(const Stems *stems, BrinValues *column)
+/* A summary of stems. */
+static bytea *
+stems_summary(const Stems *stems)
 {
-	bytea	   *summary = palloc(VARHDRSZ + MAX_STEMS * (1 + STEM_LENGTH));
+	bytea	   *summary = palloc(VARHDRSZ + stems->count * (STEM_HEAD + STEM_LENGTH));
 	char	   *p = VARDATA(summary);
 
 	for (int i = 0; i < stems->count; i++)
 	{
-		*p++ = stems->stem[i].length;
-		memcpy(p, stems->stem[i].bytes, stems->stem[i].length);
-		p += stems->stem[i].length;
+		const Stem *stem = &stems->stem[i];
+
+		memcpy(p, &stem->first, sizeof(TimestampTz));
+		memcpy(p + sizeof(TimestampTz), &stem->last, sizeof(TimestampTz));
+		p[STEM_HEAD - 1] = stem->length;
+		memcpy(p + STEM_HEAD, stem->bytes, stem->length);
+		p += STEM_HEAD + stem->length;
 	}
 	SET_VARSIZE(summary, p - (char *) summary);
-	/* the stems may be in the old one until now */
+	return summary;
+}
+
+/* Make stems the summary of a range; they may be in the old one until now. */
+static void
+stems_write(const Stems *stems, BrinValues *column)
+{
+	bytea	   *summary = stems_summary(stems);
+
 	if (!column->bv_allnulls)
 		pfree(DatumGetPointer(column->bv_values[0]));
 	column->bv_values[0] = PointerGetDatum(summary);
@@ -119,14 +149,25 @@ stem_before(const Stem *a, const Stem *b)
 	return result != 0 ? result < 0 : a->length < b->length;
 }
 
+/* Widen the times of a stem to those of another; false when they are within. */
+static bool
+stem_widen(Stem *stem, const Stem *by)
+{
+	if (by->first >= stem->first && by->last <= stem->last)
+		return false;
+	stem->first = Min(stem->first, by->first);
+	stem->last = Max(stem->last, by->last);
+	return true;
+}
+
 /* Put a stem in the place of those from one on that begin with it. */
 static void
 stems_replace(Stems *stems, int place, Stem stem)
 {
 	int			end = place;
 
-	while (end < stems->count && stem_begins(&stems->stem[end], &stem))
-		end++;
+	for (; end < stems->count && stem_begins(&stems->stem[end], &stem); end++)
+		(void) stem_widen(&stem, &stems->stem[end]);
 	memmove(&stems->stem[place + 1], &stems->stem[end], (stems->count - end) * sizeof(Stem));
 	stems->stem[place] = stem;
 	stems->count += place + 1 - end;
@@ -146,14 +187,15 @@ stems_shrink(Stems *stems)
 
 		if (common > stem.length)
 		{
-			stem = (Stem) {.bytes = stems->stem[i].bytes, .length = common};
+			stem = stems->stem[i];
+			stem.length = common;
 			place = i;
 		}
 	}
 	stems_replace(stems, place, stem);
 }
 
-/* Add a stem; false when another covers it. */
+/* Add a stem; false when another covers it and its times. */
 static bool
 stems_add(Stems *stems, Stem stem)
 {
@@ -163,14 +205,52 @@ stems_add(Stems *stems, Stem stem)
 		place++;
 	/* if one covers it, it is the last of those before it */
 	if (place > 0 && stem_begins(&stem, &stems->stem[place - 1]))
-		return false;
+		return stem_widen(&stems->stem[place - 1], &stem);
 	stems_replace(stems, place, stem);
 	if (stems->count > MAX_STEMS)
 		stems_shrink(stems);
 	return true;
 }
 
-/* What BRIN must know of the class: a bytea is stored. */
+/* durable_internal.place(created_time, instance_id) */
+Datum
+durable_place(PG_FUNCTION_ARGS)
+{
+	TimestampTz time = PG_GETARG_TIMESTAMPTZ(0);
+	text	   *id = PG_GETARG_TEXT_PP(1);
+	Size		length = Min(VARSIZE_ANY_EXHDR(id), STEM_LENGTH);
+	bytea	   *place = palloc(VARHDRSZ + sizeof(time) + length);
+
+	SET_VARSIZE(place, VARHDRSZ + sizeof(time) + length);
+	memcpy(VARDATA(place), &time, sizeof(time));
+	memcpy(VARDATA(place) + sizeof(time), VARDATA_ANY(id), length);
+	PG_RETURN_BYTEA_P(place);
+}
+
+/* Whether a range may hold ids with a prefix that were created within a time, and when the first of them was. */
+bool
+stems_may_have(const bytea *summary, const char *prefix, TimestampTz from, TimestampTz to, TimestampTz *first)
+{
+	Stem		wanted = {.bytes = prefix, .length = Min(strlen(prefix), STEM_LENGTH)};
+	Stems		stems;
+	bool		found = false;
+
+	stems_read(&stems, summary);
+	for (int i = 0; i < stems.count; i++)
+	{
+		Stem	   *stem = &stems.stem[i];
+
+		if (stem->first <= to && stem->last >= from &&
+			stem_common(stem, &wanted) == Min(stem->length, wanted.length))
+		{
+			*first = found ? Min(*first, stem->first) : stem->first;
+			found = true;
+		}
+	}
+	return found;
+}
+
+/* What BRIN must know of the class: one value is stored, of the class's storage type. */
 Datum
 durable_id_stems_info(PG_FUNCTION_ARGS)
 {
@@ -178,11 +258,11 @@ durable_id_stems_info(PG_FUNCTION_ARGS)
 
 	info->oi_nstored = 1;
 	info->oi_regular_nulls = true;
-	info->oi_typcache[0] = lookup_type_cache(BYTEAOID, 0);
+	info->oi_typcache[0] = lookup_type_cache(PG_GETARG_OID(0), 0);
 	PG_RETURN_POINTER(info);
 }
 
-/* Add an id to the summary of a range; whether that changes it. */
+/* Add a place to the summary of a range; whether that changes it. */
 Datum
 durable_id_stems_add(PG_FUNCTION_ARGS)
 {
@@ -190,29 +270,11 @@ durable_id_stems_add(PG_FUNCTION_ARGS)
 	Stems		stems = {0};
 
 	if (!column->bv_allnulls)
-		stems_read(&stems, column);
-	if (!stems_add(&stems, text_stem(PG_GETARG_TEXT_PP(2))))
+		stems_read(&stems, DatumGetByteaPP(column->bv_values[0]));
+	if (!stems_add(&stems, place_stem(PG_GETARG_BYTEA_PP(2))))
 		PG_RETURN_BOOL(false);
 	stems_write(&stems, column);
 	PG_RETURN_BOOL(true);
-}
-
-/* Whether a range may hold ids with the prefix that the key is. */
-Datum
-durable_id_stems_consistent(PG_FUNCTION_ARGS)
-{
-	BrinValues *column = (BrinValues *) PG_GETARG_POINTER(1);
-	ScanKey		key = (ScanKey) PG_GETARG_POINTER(2);
-	Stem		prefix = text_stem(DatumGetTextPP(key->sk_argument));
-	Stems		stems;
-
-	if (key->sk_strategy != RTPrefixStrategyNumber)
-		elog(ERROR, "unexpected strategy %d", key->sk_strategy);
-	stems_read(&stems, column);
-	for (int i = 0; i < stems.count; i++)
-		if (stem_common(&stems.stem[i], &prefix) == Min(stems.stem[i].length, prefix.length))
-			PG_RETURN_BOOL(true);
-	PG_RETURN_BOOL(false);
 }
 
 /* Add the summary of a range to that of another. */
@@ -223,8 +285,8 @@ durable_id_stems_union(PG_FUNCTION_ARGS)
 	Stems		stems;
 	Stems		more;
 
-	stems_read(&stems, column);
-	stems_read(&more, (BrinValues *) PG_GETARG_POINTER(2));
+	stems_read(&stems, DatumGetByteaPP(column->bv_values[0]));
+	stems_read(&more, DatumGetByteaPP(((BrinValues *) PG_GETARG_POINTER(2))->bv_values[0]));
 	for (int i = 0; i < more.count; i++)
 		(void) stems_add(&stems, more.stem[i]);
 	stems_write(&stems, column);

@@ -16,6 +16,7 @@
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
 #include "executor/executor.h"
+#include "miscadmin.h"
 #include "nodes/makefuncs.h"
 #include "utils/builtins.h"
 #include "utils/inval.h"
@@ -98,6 +99,27 @@ store_open(void)
 	return store;
 }
 
+/* Open its indexes. Their expressions may call what only the owner of the table may, whoever writes a row. */
+static void
+open_indexes(Table *table)
+{
+	Oid			user;
+	int			context;
+
+	ExecOpenIndices(table->rri, false);
+	GetUserIdAndSecContext(&user, &context);
+	SetUserIdAndSecContext(table->rel->rd_rel->relowner, context | SECURITY_LOCAL_USERID_CHANGE);
+	for (int i = 0; i < table->rri->ri_NumIndices; i++)
+	{
+		IndexInfo  *index = table->rri->ri_IndexRelationInfo[i];
+
+		if (index->ii_Expressions != NIL)
+			index->ii_ExpressionsState = ExecPrepareExprList(index->ii_Expressions,
+															 table->store->estate);
+	}
+	SetUserIdAndSecContext(user, context);
+}
+
 /* The table, opened with its indexes at the first use in a transaction. */
 Table *
 table_get(Store *store, TableId id)
@@ -126,7 +148,7 @@ table_get(Store *store, TableId id)
 				 errhint(STORE_MISMATCH_HINT)));
 	table->rri = makeNode(ResultRelInfo);
 	InitResultRelInfo(table->rri, table->rel, 0, NULL, 0);
-	ExecOpenIndices(table->rri, false);
+	open_indexes(table);
 	table->slot = table_slot_create(table->rel, NULL);
 	table->pending = palloc0(PENDING_ROWS * sizeof(TupleTableSlot *));
 	CurrentResourceOwner = owner;
