@@ -19,6 +19,7 @@
 #include "executor/spi.h"
 #include "miscadmin.h"
 #include "nodes/nodeFuncs.h"
+#include "optimizer/optimizer.h"
 #include "pgstat.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -456,6 +457,19 @@ calls_foreign_function(Node *node, void *context)
 }
 
 /*
+ * Whether an inlined expression of built-in functions, the conversions of its
+ * parameters and of its result included, does nothing but compute.
+ */
+static bool
+is_pure(CallableFunction *fn)
+{
+	for (int i = 0; i < fn->nparameters; i++)
+		if (fn->parameters[i].default_value != NULL && !IsA(fn->parameters[i].default_value, Const))
+			return false;
+	return !fn->user_types && !contain_volatile_functions(fn->simplified->expr);
+}
+
+/*
  * The state of a call of a function in SQL that the planner inlines; NULL if
  * it does not.  Like a plan it holds for one search_path and one role.  Only
  * an expression of built-in functions is kept: what others depend on would
@@ -481,7 +495,10 @@ simplified_state(CallableFunction *fn)
 	fn->simplified_path = pstrdup(namespace_search_path);
 	fn->simplified = GetCachedExpression((Node *) fn->expression);
 	if (!calls_foreign_function(fn->simplified->expr, NULL))
+	{
 		fn->state = ExecInitExpr((Expr *) fn->simplified->expr, NULL);
+		fn->pure = is_pure(fn);
+	}
 	MemoryContextSwitchTo(old_context);
 	return fn->state;
 }
@@ -616,7 +633,7 @@ call_set(CallableFunction *fn)
  * for SQL null and void; rows become objects, sets arrays.
  */
 Jsonb *
-function_call(Oid function, Jsonb *input)
+function_call(Oid function, Jsonb *input, bool *pure)
 {
 	MemoryContext call_context = AllocSetContextCreate(CurrentMemoryContext, "durable call",
 													   ALLOCSET_DEFAULT_SIZES);
@@ -630,6 +647,7 @@ function_call(Oid function, Jsonb *input)
 	{
 		bind_input(fn, input, false);
 		result = fn->returns_set ? call_set(fn) : call_scalar(fn);
+		*pure = fn->pure;
 	}
 	PG_FINALLY();
 	{
