@@ -355,6 +355,7 @@ SELECT failure->>'hint' AS hint FROM failures_ends('activity');
 CALL failures_start('random', $$
 BEGIN
     PERFORM durable.call_activity('failures_echo', to_jsonb(random()));
+    PERFORM durable.sleep('1 ms');
     RETURN durable.call_activity('failures_echo', '2');
 END
 $$);

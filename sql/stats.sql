@@ -7,7 +7,7 @@ SELECT durable.grant_usage('regress_durable_nosy');
 CREATE SCHEMA stats AUTHORIZATION regress_durable_stats;
 SET search_path = stats;
 SET ROLE regress_durable_stats;
-CREATE FUNCTION double(n int) RETURNS int LANGUAGE sql AS 'SELECT 2 * n';
+CREATE FUNCTION double(n int) RETURNS int LANGUAGE plpgsql AS 'BEGIN RETURN 2 * n; END';
 CREATE FUNCTION failing() RETURNS int LANGUAGE sql AS 'SELECT 1 / (random() * 0)::int';
 CREATE FUNCTION chain() RETURNS int LANGUAGE plpgsql AS $$
 DECLARE

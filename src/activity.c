@@ -109,7 +109,6 @@ activity_run(ActivityRun *run)
 	debug_query_string = NULL;
 	current_activity = NULL;
 	run->wrote = call.wrote;
-	run->pure = call.pure && call.error == NULL;
 	if (call.error != NULL && (!run->alone || run->tries < MAX_CONFLICTS) && is_conflict(call.error))
 		return ACTIVITY_AGAIN;
 	time = timing_since(start);

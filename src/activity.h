@@ -31,7 +31,6 @@ typedef struct ActivityRun
 	/* out */
 	Jsonb	   *result;			/* or the failure */
 	bool		wrote;
-	bool		pure;			/* a repetition would do no harm */
 	bool		canceled;		/* with its instance */
 } ActivityRun;
 

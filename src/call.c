@@ -456,17 +456,42 @@ calls_foreign_function(Node *node, void *context)
 	return expression_tree_walker(node, calls_foreign_function, context);
 }
 
-/*
- * Whether an inlined expression of built-in functions, the conversions of its
- * parameters and of its result included, does nothing but compute.
- */
+/* Whether converting values of a type from and to JSON depends on nothing else, settings among it. */
 static bool
-is_pure(CallableFunction *fn)
+is_plain_type(Oid type)
+{
+	switch (type)
+	{
+		case BOOLOID:
+		case INT2OID:
+		case INT4OID:
+		case INT8OID:
+		case NUMERICOID:
+		case TEXTOID:
+		case VARCHAROID:
+		case BPCHAROID:
+		case UUIDOID:
+		case JSONOID:
+		case JSONBOID:
+			return true;
+		default:
+			return false;
+	}
+}
+
+/* Whether a call that was inlined computes its result from its arguments and does nothing else. */
+static bool
+is_computation(CallableFunction *fn)
 {
 	for (int i = 0; i < fn->nparameters; i++)
-		if (fn->parameters[i].default_value != NULL && !IsA(fn->parameters[i].default_value, Const))
+	{
+		Expr	   *default_value = fn->parameters[i].default_value;
+
+		if (!is_plain_type(fn->parameters[i].type) ||
+			(default_value != NULL && !IsA(default_value, Const)))
 			return false;
-	return !fn->user_types && !contain_volatile_functions(fn->simplified->expr);
+	}
+	return is_plain_type(fn->result_type) && !contain_mutable_functions(fn->simplified->expr);
 }
 
 /*
@@ -497,7 +522,7 @@ simplified_state(CallableFunction *fn)
 	if (!calls_foreign_function(fn->simplified->expr, NULL))
 	{
 		fn->state = ExecInitExpr((Expr *) fn->simplified->expr, NULL);
-		fn->pure = is_pure(fn);
+		fn->computes = is_computation(fn);
 	}
 	MemoryContextSwitchTo(old_context);
 	return fn->state;
@@ -633,7 +658,7 @@ call_set(CallableFunction *fn)
  * for SQL null and void; rows become objects, sets arrays.
  */
 Jsonb *
-function_call(Oid function, Jsonb *input, bool *pure)
+function_call(Oid function, Jsonb *input)
 {
 	MemoryContext call_context = AllocSetContextCreate(CurrentMemoryContext, "durable call",
 													   ALLOCSET_DEFAULT_SIZES);
@@ -647,7 +672,6 @@ function_call(Oid function, Jsonb *input, bool *pure)
 	{
 		bind_input(fn, input, false);
 		result = fn->returns_set ? call_set(fn) : call_scalar(fn);
-		*pure = fn->pure;
 	}
 	PG_FINALLY();
 	{
@@ -660,6 +684,21 @@ function_call(Oid function, Jsonb *input, bool *pure)
 		result = DatumGetJsonbPCopy(JsonbPGetDatum(result));
 	MemoryContextDelete(call_context);
 	return result;
+}
+
+/*
+ * Calls the function if its result depends on its input alone and the call has
+ * no other effect; false if that is not known.
+ */
+bool
+function_compute(Oid function, Jsonb *input, Jsonb **result)
+{
+	CallableFunction *fn = callable_get(function);
+
+	if (!fn->is_sql || simplified_state(fn) == NULL || !fn->computes)
+		return false;
+	*result = function_call(function, input);
+	return true;
 }
 
 /* Errors out where a call by the role with this input would, before it ran. */

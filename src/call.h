@@ -16,12 +16,10 @@ extern char *function_signature(Oid function);
 extern Oid	function_by_signature(const char *signature);
 /* error unless role may execute the function and it can take this input (NULL: none given) */
 extern void function_check(Oid function, Oid role, Jsonb *input);
-/*
- * Call it as the current user; the result lives in the current memory context;
- * NULL for SQL null or void.  It is pure if all that it can have done is to
- * compute that.
- */
-extern Jsonb *function_call(Oid function, Jsonb *input, bool *pure);
+/* call it as the current user; the result lives in the current memory context; NULL for SQL null or void */
+extern Jsonb *function_call(Oid function, Jsonb *input);
+/* the same, but only if it computes its result from its input and does nothing else; false: it may */
+extern bool function_compute(Oid function, Jsonb *input, Jsonb **result);
 
 /* an error as {"sqlstate","message","detail","hint","context"}; absent keys where the error has none */
 extern Jsonb *failure_from_error(ErrorData *error);

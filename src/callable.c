@@ -502,7 +502,7 @@ callable_forget_simplified(CallableFunction *fn)
 	if (fn->simplified != NULL)
 		FreeCachedExpression(fn->simplified);
 	fn->simplified = NULL;
-	fn->pure = false;
+	fn->computes = false;
 	if (fn->simplified_context != NULL)
 		MemoryContextDelete(fn->simplified_context);
 	fn->simplified_context = NULL;

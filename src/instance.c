@@ -344,13 +344,14 @@ row_own(Instance *instance, const InstanceRow *row)
 
 /*
  * Append an event to the history, in the table and in memory.  The caller
- * fills in what is particular to it; seq 0 means the next one.
+ * fills in what is particular to it; seq 0 means the next one, event_time 0 now.
  */
 void
 instance_append(Round *round, Instance *instance, HistoryRow *row)
 {
 	row->key = instance->row.key;
-	row->event_time = round->now;
+	if (row->event_time == 0)
+		row->event_time = round->now;
 	/* an event that stands for its task's beginning too leaves room for that */
 	instance->row.last_seq += row->seq == 0 ? 1 : row->seq;
 	row->seq = instance->row.last_seq;
@@ -769,14 +770,14 @@ instance_can_turn(Instance *instance)
 }
 
 /*
- * An activity that this worker ran between two turns has ended.  One event
- * says that it was scheduled and what became of it.
+ * Write down, as one event, that an activity was scheduled and how it ended.
  */
-void
-instance_activity_done(Round *round, Instance *instance, Task *task, bool failed, Jsonb *result)
+static void
+append_done(Round *round, Instance *instance, Task *task, bool failed, Jsonb *result, TimestampTz time)
 {
 	HistoryRow	row = {
 		.event = failed ? EVENT_TASK_FAILED : EVENT_TASK_COMPLETED,
+		.event_time = time,
 		.seq = 2,
 		.task_id = task->id,
 		.attempt = task->attempt,
@@ -788,9 +789,24 @@ instance_activity_done(Round *round, Instance *instance, Task *task, bool failed
 
 	if (row.input == NULL)
 		row.input = JsonbValueToJsonb(unconstify(JsonbValue *, &null_value));
+	instance_append(round, instance, &row);
+}
+
+/* The end of an activity that this worker ran between two turns. */
+void
+instance_activity_done(Round *round, Instance *instance, Task *task, bool failed, Jsonb *result)
+{
 	instance->next_activity = task->id < instance->last_activity ? instance_task(instance, task->id + 1) : NULL;
 	instance->row.deliveries = 0;
-	instance_append(round, instance, &row);
+	append_done(round, instance, task, failed, result, round->now);
+}
+
+/* The end of an activity that a turn computed; the task knows it already. */
+void
+instance_activity_computed(Round *round, Instance *instance, Task *task)
+{
+	append_done(round, instance, task, false, task->result, task->done_time);
+	Assert(task->done_seq == instance->row.last_seq);
 }
 
 /* Set the custom status, in the row and as an event, if it changes. */

@@ -104,6 +104,8 @@ typedef struct Round
 {
 	Store	   *store;
 	TimestampTz now;			/* turn time of all that happens in it */
+	bool		(*full) (void);	/* whether it is to end before anything else is run */
+	int			computed_limit;	/* activities that one turn may compute, at most */
 } Round;
 
 /* flags: what has happened to it, READY_* */
@@ -129,6 +131,8 @@ extern void instance_queue_activity(Round *round, Instance *instance, Task *task
 /* the end of an activity that this worker ran between two turns */
 extern void instance_activity_done(Round *round, Instance *instance, Task *task,
 								   bool failed, Jsonb *result);
+/* the same for one that a turn has computed itself, at its done_time */
+extern void instance_activity_computed(Round *round, Instance *instance, Task *task);
 /* give that activity, and those after it, to the queue instead */
 extern void instance_defer_activities(Round *round, Instance *instance);
 /* a task that history knows as open was given up */

@@ -11,6 +11,7 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "catalog/namespace.h"
 #include "lib/qunique.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
@@ -40,7 +41,8 @@ typedef struct Turn
 	Round	   *round;
 	Instance   *instance;
 	int			next;			/* index of the next task */
-	int			known;			/* tasks that were there when the turn began */
+	int			known;			/* tasks that were there when the turn began, or that it has computed */
+	int			computed;		/* of these the last ones: ended in this turn, to be written at its end */
 	int			position;		/* last event of history that the code has consumed */
 	int			seen;			/* events up to this one were seen by earlier turns */
 	TimestampTz now;
@@ -122,7 +124,8 @@ static void
 turn_check_history(void)
 {
 	Instance   *instance = turn->instance;
-	int			events = instance->row.last_seq - instance->row.first_seq + instance->ntasks - turn->known;
+	int			events = instance->row.last_seq - instance->row.first_seq + 2 * turn->computed +
+		instance->ntasks - turn->known;
 	Jsonb	   *exceeded = quota_exceeded(instance->row.owner, QUOTA_HISTORY, events + 1);
 
 	if (exceeded != NULL)
@@ -347,6 +350,77 @@ stop_for(Task **tasks, int count, WaitMode mode)
 	turn_stop();
 }
 
+/*
+ * Whether a turn may compute a task itself: a quick activity, if all that the
+ * code asked for before is in the history, so that this can follow, and the
+ * code has not changed what names mean.  After a crash it is not the turn's to
+ * be blamed for, so then each is run by itself.
+ */
+static bool
+may_compute(const Task *task)
+{
+	Instance   *instance = turn->instance;
+
+	return task->kind == TASK_ACTIVITY && !task->recorded && !task->canceled && task->options == NULL &&
+		instance->ntasks == turn->known + 1 && turn->canceled == NIL &&
+		turn->computed < turn->round->computed_limit &&
+		instance->row.deliveries == 0 && durable_max_activity_deliveries > 1 &&
+		GetUserId() == GetSessionUserId() &&
+		strcmp(namespace_search_path, instance->row.search_path) == 0 &&
+		timing_is_quick(instance->row.search_path, task->name) && !turn->round->full();
+}
+
+/*
+ * Compute an activity within the turn, if that is all it does: its result
+ * depends on its input alone, so a crash may take it back, and nothing has to be
+ * committed before the code goes on.  False if it is to be run like others,
+ * which also tells what is wrong with it.
+ */
+static bool
+compute(Task *task)
+{
+	Instance   *instance = turn->instance;
+	MemoryContext context = CurrentMemoryContext;
+	Jsonb	   *volatile result = NULL;
+	volatile bool computed = false;
+	instr_time	start;
+	int64		time;
+
+	if (!may_compute(task))
+		return false;
+	INSTR_TIME_SET_CURRENT(start);
+	PG_TRY();
+	{
+		Jsonb	   *value;
+
+		computed = function_compute(resolve_name(task->name), task->input, &value) &&
+			quota_payload(instance->row.owner, value) == NULL;
+		if (computed)
+			result = value;
+	}
+	PG_CATCH();
+	{
+		/* the turn stops now, and its subtransaction ends */
+		MemoryContextSwitchTo(context);
+		FlushErrorState();
+	}
+	PG_END_TRY();
+	if (!computed)
+		return false;
+	time = timing_since(start);
+	timing_add(instance->row.search_path, task->name, time, false);
+	stats_call(STATS_ACTIVITY, task->name, time, false);
+	stats_count(STATS_ACTIVITIES, 1);
+	turn->round->now = Max(turn->round->now, GetCurrentTimestamp());
+	turn->known++;
+	turn->computed++;
+	task->recorded = true;
+	task->result = jsonb_copy(instance->context, result);
+	task->done_seq = instance->row.last_seq + 2 * turn->computed;
+	task->done_time = turn->round->now;
+	return true;
+}
+
 /* The first of some tasks to end; stops the turn while none has. */
 Task *
 turn_await_any(Task **tasks, int count)
@@ -364,6 +438,8 @@ turn_await_any(Task **tasks, int count)
 			first_seq = seq;
 		}
 	}
+	if (first == NULL && count == 1 && compute(tasks[0]))
+		first = tasks[0];
 	if (first == NULL)
 		stop_for(tasks, count, WAIT_ANY);
 	consume(first);
@@ -715,8 +791,8 @@ count_turn(int64 time, bool failed)
 {
 	stats_call(STATS_ORCHESTRATOR, turn->instance->row.name, time, failed);
 	stats_count(STATS_TURNS, 1);
-	stats_count(STATS_REPLAYS, turn->known > 0);
-	stats_count(STATS_REPLAYED, turn->known);
+	stats_count(STATS_REPLAYS, turn->known > turn->computed);
+	stats_count(STATS_REPLAYED, turn->known - turn->computed);
 }
 
 /* Run the function of the orchestrator. */
@@ -821,6 +897,8 @@ turn_run(Round *round, Instance *instance)
 	turn = &this_turn;
 	outcome = turn_call(&call, &failure);
 	turn = NULL;
+	for (int i = this_turn.known - this_turn.computed; i < this_turn.known; i++)
+		instance_activity_computed(round, instance, instance->tasks[i]);
 	if (outcome == TURN_WAITING && runs_itself(&this_turn))
 	{
 		instance->next_activity = instance->tasks[this_turn.known];

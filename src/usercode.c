@@ -264,7 +264,7 @@ call_inside(UserCall *call, MemoryContext context)
 	XactReadOnly = call->read_only || DefaultXactReadOnly;
 	PushActiveSnapshot(GetTransactionSnapshot());
 	call->function = call->resolve(call->name);
-	result = function_call(call->function, call->input, &call->pure);
+	result = function_call(call->function, call->input);
 	quota_check_payload(GetSessionUserId(), result);
 	if (!call->read_only)
 		fire_deferred_triggers();
@@ -297,7 +297,6 @@ user_call(UserCall *call)
 	call->result = NULL;
 	call->error = NULL;
 	call->timed_out = false;
-	call->pure = false;
 	register_callbacks();
 	BeginInternalSubTransaction(NULL);
 	PG_TRY();

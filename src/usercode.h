@@ -23,7 +23,6 @@ typedef struct UserCall
 	ErrorData  *error;			/* NULL: it returned, or the error was expected */
 	bool		timed_out;		/* the error is that of our own timeout */
 	bool		wrote;			/* it took a transaction id of its own */
-	bool		pure;			/* it returned, and has done nothing else */
 } UserCall;
 
 extern void user_call(UserCall *call);

@@ -4,10 +4,9 @@
  *
  * A *round* is one transaction: lock and load the instances of the batch, take
  * in what happened to them, run for each at most one activity (or as many as
- * durable.steps_per_commit says, a small fan-out, or some that only compute) and
- * the turns before and after it, write the histories and rows, commit.
- * Instances that can go on stay in the batch for the next round; the others are
- * let go.
+ * durable.steps_per_commit says, or a small fan-out) and the turns before and
+ * after it, write the histories and rows, commit.  Instances that can go on stay
+ * in the batch for the next round; the others are let go.
  *
  * What goes wrong in a round with many instances is undone and each is tried
  * alone; what goes wrong alone is the instance's own failure.  An activity is
@@ -98,6 +97,26 @@ round_measure(TimestampTz begun, int count)
 	step_us = step_us == 0 ? us : (3 * step_us + us) / 4;
 }
 
+/* Whether somebody waits for the row of an instance of the round. */
+static bool
+round_wanted(void)
+{
+	return wanted_any(round_keys, round_size);
+}
+
+/*
+ * Whether a round must end before another turn or activity is begun.  Each
+ * round does something, however long it took to load the instances.
+ */
+static bool
+round_full(void)
+{
+	if (!round_stop && round_steps > 0 &&
+		(round_writers >= MAX_WRITERS || GetCurrentTimestamp() >= round_end || round_wanted()))
+		round_stop = true;
+	return round_stop;
+}
+
 /* Begin the transaction of a round. */
 static void
 round_begin(int size)
@@ -118,6 +137,9 @@ round_begin(int size)
 		proc_exit(0);
 	round.store = store_open();
 	round.now = GetCurrentTimestamp();
+	round.full = round_full;
+	/* others in the batch are not to wait for one that has much to compute */
+	round.computed_limit = size > 1 ? RANGE_TASKS : INT_MAX;
 	round_stop = false;
 	round_writers = 0;
 	round_steps = 0;
@@ -148,26 +170,6 @@ round_abort(void)
 	MemoryContextSwitchTo(round_context);
 }
 
-/* Whether somebody waits for the row of an instance of the round. */
-static bool
-round_wanted(void)
-{
-	return wanted_any(round_keys, round_size);
-}
-
-/*
- * Whether a round must end before another turn or activity is begun.  Each
- * round does something, however long it took to load the instances.
- */
-static bool
-round_full(void)
-{
-	if (!round_stop && round_steps > 0 &&
-		(round_writers >= MAX_WRITERS || GetCurrentTimestamp() >= round_end || round_wanted()))
-		round_stop = true;
-	return round_stop;
-}
-
 /* Take note of a finished activity. */
 static void
 round_ran(bool wrote)
@@ -183,10 +185,10 @@ round_ran(bool wrote)
  * Run the activity that an instance goes on with.  False when it has to wait
  * for another round.  One that is not known to be quick goes to the queue: this
  * transaction commits first, and neither the others in it nor what a client
- * wants of this instance have to wait.  pure stays set if all it did is compute.
+ * wants of this instance have to wait.
  */
 static bool
-run_activity(Instance *instance, ReadyItem *item, bool *pure)
+run_activity(Instance *instance, ReadyItem *item)
 {
 	Task	   *task = instance->next_activity;
 	ActivityRun run = {
@@ -237,26 +239,22 @@ run_activity(Instance *instance, ReadyItem *item, bool *pure)
 	round_stop |= run.canceled;
 	instance_activity_done(&round, instance, task, outcome == ACTIVITY_FAILED, run.result);
 	instance->conflicts = 0;
-	*pure &= run.pure;
 	return true;
 }
 
 /*
  * Advance one instance by at most durable.steps_per_commit steps.  A step is
- * one activity, or several that were scheduled together.  Steps that do nothing
- * but compute are not counted: after a crash they may as well be repeated.  Of
- * activities altogether there are no more in a transaction than of a range.
+ * one activity, or several that were scheduled together; of these there are no
+ * more in a transaction than of a range.  Those that only compute are no steps.
  */
 static void
 advance(Instance *instance, ReadyItem *item)
 {
 	int			steps = 0;
 	int			step_end = 0;	/* number of the last activity of the step */
-	bool		pure = true;	/* all of the step so far */
 	int			activities = 0;
 	/* one at a time after a worker's death, so that the right one is counted */
-	bool		alone = instance->row.deliveries > 0;
-	int			limit = alone ? 1 : durable_steps_per_commit;
+	int			limit = instance->row.deliveries > 0 ? 1 : durable_steps_per_commit;
 
 	/* what may kill its worker must not take others along */
 	if (instance->row.deliveries > 0 && round_size > 1)
@@ -268,14 +266,10 @@ advance(Instance *instance, ReadyItem *item)
 	{
 		if (instance->next_activity != NULL)
 		{
-			if (instance->next_activity->id > step_end)
-			{
-				steps += !pure;
-				pure = !alone;
-				step_end = instance->last_activity;
-			}
-			if (steps >= limit || activities++ >= Max(limit, RANGE_TASKS) ||
-				!run_activity(instance, item, &pure))
+			steps += instance->next_activity->id > step_end;
+			step_end = instance->last_activity;
+			if (steps > limit || activities++ >= Max(limit, RANGE_TASKS) ||
+				!run_activity(instance, item))
 				return;
 		}
 		else if (!instance_can_turn(instance) || round_full())

@@ -1,0 +1,154 @@
+-- Activities that only compute are part of the turn that calls them; whatever else the code does, they are as others.
+SET client_min_messages = warning;
+CREATE ROLE regress_durable_computed LOGIN;
+SELECT durable.grant_usage('regress_durable_computed');
+CREATE SCHEMA computed AUTHORIZATION regress_durable_computed;
+CREATE SCHEMA computed_other AUTHORIZATION regress_durable_computed;
+SET search_path = computed, public;
+SET ROLE regress_durable_computed;
+CREATE FUNCTION double(n int) RETURNS int LANGUAGE sql AS 'SELECT 2 * n';
+CREATE FUNCTION inverse(n int) RETURNS int LANGUAGE sql AS 'SELECT 12 / n';
+CREATE FUNCTION shout(x text DEFAULT NULL) RETURNS text LANGUAGE sql AS 'SELECT x || ''!''';
+-- these may do more, or depend on more
+CREATE FUNCTION of_settings(x text) RETURNS text LANGUAGE sql AS 'SELECT to_char(timestamptz ''2026-01-01 00:00:00+00'', x)';
+CREATE FUNCTION of_chance(n int) RETURNS float8 LANGUAGE sql AS 'SELECT n * random()';
+CREATE FUNCTION in_plpgsql(n int) RETURNS int LANGUAGE plpgsql AS 'BEGIN RETURN 2 * n; END';
+
+-- Calls an activity three times.
+CREATE FUNCTION thrice(name text, input jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM durable.call_activity(name, input);
+    PERFORM durable.call_activity(name, input);
+    RETURN durable.call_activity(name, input);
+END $$;
+-- How many turns that takes once workers know the functions to be quick; some may not have been for a while.
+CREATE PROCEDURE turns(name text, input jsonb, expected int, INOUT turns bigint DEFAULT 0) LANGUAGE plpgsql AS $$
+DECLARE
+    input_of_all jsonb := jsonb_build_object('name', name, 'input', input);
+    before bigint;
+    id text;
+BEGIN
+    FOR i IN 1 .. 1000 LOOP
+        SELECT coalesce(sum(s.turns), 0) INTO before FROM durable.stats s;
+        COMMIT;
+        id := durable.start_new('thrice', input_of_all);
+        COMMIT;
+        PERFORM durable.wait_for_completion(id, '1 min');
+        COMMIT;
+        SELECT sum(s.turns) - before INTO turns FROM durable.stats s;
+        EXIT WHEN turns = expected;
+    END LOOP;
+END $$;
+CALL turns('double', '4', 1);
+CALL turns('shout', '"oh"', 1);
+CALL turns('shout', NULL, 1);
+CALL turns('in_plpgsql', '4', 4);
+CALL turns('of_settings', '"YYYY"', 4);
+CALL turns('of_chance', '1', 4);
+
+-- One that fails is run as others are.
+CALL turns('inverse', '4', 1);
+CREATE FUNCTION inverses() RETURNS jsonb LANGUAGE plpgsql AS $$
+DECLARE
+    results jsonb := '[]';
+BEGIN
+    FOR n IN -1 .. 1 LOOP
+        BEGIN
+            results := results || durable.call_activity('inverse', to_jsonb(n));
+        EXCEPTION WHEN division_by_zero THEN
+            results := results || to_jsonb(SQLERRM);
+        END;
+    END LOOP;
+    RETURN results || durable.call_activity('inverse', '0');
+END $$;
+SELECT durable.start_new('inverses', instance_id => 'computed-inverses');
+SELECT runtime_status, failure - 'context' - 'stack' AS failure FROM durable.wait_for_completion('computed-inverses', '1 min');
+SELECT sequence_number, event_type, task_id, name, input, result FROM durable.history WHERE instance_id = 'computed-inverses' ORDER BY sequence_number;
+
+-- A rewind does that one again.
+CREATE OR REPLACE FUNCTION inverse(n int) RETURNS int LANGUAGE sql AS 'SELECT 12 / CASE n WHEN 0 THEN 12 ELSE n END';
+SELECT durable.rewind('computed-inverses', 'mended');
+SELECT runtime_status, output FROM durable.wait_for_completion('computed-inverses', '1 min');
+
+-- Between other tasks, and in their order; what the code has seen is the same in each replay.
+CREATE FUNCTION amid() RETURNS jsonb LANGUAGE plpgsql AS $$
+DECLARE
+    seen jsonb := '[]';
+    timer durable.task;
+    event durable.task;
+    n int := 1;
+BEGIN
+    FOR i IN 1 .. 20 LOOP
+        n := durable.call_activity('double', to_jsonb(n % 1000));
+        seen := seen || to_jsonb(durable.now()) || to_jsonb(n) || to_jsonb(durable.new_guid());
+    END LOOP;
+    PERFORM durable.set_custom_status(seen);
+    timer := durable.create_timer('1 ms'::interval);
+    n := durable.call_activity('double', to_jsonb(n % 1000));
+    PERFORM durable.await(timer);
+    event := durable.subscribe_event('go');
+    n := durable.call_activity('double', to_jsonb(n % 1000));
+    PERFORM durable.await(durable.schedule_activity('double', to_jsonb(n % 1000)));
+    PERFORM durable.cancel_task(event);
+    n := durable.call_activity('double', to_jsonb(n % 1000));
+    SELECT sum(r::int) INTO n FROM unnest(durable.when_all(VARIADIC ARRAY[durable.schedule_activity('double', '1'), durable.schedule_activity('double', '2')])) r;
+    PERFORM durable.sleep('1 ms');
+    RETURN jsonb_build_object('same', seen, 'n', n + durable.call_activity('double', '7')::int);
+END $$;
+SELECT durable.start_new('amid', instance_id => 'computed-amid');
+SELECT runtime_status, output -> 'n' AS n, output -> 'same' = custom_status AS same, jsonb_array_length(custom_status) AS seen, failure
+  FROM durable.wait_for_completion('computed-amid', '1 min');
+SELECT count(*), count(DISTINCT sequence_number), max(sequence_number) FROM durable.history WHERE instance_id = 'computed-amid';
+
+-- The search_path and rights of the code are not those of its activities.
+CREATE FUNCTION computed_other.double(n int) RETURNS int LANGUAGE sql AS 'SELECT 1000 * n';
+CREATE FUNCTION elsewhere() RETURNS jsonb LANGUAGE plpgsql SET search_path = computed_other, computed AS $$
+BEGIN
+    RETURN durable.call_activity('double', '1') || durable.call_activity('double', '2');
+END $$;
+SELECT durable.start_new('elsewhere', instance_id => 'computed-elsewhere');
+SELECT runtime_status, output FROM durable.wait_for_completion('computed-elsewhere', '1 min');
+
+-- Nor do they go past quotas.
+RESET ROLE;
+SELECT durable.set_quota('regress_durable_computed', payload_size => 1000, history_length => 60);
+SET ROLE regress_durable_computed;
+CREATE FUNCTION large(n int) RETURNS text LANGUAGE sql AS 'SELECT repeat(''x'', n)';
+CALL turns('large', '10', 1);
+CREATE FUNCTION too_large() RETURNS jsonb LANGUAGE plpgsql AS $$ BEGIN RETURN durable.call_activity('large', '2000'); END $$;
+CREATE FUNCTION too_many() RETURNS jsonb LANGUAGE plpgsql AS $$
+BEGIN
+    FOR i IN 1 .. 100 LOOP
+        PERFORM durable.call_activity('double', to_jsonb(i));
+    END LOOP;
+    RETURN NULL;
+END $$;
+SELECT durable.start_new('too_large', instance_id => 'computed-too-large');
+SELECT runtime_status, failure ->> 'sqlstate' AS sqlstate, failure ->> 'message' AS message FROM durable.wait_for_completion('computed-too-large', '1 min');
+SELECT durable.start_new('too_many', instance_id => 'computed-too-many');
+SELECT runtime_status, failure ->> 'sqlstate' AS sqlstate, failure ->> 'message' AS message FROM durable.wait_for_completion('computed-too-many', '1 min');
+SELECT count(*) <= 62 AS within FROM durable.history WHERE instance_id = 'computed-too-many';
+RESET ROLE;
+SELECT durable.set_quota('regress_durable_computed');
+SET ROLE regress_durable_computed;
+
+-- One that never ends leaves the others room, and is terminated.
+CREATE FUNCTION endless(n int) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    FOR i IN 1 .. 100 LOOP
+        n := durable.call_activity('double', to_jsonb(n % 1000));
+    END LOOP;
+    PERFORM durable.continue_as_new(to_jsonb(n));
+END $$;
+SELECT count(durable.start_new('endless', '1', 'computed-endless-' || i)) FROM generate_series(1, 5) i;
+SELECT count(durable.start_new('thrice', '{"name": "double", "input": 1}', 'computed-thrice-' || i)) FROM generate_series(1, 50) i;
+SELECT count(*) FROM generate_series(1, 50) i, durable.wait_for_completion('computed-thrice-' || i, '1 min') WHERE runtime_status = 'Completed';
+SELECT count(durable.terminate('computed-endless-' || i, 'enough')) FROM generate_series(1, 5) i;
+SELECT count(*) FROM generate_series(1, 5) i, durable.wait_for_completion('computed-endless-' || i, '1 min') WHERE runtime_status = 'Terminated';
+
+RESET ROLE;
+SELECT * FROM durable_internal.violations;
+SELECT count(durable.purge_instance_history(instance_id)) > 0 AS purged FROM durable.instances WHERE owner = 'regress_durable_computed'::regrole;
+DROP SCHEMA computed_other, computed CASCADE;
+SELECT durable.revoke_usage('regress_durable_computed');
+DROP ROLE regress_durable_computed;
