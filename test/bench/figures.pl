@@ -141,7 +141,7 @@ sub plot_clients
 
 sub plot_latency
 {
-	my @lines = map { [$_, @{$series->{"latency $_"}}] } grep { $series->{"latency $_"} } qw(durable dbos restate openworkflow);
+	my @lines = map { [$_, @{$series->{"latency $_"}}] } grep { $series->{"latency $_"} } 'durable', 'durable, a commit each step', qw(dbos restate openworkflow);
 	return unless @lines;
 	my %names = (dbos => 'DBOS', restate => 'Restate');
 	my @values = map { $_->[1] } map { @$_[1 .. $#$_] } @lines;
@@ -160,6 +160,7 @@ sub plot_cost
 {
 	my @lines = (
 		$series->{sequence} ? ['in sequence', @{$series->{sequence}}] : (),
+		$series->{'sequence, a commit each'} ? ['in sequence, a commit each', @{$series->{'sequence, a commit each'}}] : (),
 		$series->{fanout} ? ['in parallel', @{$series->{fanout}}] : ());
 	return unless @lines;
 	my @values = map { $_->[1] } map { @$_[1 .. $#$_] } @lines;
@@ -175,13 +176,18 @@ sub plot_cost
 my @rows = (
 	['hello', 'started in one statement', 'Three activities in sequence, 10,000 instances started in one statement', '@/s'],
 	['hello', 'started by 8 clients', 'The same, started by 8 clients, each start a transaction', '@/s'],
+	['hello', 'started in one statement, a commit each step', 'Three activities in PL/pgSQL, so that each is committed, in one statement', '@/s'],
+	['hello', 'started by 8 clients, a commit each step', 'The same, started by 8 clients, each start a transaction', '@/s'],
 	['floor', 'share of plain SQL', 'Share of plain SQL that writes the same rows in batches', '@ %'],
+	['floor', 'share, a commit each step', 'the same for activities in PL/pgSQL', '@ %'],
 	['noop', 'started in one statement', 'Instances without activities', '@/s'],
 	['latency', 'hello, 1 client, p50', 'One hello on an idle system, from start to result: median', '@ ms'],
 	['latency', 'hello, 1 client, p99', 'the same, 99th percentile', '@ ms'],
+	['latency', 'hello, 1 client, p50, a commit each step', 'the same with activities in PL/pgSQL: median', '@ ms'],
 	['ping', 'event to custom status, p50', 'An event to a waiting instance and its answer: median', '@ ms'],
 	['fanout', '1,000 activities', 'Activities of one instance in parallel (1,000)', '@/s'],
 	['sequence', '1,000 activities', 'Activities of one instance in sequence (1,000)', '@/s'],
+	['sequence', '1,000 activities, a commit each', 'the same with activities in PL/pgSQL', '@/s'],
 	['timers', "CPU of durable's processes, 100,000 asleep", 'CPU of its processes while 100,000 instances sleep', '@ % of a core'],
 	['timers', 'p99 lateness, 1500/s due', 'Lateness of timers, 1,500 due a second: 99th percentile', '@ s'],
 	['recovery', 'the server killed, from there to progress', 'From the first connection after a kill -9 of the server to progress', '@ s'],

@@ -16,6 +16,22 @@ BEGIN
 END
 $$;
 
+-- The same with activities that the engine cannot see through: each is run by itself and committed.
+CREATE FUNCTION step_hello(name text) RETURNS text
+LANGUAGE plpgsql AS $$ BEGIN RETURN 'Hello ' || name || '!'; END $$;
+
+CREATE FUNCTION hello_steps() RETURNS jsonb
+LANGUAGE plpgsql AS $$
+DECLARE
+    greetings jsonb := '[]';
+BEGIN
+    greetings := greetings || durable.call_activity('step_hello', '"Tokyo"');
+    greetings := greetings || durable.call_activity('step_hello', '"Seattle"');
+    greetings := greetings || durable.call_activity('step_hello', '"London"');
+    RETURN greetings;
+END
+$$;
+
 CREATE FUNCTION say_hello_slowly(name text) RETURNS text
 LANGUAGE sql VOLATILE AS $$ SELECT 'Hello ' || name || '!' FROM pg_sleep(0.2) $$;
 
@@ -75,13 +91,16 @@ BEGIN
 END
 $$;
 
-CREATE FUNCTION in_sequence(n integer) RETURNS bigint
+CREATE FUNCTION step_twice(n integer) RETURNS integer
+LANGUAGE plpgsql AS $$ BEGIN RETURN 2 * n; END $$;
+
+CREATE FUNCTION in_sequence(n integer, activity text DEFAULT 'twice') RETURNS bigint
 LANGUAGE plpgsql AS $$
 DECLARE
     total bigint := 0;
 BEGIN
     FOR i IN 1 .. n LOOP
-        total := total + durable.call_activity('twice', to_jsonb(i))::bigint;
+        total := total + durable.call_activity(activity, to_jsonb(i))::bigint;
     END LOOP;
     RETURN total;
 END
