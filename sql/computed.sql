@@ -129,7 +129,7 @@ SELECT durable.start_new('too_many', instance_id => 'computed-too-many');
 SELECT runtime_status, failure ->> 'sqlstate' AS sqlstate, failure ->> 'message' AS message FROM durable.wait_for_completion('computed-too-many', '1 min');
 SELECT count(*) <= 62 AS within FROM durable.history WHERE instance_id = 'computed-too-many';
 RESET ROLE;
-SELECT durable.set_quota('regress_durable_computed');
+SELECT durable.unset_quota('regress_durable_computed');
 SET ROLE regress_durable_computed;
 
 -- One that never ends leaves the others room, and is terminated.

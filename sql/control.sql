@@ -90,8 +90,8 @@ SELECT event_type, result FROM durable.history
 
 -- Timers and results of activities wait too, in the order in which they came, whoever was awaited.
 SELECT pg_advisory_lock(4711);
-SELECT clock_timestamp() + interval '1200 ms' AS due \gset
-SELECT durable.start_new('control_race', '"1 s"', 'control-2'), durable.start_new('control_race', '"1 s"', 'control-3');
+SELECT clock_timestamp() + interval '3200 ms' AS due \gset
+SELECT durable.start_new('control_race', '"3 s"', 'control-2'), durable.start_new('control_race', '"3 s"', 'control-3');
 SELECT control_until('SELECT count(*) = 2 FROM pg_locks WHERE locktype = ''advisory'' AND objid = 4711 AND NOT granted');
 SELECT durable.suspend('control-2'), durable.suspend('control-3');
 SELECT durable.raise_event('control-2', 'e');

@@ -143,8 +143,9 @@ listing_read(Search *search, RowGroup *group, int limit, int64 patience, Found *
 	while (count < limit && vain < patience)
 	{
 		CHECK_FOR_INTERRUPTS();
-		if (--search->budget < 0 ||
-			index_getnext_tid(scan.desc, ForwardScanDirection) == NULL)
+		if (--search->budget < 0)
+			break;
+		if (index_getnext_tid(scan.desc, ForwardScanDirection) == NULL)
 		{
 			group->ended = true;
 			break;
@@ -162,12 +163,14 @@ listing_read(Search *search, RowGroup *group, int limit, int64 patience, Found *
 			place = search_found(search);
 	}
 	search_scan_close(search, &scan);
-	group->last = place;
 	if (count == 0 && !group->ended)
 	{
+		if (place.instance_id == NULL)
+			place = (Found) {.created_time = DT_NOBEGIN, .instance_id = cstring_to_text("")};
 		rows[count] = place;
 		rows[count++].key = 0;
 	}
+	group->last = place;
 	return count;
 }
 
@@ -280,49 +283,57 @@ compare_groups(Datum a, Datum b, void *arg)
 	return -search_compare(&left->rows[left->next], &right->rows[right->next]);
 }
 
-/* Merge the groups up to the limit; false when the budget did not suffice. */
+/* Read the first rows of the groups. */
+static void
+begin_merge(Search *search)
+{
+	ListCell   *cell;
+
+	foreach(cell, search->groups)
+	{
+		RowGroup   *group = lfirst(cell);
+
+		group->last = search->after;
+		group->patience = PATIENCE_FIRST;
+		group_refill(search, group, search->limit);
+	}
+	search->merging = true;
+}
+
+/* Merge the groups up to the limit; false when the budget did not suffice, to go on from there with another. */
 bool
 listing_merge(Search *search)
 {
 	binaryheap *heap = binaryheap_allocate(list_length(search->groups) + 1, compare_groups, NULL);
 	ListCell   *cell;
 
-	search->count = 0;
+	if (!search->merging)
+		begin_merge(search);
 	foreach(cell, search->groups)
 	{
-		RowGroup	   *group = lfirst(cell);
+		RowGroup   *group = lfirst(cell);
 
-		group->last = search->after;
-		group->ended = false;
-		group->patience = PATIENCE_FIRST;
-		group->next = group->count = 0;
-		group_refill(search, group, search->limit);
-		if (group->count > 0)
+		if (group->next < group->count)
 			binaryheap_add_unordered(heap, PointerGetDatum(group));
 	}
 	binaryheap_build(heap);
-	while (search->budget >= 0 && search->count < search->limit && !binaryheap_empty(heap))
+	while (search->budget >= 0 && search->merged.count < search->limit && !binaryheap_empty(heap))
 	{
 		RowGroup	   *group = (RowGroup *) DatumGetPointer(binaryheap_first(heap));
 		Found		found = group->rows[group->next++];
 
-		if (found.key != 0 && search->count == search->size)
-		{
-			search->size = Min(Max(128, search->size * 2), search->limit);
-			search->rows = search->rows == NULL ? palloc(search->size * sizeof(Found)) :
-				repalloc_huge(search->rows, search->size * sizeof(Found));
-		}
 		if (found.key != 0)
-			search->rows[search->count++] = found;
-		if (search->count == search->limit)
+			search_add(&search->merged, &found);
+		if (search->merged.count == search->limit)
 			break;
-		group_refill(search, group, search->limit - search->count);
+		group_refill(search, group, search->limit - search->merged.count);
 		if (group->next < group->count)
 			binaryheap_replace_first(heap, PointerGetDatum(group));
 		else
 			(void) binaryheap_remove_first(heap);
 	}
 	binaryheap_free(heap);
+	search->found = search->merged;
 	return search->budget >= 0;
 }
 

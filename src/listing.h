@@ -33,6 +33,13 @@ typedef struct RowGroup
 	int			patience;
 } RowGroup;
 
+typedef struct FoundList
+{
+	Found	   *rows;
+	int			count;
+	int			size;
+} FoundList;
+
 struct Search
 {
 	const Filter *filter;
@@ -46,10 +53,9 @@ struct Search
 	Found		after;			/* instance_id NULL: from the first */
 	int64		budget;			/* rows that may still be read; below 0: it did not suffice */
 	List	   *groups;
-	/* the first limit rows of those that come in any order, and some more */
-	Found	   *rows;
-	int			count;
-	int			size;
+	bool		merging;		/* it has begun */
+	FoundList	merged;			/* so far */
+	FoundList	found;			/* the page; while it is collected in any order, some more */
 	int			limit;
 };
 
@@ -72,13 +78,14 @@ extern void search_scan_close(Search *search, RowScan *scan);
 extern Datum search_column(Search *search, int number);
 extern RuntimeStatus search_row_status(Search *search);
 extern Found search_found(Search *search);
+extern void search_add(FoundList *list, const Found *found);
 extern bool search_row_passes(Search *search);
 extern text *search_copy(Search *search, Datum value);
 extern int	search_compare(const void *a, const void *b);
 
 /* listing.c: find the groups that pass the filter */
 extern void listing_groups(Search *search);
-/* merge them up to the limit; false when the budget did not suffice */
+/* merge them up to the limit; false when the budget did not suffice, to go on with another */
 extern bool listing_merge(Search *search);
 /*
  * Read the next rows of a group that pass, at most limit.  When none is among

@@ -4,10 +4,11 @@
  *
  * The BRIN index instances_ranges says of a range of blocks with which stems
  * the ids of its rows begin, and when those of each were created (stems.c).  It
- * knows of every row that was ever written there, of whatever transaction; a
- * range that it has no summary of may hold anything.  So the rows that a
- * snapshot sees are all in the ranges that it names, and those it does not name
- * need not be read.
+ * knows of every row there that any snapshot can see; a range that it has no
+ * summary of may hold anything.  So the rows that a snapshot sees are all in the
+ * ranges that it names, and those it does not name need not be read.  Only on a
+ * standby may a snapshot see what the primary, which makes the summaries, has
+ * found dead, so there they are not believed.
  *
  * Ranges come in the order in which their first such row can have been created,
  * so who reads them may stop when that is too late.  A bitmap scan would not
@@ -53,6 +54,8 @@ struct RangeScan
 	const char *prefix;
 	BlockNumber blocks;			/* of the table */
 	uint8	   *led;			/* a bit for each block that the index of ids leads to; NULL: any */
+	Relation	ids;			/* that index, and how far it is read, if led is not NULL */
+	IndexScanDesc entries;
 	BlockNumber size;			/* blocks of a range */
 	Range	   *ranges;
 	int			count;
@@ -80,41 +83,47 @@ ranges_begin(Relation heap, Snapshot snapshot, const char *prefix)
 
 /* Whether the entry of the index of ids that a scan is at begins with the prefix. */
 static bool
-entry_has_prefix(RangeScan *scan, IndexScanDesc ids)
+entry_has_prefix(RangeScan *scan)
 {
 	bool		isnull;
-	text	   *id = DatumGetTextPP(index_getattr(ids->xs_itup, 1, ids->xs_itupdesc, &isnull));
+	text	   *id = DatumGetTextPP(index_getattr(scan->entries->xs_itup, 1,
+												  scan->entries->xs_itupdesc, &isnull));
 
 	return search_compare_prefix(scan->prefix, id) == 0;
 }
 
 /* Note the blocks of all rows with the prefix, which are side by side in the index of ids. */
 bool
-ranges_lead(RangeScan *scan, Oid ids, int64 budget)
+ranges_lead(RangeScan *scan, Oid ids, int64 *budget)
 {
-	Relation	index = index_open(ids, AccessShareLock);
-	IndexScanDesc entries = compat_index_beginscan(scan->heap, index, scan->snapshot, 1);
 	ScanKeyData key;
 	ItemPointer tid;
 
-	ScanKeyInit(&key, 1, BTGreaterEqualStrategyNumber, F_TEXT_GE, CStringGetTextDatum(scan->prefix));
-	entries->xs_want_itup = true;
-	index_rescan(entries, &key, 1, NULL, 0);
-	scan->led = MemoryContextAllocExtended(CurrentMemoryContext, scan->blocks / 8 + 1,
-										   MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
-	while ((tid = index_getnext_tid(entries, ForwardScanDirection)) != NULL &&
-		   entry_has_prefix(scan, entries) && --budget >= 0)
+	if (scan->led == NULL)
 	{
-		BlockNumber block = ItemPointerGetBlockNumber(tid);
+		scan->ids = index_open(ids, AccessShareLock);
+		scan->entries = compat_index_beginscan(scan->heap, scan->ids, scan->snapshot, 1);
+		ScanKeyInit(&key, 1, BTGreaterEqualStrategyNumber, F_TEXT_GE,
+					CStringGetTextDatum(scan->prefix));
+		scan->entries->xs_want_itup = true;
+		index_rescan(scan->entries, &key, 1, NULL, 0);
+		scan->led = MemoryContextAllocExtended(CurrentMemoryContext, scan->blocks / 8 + 1,
+											   MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
+	}
+	while (--*budget >= 0)
+	{
+		BlockNumber block;
 
 		CHECK_FOR_INTERRUPTS();
+		tid = index_getnext_tid(scan->entries, ForwardScanDirection);
+		if (tid == NULL || !entry_has_prefix(scan))
+			return true;
+		block = ItemPointerGetBlockNumber(tid);
 		/* those that are newer have nothing for the snapshot */
 		if (block < scan->blocks)
 			scan->led[block / 8] |= 1 << block % 8;
 	}
-	index_endscan(entries);
-	index_close(index, NoLock);
-	return budget >= 0;
+	return false;
 }
 
 /* End. */
@@ -124,10 +133,32 @@ ranges_end(RangeScan *scan)
 	if (scan->rows != NULL)
 		table_endscan(scan->rows);
 	if (scan->led != NULL)
+	{
+		index_endscan(scan->entries);
+		index_close(scan->ids, NoLock);
 		pfree(scan->led);
+	}
 	if (scan->ranges != NULL)
 		pfree(scan->ranges);
 	pfree(scan);
+}
+
+/* Whether a block is to be read. */
+static bool
+is_led(RangeScan *scan, BlockNumber block)
+{
+	return scan->led == NULL || (scan->led[block / 8] & 1 << block % 8) != 0;
+}
+
+/* Whether one of the blocks of a range is. */
+static bool
+is_range_led(RangeScan *scan, BlockNumber block)
+{
+	BlockNumber end = block + Min(scan->size, scan->blocks - block);
+
+	while (block < end && !is_led(scan, block))
+		block++;
+	return block < end;
 }
 
 /* In the order of their first rows, then of blocks. */
@@ -149,7 +180,7 @@ range_may_have(RangeScan *scan, BrinMemTuple *summary, TimestampTz from, Timesta
 	BrinValues *places;
 
 	*first = from;
-	if (summary == NULL || summary->bt_placeholder)
+	if (summary == NULL || summary->bt_placeholder || scan->snapshot->takenDuringRecovery)
 		return true;
 	places = &summary->bt_columns[RANGES_PLACE];
 	/* no row has nulls there: the range is empty */
@@ -175,10 +206,13 @@ ranges_find(RangeScan *scan, Oid ranges, TimestampTz from, TimestampTz to)
 		BrinMemTuple *summary = NULL;
 		OffsetNumber offset;
 		Size		size;
-		BrinTuple  *tuple = compat_brin_get_tuple(map, block, &buffer, &offset, &size, scan->snapshot);
+		BrinTuple  *tuple;
 		TimestampTz first;
 
 		CHECK_FOR_INTERRUPTS();
+		if (!is_range_led(scan, block))
+			continue;
+		tuple = compat_brin_get_tuple(map, block, &buffer, &offset, &size, scan->snapshot);
 		if (tuple != NULL)
 		{
 			copy = brin_copy_tuple(tuple, size, copy, &copy_size);
@@ -207,13 +241,6 @@ ranges_next(RangeScan *scan, TimestampTz latest)
 	scan->end = scan->block + Min(scan->size, scan->blocks - scan->block);
 	scan->reading = false;
 	return true;
-}
-
-/* Whether a block is to be read. */
-static bool
-is_led(RangeScan *scan, BlockNumber block)
-{
-	return scan->led == NULL || (scan->led[block / 8] & 1 << block % 8) != 0;
 }
 
 /* Go on to the next blocks of the range; false at its end. */

@@ -16,8 +16,11 @@ typedef struct RangeScan RangeScan;
 
 extern RangeScan *ranges_begin(Relation heap, Snapshot snapshot, const char *prefix);
 extern void ranges_end(RangeScan *scan);
-/* only those blocks that the index of ids leads to; false if that takes more than so many of its entries */
-extern bool ranges_lead(RangeScan *scan, Oid ids, int64 budget);
+/*
+ * Only those blocks that the index of ids leads to; false if that takes more of
+ * its entries than the budget, to be called again with another.
+ */
+extern bool ranges_lead(RangeScan *scan, Oid ids, int64 *budget);
 /* find those that may hold rows created from one time to another, both inclusive */
 extern void ranges_find(RangeScan *scan, Oid ranges, TimestampTz from, TimestampTz to);
 /* go on to the next; false at the end, and when it and all others may only hold later rows than this */

@@ -20,7 +20,7 @@
  *
  * Ids and a parent lead to rows by another index, and the first of those that
  * pass are kept.  There are three ways to an id prefix.  Which is the shortest
- * depends on the ids, so each is tried in turn with growing budgets of rows:
+ * depends on the ids, so they are followed in turn until one is at its end:
  * - most ids have it: the merge reads the entries of the listing in order;
  * - few ids have it: they are side by side in the index of ids, which leads to
  *	 their blocks;
@@ -56,7 +56,7 @@
 
 /* entries and rows, about 0.1 us each, that a way to a prefix may read at first: of the listing, and by blocks */
 #define LISTING_BUDGET	2000
-#define BLOCKS_BUDGET	8000
+#define BLOCKS_BUDGET	4000
 #define UNLIMITED		PG_INT64_MAX
 
 typedef struct OwnerEntry
@@ -64,6 +64,19 @@ typedef struct OwnerEntry
 	Oid			owner;			/* hash key */
 	bool		visible;
 } OwnerEntry;
+
+/* Rows with a prefix, by blocks: how far the search is. */
+typedef struct BlockSearch
+{
+	RangeScan  *scan;
+	bool		leading;		/* the index of ids leads to the blocks */
+	bool		found_ranges;
+	bool		in_range;		/* of which not all is read */
+	TimestampTz from;
+	TimestampTz to;				/* nothing later will be on the page */
+	int			enough;			/* rows after which to is to be set anew */
+	FoundList	found;
+} BlockSearch;
 
 struct Walk
 {
@@ -332,20 +345,33 @@ search_found(Search *search)
 	};
 }
 
-/* Keep only the first rows of those collected. */
-static void
-collected_sort(Search *search)
+/* Add to a list. */
+void
+search_add(FoundList *list, const Found *found)
 {
-	if (search->count > 0)
-		qsort(search->rows, search->count, sizeof(Found), search_compare);
-	for (int i = search->limit; i < search->count; i++)
-		pfree(search->rows[i].instance_id);
-	search->count = Min(search->count, search->limit);
+	if (list->count == list->size)
+	{
+		list->size = Max(128, list->size * 2);
+		list->rows = list->rows == NULL ? palloc(list->size * sizeof(Found)) :
+			repalloc_huge(list->rows, list->size * sizeof(Found));
+	}
+	list->rows[list->count++] = *found;
 }
 
-/* Add the row in the slot unless it is before the page. */
+/* Keep only the first rows of those collected. */
 static void
-collect_row(Search *search)
+collected_sort(Search *search, FoundList *found)
+{
+	if (found->count > 0)
+		qsort(found->rows, found->count, sizeof(Found), search_compare);
+	for (int i = search->limit; i < found->count; i++)
+		pfree(found->rows[i].instance_id);
+	found->count = Min(found->count, search->limit);
+}
+
+/* Add the row in the slot to a list unless it is before the page. */
+static void
+collect_row(Search *search, FoundList *list)
 {
 	Found		found = search_found(search);
 
@@ -354,18 +380,9 @@ collect_row(Search *search)
 		pfree(found.instance_id);
 		return;
 	}
-	if (search->count == search->size)
-	{
-		if (search->count / 2 >= search->limit)
-			collected_sort(search);
-		else
-		{
-			search->size = Max(128, search->size * 2);
-			search->rows = search->rows == NULL ? palloc(search->size * sizeof(Found)) :
-				repalloc_huge(search->rows, search->size * sizeof(Found));
-		}
-	}
-	search->rows[search->count++] = found;
+	if (list->count == list->size && list->count / 2 >= search->limit)
+		collected_sort(search, list);
+	search_add(list, &found);
 }
 
 typedef void (*RowCallback) (Search *search, void *arg);
@@ -450,74 +467,100 @@ scan_by_id(Search *search, RowCallback callback, void *arg)
 static void
 collect_callback(Search *search, void *arg)
 {
-	collect_row(search);
+	collect_row(search, &search->found);
 }
 
-/* Collect the rows that ids, a parent or a prefix lead to; false when the budget did not suffice. */
-static bool
+/* Collect the rows that ids or a parent lead to. */
+static void
 collect_by_id(Search *search)
 {
-	search->count = 0;
 	scan_by_id(search, collect_callback, NULL);
-	collected_sort(search);
-	return search->budget >= 0;
+	collected_sort(search, &search->found);
 }
 
-/*
- * Collect the rows with the prefix from the blocks that may have some, or from
- * those that the index of ids leads to; false when the budget did not suffice.
- */
-static bool
-collect_by_block(Search *search, bool ids, int64 budget)
+/* Prepare to collect the rows with the prefix from the blocks that may have some, or that ids lead to. */
+static void
+begin_blocks(Search *search, BlockSearch *blocks, bool ids)
 {
 	const Filter *filter = search->filter;
-	RangeScan  *scan = ranges_begin(search->heap, search->snapshot, filter->prefix);
-	TimestampTz from = filter->has_from ? filter->from : DT_NOBEGIN;
-	TimestampTz to = filter->has_to ? filter->to : DT_NOEND;
-	int			enough = search->limit;
 
-	search->count = 0;
-	search->budget = budget;
+	memset(blocks, 0, sizeof(BlockSearch));
+	blocks->scan = ranges_begin(search->heap, search->snapshot, filter->prefix);
+	blocks->leading = ids;
+	blocks->from = filter->has_from ? filter->from : DT_NOBEGIN;
+	blocks->to = filter->has_to ? filter->to : DT_NOEND;
 	if (search->after.instance_id != NULL)
-		from = Max(from, search->after.created_time);
-	if (ids && !ranges_lead(scan, relation_oid(search, "instances_instance_id"), budget))
-		search->budget = -1;
-	else
-		ranges_find(scan, relation_oid(search, "instances_ranges"), from, to);
-	while (search->budget >= 0 && ranges_next(scan, to))
+		blocks->from = Max(blocks->from, search->after.created_time);
+	blocks->enough = search->limit;
+}
+
+/* Find the ranges that are to be read; false when the budget did not suffice. */
+static bool
+find_ranges(Search *search, BlockSearch *blocks)
+{
+	if (blocks->leading &&
+		!ranges_lead(blocks->scan, relation_oid(search, "instances_instance_id"), &search->budget))
+		return false;
+	ranges_find(blocks->scan, relation_oid(search, "instances_ranges"), blocks->from, blocks->to);
+	blocks->found_ranges = true;
+	return true;
+}
+
+/* Collect rows; false when the budget did not suffice, to go on from there with another. */
+static bool
+collect_blocks(Search *search, BlockSearch *blocks)
+{
+	if (!blocks->found_ranges && !find_ranges(search, blocks))
+		return false;
+	while (blocks->in_range || ranges_next(blocks->scan, blocks->to))
 	{
-		while (--search->budget >= 0 && ranges_row(scan, search->slot))
+		blocks->in_range = true;
+		while (ranges_row(blocks->scan, search->slot))
+		{
 			if (has_prefix(search) && search_row_passes(search))
-				collect_row(search);
-		if (search->count >= enough)
+				collect_row(search, &blocks->found);
+			if (--search->budget < 0)
+				return false;
+		}
+		blocks->in_range = false;
+		if (blocks->found.count >= blocks->enough)
 		{
 			/* what was created after these is not on the page */
-			collected_sort(search);
-			to = search->rows[search->limit - 1].created_time;
-			enough = search->limit + search->limit / 8;
+			collected_sort(search, &blocks->found);
+			blocks->to = blocks->found.rows[search->limit - 1].created_time;
+			blocks->enough = search->limit + search->limit / 8;
 		}
 	}
-	ExecClearTuple(search->slot);
-	ranges_end(scan);
-	collected_sort(search);
-	return search->budget >= 0;
+	collected_sort(search, &blocks->found);
+	search->found = blocks->found;
+	return true;
 }
 
 /*
  * Find the page of a prefix.  Which way is the shortest depends on the ids, so
- * each is tried in turn with growing budgets.
+ * they are followed in turn, each time for as long as all the times before.
  */
 static void
 search_prefix(Search *search)
 {
-	for (int64 times = 1;; times *= 4)
+	BlockSearch led;
+	BlockSearch all;
+	bool		done = false;
+
+	begin_blocks(search, &led, true);
+	begin_blocks(search, &all, false);
+	for (int64 times = 1; !done; times *= 2)
 	{
 		search->budget = times * LISTING_BUDGET;
-		if (listing_merge(search) ||
-			collect_by_block(search, true, times * BLOCKS_BUDGET) ||
-			collect_by_block(search, false, times * BLOCKS_BUDGET))
-			break;
+		done = listing_merge(search);
+		search->budget = times * BLOCKS_BUDGET;
+		done = done || collect_blocks(search, &led);
+		search->budget = times * BLOCKS_BUDGET;
+		done = done || collect_blocks(search, &all);
 	}
+	ExecClearTuple(search->slot);
+	ranges_end(led.scan);
+	ranges_end(all.scan);
 }
 
 /* Find a page. */
@@ -530,7 +573,7 @@ search_page(Search *search, const Found *after, int limit, Found **rows)
 		search->after = *after;
 	search->limit = limit;
 	if (filter->ids != NULL || filter->parent != NULL)
-		(void) collect_by_id(search);
+		collect_by_id(search);
 	else
 	{
 		listing_groups(search);
@@ -539,8 +582,8 @@ search_page(Search *search, const Found *after, int limit, Found **rows)
 		else
 			search_prefix(search);
 	}
-	*rows = search->rows;
-	return search->count;
+	*rows = search->found.rows;
+	return search->found.count;
 }
 
 static void

@@ -33,7 +33,7 @@
 #include "stems.h"
 
 #define MAX_STEMS		32
-#define STEM_LENGTH		64		/* bytes of an id that count */
+#define STEM_LENGTH		128		/* bytes of an id that count; 32 summaries of them are to fit into a page */
 #define STEM_HEAD		(2 * sizeof(TimestampTz) + 1)
 
 typedef struct Stem
@@ -61,9 +61,11 @@ place_stem(const bytea *place)
 {
 	Stem		stem = {
 		.bytes = VARDATA_ANY(place) + sizeof(TimestampTz),
-		.length = VARSIZE_ANY_EXHDR(place) - sizeof(TimestampTz)
+		.length = Min((int) VARSIZE_ANY_EXHDR(place) - (int) sizeof(TimestampTz), STEM_LENGTH)
 	};
 
+	if (stem.length < 0)
+		elog(ERROR, "not a place");
 	memcpy(&stem.first, VARDATA_ANY(place), sizeof(TimestampTz));
 	stem.last = stem.first;
 	return stem;
@@ -76,7 +78,7 @@ stems_read(Stems *stems, const bytea *summary)
 	const char *p = VARDATA_ANY(summary);
 	const char *end = p + VARSIZE_ANY_EXHDR(summary);
 
-	for (stems->count = 0; p < end && stems->count < MAX_STEMS; stems->count++)
+	for (stems->count = 0; end - p >= STEM_HEAD && stems->count < MAX_STEMS; stems->count++)
 	{
 		Stem	   *stem = &stems->stem[stems->count];
 
@@ -85,6 +87,8 @@ stems_read(Stems *stems, const bytea *summary)
 		stem->bytes = p + STEM_HEAD;
 		stem->length = (unsigned char) p[STEM_HEAD - 1];
 		p += STEM_HEAD + stem->length;
+		if (stem->length > STEM_LENGTH || p > end)
+			elog(ERROR, "not a summary of stems");
 	}
 }
 

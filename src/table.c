@@ -99,7 +99,7 @@ store_open(void)
 	return store;
 }
 
-/* Open its indexes. Their expressions may call what only the owner of the table may, whoever writes a row. */
+/* Open its indexes. Their expressions may call what only the owner of the table may execute, whoever writes a row. */
 static void
 open_indexes(Table *table)
 {
@@ -108,7 +108,8 @@ open_indexes(Table *table)
 
 	ExecOpenIndices(table->rri, false);
 	GetUserIdAndSecContext(&user, &context);
-	SetUserIdAndSecContext(table->rel->rd_rel->relowner, context | SECURITY_LOCAL_USERID_CHANGE);
+	SetUserIdAndSecContext(table->rel->rd_rel->relowner,
+						   context | SECURITY_LOCAL_USERID_CHANGE | SECURITY_RESTRICTED_OPERATION);
 	for (int i = 0; i < table->rri->ri_NumIndices; i++)
 	{
 		IndexInfo  *index = table->rri->ri_IndexRelationInfo[i];

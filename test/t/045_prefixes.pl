@@ -129,5 +129,28 @@ $node->safe_psql('postgres', 'VACUUM durable_internal.instances');
 $node->safe_psql('postgres', q[CALL fill(165001, 170000, $$CASE WHEN i % 2 = 0 THEN 'order-newer-' ELSE 'pear-' END || i$$, '-i')]);
 compare('after vacuum, when old space is used again');
 
+# A prefix that another role's ids have early and the caller's late, or those of a name: the caller's own are read in order.
+$node->safe_psql('postgres', q[
+CALL fill(200001, 300000, $$CASE WHEN i % 3 = 0 AND i < 270000 THEN 'job-' ELSE 'order-late-' END || md5(i::text)$$);
+VACUUM ANALYZE durable_internal.instances;
+CREATE FUNCTION read_by_other(prefix text) RETURNS TABLE (rows bigint, read numeric) LANGUAGE plpgsql AS $$
+DECLARE
+	before numeric := (SELECT sum(pg_stat_get_xact_tuples_returned(c)) FROM unnest('{instances_listing,instances_instance_id,instances}'::text[]) n, to_regclass('durable_internal.' || n) c);
+BEGIN
+	SET LOCAL ROLE other;
+	SELECT count(*) INTO rows FROM durable.query_instances(instance_id_prefix => prefix);
+	RESET ROLE;
+	read := (SELECT sum(pg_stat_get_xact_tuples_returned(c)) FROM unnest('{instances_listing,instances_instance_id,instances}'::text[]) n, to_regclass('durable_internal.' || n) c) - before;
+	RETURN NEXT;
+END $$;
+]);
+my ($rows, $read) = split /\|/, $node->safe_psql('postgres', q[SELECT * FROM read_by_other('order-late-')]);
+is($rows, 100, 'a page of what a role may see');
+cmp_ok($read, '<', 700000, 'does not read much more than its own');
+
+# The operator class does not trust its input.
+my ($rc, $out, $err) = $node->psql('postgres', q[CREATE TABLE no_places (b bytea); CREATE INDEX ON no_places USING brin (b durable_internal.id_stems); INSERT INTO no_places VALUES ('\x01')]);
+like($err, qr/not a place/, 'what is no place is refused');
+
 $node->stop;
 done_testing();
