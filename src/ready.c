@@ -217,6 +217,14 @@ count_used(void)
 	return count;
 }
 
+/* Whether a worker is idle, stays, and is not one of a queue. */
+static bool
+slot_is_idle(const Slot *slot, const Queue *except)
+{
+	return slot->state == WORKER_IDLE && !slot->retire &&
+		(except == NULL || slot->db != except->db || slot->role != except->role);
+}
+
 /* How many workers are idle and stay, but for those of a queue. */
 static int
 count_idle(const Queue *except)
@@ -224,12 +232,7 @@ count_idle(const Queue *except)
 	int			count = 0;
 
 	for (int i = 0; i < DURABLE_WORKERS_LIMIT; i++)
-	{
-		const Slot *slot = &shared->slots[i];
-
-		count += slot->state == WORKER_IDLE && !slot->retire &&
-			(except == NULL || slot->db != except->db || slot->role != except->role);
-	}
+		count += slot_is_idle(&shared->slots[i], except);
 	return count;
 }
 
@@ -899,15 +902,15 @@ worker_slot_unreserve(int index, uint32 generation)
 	LWLockRelease(shared_lock);
 }
 
-/* Tell one idle worker to leave, to make room. */
+/* Tell one idle worker to leave, to make room, but none of a queue. */
 static void
-retire_idle(void)
+retire_idle(const Queue *except)
 {
 	for (int i = 0; i < DURABLE_WORKERS_LIMIT; i++)
 	{
 		Slot	   *slot = &shared->slots[i];
 
-		if (slot->state == WORKER_IDLE && !slot->retire)
+		if (slot_is_idle(slot, except))
 		{
 			slot->retire = true;
 			SetLatch(slot->latch);
@@ -935,6 +938,7 @@ ready_needs(Oid db, ReadyNeed *needs, int max, bool *soon)
 	for (int i = 0; i < READY_QUEUES; i++)
 	{
 		Queue	   *queue = &shared->queues[i];
+		bool		lasts;
 
 		if (queue->db == db && queue->left)
 		{
@@ -956,13 +960,18 @@ ready_needs(Oid db, ReadyNeed *needs, int max, bool *soon)
 		if (queue->needed_since == 0 || queue->retry_at > now || queue_has_starting(queue))
 			continue;
 		shared->needy = true;
-		if (queue->idle > 0)
-			continue;
+		lasts = now - queue->needed_since >= READY_BACKLOG_US;
 		if (used >= durable_max_workers)
 		{
 			shared->starving += queue_starves(queue);
-			if (queue->workers == 0 || (now - queue->needed_since >= READY_BACKLOG_US && count_idle(queue) > 1))
-				retire_idle();
+			if (queue->workers == 0 || (lasts && count_idle(queue) > 1))
+				retire_idle(queue);
+		}
+		/* its idle ones are kept for quick work, and take what is slow once there is room for another */
+		if (queue->idle > 0)
+		{
+			*soon |= !lasts;
+			continue;
 		}
 		if (queue->db == db && count < max)
 			needs[count++] = (ReadyNeed)
@@ -1003,7 +1012,7 @@ void
 ready_retire_one(void)
 {
 	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
-	retire_idle();
+	retire_idle(NULL);
 	LWLockRelease(shared_lock);
 }
 
