@@ -368,7 +368,12 @@ static void
 queue_wake(Queue *queue)
 {
 	if (!queue_has_work_now(queue))
+	{
+		/* what its workers leave to others, as it is slow, may need another worker */
+		if (queue_has_work(queue) && queue->needed_since == 0)
+			database_poke(queue->db);
 		return;
+	}
 	if (queue_can_wait(queue))
 	{
 		/* should the worker not come, the scheduler will notice */
