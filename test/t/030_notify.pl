@@ -169,6 +169,7 @@ my (undef, undef, $trace) = $node->psql('postgres', 'SET trace_notify = on; SET 
 	extra_params => [ '-U', 'mallory' ]);
 like($trace, qr/Async_Notify\(mine\)/, 'a session that traces what it sends');
 unlike($trace, qr/durable_/, 'is not shown the channel of another');
+poll_until($node, q(SELECT count(*) = 0 FROM durable.instances WHERE completed_time IS NULL), 'nothing is left of it that would be heard');
 
 my %ears;
 
