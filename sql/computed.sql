@@ -12,6 +12,12 @@ CREATE FUNCTION shout(x text DEFAULT NULL) RETURNS text LANGUAGE sql AS 'SELECT 
 -- these may do more, or depend on more
 CREATE FUNCTION of_settings(x text) RETURNS text LANGUAGE sql AS 'SELECT to_char(timestamptz ''2026-01-01 00:00:00+00'', x)';
 CREATE FUNCTION of_chance(n int) RETURNS float8 LANGUAGE sql AS 'SELECT n * random()';
+CREATE FUNCTION of_float(n int) RETURNS text LANGUAGE sql AS 'SELECT (n::float8 / 3)::text';
+CREATE FUNCTION quoted(x text) RETURNS text LANGUAGE sql AS 'SELECT quote_ident(x)';
+CREATE TABLE noted (n int);
+CREATE FUNCTION note(n int) RETURNS bool LANGUAGE plpgsql AS 'BEGIN INSERT INTO noted VALUES (n); RETURN true; END';
+CREATE DOMAIN noted_number AS int CHECK (note(VALUE));
+CREATE FUNCTION of_domain(n int) RETURNS int LANGUAGE sql AS 'SELECT (n::noted_number)::int';
 CREATE FUNCTION in_plpgsql(n int) RETURNS int LANGUAGE plpgsql AS 'BEGIN RETURN 2 * n; END';
 
 -- Calls an activity three times.
@@ -45,6 +51,10 @@ CALL turns('shout', NULL, 1);
 CALL turns('in_plpgsql', '4', 4);
 CALL turns('of_settings', '"YYYY"', 4);
 CALL turns('of_chance', '1', 4);
+CALL turns('of_float', '1', 4);
+CALL turns('quoted', '"x"', 4);
+CALL turns('of_domain', '1', 4);
+SELECT count(*) >= 3 AS noted FROM noted;
 
 -- One that fails is run as others are.
 CALL turns('inverse', '4', 1);

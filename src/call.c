@@ -24,6 +24,7 @@
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
+#include "utils/fmgroids.h"
 #include "utils/fmgrprotos.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
@@ -451,7 +452,8 @@ calls_foreign_function(Node *node, void *context)
 {
 	if (node == NULL)
 		return false;
-	if (check_functions_in_node(node, is_foreign_function, context))
+	/* the conditions of a domain may call anything */
+	if (IsA(node, CoerceToDomain) || check_functions_in_node(node, is_foreign_function, context))
 		return true;
 	return expression_tree_walker(node, calls_foreign_function, context);
 }
@@ -479,6 +481,23 @@ is_plain_type(Oid type)
 	}
 }
 
+/*
+ * Whether an expression has a value of another type anywhere, or of a function
+ * that depends on settings though it is immutable.  Types with other output
+ * functions than plain ones, and domains with conditions, are none.
+ */
+static bool
+depends_on_more(Node *node, void *context)
+{
+	if (node == NULL)
+		return false;
+	if (!IsA(node, List) && !IsA(node, CaseWhen) && !is_plain_type(exprType(node)))
+		return true;
+	if (IsA(node, FuncExpr) && ((FuncExpr *) node)->funcid == F_QUOTE_IDENT)
+		return true;
+	return expression_tree_walker(node, depends_on_more, context);
+}
+
 /* Whether a call that was inlined computes its result from its arguments and does nothing else. */
 static bool
 is_computation(CallableFunction *fn)
@@ -491,7 +510,8 @@ is_computation(CallableFunction *fn)
 			(default_value != NULL && !IsA(default_value, Const)))
 			return false;
 	}
-	return is_plain_type(fn->result_type) && !contain_mutable_functions(fn->simplified->expr);
+	return is_plain_type(fn->result_type) && !depends_on_more(fn->simplified->expr, NULL) &&
+		!contain_mutable_functions(fn->simplified->expr);
 }
 
 /*

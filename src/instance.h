@@ -105,7 +105,7 @@ typedef struct Round
 	Store	   *store;
 	TimestampTz now;			/* turn time of all that happens in it */
 	bool		(*full) (void);	/* whether it is to end before anything else is run */
-	int			computed_limit;	/* activities that one turn may compute, at most */
+	int			computed;		/* activities that turns have computed so far */
 } Round;
 
 /* flags: what has happened to it, READY_* */

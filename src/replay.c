@@ -33,6 +33,9 @@
 /* what a fan-out may take on average, in us, for its own worker to run all of it */
 #define OWN_FANOUT_TIME	(durable_batch_time * 1000 / 5)
 
+/* activities that a turn computes itself, at most, as the other instances of the batch wait for it */
+#define COMPUTED_MAX	16
+
 #define WRITE_HINT "Write in an activity, called with durable.call_activity or durable.call_sql."
 
 typedef struct Turn
@@ -43,6 +46,7 @@ typedef struct Turn
 	int			next;			/* index of the next task */
 	int			known;			/* tasks that were there when the turn began, or that it has computed */
 	int			computed;		/* of these the last ones: ended in this turn, to be written at its end */
+	int64		computing;		/* us that this took */
 	int			position;		/* last event of history that the code has consumed */
 	int			seen;			/* events up to this one were seen by earlier turns */
 	TimestampTz now;
@@ -363,9 +367,9 @@ may_compute(const Task *task)
 
 	return task->kind == TASK_ACTIVITY && !task->recorded && !task->canceled && task->options == NULL &&
 		instance->ntasks == turn->known + 1 && turn->canceled == NIL &&
-		turn->computed < turn->round->computed_limit &&
+		turn->computed < COMPUTED_MAX &&
 		instance->row.deliveries == 0 && durable_max_activity_deliveries > 1 &&
-		GetUserId() == GetSessionUserId() &&
+		GetUserId() == instance->row.owner &&
 		strcmp(namespace_search_path, instance->row.search_path) == 0 &&
 		timing_is_quick(instance->row.search_path, task->name) && !turn->round->full();
 }
@@ -383,6 +387,7 @@ compute(Task *task)
 	MemoryContext context = CurrentMemoryContext;
 	Jsonb	   *volatile result = NULL;
 	volatile bool computed = false;
+	bool		wrote = turn->wrote;
 	instr_time	start;
 	int64		time;
 
@@ -400,7 +405,8 @@ compute(Task *task)
 	}
 	PG_CATCH();
 	{
-		/* the turn stops now, and its subtransaction ends */
+		/* the turn stops now, and its subtransaction ends; the error is not the code's */
+		turn->wrote = wrote;
 		MemoryContextSwitchTo(context);
 		FlushErrorState();
 	}
@@ -408,12 +414,14 @@ compute(Task *task)
 	if (!computed)
 		return false;
 	time = timing_since(start);
+	turn->computing += time;
 	timing_add(instance->row.search_path, task->name, time, false);
 	stats_call(STATS_ACTIVITY, task->name, time, false);
 	stats_count(STATS_ACTIVITIES, 1);
 	turn->round->now = Max(turn->round->now, GetCurrentTimestamp());
 	turn->known++;
 	turn->computed++;
+	turn->round->computed++;
 	task->recorded = true;
 	task->result = jsonb_copy(instance->context, result);
 	task->done_seq = instance->row.last_seq + 2 * turn->computed;
@@ -812,7 +820,7 @@ turn_call(UserCall *call, Jsonb **failure)
 	blackbox_write(instance->row.key, 0, false);
 	user_call(call);
 	error_context_stack = callback.previous;
-	time = timing_since(start);
+	time = timing_since(start) - turn->computing;
 	timing_add(instance->row.search_path, instance->row.function, time, false);
 	(void) blackbox_clear();
 	turn->round->now = Max(turn->round->now, GetCurrentTimestamp());

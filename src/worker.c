@@ -138,8 +138,7 @@ round_begin(int size)
 	round.store = store_open();
 	round.now = GetCurrentTimestamp();
 	round.full = round_full;
-	/* others in the batch are not to wait for one that has much to compute */
-	round.computed_limit = size > 1 ? RANGE_TASKS : INT_MAX;
+	round.computed = 0;
 	round_stop = false;
 	round_writers = 0;
 	round_steps = 0;
@@ -185,10 +184,10 @@ round_ran(bool wrote)
  * Run the activity that an instance goes on with.  False when it has to wait
  * for another round.  One that is not known to be quick goes to the queue: this
  * transaction commits first, and neither the others in it nor what a client
- * wants of this instance have to wait.
+ * wants of this instance have to wait.  turned: this round has asked for it.
  */
 static bool
-run_activity(Instance *instance, ReadyItem *item)
+run_activity(Instance *instance, ReadyItem *item, bool turned)
 {
 	Task	   *task = instance->next_activity;
 	ActivityRun run = {
@@ -218,7 +217,12 @@ run_activity(Instance *instance, ReadyItem *item)
 		return true;
 	}
 	if (round_full())
-		return false;
+	{
+		/* if the cache does not keep the turn it would be run again, to come no further */
+		if (turned)
+			instance_defer_activities(&round, instance);
+		return turned;
+	}
 	outcome = activity_run(&run);
 	round.now = Max(round.now, GetCurrentTimestamp());
 	round_ran(run.wrote);
@@ -253,6 +257,7 @@ advance(Instance *instance, ReadyItem *item)
 	int			steps = 0;
 	int			step_end = 0;	/* number of the last activity of the step */
 	int			activities = 0;
+	bool		turned = false;
 	/* one at a time after a worker's death, so that the right one is counted */
 	int			limit = instance->row.deliveries > 0 ? 1 : durable_steps_per_commit;
 
@@ -269,7 +274,7 @@ advance(Instance *instance, ReadyItem *item)
 			steps += instance->next_activity->id > step_end;
 			step_end = instance->last_activity;
 			if (steps > limit || activities++ >= Max(limit, RANGE_TASKS) ||
-				!run_activity(instance, item))
+				!run_activity(instance, item, turned))
 				return;
 		}
 		else if (!instance_can_turn(instance) || round_full())
@@ -282,9 +287,13 @@ advance(Instance *instance, ReadyItem *item)
 		}
 		else
 		{
+			int			computed = round.computed;
+
 			round_steps++;
+			turned = true;
 			if (!turn_run(&round, instance))
 				return;
+			activities += round.computed - computed;
 		}
 	}
 }

@@ -65,5 +65,14 @@ poll_until($node, q(SELECT runtime_status = 'Completed' FROM durable.get_status(
 cmp_ok($node->safe_psql('postgres', $turns) - $before, '<', 10, 'it did not wait for many');
 $node->safe_psql('postgres', q(SELECT durable.terminate('slower')));
 is($node->safe_psql('postgres', 'SELECT * FROM durable_internal.violations'), '', 'no violations');
+# a turn that takes longer than a round may, of an instance that the worker does not remember
+$node->safe_psql('postgres', q(
+	CREATE FUNCTION pause() RETURNS int LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(0.05); RETURN durable.call_activity('step', '1'); END $$;
+));
+$node->safe_psql('postgres', "ALTER SYSTEM SET durable.$_") foreach 'history_cache = 0', 'batch_time = 10';
+$node->reload;
+$node->safe_psql('postgres', "SELECT durable.start_new('pause', instance_id => 'pause $_')") foreach 1 .. 3;
+poll_until($node, q(SELECT count(*) = 3 FROM durable.instances WHERE instance_id ^@ 'pause ' AND runtime_status = 'Completed'), 'comes to its end');
+
 $node->stop;
 done_testing();
