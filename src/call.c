@@ -482,9 +482,9 @@ is_plain_type(Oid type)
 }
 
 /*
- * Whether an expression has a value of another type anywhere, or of a function
- * that depends on settings though it is immutable.  Types with other output
- * functions than plain ones, and domains with conditions, are none.
+ * Whether an expression may depend on more than its arguments though all its
+ * functions are immutable: it has a value of a type that is not plain, such as
+ * one whose text form depends on settings, or quotes as a setting says.
  */
 static bool
 depends_on_more(Node *node, void *context)
@@ -674,35 +674,51 @@ call_set(CallableFunction *fn)
 }
 
 /*
- * Calls the function as the current user, in the caller's transaction.  NULL
- * for SQL null and void; rows become objects, sets arrays.
+ * Calls the function as the current user, in the caller's transaction, unless
+ * it does more than to compute and that is not wanted; returns whether it did.
+ * The result is NULL for SQL null and void; rows become objects, sets arrays.
  */
-Jsonb *
-function_call(Oid function, Jsonb *input)
+static bool
+call(Oid function, Jsonb *input, bool only_compute, Jsonb **result)
 {
 	MemoryContext call_context = AllocSetContextCreate(CurrentMemoryContext, "durable call",
 													   ALLOCSET_DEFAULT_SIZES);
 	MemoryContext old_context = MemoryContextSwitchTo(call_context);
 	CallableFunction *fn = callable_get(function);
-	Jsonb	   *result = NULL;
+	bool		called = !only_compute ||
+		(fn->is_sql && simplified_state(fn) != NULL && fn->computes);
 
-	check_execute(function, GetUserId());
-	fn->in_use++;
-	PG_TRY();
+	*result = NULL;
+	if (called)
 	{
-		bind_input(fn, input, false);
-		result = fn->returns_set ? call_set(fn) : call_scalar(fn);
+		check_execute(function, GetUserId());
+		fn->in_use++;
+		PG_TRY();
+		{
+			bind_input(fn, input, false);
+			*result = fn->returns_set ? call_set(fn) : call_scalar(fn);
+		}
+		PG_FINALLY();
+		{
+			fn->in_use--;
+		}
+		PG_END_TRY();
 	}
-	PG_FINALLY();
-	{
-		fn->in_use--;
-	}
-	PG_END_TRY();
 
 	MemoryContextSwitchTo(old_context);
-	if (result != NULL)
-		result = DatumGetJsonbPCopy(JsonbPGetDatum(result));
+	if (*result != NULL)
+		*result = DatumGetJsonbPCopy(JsonbPGetDatum(*result));
 	MemoryContextDelete(call_context);
+	return called;
+}
+
+/* Calls the function. */
+Jsonb *
+function_call(Oid function, Jsonb *input)
+{
+	Jsonb	   *result;
+
+	(void) call(function, input, false, &result);
 	return result;
 }
 
@@ -713,12 +729,7 @@ function_call(Oid function, Jsonb *input)
 bool
 function_compute(Oid function, Jsonb *input, Jsonb **result)
 {
-	CallableFunction *fn = callable_get(function);
-
-	if (!fn->is_sql || simplified_state(fn) == NULL || !fn->computes)
-		return false;
-	*result = function_call(function, input);
-	return true;
+	return call(function, input, true, result);
 }
 
 /* Errors out where a call by the role with this input would, before it ran. */

@@ -975,7 +975,7 @@ ready_needs(Oid db, ReadyNeed *needs, int max, bool *soon)
 		/* its idle ones are kept for quick work, and take what is slow once there is room for another */
 		if (queue->idle > 0)
 		{
-			*soon |= !lasts;
+			*soon |= queue->db == db && !lasts;
 			continue;
 		}
 		if (queue->db == db && count < max)

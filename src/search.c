@@ -547,16 +547,19 @@ search_prefix(Search *search)
 	BlockSearch all;
 	bool		done = false;
 
+	search->budget = LISTING_BUDGET;
+	if (listing_merge(search))
+		return;
 	begin_blocks(search, &led, true);
 	begin_blocks(search, &all, false);
 	for (int64 times = 1; !done; times *= 2)
 	{
-		search->budget = times * LISTING_BUDGET;
-		done = listing_merge(search);
 		search->budget = times * BLOCKS_BUDGET;
-		done = done || collect_blocks(search, &led);
+		done = collect_blocks(search, &led);
 		search->budget = times * BLOCKS_BUDGET;
 		done = done || collect_blocks(search, &all);
+		search->budget = 2 * times * LISTING_BUDGET;
+		done = done || listing_merge(search);
 	}
 	ExecClearTuple(search->slot);
 	ranges_end(led.scan);

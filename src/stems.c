@@ -33,7 +33,7 @@
 #include "stems.h"
 
 #define MAX_STEMS		32
-#define STEM_LENGTH		128		/* bytes of an id that count; 32 summaries of them are to fit into a page */
+#define STEM_LENGTH		128		/* bytes of an id that count; MAX_STEMS of them are to fit into a page */
 #define STEM_HEAD		(2 * sizeof(TimestampTz) + 1)
 
 typedef struct Stem
