@@ -6,7 +6,8 @@
  * it wakes (a commit, a timer, a worker's end, durable.poll_interval) it
  *	1. counts what crashed workers were running (black box),
  *	2. scans the tables for work if the lists were full, at its own start, and
- *	   every durable.poll_interval, so that nothing depends on a wake-up,
+ *	   every durable.poll_interval, so that nothing depends on a wake-up;
+ *	   less often where dead rows, kept by an old snapshot, make it dear,
  *	3. announces due timers (the workers take them out of the table),
  *	4. starts workers for roles that have work and nobody to do it; instances
  *	   of a role that no longer exists are failed instead.
@@ -19,6 +20,8 @@
  * timer, the end of a pause, the next try of what did not fit.
  */
 #include "postgres.h"
+
+#include <sys/resource.h>
 
 #include "access/htup_details.h"
 #include "access/xact.h"
@@ -54,6 +57,8 @@
 /* a scan that did not fit is repeated after this, and after ten times what it took; but it may have waited for a lock */
 #define SCAN_PAUSE_MS	100
 #define SCAN_PAUSE_MAX	(10 * USECS_PER_SEC)
+/* one for what nobody told of is to take no more than this part of a core */
+#define SCAN_SHARE		0.01
 /* instances that a scan finds at most, of an owner where it comes by one after the other; of one there are fewer in the lists */
 #define SCAN_MAX		32768
 
@@ -84,6 +89,7 @@ static bool extension_absent = false;
 static bool scan_requested = false;
 static TimestampTz scan_again = 0;	/* the last scan left something out; 0: it did not */
 static int64 scan_pause = 0;	/* until then, us */
+static int64 scan_cpu = 0;		/* what the last one took, us; not counting that it waited for a lock */
 /* keys with which scans begin, as the last ones came so far */
 static int64 messages_from = 0;
 static int64 tasks_from = 0;
@@ -308,6 +314,16 @@ left_out(TimestampTz start)
 	scan_again = now + scan_pause;
 }
 
+/* Microseconds of CPU that this process has had. */
+static int64
+cpu_time(void)
+{
+	struct rusage usage;
+
+	getrusage(RUSAGE_SELF, &usage);
+	return (usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) * USECS_PER_SEC + usage.ru_utime.tv_usec + usage.ru_stime.tv_usec;
+}
+
 /*
  * Find all work there is but for timers; what does not fit is left for another
  * scan.  One that has to stop is continued by the next, so that what comes first
@@ -317,6 +333,7 @@ static void
 scan_tables(void)
 {
 	TimestampTz start = GetCurrentTimestamp();
+	int64		cpu = cpu_time();
 	bool		whole = messages_from == 0 && tasks_from == 0;
 	Found	   *found = scan_start();
 
@@ -331,6 +348,14 @@ scan_tables(void)
 	scan_again = 0;
 	if (!scan_finish(found) || !whole)
 		left_out(start);
+	scan_cpu = cpu_time() - cpu;
+}
+
+/* Microseconds from one look for what nobody told of to the next. */
+static int64
+poll_pause(void)
+{
+	return Max(durable_poll_interval * INT64CONST(1000), (int64) (scan_cpu / SCAN_SHARE));
 }
 
 /* Whether it is time for a scan: one that was asked for, or that finds what the last one left out. */
@@ -676,7 +701,7 @@ time_to_sleep(TimestampTz next_poll, TimestampTz next_timer)
 
 /* Do everything that is due once; returns how long to sleep. */
 static long
-work(TimestampTz *next_poll, TimestampTz *next_timer, TimestampTz *fired)
+work(TimestampTz *last_poll, TimestampTz *next_timer, TimestampTz *fired)
 {
 	TimestampTz now = GetCurrentTimestamp();
 	TimestampTz announced;
@@ -691,13 +716,13 @@ work(TimestampTz *next_poll, TimestampTz *next_timer, TimestampTz *fired)
 	reap();
 	count_deliveries();
 	/* the clock may have been set back */
-	*next_poll = Min(*next_poll, now + durable_poll_interval * INT64CONST(1000));
-	if (now >= *next_poll)
+	*last_poll = Min(*last_poll, now);
+	if (now >= *last_poll + poll_pause())
 	{
 		check_extension();
 		scan_requested = true;
 		timers_left = DT_NOBEGIN;
-		*next_poll = now + durable_poll_interval * INT64CONST(1000);
+		*last_poll = now;
 	}
 	if (scan_is_due())
 	{
@@ -723,7 +748,7 @@ work(TimestampTz *next_poll, TimestampTz *next_timer, TimestampTz *fired)
 	soon = timer_is_due(*next_timer, now);
 	if (start_workers() || soon)
 		return SOON_MS;
-	sleep = time_to_sleep(*next_poll, *next_timer);
+	sleep = time_to_sleep(*last_poll + poll_pause(), *next_timer);
 	return scan_again != 0 ? Min(sleep, SCAN_PAUSE_MS) : sleep;
 }
 
@@ -732,7 +757,7 @@ void
 durable_scheduler_main(Datum arg)
 {
 	MemoryContext context;
-	TimestampTz next_poll = 0;
+	TimestampTz last_poll = 0;
 	TimestampTz next_timer = 0;
 	TimestampTz fired = DT_NOBEGIN;
 
@@ -752,7 +777,7 @@ durable_scheduler_main(Datum arg)
 
 		process_handle_interrupts();
 		pgstat_report_activity(STATE_RUNNING, "looking for work");
-		sleep = work(&next_poll, &next_timer, &fired);
+		sleep = work(&last_poll, &next_timer, &fired);
 		MemoryContextSwitchTo(context);
 		MemoryContextReset(context);
 		pgstat_report_stat(false);

@@ -1,7 +1,9 @@
 # What the scheduler looks for in the tables it finds in time: beside timers that fire without a pause, after it had to wait
-# for a lock, and without reading more of the instances than it needs.
+# for a lock, without reading more of the instances than it needs, and seldom where dead rows make it dear.
 use strict;
 use warnings;
+use POSIX ();
+use Time::HiRes qw(time);
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
@@ -90,5 +92,35 @@ foreach my $id ('one', 'two', 'three')
 	completes($id, "scan $id has been made");
 }
 cmp_ok(peak() - $before, '<', 30 * 1024, 'the scheduler needs little memory for it');
+$node->stop;
+
+# Dead rows that an old snapshot keeps are in its way each time, so it looks less often.
+$node = durable_node('dead', conf => "durable.poll_interval = '10ms'");
+my $holder = $node->background_psql('postgres');
+$holder->query_safe('BEGIN ISOLATION LEVEL REPEATABLE READ');
+$holder->query_safe('SELECT 1');
+$node->safe_psql('postgres', q(CREATE FUNCTION hello() RETURNS int LANGUAGE sql AS 'SELECT 1'));
+$node->safe_psql('postgres', q(SELECT count(durable.start_new('hello')) FROM generate_series(1, 50000)));
+poll_until($node, q(SELECT count(*) = 50000 FROM durable.instances WHERE runtime_status = 'Completed'), 'many instances come and go');
+
+# Seconds of CPU that the scheduler has had.
+sub scheduler_cpu
+{
+	my $pid = $node->safe_psql('postgres', q(SELECT pid FROM pg_stat_activity WHERE backend_type = 'durable scheduler'));
+	my @fields = split / /, (slurp_file("/proc/$pid/stat") =~ s/^.*\) //sr);
+
+	return ($fields[11] + $fields[12]) / POSIX::sysconf(POSIX::_SC_CLK_TCK());
+}
+
+SKIP:
+{
+	skip 'no /proc', 2 unless -r '/proc/self/stat';
+	my $scans = $node->safe_psql('postgres', q(SELECT idx_scan FROM pg_stat_all_indexes WHERE indexrelname = 'messages_pkey'));
+	my $cpu = scheduler_cpu();
+	my $start = time;
+	poll_until($node, "SELECT idx_scan > $scans + 3 FROM pg_stat_all_indexes WHERE indexrelname = 'messages_pkey'", 'scans go on');
+	cmp_ok((scheduler_cpu() - $cpu) / (time - $start), '<', 0.1, 'they take a small part of a core');
+}
+$holder->quit;
 $node->stop;
 done_testing();
