@@ -27,8 +27,15 @@ BEGIN
     PERFORM durable.call_activity(name, input);
     RETURN durable.call_activity(name, input);
 END $$;
+-- The same, all together, and waited for in another order; one of them twice.
+CREATE FUNCTION at_once(name text, input jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
+DECLARE
+    tasks durable.task[] := ARRAY(SELECT durable.schedule_activity(name, input) FROM generate_series(1, 3));
+BEGIN
+    RETURN (durable.when_all(tasks[3], tasks[1], tasks[2], tasks[1]))[1];
+END $$;
 -- How many turns that takes once workers know the functions to be quick; some may not have been for a while.
-CREATE PROCEDURE turns(name text, input jsonb, expected int, INOUT turns bigint DEFAULT 0) LANGUAGE plpgsql AS $$
+CREATE PROCEDURE turns(name text, input jsonb, expected int, orchestrator text DEFAULT 'thrice', INOUT turns bigint DEFAULT 0) LANGUAGE plpgsql AS $$
 DECLARE
     input_of_all jsonb := jsonb_build_object('name', name, 'input', input);
     before bigint;
@@ -37,7 +44,7 @@ BEGIN
     FOR i IN 1 .. 1000 LOOP
         SELECT coalesce(sum(s.turns), 0) INTO before FROM durable.stats s;
         COMMIT;
-        id := durable.start_new('thrice', input_of_all);
+        id := durable.start_new(orchestrator, input_of_all);
         COMMIT;
         PERFORM durable.wait_for_completion(id, '1 min');
         COMMIT;
@@ -55,6 +62,8 @@ CALL turns('of_float', '1', 4);
 CALL turns('quoted', '"x"', 4);
 CALL turns('of_domain', '1', 4);
 SELECT count(*) >= 3 AS noted FROM noted;
+CALL turns('double', '4', 1, 'at_once');
+CALL turns('in_plpgsql', '4', 2, 'at_once');
 
 -- One that fails is run as others are.
 CALL turns('inverse', '4', 1);
@@ -74,6 +83,17 @@ END $$;
 SELECT durable.start_new('inverses', instance_id => 'computed-inverses');
 SELECT runtime_status, failure - 'context' - 'stack' AS failure FROM durable.wait_for_completion('computed-inverses', '1 min');
 SELECT sequence_number, event_type, task_id, name, input, result FROM durable.history WHERE instance_id = 'computed-inverses' ORDER BY sequence_number;
+CREATE FUNCTION inverses_at_once() RETURNS jsonb LANGUAGE plpgsql AS $$
+DECLARE
+    tasks durable.task[] := ARRAY(SELECT durable.schedule_activity('inverse', to_jsonb(n)) FROM generate_series(-2, 2) n);
+BEGIN
+    PERFORM durable.when_all(tasks);
+EXCEPTION WHEN division_by_zero THEN
+    RETURN durable.await(tasks[1]) || durable.await(tasks[5]) || to_jsonb(SQLERRM);
+END $$;
+SELECT durable.start_new('inverses_at_once', instance_id => 'computed-at-once');
+SELECT runtime_status, output, failure FROM durable.wait_for_completion('computed-at-once', '1 min');
+SELECT event_type, task_id, input, result FROM durable.history WHERE instance_id = 'computed-at-once' AND event_type <> 'TaskFailed' ORDER BY task_id, sequence_number;
 
 -- A rewind does that one again.
 CREATE OR REPLACE FUNCTION inverse(n int) RETURNS int LANGUAGE sql AS 'SELECT 12 / CASE n WHEN 0 THEN 12 ELSE n END';

@@ -356,7 +356,7 @@ stop_for(Task **tasks, int count, WaitMode mode)
 
 /*
  * Whether a turn may compute a task itself: a quick activity, if all that the
- * code asked for before is in the history, so that this can follow, and the
+ * code asked for before it is in the history, so that this can follow, and the
  * code has not changed what names mean.  After a crash it is not the turn's to
  * be blamed for, so then each is run by itself.
  */
@@ -366,7 +366,7 @@ may_compute(const Task *task)
 	Instance   *instance = turn->instance;
 
 	return task->kind == TASK_ACTIVITY && !task->recorded && !task->canceled && task->options == NULL &&
-		instance->ntasks == turn->known + 1 && turn->canceled == NIL &&
+		turn->known < instance->ntasks && instance->tasks[turn->known] == task && turn->canceled == NIL &&
 		turn->computed < COMPUTED_MAX &&
 		instance->row.deliveries == 0 && durable_max_activity_deliveries > 1 &&
 		GetUserId() == instance->row.owner &&
@@ -454,15 +454,42 @@ turn_await_any(Task **tasks, int count)
 	return first;
 }
 
+/* Compute all of some tasks that have not ended, if those are the new ones and few; false if some are still open. */
+static bool
+compute_all(Task **tasks, int count)
+{
+	Instance   *instance = turn->instance;
+	int			wanted = 0;
+
+	for (int i = 0; i < count; i++)
+	{
+		bool		named = false;
+
+		if (tasks[i]->turn_consumed || task_done(tasks[i]) != 0)
+			continue;
+		if (tasks[i]->recorded || wanted == COMPUTED_MAX)
+			return false;
+		/* the code may name one twice */
+		for (int j = 0; j < i && !named; j++)
+			named = tasks[j] == tasks[i];
+		wanted += !named;
+	}
+	if (wanted != instance->ntasks - turn->known || wanted > COMPUTED_MAX - turn->computed)
+		return false;
+	while (turn->known < instance->ntasks)
+		if (!compute(instance->tasks[turn->known]))
+			return false;
+	return true;
+}
+
 /* Stop the turn until all of these tasks have ended. */
 void
 turn_await_all(Task **tasks, int count)
 {
 	int			before;
 
-	for (int i = 0; i < count; i++)
-		if (!tasks[i]->turn_consumed && task_done(tasks[i]) == 0)
-			stop_for(tasks, count, WAIT_ALL);
+	if (!compute_all(tasks, count))
+		stop_for(tasks, count, WAIT_ALL);
 	before = turn->steps;
 	for (int i = 0; i < count; i++)
 		consume(tasks[i]);
