@@ -156,6 +156,17 @@ COMMIT;
 SELECT runtime_status, output FROM durable.wait_for_completion('control-7', '1 min');
 SELECT count(*) FROM control_log;
 
+-- durable.wait_for_completion returns what durable.get_status does.
+SELECT durable.start_new('control_wait', '{}', 'control-8', now() + '1 h', 'v1', '{"k": "v"}');
+SELECT durable.start_new('control_wait', NULL, 'control-9');
+SELECT durable.suspend('control-9');
+SELECT control_status('control-9', 'Suspended');
+SELECT count(*) > 10 AS some, count(*) FILTER (WHERE s IS DISTINCT FROM durable.wait_for_completion(s.instance_id, '0 s')) AS different,
+       string_agg(DISTINCT s.runtime_status::text, ' ') AS statuses, count(s.parent_instance_id) > 0 AS children
+  FROM durable.instances i, durable.get_status(i.instance_id) s WHERE i.instance_id LIKE 'control%' AND i.runtime_status <> 'Running';
+SELECT durable.terminate('control-8'), durable.terminate('control-9');
+SELECT control_status('control-8', 'Terminated'), control_status('control-9', 'Terminated');
+
 SELECT durable.purge_instance_history_by('-infinity') > 0 AS some;
 SELECT * FROM durable.count_instances(instance_id_prefix => 'control');
 SELECT * FROM durable_internal.violations WHERE instance_id LIKE 'control%';

@@ -5,13 +5,27 @@
  */
 #include "postgres.h"
 
+#include "access/htup_details.h"
 #include "catalog/pg_authid.h"
+#include "funcapi.h"
 #include "miscadmin.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
 #include "utils/lsyscache.h"
+#include "utils/uuid.h"
 
+#include "json.h"
 #include "status.h"
+
+/* attributes of durable.orchestration_status */
+enum
+{
+	ATTR_INSTANCE_ID, ATTR_NAME, ATTR_FUNCTION, ATTR_VERSION, ATTR_RUNTIME_STATUS, ATTR_INPUT, ATTR_OUTPUT,
+	ATTR_CUSTOM_STATUS, ATTR_CREATED_TIME, ATTR_LAST_UPDATED_TIME, ATTR_COMPLETED_TIME, ATTR_SCHEDULED_START_TIME,
+	ATTR_EXECUTION_ID, ATTR_PARENT_INSTANCE_ID, ATTR_TAGS, ATTR_FAILURE, ATTR_OWNER, ATTR_HISTORY,
+	ATTR_CONTINUATION_TOKEN, STATUS_ATTRIBUTES
+};
 
 static const char *const names[] = {
 	[STATUS_PENDING] = "Pending",
@@ -76,6 +90,71 @@ status_set(ArrayType *statuses, const char *parameter)
 				set |= STATUS_BIT(status);
 	}
 	return set;
+}
+
+/* Set an attribute of a status; none is null. */
+static void
+set_text(Datum *values, bool *nulls, int attribute, const char *text)
+{
+	nulls[attribute] = text == NULL;
+	if (text != NULL)
+		values[attribute] = CStringGetTextDatum(text);
+}
+
+static void
+set_jsonb(Datum *values, bool *nulls, int attribute, const Jsonb *json)
+{
+	nulls[attribute] = json == NULL;
+	values[attribute] = PointerGetDatum(json);
+}
+
+static void
+set_time(Datum *values, bool *nulls, int attribute, TimestampTz time)
+{
+	nulls[attribute] = time == 0;
+	values[attribute] = TimestampTzGetDatum(time);
+}
+
+/* The status of an instance, the same as durable.get_status makes of the view, which costs a waiter several times as much. */
+Datum
+status_record(Store *store, const InstanceRow *row, TupleDesc desc)
+{
+	Datum		values[STATUS_ATTRIBUTES] = {0};
+	bool		nulls[STATUS_ATTRIBUTES];
+	HistoryRow	begin = {0};
+	HistoryRow	end = {0};
+	InstanceRow parent;
+	bool		failed = row->state == STATE_FAILED;
+
+	Assert(desc->natts == STATUS_ATTRIBUTES);
+	(void) history_get(store, row->key, row->first_seq + 1, &begin);
+	if (STATE_IS_TERMINAL(row->state))
+		(void) history_get(store, row->key, row->turn_seq, &end);
+	memset(nulls, true, sizeof(nulls));
+	set_text(values, nulls, ATTR_INSTANCE_ID, row->instance_id);
+	set_text(values, nulls, ATTR_NAME, row->name);
+	set_text(values, nulls, ATTR_FUNCTION, row->function);
+	set_text(values, nulls, ATTR_VERSION, row->version);
+	values[ATTR_RUNTIME_STATUS] = DirectFunctionCall2(enum_in, CStringGetDatum(status_name(status_of(row))),
+													  ObjectIdGetDatum(TupleDescAttr(desc, ATTR_RUNTIME_STATUS)->atttypid));
+	nulls[ATTR_RUNTIME_STATUS] = false;
+	set_jsonb(values, nulls, ATTR_INPUT, begin.input);
+	set_jsonb(values, nulls, ATTR_OUTPUT, failed ? jsonb_member(end.result, "message") : end.result);
+	set_jsonb(values, nulls, ATTR_CUSTOM_STATUS, row->custom_status);
+	set_time(values, nulls, ATTR_CREATED_TIME, row->created_time);
+	set_time(values, nulls, ATTR_LAST_UPDATED_TIME, row->last_updated_time);
+	set_time(values, nulls, ATTR_COMPLETED_TIME, row->completed_time);
+	set_time(values, nulls, ATTR_SCHEDULED_START_TIME, row->scheduled_start_time);
+	values[ATTR_EXECUTION_ID] = UUIDPGetDatum(&row->execution_id);
+	nulls[ATTR_EXECUTION_ID] = false;
+	if (row->parent_key != 0 && instance_get(store, row->parent_key, &parent))
+		set_text(values, nulls, ATTR_PARENT_INSTANCE_ID, parent.instance_id);
+	set_jsonb(values, nulls, ATTR_TAGS, row->tags != NULL ? row->tags : jsonb_from_members(0, NULL, NULL));
+	if (failed)
+		set_jsonb(values, nulls, ATTR_FAILURE, end.result);
+	values[ATTR_OWNER] = ObjectIdGetDatum(row->owner);
+	nulls[ATTR_OWNER] = false;
+	return HeapTupleGetDatum(heap_form_tuple(desc, values, nulls));
 }
 
 /* Whether the current user may change an instance. */

@@ -8,6 +8,7 @@
 
 #include "durable.h"
 
+#include "access/tupdesc.h"
 #include "utils/array.h"
 
 #include "store.h"
@@ -31,6 +32,9 @@ extern RuntimeStatus status_of(const InstanceRow *row);
 extern const char *status_name(RuntimeStatus status);
 /* the statuses of a durable.runtime_status[] as STATUS_BITs */
 extern int	status_set(ArrayType *statuses, const char *parameter);
+
+/* a durable.orchestration_status, of which desc is the row type, without history, as the active snapshot has it */
+extern Datum status_record(Store *store, const InstanceRow *row, TupleDesc desc);
 
 /* for the current user: the owner and members of that role; to see, pg_monitor too */
 extern bool status_may_manage(const InstanceRow *row);

@@ -12,9 +12,8 @@
 #include "access/sysattr.h"
 #include "access/tableam.h"
 #include "access/xact.h"
-#include "catalog/pg_type.h"
-#include "executor/spi.h"
 #include "fmgr.h"
+#include "funcapi.h"
 #include "miscadmin.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
@@ -146,38 +145,19 @@ wait_until(Store *store, int64 key, TimestampTz deadline)
 	return !gone;
 }
 
-/* What durable.get_status returns as of now, in the caller's memory. */
-static Datum
-get_status(Datum instance_id, bool *isnull)
+/* The status of an instance as of now; false if it has gone. */
+static bool
+get_status(Store *store, int64 key, TupleDesc desc, Datum *result)
 {
-	static SPIPlanPtr plan = NULL;
-	Oid			types[] = {TEXTOID};
-	MemoryContext caller = CurrentMemoryContext;
-	MemoryContext spi;
-	Datum		result;
+	InstanceRow row;
+	bool		found;
 
-	SPI_connect();
-	if (plan == NULL)
-	{
-		SPIPlanPtr	prepared = SPI_prepare("SELECT durable.get_status($1)", 1, types);
-
-		if (prepared == NULL)
-			elog(ERROR, "could not prepare get_status: %s", SPI_result_code_string(SPI_result));
-		SPI_keepplan(prepared);
-		plan = prepared;
-	}
-	/* read-only: with the active snapshot */
 	PushActiveSnapshot(GetLatestSnapshot());
-	if (SPI_execute_plan(plan, &instance_id, NULL, true, 1) != SPI_OK_SELECT || SPI_processed != 1)
-		elog(ERROR, "could not read the status of an instance");
+	found = instance_get(store, key, &row);
+	if (found)
+		*result = status_record(store, &row, desc);
 	PopActiveSnapshot();
-	result = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, isnull);
-	spi = MemoryContextSwitchTo(caller);
-	if (!*isnull)
-		result = PointerGetDatum(PG_DETOAST_DATUM_COPY(result));
-	MemoryContextSwitchTo(spi);
-	SPI_finish();
-	return result;
+	return found;
 }
 
 /* durable.wait_for_completion(instance_id, timeout) */
@@ -186,10 +166,10 @@ durable_wait_for_completion(PG_FUNCTION_ARGS)
 {
 	TimestampTz deadline;
 	Store	   *store;
+	TupleDesc	desc;
 	int64		key;
-	bool		gone;
-	bool		isnull = true;
-	Datum		result = (Datum) 0;
+	bool		found;
+	Datum		result;
 
 	shared_require();
 	orchestrator_forbid("durable.wait_for_completion");
@@ -197,13 +177,14 @@ durable_wait_for_completion(PG_FUNCTION_ARGS)
 	client_require(fcinfo, 0, "instance_id", "durable.wait_for_completion");
 	deadline = deadline_argument(fcinfo, 1);
 
+	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
+
 	store = store_open();
 	key = find_key(store, text_to_cstring(PG_GETARG_TEXT_PP(0)));
-	gone = !wait_until(store, key, deadline);
+	found = wait_until(store, key, deadline) && get_status(store, key, BlessTupleDesc(desc), &result);
 	store_close(store);
-	if (!gone)
-		result = get_status(PG_GETARG_DATUM(0), &isnull);
-	if (isnull)
+	if (!found)
 		PG_RETURN_NULL();
 	PG_RETURN_DATUM(result);
 }

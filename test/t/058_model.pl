@@ -444,6 +444,8 @@ my %kinds = map { s/ .*//r => 1 } values %expected;
 is(join(' ', sort keys %kinds), 'Completed Failed', 'some complete, some fail') if $programs >= 50;
 is($node->safe_psql('postgres', q[
 	SELECT instance_id FROM durable.history GROUP BY instance_id HAVING count(*) <> max(sequence_number) OR count(DISTINCT sequence_number) <> count(*) LIMIT 5]), '', 'histories have no gaps');
+is($node->safe_psql('postgres', q[
+	SELECT s FROM durable.instances i, durable.get_status(i.instance_id) s WHERE s IS DISTINCT FROM durable.wait_for_completion(i.instance_id, '0 s') LIMIT 5]), '', 'two ways to a status agree');
 is($node->safe_psql('postgres', 'SELECT * FROM durable_internal.violations LIMIT 5'), '', 'no invariant is broken');
 unlike(slurp_file($node->logfile), qr/PANIC:|TRAP:|terminated by signal 1?[1-8]\b|XX000/, 'no process has crashed by itself');
 
