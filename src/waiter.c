@@ -2,10 +2,11 @@
  * waiter.c
  *	  One slot a backend says for which instance it waits.
  *
- * A waiter takes its slot before it reads the instance's status, and a worker
- * looks at the slots after its commit, so no end is missed.  The count of
- * waiters lets a worker pass by when nobody waits.  Fields are guarded by
- * shared_lock; the count is read without it.
+ * A waiter fills its slot before it reads the instance's status, and a worker
+ * looks at the slots after its commit, so no end is missed.  There is no lock,
+ * which a worker would hold while it wakes many: who reads a slot that is just
+ * being filled wakes its owner in vain.  The count of waiters lets a worker pass
+ * by when nobody waits.
  */
 #include "postgres.h"
 
@@ -20,9 +21,8 @@
 
 typedef struct Waiter
 {
-	Oid			db;				/* InvalidOid: not waiting */
-	int64		key;
-	Latch	   *latch;
+	pg_atomic_uint64 key;		/* 0: not waiting */
+	Oid			db;
 } Waiter;
 
 typedef struct WaiterShared
@@ -49,8 +49,12 @@ waiter_shmem_init(void)
 	bool		found;
 
 	shared = ShmemInitStruct("durable waiters", waiter_shmem_size(), &found);
-	if (!found)
-		memset(shared, 0, waiter_shmem_size());
+	if (found)
+		return;
+	memset(shared, 0, waiter_shmem_size());
+	pg_atomic_init_u32(&shared->count, 0);
+	for (int i = 0; i < WAITERS; i++)
+		pg_atomic_init_u64(&shared->waiters[i].key, 0);
 }
 
 /* Wait for this instance of the current database from now on. */
@@ -59,22 +63,19 @@ waiter_begin(int64 key)
 {
 	Waiter	   *waiter = &shared->waiters[CompatMyProcNumber];
 
-	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
 	waiter->db = MyDatabaseId;
-	waiter->key = key;
-	waiter->latch = MyLatch;
+	pg_write_barrier();
+	pg_atomic_write_u64(&waiter->key, key);
+	/* a full barrier, before the status is read */
 	pg_atomic_fetch_add_u32(&shared->count, 1);
-	LWLockRelease(shared_lock);
 }
 
 /* Wait no longer. */
 void
 waiter_end(void)
 {
-	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
-	shared->waiters[CompatMyProcNumber].db = InvalidOid;
+	pg_atomic_write_u64(&shared->waiters[CompatMyProcNumber].key, 0);
 	pg_atomic_fetch_sub_u32(&shared->count, 1);
-	LWLockRelease(shared_lock);
 }
 
 /* Order of keys, for bsearch. */
@@ -93,17 +94,18 @@ waiter_wake(const int64 *keys, int count)
 {
 	if (count == 0)
 		return;
+	/* after the commit */
 	pg_memory_barrier();
 	if (pg_atomic_read_u32(&shared->count) == 0)
 		return;
-	LWLockAcquire(shared_lock, LW_SHARED);
 	for (int i = 0; i < WAITERS; i++)
 	{
-		Waiter	   *waiter = &shared->waiters[i];
+		int64		key = pg_atomic_read_u64(&shared->waiters[i].key);
 
-		if (waiter->db == MyDatabaseId &&
-			bsearch(&waiter->key, keys, count, sizeof(int64), compare_keys) != NULL)
-			SetLatch(waiter->latch);
+		if (key == 0 || bsearch(&key, keys, count, sizeof(int64), compare_keys) == NULL)
+			continue;
+		pg_read_barrier();
+		if (shared->waiters[i].db == MyDatabaseId)
+			SetLatch(&GetPGProcByNumber(i)->procLatch);
 	}
-	LWLockRelease(shared_lock);
 }

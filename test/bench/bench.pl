@@ -413,7 +413,7 @@ sub fanout
 		{
 			checkpoint();
 			my $last = sql('SELECT max(key) FROM durable_internal.instances');
-			my ($tps, $latencies) = pgbench([[start_and_wait("'fan_out', '$n'"), 1]], '-c', 1, '-t', max(1, min(20, 3000 / $n)));
+			my ($tps, $latencies) = pgbench([[start_and_wait("'fan_out', '$n'"), 1]], '-c', 1, '-t', int($largest / $n));
 			push @rates, 1000 * $n / percentile(0.5, $latencies);
 			push @times, sql("SELECT extract(epoch FROM percentile_disc(0.5) WITHIN GROUP (ORDER BY completed_time - created_time))
 								FROM durable_internal.instances WHERE key > $last");
