@@ -926,7 +926,7 @@ retire_idle(const Queue *except)
 
 /*
  * The roles of a database that have work and no worker who will take it; where
- * one is being started, it says so itself if that is not enough.  The starving
+ * one is being started, that has them looked at again if it is not enough.  The starving
  * count, which makes busy workers of other roles leave, is kept here.
  * *soon is set when something was left to a worker that should be back soon.
  */
@@ -962,9 +962,11 @@ ready_needs(Oid db, ReadyNeed *needs, int max, bool *soon)
 			queue->needed_since = now;
 		/* the clock may have been set back */
 		queue->retry_at = Min(queue->retry_at, now + LONGEST_PAUSE);
-		if (queue->needed_since == 0 || queue->retry_at > now || queue_has_starting(queue))
+		if (queue->needed_since == 0 || queue->retry_at > now)
 			continue;
 		shared->needy = true;
+		if (queue_has_starting(queue))
+			continue;
 		lasts = now - queue->needed_since >= READY_BACKLOG_US;
 		if (used >= durable_max_workers)
 		{
