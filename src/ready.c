@@ -698,7 +698,9 @@ ready_take(int index, ReadyItem *items, int held, int max, int step_us, bool *re
 		entry->slot = index;
 		dlist_push_tail(&slot->claims, &entry->link);
 		slot->nclaims++;
-		items[count++] = (ReadyItem) {.key = entry->tag.key, .flags = entry->flags, .solo = entry->solo};
+		items[count++] = (ReadyItem) {
+			.key = entry->tag.key, .flags = entry->flags, .solo = entry->solo, .late = 1
+		};
 	}
 	slot_set_advancing(queue, slot, count > 0);
 	if (count > held)

@@ -33,6 +33,8 @@ typedef struct ReadyItem
 	int64		key;
 	int			flags;
 	bool		solo;			/* to be run alone; it stays with it when it goes back to the queue */
+	int			late;			/* rounds in a row that have not got to it; that it waited in the queue counts as one */
+	int			rounds;			/* that have, since the worker took it */
 } ReadyItem;
 
 /* queued activities of an instance: task numbers low..high */

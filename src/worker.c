@@ -44,10 +44,10 @@
 #include "usercode.h"
 #include "wanted.h"
 
-#define MAX_BATCH		1000
+#define MAX_BATCH		1050	/* the largest durable.batch_size, and its places for others */
 #define MAX_WRITERS		60		/* subtransactions with a transaction id in a round */
 #define RANGE_TASKS		16		/* queued activities taken at a time */
-#define FULL_ROUNDS		20		/* after so many without a place for others, or their time, a batch makes way for them */
+#define PLACES			20		/* one of so many places in a batch is for others after each round */
 
 static int	my_slot;
 static Oid	my_extension;
@@ -308,12 +308,52 @@ compare_items(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
+/* Order of places in a round: those first that have waited longest for their turn. */
+static int
+compare_late(const void *a, const void *b)
+{
+	const ReadyItem *x = *(ReadyItem *const *) a;
+	const ReadyItem *y = *(ReadyItem *const *) b;
+
+	return x->late != y->late ? y->late - x->late : compare_items(x, y);
+}
+
+/* Advance as many instances as there is time for; tells how many. */
+static int
+advance_all(Instance **instances, ReadyItem *batch, int count)
+{
+	ReadyItem **order = palloc(count * sizeof(ReadyItem *));
+	int			reached = 0;
+
+	for (int i = 0; i < count; i++)
+		order[i] = &batch[i];
+	qsort(order, count, sizeof(ReadyItem *), compare_late);
+	for (int i = 0; i < count; i++)
+	{
+		ReadyItem  *item = order[i];
+		Instance   *instance = instances[item - batch];
+
+		if (round_full())
+			item->late++;
+		else if (instance != NULL)
+		{
+			stats_count(STATS_ADVANCED, 1);
+			advance(instance, item);
+			item->late = 0;
+			item->rounds++;
+			reached++;
+		}
+	}
+	return reached;
+}
+
 /* Do one round with these instances; afterwards flags tell which of them go on. */
 static void
 run_round(ReadyItem *batch, int count)
 {
 	Instance  **instances;
 	FetchResult result;
+	int			reached;
 	int64		forget[MAX_BATCH];
 	int			spent = 0;
 	TimestampTz begun = GetCurrentTimestamp();
@@ -333,12 +373,7 @@ run_round(ReadyItem *batch, int count)
 		}
 	}
 	round_start_clock();
-	for (int i = 0; i < count; i++)
-		if (instances[i] != NULL)
-		{
-			stats_count(STATS_ADVANCED, 1);
-			advance(instances[i], &batch[i]);
-		}
+	reached = advance_all(instances, batch, count);
 	for (int i = 0; i < count; i++)
 	{
 		batch[i].flags = 0;
@@ -352,7 +387,7 @@ run_round(ReadyItem *batch, int count)
 		if (instances[i]->spent)
 			forget[spent++] = batch[i].key;
 	}
-	round_measure(begun, count);
+	round_measure(begun, Max(reached, 1));
 	round_commit();
 	for (int i = 0; i < spent; i++)
 		instance_forget(forget[i]);
@@ -476,13 +511,35 @@ try_round(ReadyItem *batch, int count)
 	PG_END_TRY();
 }
 
-/* Keep the items that go on; let the others go. */
+/* How many instances the worker takes at most: no more than it gets to in a round. */
+static int
+batch_limit(void)
+{
+	return step_us == 0 ? durable_batch_size :
+		Min(durable_batch_size, Max(durable_batch_time * 1000 / step_us, 1));
+}
+
+/* Order in which instances leave a batch that is too large: those that have had most of it first. */
+static int
+compare_rounds(const void *a, const void *b)
+{
+	const ReadyItem *x = a;
+	const ReadyItem *y = b;
+
+	return x->late != y->late ? x->late - y->late : y->rounds - x->rounds;
+}
+
+/*
+ * Keep the items that go on; let the others go.  Of those that are too many,
+ * the ones that have had most go to the end of the queue.
+ */
 static void
 settle(void)
 {
 	ReadyItem	gone[MAX_BATCH];
 	int			ngone = 0;
 	int			kept = 0;
+	int			excess;
 
 	for (int i = 0; i < nitems; i++)
 	{
@@ -492,6 +549,15 @@ settle(void)
 			items[kept++] = items[i];
 	}
 	nitems = kept;
+	excess = nitems - batch_limit();
+	if (excess > 0)
+	{
+		qsort(items, nitems, sizeof(ReadyItem), compare_rounds);
+		memcpy(&gone[ngone], items, excess * sizeof(ReadyItem));
+		ngone += excess;
+		nitems -= excess;
+		memmove(items, &items[excess], nitems * sizeof(ReadyItem));
+	}
 	if (ngone > 0)
 		ready_release(my_slot, gone, ngone, false);
 	instance_trim_cache();
@@ -538,22 +604,6 @@ run_items(void)
 	qsort(&items[alone], nitems - alone, sizeof(ReadyItem), compare_items);
 	try_round(&items[alone], nitems - alone);
 	settle();
-}
-
-/* A batch that nobody leaves, since all can always go on, goes to the end of the queue from time to time. */
-static void
-make_way_for_others(int batch, TimestampTz begun)
-{
-	static int64 rounds = 0;
-	/* one that took longer counts for as many as it could have been */
-	int64		took = (GetCurrentTimestamp() - begun) / (durable_batch_time * INT64CONST(1000));
-
-	rounds = nitems < batch ? 0 : rounds + Max(took, 1);
-	if (rounds < FULL_ROUNDS)
-		return;
-	ready_release(my_slot, items, nitems, false);
-	nitems = 0;
-	rounds = 0;
 }
 
 /* Run one queued activity, as its history has it, and send its end to the instance. */
@@ -809,15 +859,6 @@ wait_for_work(void)
 	}
 }
 
-/* How many instances the worker takes at most: no more than it gets to in a round. */
-static int
-batch_limit(void)
-{
-	int			most = Min(durable_batch_size, MAX_BATCH);
-
-	return step_us == 0 ? most : Min(most, Max(durable_batch_time * 1000 / step_us, 1));
-}
-
 /* Take work and do it until there is none for a while. */
 static void
 work(void)
@@ -830,14 +871,13 @@ work(void)
 		int			batch = batch_limit();
 
 		process_handle_interrupts();
+		/* room for some, also if all at hand can always go on */
+		batch = Max(batch, nitems + (batch + PLACES - 1) / PLACES);
 		nitems = ready_take(my_slot, items, nitems, batch, step_us, &retire);
 		if (nitems > 0)
 		{
-			TimestampTz begun = GetCurrentTimestamp();
-
 			pgstat_report_activity(STATE_RUNNING, "advancing instances");
 			run_items();
-			make_way_for_others(batch, begun);
 		}
 		/* after a reload a new process takes over, with the role's settings as they are now */
 		if (retire || process_reloaded())
