@@ -129,6 +129,11 @@ SELECT runtime_status FROM durable.wait_for_completion('client-1', '1 ms');
 BEGIN ISOLATION LEVEL REPEATABLE READ;
 SELECT runtime_status FROM durable.wait_for_completion('client-past', '1 min');
 COMMIT;
+-- The type is what the library takes it for.
+BEGIN;
+ALTER TYPE durable.orchestration_status ADD ATTRIBUTE added text;
+SELECT durable.wait_for_completion('client-past', '1 min');
+ROLLBACK;
 
 -- Terminate.
 SELECT durable.terminate('client-2', E'it''s "over"');

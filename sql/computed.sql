@@ -100,6 +100,20 @@ CREATE OR REPLACE FUNCTION inverse(n int) RETURNS int LANGUAGE sql AS 'SELECT 12
 SELECT durable.rewind('computed-inverses', 'mended');
 SELECT runtime_status, output FROM durable.wait_for_completion('computed-inverses', '1 min');
 
+-- What has ended is not waited for, whatever else is new.
+CREATE FUNCTION goes_on() RETURNS jsonb LANGUAGE plpgsql AS $$
+DECLARE
+    seen durable.task := durable.schedule_activity('in_plpgsql', '1');
+    other durable.task;
+BEGIN
+    PERFORM durable.when_all(seen);
+    other := durable.schedule_activity('in_plpgsql', '2');
+    PERFORM durable.when_all(seen);
+    RETURN to_jsonb(durable.is_replaying());
+END $$;
+SELECT durable.start_new('goes_on', instance_id => 'computed-goes-on');
+SELECT runtime_status, output AS replaying FROM durable.wait_for_completion('computed-goes-on', '1 min');
+
 -- Between other tasks, and in their order; what the code has seen is the same in each replay.
 CREATE FUNCTION amid() RETURNS jsonb LANGUAGE plpgsql AS $$
 DECLARE

@@ -454,12 +454,16 @@ turn_await_any(Task **tasks, int count)
 	return first;
 }
 
-/* Compute all of some tasks that have not ended, if those are the new ones and few; false if some are still open. */
+/*
+ * Whether all of some tasks have ended.  Those that have not are computed if
+ * they are what the code has asked for last, and few.
+ */
 static bool
 compute_all(Task **tasks, int count)
 {
 	Instance   *instance = turn->instance;
-	int			wanted = 0;
+	Task	   *wanted[COMPUTED_MAX];
+	int			nwanted = 0;
 
 	for (int i = 0; i < count; i++)
 	{
@@ -467,14 +471,18 @@ compute_all(Task **tasks, int count)
 
 		if (tasks[i]->turn_consumed || task_done(tasks[i]) != 0)
 			continue;
-		if (tasks[i]->recorded || wanted == COMPUTED_MAX)
-			return false;
 		/* the code may name one twice */
-		for (int j = 0; j < i && !named; j++)
-			named = tasks[j] == tasks[i];
-		wanted += !named;
+		for (int j = 0; j < nwanted && !named; j++)
+			named = wanted[j] == tasks[i];
+		if (named)
+			continue;
+		if (tasks[i]->recorded || nwanted == COMPUTED_MAX - turn->computed)
+			return false;
+		wanted[nwanted++] = tasks[i];
 	}
-	if (wanted != instance->ntasks - turn->known || wanted > COMPUTED_MAX - turn->computed)
+	if (nwanted == 0)
+		return true;
+	if (nwanted != instance->ntasks - turn->known)
 		return false;
 	while (turn->known < instance->ntasks)
 		if (!compute(instance->tasks[turn->known]))

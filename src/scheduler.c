@@ -59,6 +59,8 @@
 #define SCAN_PAUSE_MAX	(10 * USECS_PER_SEC)
 /* one for what nobody told of is to take no more than this part of a core */
 #define SCAN_SHARE		0.01
+/* unless that is longer, as what made it dear may have passed */
+#define POLL_PAUSE_MAX	(300 * USECS_PER_SEC)
 /* instances that a scan finds at most, of an owner where it comes by one after the other; of one there are fewer in the lists */
 #define SCAN_MAX		32768
 
@@ -355,7 +357,7 @@ scan_tables(void)
 static int64
 poll_pause(void)
 {
-	return Max(durable_poll_interval * INT64CONST(1000), (int64) (scan_cpu / SCAN_SHARE));
+	return Max(durable_poll_interval * INT64CONST(1000), Min((int64) (scan_cpu / SCAN_SHARE), POLL_PAUSE_MAX));
 }
 
 /* Whether it is time for a scan: one that was asked for, or that finds what the last one left out. */

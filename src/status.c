@@ -121,15 +121,15 @@ status_record(Store *store, const InstanceRow *row, TupleDesc desc)
 {
 	Datum		values[STATUS_ATTRIBUTES] = {0};
 	bool		nulls[STATUS_ATTRIBUTES];
-	HistoryRow	begin = {0};
-	HistoryRow	end = {0};
+	HistoryRow	event;
 	InstanceRow parent;
 	bool		failed = row->state == STATE_FAILED;
 
-	Assert(desc->natts == STATUS_ATTRIBUTES);
-	(void) history_get(store, row->key, row->first_seq + 1, &begin);
-	if (STATE_IS_TERMINAL(row->state))
-		(void) history_get(store, row->key, row->turn_seq, &end);
+	if (desc->natts != STATUS_ATTRIBUTES)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("type durable.orchestration_status is of another version than the library of extension \"durable\""),
+				 errhint(STORE_MISMATCH_HINT)));
 	memset(nulls, true, sizeof(nulls));
 	set_text(values, nulls, ATTR_INSTANCE_ID, row->instance_id);
 	set_text(values, nulls, ATTR_NAME, row->name);
@@ -138,8 +138,14 @@ status_record(Store *store, const InstanceRow *row, TupleDesc desc)
 	values[ATTR_RUNTIME_STATUS] = DirectFunctionCall2(enum_in, CStringGetDatum(status_name(status_of(row))),
 													  ObjectIdGetDatum(TupleDescAttr(desc, ATTR_RUNTIME_STATUS)->atttypid));
 	nulls[ATTR_RUNTIME_STATUS] = false;
-	set_jsonb(values, nulls, ATTR_INPUT, begin.input);
-	set_jsonb(values, nulls, ATTR_OUTPUT, failed ? jsonb_member(end.result, "message") : end.result);
+	if (history_get(store, row->key, row->first_seq + 1, &event))
+		set_jsonb(values, nulls, ATTR_INPUT, event.input);
+	if (STATE_IS_TERMINAL(row->state) && history_get(store, row->key, row->turn_seq, &event))
+	{
+		set_jsonb(values, nulls, ATTR_OUTPUT, failed ? jsonb_member(event.result, "message") : event.result);
+		if (failed)
+			set_jsonb(values, nulls, ATTR_FAILURE, event.result);
+	}
 	set_jsonb(values, nulls, ATTR_CUSTOM_STATUS, row->custom_status);
 	set_time(values, nulls, ATTR_CREATED_TIME, row->created_time);
 	set_time(values, nulls, ATTR_LAST_UPDATED_TIME, row->last_updated_time);
@@ -150,8 +156,6 @@ status_record(Store *store, const InstanceRow *row, TupleDesc desc)
 	if (row->parent_key != 0 && instance_get(store, row->parent_key, &parent))
 		set_text(values, nulls, ATTR_PARENT_INSTANCE_ID, parent.instance_id);
 	set_jsonb(values, nulls, ATTR_TAGS, row->tags != NULL ? row->tags : jsonb_from_members(0, NULL, NULL));
-	if (failed)
-		set_jsonb(values, nulls, ATTR_FAILURE, end.result);
 	values[ATTR_OWNER] = ObjectIdGetDatum(row->owner);
 	nulls[ATTR_OWNER] = false;
 	return HeapTupleGetDatum(heap_form_tuple(desc, values, nulls));

@@ -33,7 +33,7 @@ extern const char *status_name(RuntimeStatus status);
 /* the statuses of a durable.runtime_status[] as STATUS_BITs */
 extern int	status_set(ArrayType *statuses, const char *parameter);
 
-/* a durable.orchestration_status, of which desc is the row type, without history, as the active snapshot has it */
+/* a durable.orchestration_status, of which desc is the row type, without history; read the row and this as of one moment */
 extern Datum status_record(Store *store, const InstanceRow *row, TupleDesc desc);
 
 /* for the current user: the owner and members of that role; to see, pg_monitor too */

@@ -15,6 +15,7 @@
 #include "durable.h"
 
 #include "storage/itemptr.h"
+#include "utils/snapshot.h"
 
 typedef struct Store Store;
 
@@ -28,6 +29,8 @@ extern void store_flush(Store *store);
 extern void store_sync(Store *store);
 extern void store_discard(Store *store);
 extern void store_close(Store *store);
+/* what is read next is read as of one moment; NULL ends that */
+extern void store_use_snapshot(Store *store, Snapshot snapshot);
 
 /* a number larger than all before, for a key or a message id */
 extern int64 store_number(Store *store);

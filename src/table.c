@@ -236,6 +236,13 @@ store_discard(Store *store)
 	}
 }
 
+/* Have scans see this snapshot, which the caller keeps; with NULL each sees what is committed when it begins. */
+void
+store_use_snapshot(Store *store, Snapshot snapshot)
+{
+	store->snapshot = snapshot;
+}
+
 /* Flush, and let later scans see what was written. */
 void
 store_sync(Store *store)
@@ -293,12 +300,15 @@ table_delete_row(Table *table, ItemPointer tid)
 /*
  * Begin an ordered scan of an index; keys are numbered by index column.  It
  * sees what is committed now and what this transaction has flushed, whatever
- * the isolation level of the transaction.
+ * the isolation level of the transaction, unless store_use_snapshot says else.
  */
 void
 scan_begin(TableScan *scan, Table *table, const char *index, int nkeys, ScanKey keys)
 {
-	scan_begin_with(scan, table, index, nkeys, keys, RegisterSnapshot(GetLatestSnapshot()));
+	Snapshot	snapshot = table->store->snapshot;
+
+	scan_begin_with(scan, table, index, nkeys, keys,
+					RegisterSnapshot(snapshot != NULL ? snapshot : GetLatestSnapshot()));
 }
 
 /* The same with a snapshot that is registered, or needs not be. */

@@ -42,6 +42,7 @@ struct Store
 {
 	Oid			namespace;
 	EState	   *estate;
+	Snapshot	snapshot;		/* of scans; NULL: the latest */
 	ResourceOwner owner;		/* of tables and slots, whoever is current */
 	Table		tables[TABLES];
 };

@@ -153,9 +153,11 @@ get_status(Store *store, int64 key, TupleDesc desc, Datum *result)
 	bool		found;
 
 	PushActiveSnapshot(GetLatestSnapshot());
+	store_use_snapshot(store, GetActiveSnapshot());
 	found = instance_get(store, key, &row);
 	if (found)
 		*result = status_record(store, &row, desc);
+	store_use_snapshot(store, NULL);
 	PopActiveSnapshot();
 	return found;
 }

@@ -859,6 +859,19 @@ wait_for_work(void)
 	}
 }
 
+/* Whether queued activities are to be looked for: if there is room in the batch, and from time to time if not. */
+static bool
+ranges_are_due(void)
+{
+	static int	full = 0;		/* rounds without room */
+
+	full = nitems < durable_batch_size ? PLACES : full + 1;
+	if (full < PLACES)
+		return false;
+	full = 0;
+	return true;
+}
+
 /* Take work and do it until there is none for a while. */
 static void
 work(void)
@@ -885,7 +898,7 @@ work(void)
 			ready_release(my_slot, items, nitems, true);
 			return;
 		}
-		ranges = nitems < durable_batch_size && ready_take_range(my_slot, RANGE_TASKS, &range);
+		ranges = ranges_are_due() && ready_take_range(my_slot, RANGE_TASKS, &range);
 		if (ranges)
 		{
 			/* the first activity may take long: nobody else is to wait for it */
