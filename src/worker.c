@@ -288,10 +288,14 @@ advance(Instance *instance, ReadyItem *item)
 		else
 		{
 			int			computed = round.computed;
+			int			first_seq = instance->row.first_seq;
 
 			round_steps++;
 			turned = true;
 			if (!turn_run(&round, instance))
+				return;
+			/* a new execution begins with a new round, as one that does nothing else would fill this one */
+			if (instance->row.first_seq != first_seq)
 				return;
 			activities += round.computed - computed;
 		}

@@ -12,7 +12,7 @@ $node->safe_psql(
 	CREATE FUNCTION hello() RETURNS int LANGUAGE plpgsql AS 'BEGIN RETURN 1; END';
 	CREATE FUNCTION endless() RETURNS void LANGUAGE plpgsql AS $$
 	BEGIN
-		PERFORM count(*) FROM generate_series(1, 10000);
+		PERFORM count(*) FROM generate_series(1, 20000);
 		PERFORM durable.continue_as_new();
 	END $$;
 	));
@@ -21,6 +21,11 @@ foreach my $name ('hello', 'endless')
 	$node->safe_psql('postgres', "SELECT durable.start_new('$name', instance_id => '$name')");
 	poll_until($node, "SELECT last_updated_time > created_time FROM durable.get_status('$name')", "$name is known to be quick");
 }
+
+# It runs once in a round, and does not fill it, which others would have to wait for.
+my ($turns, $batches) = split /\|/, $node->safe_psql('postgres', 'SELECT sum(turns), sum(batches) FROM durable.stats');
+poll_until($node, "SELECT sum(turns) > $turns + 100 FROM durable.stats", 'it goes on');
+is($node->safe_psql('postgres', "SELECT sum(batches) - $batches > 50 FROM durable.stats"), 't', 'with a commit each time');
 
 # Rounds take them in the order in which they were started.
 $node->safe_psql('postgres', q(
