@@ -54,6 +54,7 @@ typedef struct Entry
 	int			flags;			/* why it is queued */
 	int			again;			/* what came while it was claimed */
 	bool		solo;			/* it is to be run alone */
+	int			late;			/* rounds in a row that have not got to it */
 	dlist_node	link;			/* in a queue's entries or a worker's claims */
 } Entry;
 
@@ -403,15 +404,19 @@ queue_wake(Queue *queue)
 	database_poke(queue->db);
 }
 
-/* Put an entry at the end of its queue. */
+/* Put an entry at the end of its queue; at its head, where it was, if a worker has taken it and not got to it. */
 static void
-entry_enqueue(Queue *queue, Entry *entry, int flags, bool solo)
+entry_enqueue(Queue *queue, Entry *entry, int flags, bool solo, int late)
 {
 	entry->slot = -1;
 	entry->flags = flags;
 	entry->solo = solo;
+	entry->late = late;
 	entry->again = 0;
-	dlist_push_tail(&queue->entries, &entry->link);
+	if (late > 0)
+		dlist_push_head(&queue->entries, &entry->link);
+	else
+		dlist_push_tail(&queue->entries, &entry->link);
 	queue->queued++;
 }
 
@@ -434,7 +439,7 @@ push_entry(Queue *queue, const ReadyHint *hint)
 	if (!found)
 	{
 		shared->entries++;
-		entry_enqueue(queue, entry, hint->flags, false);
+		entry_enqueue(queue, entry, hint->flags, false, 0);
 	}
 	else if (entry->slot >= 0)
 		entry->again |= hint->flags;
@@ -617,7 +622,7 @@ slot_free(Slot *slot)
 	{
 		Entry	   *entry = dlist_container(Entry, link, dlist_pop_head_node(&slot->claims));
 
-		entry_enqueue(queue, entry, READY_ALL, false);
+		entry_enqueue(queue, entry, READY_ALL, false, 0);
 	}
 	slot->nclaims = 0;
 	if (slot->range.key != 0 && !push_range(queue, &slot->range))
@@ -699,7 +704,7 @@ ready_take(int index, ReadyItem *items, int held, int max, int step_us, bool *re
 		dlist_push_tail(&slot->claims, &entry->link);
 		slot->nclaims++;
 		items[count++] = (ReadyItem) {
-			.key = entry->tag.key, .flags = entry->flags, .solo = entry->solo, .late = 1
+			.key = entry->tag.key, .flags = entry->flags, .solo = entry->solo, .late = Max(entry->late, 1)
 		};
 	}
 	slot_set_advancing(queue, slot, count > 0);
@@ -776,6 +781,20 @@ ready_range_done(int index)
 	LWLockRelease(shared_lock);
 }
 
+/* Whether instances wait in the queue of this worker. */
+bool
+ready_queued(int index)
+{
+	Queue	   *queue;
+	bool		queued;
+
+	LWLockAcquire(shared_lock, LW_SHARED);
+	queue = queue_get(shared->slots[index].db, shared->slots[index].role, false);
+	queued = queue->queued > 0;
+	LWLockRelease(shared_lock);
+	return queued;
+}
+
 /*
  * Let go of instances.  One whose flags are not zero, or to which something
  * happened meanwhile, goes back to the queue.  away: the worker turns to
@@ -791,7 +810,8 @@ ready_release(int index, const ReadyItem *items, int count, bool away)
 	queue = queue_get(slot->db, slot->role, false);
 	if (away)
 		slot_set_advancing(queue, slot, false);
-	for (int i = 0; i < count; i++)
+	/* backwards, so that what goes to the head of the queue is in order there */
+	for (int i = count - 1; i >= 0; i--)
 	{
 		EntryKey	tag = {.db = slot->db, .role = slot->role, .key = items[i].key};
 		Entry	   *entry = hash_search(entries, &tag, HASH_FIND, NULL);
@@ -800,7 +820,7 @@ ready_release(int index, const ReadyItem *items, int count, bool away)
 		dlist_delete(&entry->link);
 		slot->nclaims--;
 		if (flags != 0)
-			entry_enqueue(queue, entry, flags, items[i].solo);
+			entry_enqueue(queue, entry, flags, items[i].solo, items[i].late);
 		else
 		{
 			hash_search(entries, &tag, HASH_REMOVE, NULL);

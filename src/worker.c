@@ -44,10 +44,10 @@
 #include "usercode.h"
 #include "wanted.h"
 
-#define MAX_BATCH		1050	/* the largest durable.batch_size, and its places for others */
+#define MAX_BATCH		1000	/* the largest durable.batch_size */
 #define MAX_WRITERS		60		/* subtransactions with a transaction id in a round */
 #define RANGE_TASKS		16		/* queued activities taken at a time */
-#define PLACES			20		/* one of so many places in a batch is for others after each round */
+#define PLACES			20		/* one of so many places in a batch is left to those that wait after each round */
 
 static int	my_slot;
 static Oid	my_extension;
@@ -337,15 +337,19 @@ advance_all(Instance **instances, ReadyItem *batch, int count)
 		ReadyItem  *item = order[i];
 		Instance   *instance = instances[item - batch];
 
-		if (round_full())
+		if (instance != NULL && round_full())
+		{
 			item->late++;
-		else if (instance != NULL)
+			continue;
+		}
+		item->late = 0;
+		item->rounds = Min(item->rounds, PG_INT32_MAX - 1) + 1;
+		reached++;
+		/* without one it has taken its time, too, and leaves */
+		if (instance != NULL)
 		{
 			stats_count(STATS_ADVANCED, 1);
 			advance(instance, item);
-			item->late = 0;
-			item->rounds++;
-			reached++;
 		}
 	}
 	return reached;
@@ -530,12 +534,15 @@ compare_rounds(const void *a, const void *b)
 	const ReadyItem *x = a;
 	const ReadyItem *y = b;
 
-	return x->late != y->late ? x->late - y->late : y->rounds - x->rounds;
+	if (x->late != y->late)
+		return x->late - y->late;
+	return x->rounds != y->rounds ? y->rounds - x->rounds : compare_items(x, y);
 }
 
 /*
- * Keep the items that go on; let the others go.  Of those that are too many,
- * the ones that have had most go to the end of the queue.
+ * Keep the items that go on; let the others go.  Of those that are too many, or
+ * as many as to leave others no place, the ones that have had most go to the end
+ * of the queue.
  */
 static void
 settle(void)
@@ -543,6 +550,8 @@ settle(void)
 	ReadyItem	gone[MAX_BATCH];
 	int			ngone = 0;
 	int			kept = 0;
+	int			limit = batch_limit();
+	int			places = (limit + PLACES - 1) / PLACES;
 	int			excess;
 
 	for (int i = 0; i < nitems; i++)
@@ -553,7 +562,9 @@ settle(void)
 			items[kept++] = items[i];
 	}
 	nitems = kept;
-	excess = nitems - batch_limit();
+	excess = nitems - limit;
+	if (excess + places > 0 && ready_queued(my_slot))
+		excess += places;
 	if (excess > 0)
 	{
 		qsort(items, nitems, sizeof(ReadyItem), compare_rounds);
@@ -574,15 +585,27 @@ part_items(void)
 	ReadyItem	others[MAX_BATCH];
 	int			nothers = 0;
 	int			alone = 0;
+	int			first = 0;
 
 	for (int i = 0; i < nitems; i++)
 	{
-		if (items[i].solo)
-			items[alone++] = items[i];
-		else
+		if (!items[i].solo)
 			others[nothers++] = items[i];
+		else
+		{
+			if (alone == 0 || items[i].late > items[first].late)
+				first = alone;
+			items[alone++] = items[i];
+		}
 	}
 	memcpy(&items[alone], others, nothers * sizeof(ReadyItem));
+	if (alone > 0)
+	{
+		ReadyItem	longest = items[first];
+
+		items[first] = items[0];
+		items[0] = longest;
+	}
 	return alone;
 }
 
@@ -605,6 +628,8 @@ run_items(void)
 		items[0].solo = false;
 		alone = 0;
 	}
+	for (int i = 0; i < alone; i++)
+		items[i].late++;
 	qsort(&items[alone], nitems - alone, sizeof(ReadyItem), compare_items);
 	try_round(&items[alone], nitems - alone);
 	settle();
@@ -867,12 +892,16 @@ wait_for_work(void)
 static bool
 ranges_are_due(void)
 {
-	static int	full = 0;		/* rounds without room */
+	static TimestampTz last = 0;
+	TimestampTz now;
 
-	full = nitems < durable_batch_size ? PLACES : full + 1;
-	if (full < PLACES)
+	if (nitems < durable_batch_size)
+		return true;
+	now = GetCurrentTimestamp();
+	/* the clock may have been set back */
+	if (last <= now && now - last < PLACES * durable_batch_time * INT64CONST(1000))
 		return false;
-	full = 0;
+	last = now;
 	return true;
 }
 
@@ -888,8 +917,6 @@ work(void)
 		int			batch = batch_limit();
 
 		process_handle_interrupts();
-		/* room for some, also if all at hand can always go on */
-		batch = Max(batch, nitems + (batch + PLACES - 1) / PLACES);
 		nitems = ready_take(my_slot, items, nitems, batch, step_us, &retire);
 		if (nitems > 0)
 		{

@@ -38,6 +38,24 @@ foreach my $i (1 .. 2)
 	$node->safe_psql('postgres', "SELECT durable.start_new('hello', instance_id => 'later $i')");
 	poll_until($node, "SELECT runtime_status = 'Completed' FROM durable.get_status('later $i')", 'so does one that comes later');
 }
+
+# Nor do those whose turns take so long that each is run alone.
+$node->safe_psql('postgres', q(
+	CREATE FUNCTION slow() RETURNS void LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(0.03); PERFORM durable.continue_as_new(); END $$;
+	SELECT count(durable.start_new('slow')) FROM generate_series(1, 2)));
+poll_until($node, q(SELECT bool_and(last_updated_time > created_time) FROM durable.instances WHERE name = 'slow'), 'slow ones run');
+foreach my $i (1 .. 5)
+{
+	$node->safe_psql('postgres', "SELECT durable.start_new('hello', instance_id => 'beside slow $i')");
+	poll_until($node, "SELECT runtime_status = 'Completed' FROM durable.get_status('beside slow $i')", 'one beside them too');
+}
+$node->safe_psql('postgres', q(SELECT count(durable.terminate(instance_id)) FROM durable.instances WHERE name = 'endless' AND completed_time IS NULL));
+poll_until($node, q(SELECT count(*) = 0 FROM durable.instances WHERE name = 'endless' AND completed_time IS NULL), 'the quick ones are terminated beside them');
+foreach my $i (6 .. 10)
+{
+	$node->safe_psql('postgres', "SELECT durable.start_new('hello', instance_id => 'beside slow $i')");
+	poll_until($node, "SELECT runtime_status = 'Completed' FROM durable.get_status('beside slow $i')", 'and one beside the slow ones only');
+}
 $node->safe_psql('postgres', q(SELECT count(durable.terminate(instance_id)) FROM durable.instances WHERE completed_time IS NULL));
 poll_until($node, q(SELECT count(*) = 0 FROM durable.instances WHERE completed_time IS NULL), 'all are terminated');
 $node->stop;
