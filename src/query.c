@@ -3,8 +3,7 @@
  *	  durable.query_instances and durable.count_instances.
  *
  * search.c finds the ids of a page; their rows are then read from the view
- * durable.instances, in the same snapshot and with the rights of the caller,
- * so there is one place that says what a status looks like.
+ * durable.instances, in the same snapshot and with the rights of the caller.
  *
  * A continuation token is the place of the page's last row, created_time and
  * id, with a checksum before it, in hexadecimal digits: safe in a URL, and

@@ -797,8 +797,8 @@ ready_queued(int index)
 
 /*
  * Let go of instances.  One whose flags are not zero, or to which something
- * happened meanwhile, goes back to the queue.  away: the worker turns to
- * something that may take long.
+ * happened meanwhile, goes back to the queue, to its head if it is late.
+ * away: the worker turns to something that may take long.
  */
 void
 ready_release(int index, const ReadyItem *items, int count, bool away)
@@ -948,8 +948,8 @@ retire_idle(const Queue *except)
 
 /*
  * The roles of a database that have work and no worker who will take it; where
- * one is being started, that has them looked at again if it is not enough.  The starving
- * count, which makes busy workers of other roles leave, is kept here.
+ * one is being started, that has them looked at again if it is not enough.
+ * The starving count, which makes busy workers of other roles leave, is kept here.
  * *soon is set when something was left to a worker that should be back soon.
  */
 int

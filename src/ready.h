@@ -113,7 +113,7 @@ extern void ready_range_is_slow(int slot);
 extern bool ready_may_be_slow(int slot);
 extern void ready_range_done(int slot);
 /* whether instances wait in the queue of this worker */
-extern bool ready_queued(int index);
+extern bool ready_queued(int slot);
 extern void ready_release(int slot, const ReadyItem *items, int count, bool away);
 extern bool worker_slot_idle(int slot);
 extern bool worker_slot_is_idle(int slot);

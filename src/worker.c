@@ -322,7 +322,7 @@ compare_late(const void *a, const void *b)
 	return x->late != y->late ? y->late - x->late : compare_items(x, y);
 }
 
-/* Advance as many instances as there is time for; tells how many. */
+/* Advance as many instances as there is time for, at least one; tells how many. */
 static int
 advance_all(Instance **instances, ReadyItem *batch, int count)
 {
@@ -395,7 +395,7 @@ run_round(ReadyItem *batch, int count)
 		if (instances[i]->spent)
 			forget[spent++] = batch[i].key;
 	}
-	round_measure(begun, Max(reached, 1));
+	round_measure(begun, reached);
 	round_commit();
 	for (int i = 0; i < spent; i++)
 		instance_forget(forget[i]);

@@ -18,6 +18,7 @@ COMMENT ON FUNCTION durable_internal.workers() IS
 'The engine''s workers in this database, and of which instance and task the code runs there now; task 0: the orchestrator''s turn.';
 
 -- Scalar subqueries, so that a query pays only for the columns and rows that it asks for.
+-- status_record in src/status.c makes the same for who waits; tests compare the two.
 CREATE VIEW durable.instances WITH (security_barrier) AS
 SELECT i.instance_id,
        i.name,
