@@ -686,27 +686,32 @@ sub until_up
 	}
 }
 
+# The counts of clients take turns, up in one round and down in the next: what the machine and the growing tables do to
+# a rate then meets all of them.
 sub clients
 {
 	my $seconds = size('CLIENTS_SECONDS', 2);
-	my (@medians, $lowest, $best);
+	my @counts = (1, 2, 4, 8, 16, 32, 64);
+	my (%rates, %p50, %p99, @medians, $lowest, $best);
 	setup('clients', 'engine');
-	for my $clients (1, 2, 4, 8, 16, 32, 64)
+	for my $round (1 .. $runs)
 	{
-		my (@rates, @p50, @p99);
-		for (1 .. $runs)
+		for my $clients ($round % 2 ? @counts : reverse @counts)
 		{
 			checkpoint();
 			my ($tps, $latencies) = pgbench([[start_and_wait("'hello_sequence'"), 1]],
 				'-c', $clients, '-j', min($clients, 2), '-T', $seconds);
-			push @rates, $tps;
-			push @p50, percentile(0.5, $latencies);
-			push @p99, percentile(0.99, $latencies);
+			push @{$rates{$clients}}, $tps;
+			push @{$p50{$clients}}, percentile(0.5, $latencies);
+			push @{$p99{$clients}}, percentile(0.99, $latencies);
 			all_completed();
 		}
-		push @medians, report('clients', "hello, $clients clients", 'instances/s', \@rates);
-		report('clients', "hello, $clients clients, p50", 'ms', \@p50);
-		report('clients', "hello, $clients clients, p99", 'ms', \@p99);
+	}
+	for my $clients (@counts)
+	{
+		push @medians, report('clients', "hello, $clients clients", 'instances/s', $rates{$clients});
+		report('clients', "hello, $clients clients, p50", 'ms', $p50{$clients});
+		report('clients', "hello, $clients clients, p99", 'ms', $p99{$clients});
 		push @{$series{clients}}, [$clients, $medians[-1]];
 		# What is left of the best rate that fewer clients have reached.
 		$best = max(@medians);
