@@ -99,13 +99,26 @@ store_open(void)
 	return store;
 }
 
-/* Open its indexes. Their expressions may call what only the owner of the table may execute, whoever writes a row. */
+/*
+ * Get a table ready for writing: open its indexes, which reading does not need.
+ * Their expressions may call what only the owner of the table may execute,
+ * whoever writes a row.
+ */
 static void
 open_indexes(Table *table)
 {
 	Oid			user;
 	int			context;
+	MemoryContext old;
+	ResourceOwner owner = CurrentResourceOwner;
 
+	if (table->rri != NULL)
+		return;
+	old = MemoryContextSwitchTo(table->store->estate->es_query_cxt);
+	/* they stay open when a subtransaction that uses them first ends */
+	CurrentResourceOwner = table->store->owner;
+	table->rri = makeNode(ResultRelInfo);
+	InitResultRelInfo(table->rri, table->rel, 0, NULL, 0);
 	ExecOpenIndices(table->rri, false);
 	GetUserIdAndSecContext(&user, &context);
 	SetUserIdAndSecContext(table->rel->rd_rel->relowner,
@@ -119,9 +132,11 @@ open_indexes(Table *table)
 															 table->store->estate);
 	}
 	SetUserIdAndSecContext(user, context);
+	CurrentResourceOwner = owner;
+	MemoryContextSwitchTo(old);
 }
 
-/* The table, opened with its indexes at the first use in a transaction. */
+/* The table, opened at the first use in a transaction. */
 Table *
 table_get(Store *store, TableId id)
 {
@@ -147,11 +162,7 @@ table_get(Store *store, TableId id)
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("the tables of extension \"durable\" are of another version than its library"),
 				 errhint(STORE_MISMATCH_HINT)));
-	table->rri = makeNode(ResultRelInfo);
-	InitResultRelInfo(table->rri, table->rel, 0, NULL, 0);
-	open_indexes(table);
 	table->slot = table_slot_create(table->rel, NULL);
-	table->pending = palloc0(PENDING_ROWS * sizeof(TupleTableSlot *));
 	CurrentResourceOwner = owner;
 	MemoryContextSwitchTo(old);
 	return table;
@@ -161,8 +172,12 @@ table_get(Store *store, TableId id)
 TupleTableSlot *
 table_new_row(Table *table)
 {
-	TupleTableSlot **slot = &table->pending[table->npending];
+	TupleTableSlot **slot;
 
+	if (table->pending == NULL)
+		table->pending = MemoryContextAllocZero(table->store->estate->es_query_cxt,
+												PENDING_ROWS * sizeof(TupleTableSlot *));
+	slot = &table->pending[table->npending];
 	if (*slot == NULL)
 	{
 		MemoryContext old = MemoryContextSwitchTo(table->store->estate->es_query_cxt);
@@ -187,6 +202,7 @@ table_flush(Table *table)
 
 	if (table->npending == 0)
 		return;
+	open_indexes(table);
 	old = MemoryContextSwitchTo(GetPerTupleMemoryContext(estate));
 	table_multi_insert(table->rel, table->pending, table->npending,
 					   GetCurrentCommandId(true), 0, NULL);
@@ -262,10 +278,11 @@ store_close(Store *store)
 
 		if (table->rel == NULL)
 			continue;
-		for (int j = 0; j < PENDING_ROWS && table->pending[j] != NULL; j++)
+		for (int j = 0; table->pending != NULL && j < PENDING_ROWS && table->pending[j] != NULL; j++)
 			ExecDropSingleTupleTableSlot(table->pending[j]);
 		ExecDropSingleTupleTableSlot(table->slot);
-		ExecCloseIndices(table->rri);
+		if (table->rri != NULL)
+			ExecCloseIndices(table->rri);
 		table_close(table->rel, NoLock);
 	}
 	FreeExecutorState(store->estate);
@@ -282,6 +299,7 @@ table_update_row(Table *table, ItemPointer tid, TupleTableSlot *slot)
 	CompatUpdateIndexes update_indexes;
 	ItemPointerData old_tid = *tid;
 
+	open_indexes(table);
 	ExecStoreVirtualTuple(slot);
 	simple_table_tuple_update(table->rel, &old_tid, slot, GetActiveSnapshot(), &update_indexes);
 	if (!compat_update_none(update_indexes))

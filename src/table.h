@@ -31,9 +31,9 @@ typedef struct Table
 {
 	Store	   *store;
 	Relation	rel;			/* NULL: not opened yet */
-	ResultRelInfo *rri;
+	ResultRelInfo *rri;			/* with the indexes; NULL: nothing was written yet */
 	TupleTableSlot *slot;		/* for reading and updating */
-	TupleTableSlot **pending;	/* rows to be inserted */
+	TupleTableSlot **pending;	/* rows to be inserted; NULL: none yet */
 	int			npending;
 	Size		pending_bytes;
 } Table;

@@ -56,15 +56,29 @@ deadline_argument(FunctionCallInfo fcinfo, int number)
 	return deadline;
 }
 
+typedef struct Wait
+{
+	Store	   *store;
+	const char *instance_id;
+	TupleDesc	desc;			/* of the status */
+	TimestampTz deadline;
+	int64		key;			/* of the instance; 0: not found yet */
+	bool		found;			/* at the last look */
+	Datum		status;			/* of the last look */
+} Wait;
+
 /* Whether the row was written by the current transaction, so nobody else sees it. */
 static bool
 is_uncommitted(Store *store, const InstanceRow *row)
 {
-	Table	   *table = table_get(store, TABLE_INSTANCES);
+	Table	   *table;
 	ItemPointerData tid = row->tid;
 	bool		isnull;
 	bool		result = false;
 
+	if (!TransactionIdIsValid(GetTopTransactionIdIfAny()))
+		return false;
+	table = table_get(store, TABLE_INSTANCES);
 	if (table_tuple_fetch_row_version(table->rel, &tid, GetActiveSnapshot(), table->slot))
 		result = TransactionIdIsCurrentTransactionId(
 			DatumGetTransactionId(slot_getsysattr(table->slot, MinTransactionIdAttributeNumber,
@@ -73,35 +87,47 @@ is_uncommitted(Store *store, const InstanceRow *row)
 	return result;
 }
 
-/* The key of an instance that the caller may see and wait for. */
-static int64
-find_key(Store *store, const char *instance_id)
+/* Find the instance, which the caller must be allowed to see and able to wait for. */
+static void
+find(Wait *wait, InstanceRow *row)
 {
-	InstanceRow row;
-
-	PushActiveSnapshot(GetLatestSnapshot());
-	if (!instance_find(store, instance_id, &row) || !status_may_see(&row))
-		client_no_instance(instance_id);
-	if (!STATE_IS_TERMINAL(row.state) && is_uncommitted(store, &row))
+	if (!instance_find(wait->store, wait->instance_id, row) || !status_may_see(row))
+		client_no_instance(wait->instance_id);
+	if (!STATE_IS_TERMINAL(row->state) && is_uncommitted(wait->store, row))
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("cannot wait for instance \"%s\" in the transaction that started it", instance_id),
+				 errmsg("cannot wait for instance \"%s\" in the transaction that started it", wait->instance_id),
 				 errdetail("The engine sees an instance when the transaction has been committed."),
 				 errhint("COMMIT first.")));
-	PopActiveSnapshot();
-	return row.key;
+	wait->key = row->key;
+	wait->found = true;
+	waiter_for(row->key);
 }
 
-/* Whether there is nothing to wait for any more: it ended or has gone. */
+/* Look at the instance: whether there is nothing to wait for any more, and if so, or at last, its status of this moment. */
 static bool
-has_ended(Store *store, int64 key, bool *gone)
+look(Wait *wait, bool last, MemoryContext status_context)
 {
 	InstanceRow row;
+	bool		ended;
 
 	PushActiveSnapshot(GetLatestSnapshot());
-	*gone = !instance_get(store, key, &row);
+	store_use_snapshot(wait->store, GetActiveSnapshot());
+	if (wait->key == 0)
+		find(wait, &row);
+	else
+		wait->found = instance_get(wait->store, wait->key, &row);
+	ended = !wait->found || STATE_IS_TERMINAL(row.state);
+	if (wait->found && (ended || last))
+	{
+		MemoryContext old = MemoryContextSwitchTo(status_context);
+
+		wait->status = status_record(wait->store, &row, wait->desc);
+		MemoryContextSwitchTo(old);
+	}
+	store_use_snapshot(wait->store, NULL);
 	PopActiveSnapshot();
-	return *gone || STATE_IS_TERMINAL(row.state);
+	return ended;
 }
 
 /* Leave the slot, also when the session is being terminated. */
@@ -111,28 +137,27 @@ stop_waiting(int code, Datum arg)
 	waiter_end();
 }
 
-/* Sleep until the instance ends or the deadline comes; false if it has gone. */
-static bool
-wait_until(Store *store, int64 key, TimestampTz deadline)
+/* Sleep until the instance ends or the deadline comes. */
+static void
+sleep_until_end(Wait *wait)
 {
 	MemoryContext scratch = AllocSetContextCreate(CurrentMemoryContext, "durable wait",
 												  ALLOCSET_SMALL_SIZES);
 	MemoryContext old = MemoryContextSwitchTo(scratch);
-	bool		gone = false;
-	long		look = LOOK_FIRST;
+	long		pause = LOOK_FIRST;
 
-	waiter_begin(key);
+	waiter_begin();
 	PG_ENSURE_ERROR_CLEANUP(stop_waiting, (Datum) 0);
 	{
-		while (!has_ended(store, key, &gone))
+		for (;;)
 		{
-			long		remaining = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), deadline);
+			long		remaining = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), wait->deadline);
 
-			if (remaining <= 0)
+			if (look(wait, remaining <= 0, old) || remaining <= 0)
 				break;
 			(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-							 Min(remaining, look), PG_WAIT_EXTENSION);
-			look = Min(2 * look, LOOK_LAST);
+							 Min(remaining, pause), PG_WAIT_EXTENSION);
+			pause = Min(2 * pause, LOOK_LAST);
 			ResetLatch(MyLatch);
 			CHECK_FOR_INTERRUPTS();
 			MemoryContextReset(scratch);
@@ -142,51 +167,28 @@ wait_until(Store *store, int64 key, TimestampTz deadline)
 	waiter_end();
 	MemoryContextSwitchTo(old);
 	MemoryContextDelete(scratch);
-	return !gone;
-}
-
-/* The status of an instance as of now; false if it has gone. */
-static bool
-get_status(Store *store, int64 key, TupleDesc desc, Datum *result)
-{
-	InstanceRow row;
-	bool		found;
-
-	PushActiveSnapshot(GetLatestSnapshot());
-	store_use_snapshot(store, GetActiveSnapshot());
-	found = instance_get(store, key, &row);
-	if (found)
-		*result = status_record(store, &row, desc);
-	store_use_snapshot(store, NULL);
-	PopActiveSnapshot();
-	return found;
 }
 
 /* durable.wait_for_completion(instance_id, timeout) */
 Datum
 durable_wait_for_completion(PG_FUNCTION_ARGS)
 {
-	TimestampTz deadline;
-	Store	   *store;
+	Wait		wait = {0};
 	TupleDesc	desc;
-	int64		key;
-	bool		found;
-	Datum		result;
 
 	shared_require();
 	orchestrator_forbid("durable.wait_for_completion");
 	PreventCommandDuringRecovery("durable.wait_for_completion");
 	client_require(fcinfo, 0, "instance_id", "durable.wait_for_completion");
-	deadline = deadline_argument(fcinfo, 1);
-
+	wait.deadline = deadline_argument(fcinfo, 1);
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");
-
-	store = store_open();
-	key = find_key(store, text_to_cstring(PG_GETARG_TEXT_PP(0)));
-	found = wait_until(store, key, deadline) && get_status(store, key, BlessTupleDesc(desc), &result);
-	store_close(store);
-	if (!found)
+	wait.desc = BlessTupleDesc(desc);
+	wait.instance_id = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	wait.store = store_open();
+	sleep_until_end(&wait);
+	store_close(wait.store);
+	if (!wait.found)
 		PG_RETURN_NULL();
-	PG_RETURN_DATUM(result);
+	PG_RETURN_DATUM(wait.status);
 }

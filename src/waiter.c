@@ -3,10 +3,11 @@
  *	  One slot a backend says for which instance it waits.
  *
  * A waiter fills its slot before it reads the instance's status, and a worker
- * looks at the slots after its commit, so no end is missed.  There is no lock,
- * which a worker would hold while it wakes many: who reads a slot that is just
- * being filled wakes its owner in vain.  The count of waiters lets a worker pass
- * by when nobody waits.
+ * looks at the slots after its commit, so no end is missed.  As long as the
+ * waiter does not know the instance's key it waits for any, in vain now and
+ * then.  There is no lock, which a worker would hold while it wakes many: who
+ * reads a slot that is just being filled wakes its owner in vain, too.  The
+ * count of waiters lets a worker pass by when nobody waits.
  */
 #include "postgres.h"
 
@@ -21,7 +22,7 @@
 
 typedef struct Waiter
 {
-	pg_atomic_uint64 key;		/* 0: not waiting */
+	pg_atomic_uint64 key;		/* 0: not waiting; ANY_KEY */
 	Oid			db;
 } Waiter;
 
@@ -30,6 +31,8 @@ typedef struct WaiterShared
 	pg_atomic_uint32 count;
 	Waiter		waiters[FLEXIBLE_ARRAY_MEMBER];
 } WaiterShared;
+
+#define ANY_KEY PG_UINT64_MAX
 
 static WaiterShared *shared = NULL;
 
@@ -57,17 +60,24 @@ waiter_shmem_init(void)
 		pg_atomic_init_u64(&shared->waiters[i].key, 0);
 }
 
-/* Wait for this instance of the current database from now on. */
+/* Wait for any instance of the current database from now on. */
 void
-waiter_begin(int64 key)
+waiter_begin(void)
 {
 	Waiter	   *waiter = &shared->waiters[CompatMyProcNumber];
 
 	waiter->db = MyDatabaseId;
 	pg_write_barrier();
-	pg_atomic_write_u64(&waiter->key, key);
+	pg_atomic_write_u64(&waiter->key, ANY_KEY);
 	/* a full barrier, before the status is read */
 	pg_atomic_fetch_add_u32(&shared->count, 1);
+}
+
+/* Wait for this one only, whose status was read since waiter_begin. */
+void
+waiter_for(int64 key)
+{
+	pg_atomic_write_u64(&shared->waiters[CompatMyProcNumber].key, key);
 }
 
 /* Wait no longer. */
@@ -100,9 +110,9 @@ waiter_wake(const int64 *keys, int count)
 		return;
 	for (int i = 0; i < WAITERS; i++)
 	{
-		int64		key = pg_atomic_read_u64(&shared->waiters[i].key);
+		uint64		key = pg_atomic_read_u64(&shared->waiters[i].key);
 
-		if (key == 0 || bsearch(&key, keys, count, sizeof(int64), compare_keys) == NULL)
+		if (key == 0 || (key != ANY_KEY && bsearch(&key, keys, count, sizeof(int64), compare_keys) == NULL))
 			continue;
 		pg_read_barrier();
 		if (shared->waiters[i].db == MyDatabaseId)

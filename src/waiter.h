@@ -10,7 +10,8 @@
 extern Size waiter_shmem_size(void);
 extern void waiter_shmem_init(void);
 
-extern void waiter_begin(int64 key);
+extern void waiter_begin(void);
+extern void waiter_for(int64 key);
 extern void waiter_end(void);
 /* set the latches of all who wait for one of these instances of this database */
 extern void waiter_wake(const int64 *keys, int count);
