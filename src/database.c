@@ -11,17 +11,17 @@
 #include "postgres.h"
 
 #include "miscadmin.h"
-#include "storage/latch.h"
-#include "storage/procarray.h"
 #include "port/atomics.h"
 #include "storage/ipc.h"
+#include "storage/latch.h"
+#include "storage/procarray.h"
 #include "storage/shmem.h"
 
 #include "blackbox.h"
 #include "database.h"
-#include "ready.h"
 #include "settings.h"
 #include "shared.h"
+#include "slot.h"
 
 typedef struct Slot
 {
@@ -216,7 +216,7 @@ bool
 database_pause(Oid db)
 {
 	WorkerInfo	workers[DURABLE_WORKERS_LIMIT];
-	int			nworkers = worker_list(workers);
+	int			nworkers = slot_list(workers);
 	bool		gone;
 	Slot	   *slot;
 

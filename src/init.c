@@ -22,6 +22,7 @@
 #include "ready.h"
 #include "settings.h"
 #include "shared.h"
+#include "slot.h"
 
 PG_MODULE_MAGIC;
 
@@ -83,7 +84,7 @@ durable_workers(PG_FUNCTION_ARGS)
 	int			count;
 
 	InitMaterializedSRF(fcinfo, 0);
-	count = shared_available() ? worker_list(infos) : 0;
+	count = shared_available() ? slot_list(infos) : 0;
 	for (int i = 0; i < count; i++)
 	{
 		Datum		values[8];

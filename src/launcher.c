@@ -29,8 +29,8 @@
 
 #include "database.h"
 #include "process.h"
-#include "ready.h"
 #include "settings.h"
+#include "slot.h"
 #include "stats.h"
 
 #define LOOK_INTERVAL_MS	60000
@@ -145,7 +145,7 @@ static void
 stop(Oid db)
 {
 	WorkerInfo	workers[DURABLE_WORKERS_LIMIT];
-	int			count = worker_list(workers);
+	int			count = slot_list(workers);
 
 	for (int i = 0; i < DURABLE_DATABASES_LIMIT; i++)
 		if (started[i].db == db)

@@ -18,9 +18,6 @@
 
 #include "durable.h"
 
-/* a role's backlog lasts that long before another worker comes */
-#define READY_BACKLOG_US	10000
-
 /* why an instance is ready; bits */
 #define READY_RUN		0x01	/* its row says so */
 #define READY_MESSAGE	0x02	/* it has messages */
@@ -57,35 +54,6 @@ typedef struct ReadyHint
 	bool		slow;			/* of a range */
 } ReadyHint;
 
-typedef enum WorkerState
-{
-	WORKER_FREE,
-	WORKER_STARTING,
-	WORKER_BUSY,
-	WORKER_IDLE
-} WorkerState;
-
-/* what the scheduler and the views see of a worker */
-typedef struct WorkerInfo
-{
-	int			slot;
-	WorkerState state;
-	Oid			db;
-	Oid			role;
-	pid_t		pid;
-	int			claims;
-	TimestampTz since;			/* of the state */
-} WorkerInfo;
-
-/* a role of one database that has more work than workers */
-typedef struct ReadyNeed
-{
-	Oid			role;
-	int			queued;
-	int			workers;
-	TimestampTz since;			/* when it was first found so */
-} ReadyNeed;
-
 /* how much work a role of a database has */
 typedef struct QueueInfo
 {
@@ -97,16 +65,10 @@ typedef struct QueueInfo
 	TimestampTz waiting_since;	/* for an idle worker; 0: not so */
 } QueueInfo;
 
-extern Size ready_shmem_size(void);
-extern void ready_shmem_init(void);
-
 /* announcing: false when something did not fit */
 extern bool ready_push(Oid db, const ReadyHint *hints, int count);
 
 /* the worker's side */
-extern void worker_slot_attach(int slot);
-extern void worker_slot_connected(int slot);
-extern void worker_slot_detach(int slot, bool to_scheduler);
 extern int	ready_take(int slot, ReadyItem *items, int held, int max, int step_us, bool *retire);
 extern bool ready_take_range(int slot, int max, ReadyRange *range);
 extern void ready_range_is_slow(int slot);
@@ -115,25 +77,13 @@ extern void ready_range_done(int slot);
 /* whether instances wait in the queue of this worker */
 extern bool ready_queued(int slot);
 extern void ready_release(int slot, const ReadyItem *items, int count, bool away);
-extern bool worker_slot_idle(int slot);
-extern bool worker_slot_is_idle(int slot);
-extern bool worker_slot_unwanted(int slot);
-extern bool worker_slot_leave(int slot);
 
 /* the scheduler's side */
-extern int	worker_slot_reserve(Oid db, Oid role, uint32 *generation);
-extern void worker_slot_unreserve(int slot, uint32 generation);
-extern int	ready_needs(Oid db, ReadyNeed *needs, int max, bool *soon);
-extern void ready_back_off(Oid db, Oid role, TimestampTz until);
-extern TimestampTz ready_retry_at(Oid db);
-extern bool ready_starving(void);
-extern void ready_retire_one(void);
 extern void ready_scan_begins(Oid db);
 extern void ready_leave_out(Oid db, Oid role);
 extern bool ready_drained(Oid db);
 extern void ready_forget(Oid db);
 extern int	ready_take_unserved(Oid db, Oid role, int64 *keys, int max);
-extern int	worker_list(WorkerInfo *infos);
 /* of one database, palloc'd */
 extern int	queue_list(Oid db, QueueInfo **infos);
 

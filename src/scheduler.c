@@ -43,10 +43,12 @@
 #include "database.h"
 #include "hint.h"
 #include "instance.h"
+#include "need.h"
 #include "obstacle.h"
 #include "process.h"
 #include "ready.h"
 #include "settings.h"
+#include "slot.h"
 #include "stats.h"
 
 #define HINTS			256		/* announced at a time */
@@ -140,7 +142,7 @@ reap(void)
 		if (started[i].handle == NULL ||
 			GetBackgroundWorkerPid(started[i].handle, &pid) != BGWH_STOPPED)
 			continue;
-		worker_slot_unreserve(started[i].slot, started[i].generation);
+		slot_unreserve(started[i].slot, started[i].generation);
 		pfree(started[i].handle);
 		started[i].handle = NULL;
 	}
@@ -151,7 +153,7 @@ static void
 end_workers(void)
 {
 	WorkerInfo	workers[DURABLE_WORKERS_LIMIT];
-	int			count = worker_list(workers);
+	int			count = slot_list(workers);
 	pid_t		pid;
 
 	for (int i = 0; i < DURABLE_WORKERS_LIMIT; i++)
@@ -598,8 +600,8 @@ start_worker(Oid role)
 	for (int i = 0; i < DURABLE_WORKERS_LIMIT && entry == NULL; i++)
 		if (started[i].handle == NULL)
 			entry = &started[i];
-	slot = entry != NULL ? worker_slot_reserve(my_database, role, &generation) : -1;
-	/* it looks again when a worker ends or goes idle (ready.c), in whatever database */
+	slot = entry != NULL ? slot_reserve(my_database, role, &generation) : -1;
+	/* it looks again when a worker ends or goes idle (slot.c), in whatever database */
 	if (slot < 0)
 		return;
 	old = MemoryContextSwitchTo(TopMemoryContext);
@@ -612,9 +614,9 @@ start_worker(Oid role)
 		return;
 	}
 	entry->handle = NULL;
-	worker_slot_unreserve(slot, generation);
-	ready_retire_one();
-	ready_back_off(my_database, role, GetCurrentTimestamp() + NO_PROCESS_PAUSE);
+	slot_unreserve(slot, generation);
+	need_retire_one();
+	need_back_off(my_database, role, GetCurrentTimestamp() + NO_PROCESS_PAUSE);
 	ereport(LOG,
 			(errcode(ERRCODE_INSUFFICIENT_RESOURCES),
 			 errmsg("durable could not start a worker"),
@@ -624,7 +626,7 @@ start_worker(Oid role)
 
 /* See to a role that has work and nobody to do it. */
 static void
-serve(const ReadyNeed *need)
+serve(const Need *need)
 {
 	char	   *database;
 	bool		gone;
@@ -634,7 +636,7 @@ serve(const ReadyNeed *need)
 		fail_ownerless(need->role);
 	else if (obstacle != NULL)
 	{
-		ready_back_off(my_database, need->role, GetCurrentTimestamp() + BLOCKED_PAUSE);
+		need_back_off(my_database, need->role, GetCurrentTimestamp() + BLOCKED_PAUSE);
 		ereport(LOG,
 				(errcode(ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION),
 				 errmsg("durable cannot run instances in database \"%s\": %s",
@@ -648,21 +650,21 @@ serve(const ReadyNeed *need)
 /*
  * Start the workers that are needed.  The first of a role comes at once,
  * another when the backlog has lasted.  Returns true if some need is to be
- * looked at again soon.  What is refused a worker is left to wake_needy in
- * ready.c, and what has to pause to ready_retry_at.
+ * looked at again soon.  What is refused a worker is left to need_wake, and
+ * what has to pause to need_retry_at.
  */
 static bool
 start_workers(void)
 {
-	ReadyNeed  *needs = palloc(NEEDS * sizeof(ReadyNeed));
+	Need	   *needs = palloc(NEEDS * sizeof(Need));
 	bool		left = false;
-	int			count = ready_needs(my_database, needs, NEEDS, &left);
+	int			count = need_list(my_database, needs, NEEDS, &left);
 	TimestampTz now = GetCurrentTimestamp();
-	bool		soon = left || ready_starving() || count == NEEDS;
+	bool		soon = left || need_starving() || count == NEEDS;
 
 	for (int i = 0; i < count; i++)
 	{
-		if (needs[i].workers > 0 && now - needs[i].since < READY_BACKLOG_US)
+		if (needs[i].workers > 0 && now - needs[i].since < NEED_BACKLOG_US)
 			soon = true;
 		else if (needs[i].workers < durable_max_workers)
 			serve(&needs[i]);
@@ -695,7 +697,7 @@ count_deliveries(void)
 static long
 time_to_sleep(TimestampTz next_poll, TimestampTz next_timer)
 {
-	TimestampTz next = earlier(earlier(next_poll, next_timer), ready_retry_at(my_database));
+	TimestampTz next = earlier(earlier(next_poll, next_timer), need_retry_at(my_database));
 	TimestampTz now = GetCurrentTimestamp();
 
 	return next <= now ? 0 : Min((next - now) / 1000 + 1, PG_INT32_MAX);

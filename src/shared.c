@@ -10,8 +10,8 @@
 
 #include "blackbox.h"
 #include "database.h"
+#include "lists.h"
 #include "quota.h"
-#include "ready.h"
 #include "shared.h"
 #include "stats.h"
 #include "timing.h"
@@ -29,7 +29,7 @@ request_hook(void)
 {
 	if (previous_request_hook)
 		previous_request_hook();
-	RequestAddinShmemSpace(add_size(ready_shmem_size(),
+	RequestAddinShmemSpace(add_size(lists_shmem_size(),
 									add_size(database_shmem_size(),
 											 add_size(add_size(waiter_shmem_size(), wanted_shmem_size()),
 													  add_size(timing_shmem_size(),
@@ -48,7 +48,7 @@ startup_hook(void)
 	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
 	locks = GetNamedLWLockTranche("durable");
 	shared_lock = &locks[0].lock;
-	ready_shmem_init();
+	lists_shmem_init();
 	database_shmem_init();
 	waiter_shmem_init();
 	wanted_shmem_init();

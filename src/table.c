@@ -107,6 +107,7 @@ store_open(void)
 static void
 open_indexes(Table *table)
 {
+	ResultRelInfo *rri;
 	Oid			user;
 	int			context;
 	MemoryContext old;
@@ -117,15 +118,15 @@ open_indexes(Table *table)
 	old = MemoryContextSwitchTo(table->store->estate->es_query_cxt);
 	/* they stay open when a subtransaction that uses them first ends */
 	CurrentResourceOwner = table->store->owner;
-	table->rri = makeNode(ResultRelInfo);
-	InitResultRelInfo(table->rri, table->rel, 0, NULL, 0);
-	ExecOpenIndices(table->rri, false);
+	rri = makeNode(ResultRelInfo);
+	InitResultRelInfo(rri, table->rel, 0, NULL, 0);
+	ExecOpenIndices(rri, false);
 	GetUserIdAndSecContext(&user, &context);
 	SetUserIdAndSecContext(table->rel->rd_rel->relowner,
 						   context | SECURITY_LOCAL_USERID_CHANGE | SECURITY_RESTRICTED_OPERATION);
-	for (int i = 0; i < table->rri->ri_NumIndices; i++)
+	for (int i = 0; i < rri->ri_NumIndices; i++)
 	{
-		IndexInfo  *index = table->rri->ri_IndexRelationInfo[i];
+		IndexInfo  *index = rri->ri_IndexRelationInfo[i];
 
 		if (index->ii_Expressions != NIL)
 			index->ii_ExpressionsState = ExecPrepareExprList(index->ii_Expressions,
@@ -134,6 +135,8 @@ open_indexes(Table *table)
 	SetUserIdAndSecContext(user, context);
 	CurrentResourceOwner = owner;
 	MemoryContextSwitchTo(old);
+	/* only now: an error that a subtransaction ends with must not leave half of the indexes */
+	table->rri = rri;
 }
 
 /* The table, opened at the first use in a transaction. */
@@ -142,6 +145,7 @@ table_get(Store *store, TableId id)
 {
 	Table	   *table = &store->tables[id];
 	Oid			relid;
+	Relation	rel;
 	MemoryContext old;
 	ResourceOwner owner = CurrentResourceOwner;
 
@@ -155,14 +159,15 @@ table_get(Store *store, TableId id)
 	old = MemoryContextSwitchTo(store->estate->es_query_cxt);
 	/* it stays open when a subtransaction that uses it first ends */
 	CurrentResourceOwner = store->owner;
-	table->store = store;
-	table->rel = table_open(relid, RowExclusiveLock);
-	if (RelationGetNumberOfAttributes(table->rel) != table_columns[id])
+	rel = table_open(relid, RowExclusiveLock);
+	if (RelationGetNumberOfAttributes(rel) != table_columns[id])
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("the tables of extension \"durable\" are of another version than its library"),
 				 errhint(STORE_MISMATCH_HINT)));
-	table->slot = table_slot_create(table->rel, NULL);
+	table->store = store;
+	table->slot = table_slot_create(rel, NULL);
+	table->rel = rel;
 	CurrentResourceOwner = owner;
 	MemoryContextSwitchTo(old);
 	return table;

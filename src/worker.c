@@ -9,61 +9,38 @@
  * in the batch for the next round; the others are let go.
  *
  * What goes wrong in a round with many instances is undone and each is tried
- * alone; what goes wrong alone is the instance's own failure.  An activity is
- * a subtransaction, and past 64 of those that wrote, snapshots of the whole
- * server get slow: a round ends before.
+ * alone; what goes wrong alone is the instance's own failure.  Between two
+ * rounds the worker runs activities of the queue (queued.c).
  */
 #include "postgres.h"
 
-#include "access/xact.h"
-#include "catalog/pg_extension.h"
-#include "commands/extension.h"
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
-#include "storage/lmgr.h"
 #include "utils/backend_status.h"
 #include "utils/memutils.h"
-#include "utils/snapmgr.h"
 
 #include "activity.h"
 #include "blackbox.h"
 #include "call.h"
-#include "database.h"
-#include "hint.h"
 #include "instance.h"
-#include "obstacle.h"
 #include "process.h"
+#include "queued.h"
 #include "ready.h"
 #include "replay.h"
-#include "retry.h"
+#include "round.h"
 #include "settings.h"
+#include "slot.h"
 #include "stats.h"
 #include "timing.h"
-#include "usercode.h"
-#include "wanted.h"
 
-#define MAX_BATCH		1000	/* the largest durable.batch_size */
-#define MAX_WRITERS		60		/* subtransactions with a transaction id in a round */
-#define RANGE_TASKS		16		/* queued activities taken at a time */
 #define PLACES			20		/* one of so many places in a batch is left to those that wait after each round */
 
 static int	my_slot;
-static Oid	my_extension;
-static ReadyItem items[MAX_BATCH];
+static ReadyItem items[ROUND_INSTANCES];
 static int	nitems = 0;
-static MemoryContext round_context;
 static int	step_us = 0;		/* what an instance takes in a round, the commit aside */
-
-/* the round at hand */
-static Round round;
-static TimestampTz round_end;	/* no activity is begun after this */
-static bool round_stop;			/* commit before anything else is run */
-static int	round_writers;
-static int	round_steps;		/* turns and activities so far */
-static int	round_size;			/* instances in it */
-static int64 round_keys[MAX_BATCH];	/* their keys */
 
 /* Give back what the worker holds, whatever the process ends of. */
 static void
@@ -77,14 +54,7 @@ worker_exit(int code, Datum arg)
 				 errmsg("a durable worker ended itself because a function ignored its timeout"),
 				 errdetail("The function handled the cancellation (SQLSTATE 57014) and went on.")));
 	blackbox_leave();
-	worker_slot_detach(my_slot, overdue);
-}
-
-/* The time of a round begins now. */
-static void
-round_start_clock(void)
-{
-	round_end = GetCurrentTimestamp() + durable_batch_time * INT64CONST(1000);
+	slot_detach(my_slot, overdue);
 }
 
 /* Take note of what a round with so many instances took. */
@@ -95,89 +65,6 @@ round_measure(TimestampTz begun, int count)
 
 	us = Min(Max(us, 1), USECS_PER_SEC);
 	step_us = step_us == 0 ? us : (3 * step_us + us) / 4;
-}
-
-/* Whether somebody waits for the row of an instance of the round. */
-static bool
-round_wanted(void)
-{
-	return wanted_any(round_keys, round_size);
-}
-
-/*
- * Whether a round must end before another turn or activity is begun.  Each
- * round does something, however long it took to load the instances.
- */
-static bool
-round_full(void)
-{
-	if (!round_stop && round_steps > 0 &&
-		(round_writers >= MAX_WRITERS || GetCurrentTimestamp() >= round_end || round_wanted()))
-		round_stop = true;
-	return round_stop;
-}
-
-/* Begin the transaction of a round. */
-static void
-round_begin(int size)
-{
-	SetCurrentStatementStartTimestamp();
-	StartTransactionCommand();
-	/* whatever the role's defaults; user code gets its read-only one */
-	XactIsoLevel = XACT_READ_COMMITTED;
-	XactReadOnly = false;
-	MemoryContextSwitchTo(round_context);
-	PushActiveSnapshot(GetTransactionSnapshot());
-	/* DROP EXTENSION waits for the round, and the round never for some of its tables */
-	LockDatabaseObject(ExtensionRelationId, my_extension, 0, AccessShareLock);
-	if (!store_fits())
-		proc_exit(0);
-	/* the role was dropped or may not connect any more: the scheduler says so */
-	if (!role_still_welcome())
-		proc_exit(0);
-	round.store = store_open();
-	round.now = GetCurrentTimestamp();
-	round.full = round_full;
-	round.computed = 0;
-	round_stop = false;
-	round_writers = 0;
-	round_steps = 0;
-	round_start_clock();
-	round_size = size;
-}
-
-/* Commit it. */
-static void
-round_commit(void)
-{
-	store_close(round.store);
-	PopActiveSnapshot();
-	stats_count(STATS_BATCHES, 1);
-	CommitTransactionCommand();
-	MemoryContextSwitchTo(round_context);
-	MemoryContextReset(round_context);
-	pgstat_report_stat(false);
-}
-
-/* Undo it; the caller has the error. */
-static void
-round_abort(void)
-{
-	AbortOutOfAnyTransaction();
-	replay_reset();
-	(void) blackbox_clear();
-	MemoryContextSwitchTo(round_context);
-}
-
-/* Take note of a finished activity. */
-static void
-round_ran(bool wrote)
-{
-	round_writers += wrote;
-	round_steps++;
-	/* its deferred triggers were brought forward: the next one needs a clean slate */
-	if (user_call_deferrable())
-		round_stop = true;
 }
 
 /*
@@ -197,7 +84,7 @@ run_activity(Instance *instance, ReadyItem *item, bool turned)
 		.name = task->name,
 		.input = task->input,
 		.wanted = round_wanted,
-		.alone = round_size == 1,
+		.alone = round_alone(),
 		.tries = instance->conflicts
 	};
 	ActivityOutcome outcome;
@@ -206,42 +93,43 @@ run_activity(Instance *instance, ReadyItem *item, bool turned)
 	{
 		Jsonb	   *failure = activity_lost(&run, instance->row.deliveries);
 
-		instance_activity_done(&round, instance, task, true, failure);
+		instance_activity_done(&this_round, instance, task, true, failure);
 		return true;
 	}
 	/* what may kill its worker is counted for itself in the queue */
 	if (!timing_is_quick(instance->row.search_path, task->name) ||
 		(instance->row.deliveries > 0 && task->id < instance->last_activity))
 	{
-		instance_defer_activities(&round, instance);
+		instance_defer_activities(&this_round, instance);
 		return true;
 	}
 	if (round_full())
 	{
 		/* if the cache does not keep the turn it would be run again, to come no further */
 		if (turned)
-			instance_defer_activities(&round, instance);
+			instance_defer_activities(&this_round, instance);
 		return turned;
 	}
 	outcome = activity_run(&run);
-	round.now = Max(round.now, GetCurrentTimestamp());
+	this_round.now = Max(this_round.now, GetCurrentTimestamp());
 	round_ran(run.wrote);
 	if (outcome == ACTIVITY_YIELDS)
 	{
-		instance_defer_activities(&round, instance);
-		round_stop = true;
+		instance_defer_activities(&this_round, instance);
+		round_stop();
 		return true;
 	}
 	if (outcome == ACTIVITY_AGAIN)
 	{
 		instance->conflicts++;
 		item->solo = true;
-		round_stop = true;
+		round_stop();
 		return false;
 	}
 	/* the termination comes before what the orchestrator makes of the failure */
-	round_stop |= run.canceled;
-	instance_activity_done(&round, instance, task, outcome == ACTIVITY_FAILED, run.result);
+	if (run.canceled)
+		round_stop();
+	instance_activity_done(&this_round, instance, task, outcome == ACTIVITY_FAILED, run.result);
 	instance->conflicts = 0;
 	return true;
 }
@@ -262,7 +150,7 @@ advance(Instance *instance, ReadyItem *item)
 	int			limit = instance->row.deliveries > 0 ? 1 : durable_steps_per_commit;
 
 	/* what may kill its worker must not take others along */
-	if (instance->row.deliveries > 0 && round_size > 1)
+	if (instance->row.deliveries > 0 && !round_alone())
 	{
 		item->solo = true;
 		return;
@@ -273,13 +161,13 @@ advance(Instance *instance, ReadyItem *item)
 		{
 			steps += instance->next_activity->id > step_end;
 			step_end = instance->last_activity;
-			if (steps > limit || activities++ >= Max(limit, RANGE_TASKS) ||
+			if (steps > limit || activities++ >= Max(limit, ROUND_ACTIVITIES) ||
 				!run_activity(instance, item, turned))
 				return;
 		}
 		else if (!instance_can_turn(instance) || round_full())
 			return;
-		else if (round_size > 1 &&
+		else if (!round_alone() &&
 				 !timing_is_quick(instance->row.search_path, instance->row.function))
 		{
 			item->solo = true;
@@ -287,17 +175,17 @@ advance(Instance *instance, ReadyItem *item)
 		}
 		else
 		{
-			int			computed = round.computed;
+			int			computed = this_round.computed;
 			int			first_seq = instance->row.first_seq;
 
-			round_steps++;
+			round_step();
 			turned = true;
-			if (!turn_run(&round, instance))
+			if (!turn_run(&this_round, instance))
 				return;
 			/* a new execution begins with a new round, as one that does nothing else would fill this one */
 			if (instance->row.first_seq != first_seq)
 				return;
-			activities += round.computed - computed;
+			activities += this_round.computed - computed;
 		}
 	}
 }
@@ -362,22 +250,23 @@ run_round(ReadyItem *batch, int count)
 	Instance  **instances;
 	FetchResult result;
 	int			reached;
-	int64		forget[MAX_BATCH];
+	int64		keys[ROUND_INSTANCES];
+	int64		forget[ROUND_INSTANCES];
 	int			spent = 0;
 	TimestampTz begun = GetCurrentTimestamp();
 
 	for (int i = 0; i < count; i++)
-		round_keys[i] = batch[i].key;
-	round_begin(count);
+		keys[i] = batch[i].key;
+	round_begin(keys, count);
 	instances = palloc0(count * sizeof(Instance *));
 	for (int i = 0; i < count; i++)
 	{
-		instances[i] = instance_load(&round, batch[i].key, batch[i].flags, &result);
+		instances[i] = instance_load(&this_round, batch[i].key, batch[i].flags, &result);
 		if (result == FETCH_ABSENT)
 		{
 			/* it was purged or replaced: nobody wants what came for it */
-			(void) messages_take(round.store, batch[i].key);
-			timers_delete(round.store, batch[i].key);
+			(void) messages_take(this_round.store, batch[i].key);
+			timers_delete(this_round.store, batch[i].key);
 		}
 	}
 	round_start_clock();
@@ -387,7 +276,7 @@ run_round(ReadyItem *batch, int count)
 		batch[i].flags = 0;
 		if (instances[i] == NULL)
 			continue;
-		instance_save(&round, instances[i]);
+		instance_save(&this_round, instances[i]);
 		if (instances[i]->row.state == STATE_READY)
 			batch[i].flags = READY_RUN;
 		else
@@ -401,23 +290,6 @@ run_round(ReadyItem *batch, int count)
 		instance_forget(forget[i]);
 }
 
-/* Whether an error says nothing about the instance, so that trying again may help. */
-static bool
-is_transient(const ErrorData *error)
-{
-	if (error->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE)
-		return true;
-	switch (ERRCODE_TO_CATEGORY(error->sqlerrcode))
-	{
-		case MAKE_SQLSTATE('4', '0', 0, 0, 0) & 0xfff:	/* transaction rollback */
-		case MAKE_SQLSTATE('5', '3', 0, 0, 0) & 0xfff:	/* insufficient resources */
-		case MAKE_SQLSTATE('5', '7', 0, 0, 0) & 0xfff:	/* operator intervention */
-		case MAKE_SQLSTATE('5', '8', 0, 0, 0) & 0xfff:	/* system error */
-			return true;
-	}
-	return false;
-}
-
 /* Fail an instance because of an error that its turn or activity is not to blame for. */
 static void
 fail_instance(ReadyItem *item, ErrorData *error)
@@ -425,37 +297,16 @@ fail_instance(ReadyItem *item, ErrorData *error)
 	Instance   *instance;
 	FetchResult result;
 
-	round_begin(1);
-	instance = instance_load(&round, item->key, READY_ALL, &result);
+	round_begin(&item->key, 1);
+	instance = instance_load(&this_round, item->key, READY_ALL, &result);
 	if (instance != NULL)
 	{
 		if (!STATE_IS_TERMINAL(instance->row.state))
-			instance_fail_whole(&round, instance, failure_from_error(error));
-		instance_save(&round, instance);
+			instance_fail_whole(&this_round, instance, failure_from_error(error));
+		instance_save(&this_round, instance);
 	}
 	round_commit();
 	item->flags = 0;
-}
-
-/*
- * What has gone wrong even in dealing with an error is reported; true if it
- * will pass, so that trying again makes sense.
- */
-static bool
-report_error(void)
-{
-	ErrorData  *error;
-	bool		transient;
-
-	MemoryContextSwitchTo(round_context);
-	error = CopyErrorData();
-	EmitErrorReport();
-	FlushErrorState();
-	round_abort();
-	transient = is_transient(error);
-	if (transient)
-		process_wait(200);
-	return transient;
 }
 
 /* Fail an instance; if even that fails for good it is left to the scheduler's next look into the tables. */
@@ -468,7 +319,7 @@ try_fail_instance(ReadyItem *item, ErrorData *error)
 	}
 	PG_CATCH();
 	{
-		item->flags = report_error() ? READY_ALL : 0;
+		item->flags = round_report() ? READY_ALL : 0;
 		instance_forget(item->key);
 	}
 	PG_END_TRY();
@@ -486,7 +337,7 @@ round_failed(ReadyItem *batch, int count, ErrorData *error)
 	}
 	if (count > 1)
 		return;
-	if (is_transient(error))
+	if (round_may_try_again(error))
 	{
 		ereport(LOG,
 				(errcode(error->sqlerrcode),
@@ -507,14 +358,8 @@ try_round(ReadyItem *batch, int count)
 	}
 	PG_CATCH();
 	{
-		ErrorData  *error;
-
-		MemoryContextSwitchTo(round_context);
-		error = CopyErrorData();
-		FlushErrorState();
-		round_abort();
-		round_failed(batch, count, error);
-		MemoryContextReset(round_context);
+		round_failed(batch, count, round_failure());
+		round_clear();
 	}
 	PG_END_TRY();
 }
@@ -547,7 +392,7 @@ compare_rounds(const void *a, const void *b)
 static void
 settle(void)
 {
-	ReadyItem	gone[MAX_BATCH];
+	ReadyItem	gone[ROUND_INSTANCES];
 	int			ngone = 0;
 	int			kept = 0;
 	int			limit = batch_limit();
@@ -582,7 +427,7 @@ settle(void)
 static int
 part_items(void)
 {
-	ReadyItem	others[MAX_BATCH];
+	ReadyItem	others[ROUND_INSTANCES];
 	int			nothers = 0;
 	int			alone = 0;
 	int			first = 0;
@@ -635,240 +480,13 @@ run_items(void)
 	settle();
 }
 
-/* Run one queued activity, as its history has it, and send its end to the instance. */
-static bool
-run_task(const InstanceRow *instance, TaskRow *task, const HistoryRow *scheduled, bool alone, int tries)
-{
-	MessageRow	message = {.key = task->key, .task_id = task->task_id, .attempt = task->attempt};
-	ActivityOutcome outcome = ACTIVITY_FAILED;
-	ActivityRun run = {
-		.instance = instance,
-		.task_id = task->task_id,
-		.attempt = task->attempt,
-		.queued = true,
-		.alone = alone,
-		.tries = tries
-	};
-
-	message.name = run.name = scheduled->name;
-	run.input = scheduled->input;
-	run.timeout = retry_timeout(scheduled->result);
-	if (task->deliveries >= durable_max_activity_deliveries)
-		run.result = activity_lost(&run, task->deliveries);
-	else
-		outcome = activity_run(&run);
-	round_ran(run.wrote);
-	if (outcome == ACTIVITY_AGAIN)
-		return false;
-	message.kind = outcome == ACTIVITY_COMPLETED ? MESSAGE_TASK_COMPLETED : MESSAGE_TASK_FAILED;
-	message.time = GetCurrentTimestamp();
-	message.payload = run.result;
-	message_send(round.store, instance->owner, &message);
-	task_delete(round.store, task);
-	return true;
-}
-
-/* Whether a queued activity must not share a transaction, or its worker, with others. */
-static bool
-must_be_alone(const InstanceRow *instance, const TaskRow *task, const char *function)
-{
-	return task->deliveries > 0 || !timing_is_quick(instance->search_path, function);
-}
-
-/* Whether one that is to be alone may be run although it may be on the last worker of its role. */
-static bool
-may_be_last(const InstanceRow *instance, const TaskRow *task, const char *function)
-{
-	return task->deliveries == 0 && timing_try(instance->search_path, function);
-}
-
-/* Announce queued activities of an instance, for any worker of this role. */
-static void
-push_tasks(int64 key, int low, int high, bool slow)
-{
-	ReadyHint	hint = {
-		.role = GetSessionUserId(), .key = key, .low = low, .high = high, .slow = slow
-	};
-
-	if (!ready_push(MyDatabaseId, &hint, 1))
-		database_request_scan(MyDatabaseId);
-}
-
-/* Give the rest of a range to other workers while this one is busy with its first task. */
-static void
-share_rest(ReadyRange *range)
-{
-	if (range->low < range->high)
-	{
-		push_tasks(range->key, range->low + 1, range->high, range->slow);
-		range->high = range->low;
-	}
-}
-
-/*
- * One transaction with activities of a range, from range->low on, which moves
- * past what is done.  tries: how often the first one has been tried alone, or
- * is to be now; then it is the only one.
- */
-static void
-run_range_round(ReadyRange *range, int tries)
-{
-	InstanceRow instance;
-	bool		found;
-	int			count = 0;
-
-	round_begin(1);
-	found = instance_get(round.store, range->key, &instance);
-	while (range->low <= range->high && !round_full())
-	{
-		List	   *rows = tasks_lock(round.store, range->key, range->low, range->low);
-		TaskRow    *task = rows != NIL ? linitial(rows) : NULL;
-
-		HistoryRow	scheduled;
-
-		if (task != NULL &&
-			(!found || instance.state == STATE_TERMINATED ||
-			 !history_get(round.store, task->key, task->seq, &scheduled) || scheduled.task_id != task->task_id))
-		{
-			/* the instance, or the execution that scheduled it, is over */
-			task_delete(round.store, task);
-		}
-		else if (task != NULL)
-		{
-			bool		only = tries > 0 || must_be_alone(&instance, task, scheduled.name);
-
-			if (only && count > 0)
-				break;
-			if (only && tries == 0 && !range->slow && !may_be_last(&instance, task, scheduled.name) &&
-				!ready_may_be_slow(my_slot))
-			{
-				/* nobody knew: once its row is free, a worker that may be slow takes it */
-				hint_tasks(instance.owner, range->key, range->low, range->low, true);
-				range->low++;
-				continue;
-			}
-			if (only)
-			{
-				share_rest(range);
-				if (!range->slow)
-					ready_range_is_slow(my_slot);
-			}
-			if (!run_task(&instance, task, &scheduled, count == 0, tries))
-				break;
-			count++;
-		}
-		range->low++;
-	}
-	round_commit();
-}
-
-/* Fail a queued activity whose end could not be stored. */
-static void
-fail_task(const ReadyRange *range, ErrorData *error)
-{
-	InstanceRow instance;
-	ListCell   *cell;
-	MessageRow	message = {
-		.key = range->key,
-		.kind = MESSAGE_TASK_FAILED,
-		.time = GetCurrentTimestamp(),
-		.task_id = range->low
-	};
-
-	round_begin(1);
-	foreach(cell, tasks_lock(round.store, range->key, range->low, range->low))
-	{
-		TaskRow    *task = lfirst(cell);
-
-		message.attempt = task->attempt;
-		message.payload = failure_from_error(error);
-		if (instance_get(round.store, range->key, &instance))
-			message_send(round.store, instance.owner, &message);
-		task_delete(round.store, task);
-	}
-	round_commit();
-}
-
-/* Fail it; if even that fails for good it is left to the scheduler's next look into the tables. */
-static void
-try_fail_task(const ReadyRange *range, ErrorData *error)
-{
-	PG_TRY();
-	{
-		fail_task(range, error);
-	}
-	PG_CATCH();
-	{
-		if (report_error())
-			push_tasks(range->key, range->low, range->low, range->slow);
-	}
-	PG_END_TRY();
-}
-
-/*
- * A transaction with activities of a range has failed: the first one is tried
- * alone, and fails if that does not help, unless the error will pass.
- */
-static void
-range_failed(ReadyRange *range, bool alone)
-{
-	ErrorData  *error;
-
-	MemoryContextSwitchTo(round_context);
-	error = CopyErrorData();
-	FlushErrorState();
-	round_abort();
-	if (alone)
-	{
-		ereport(LOG,
-				(errcode(error->sqlerrcode),
-				 errmsg("durable could not store the end of an activity: %s", error->message)));
-		if (is_transient(error))
-		{
-			process_wait(200);
-			push_tasks(range->key, range->low, range->low, range->slow);
-		}
-		else
-			try_fail_task(range, error);
-		range->low++;
-	}
-	MemoryContextReset(round_context);
-}
-
-/* Run the activities of a range, as many in a transaction as is good. */
-static void
-run_range(ReadyRange *range)
-{
-	volatile int tries = 0;		/* of the first one alone */
-
-	while (range->low <= range->high)
-	{
-		int			before = range->low;
-
-		process_handle_interrupts();
-		PG_TRY();
-		{
-			run_range_round(range, tries);
-		}
-		PG_CATCH();
-		{
-			range->low = before;
-			range_failed(range, tries > 0);
-		}
-		PG_END_TRY();
-		/* nothing went: the first one wants to be alone */
-		tries = range->low == before ? tries + 1 : 0;
-	}
-	ready_range_done(my_slot);
-}
-
 /* Wait for work; false when it is time to leave. */
 static bool
 wait_for_work(void)
 {
 	TimestampTz until = GetCurrentTimestamp() + durable_worker_idle_timeout * USECS_PER_SEC;
 
-	if (!worker_slot_idle(my_slot))
+	if (!slot_idle(my_slot))
 		return true;
 	pgstat_report_stat(true);
 	pgstat_report_activity(STATE_IDLE, NULL);
@@ -878,13 +496,13 @@ wait_for_work(void)
 
 		process_wait(rest);
 		process_handle_interrupts();
-		if (!worker_slot_is_idle(my_slot))
+		if (!slot_is_idle(my_slot))
 		{
 			stats_count(STATS_WAKEUPS, 1);
 			return true;
 		}
-		if (rest <= 0 || worker_slot_unwanted(my_slot) || process_reloaded())
-			return !worker_slot_leave(my_slot);
+		if (rest <= 0 || slot_unwanted(my_slot) || process_reloaded())
+			return !slot_leave(my_slot);
 	}
 }
 
@@ -929,7 +547,7 @@ work(void)
 			ready_release(my_slot, items, nitems, true);
 			return;
 		}
-		ranges = ranges_are_due() && ready_take_range(my_slot, RANGE_TASKS, &range);
+		ranges = ranges_are_due() && ready_take_range(my_slot, ROUND_ACTIVITIES, &range);
 		if (ranges)
 		{
 			/* the first activity may take long: nobody else is to wait for it */
@@ -937,7 +555,7 @@ work(void)
 				ready_release(my_slot, items, nitems, true);
 			nitems = 0;
 			pgstat_report_activity(STATE_RUNNING, "running queued activities");
-			run_range(&range);
+			queued_run(my_slot, &range);
 		}
 		if (nitems == 0 && !ranges && !wait_for_work())
 			return;
@@ -953,18 +571,14 @@ durable_worker_main(Datum arg)
 	memcpy(&extra, MyBgworkerEntry->bgw_extra, sizeof(extra));
 	my_slot = extra.slot;
 	on_shmem_exit(worker_exit, (Datum) 0);
-	worker_slot_attach(my_slot);
+	slot_attach(my_slot);
 	process_init();
 	BackgroundWorkerInitializeConnectionByOid(DatumGetObjectId(arg), extra.role, 0);
 	pgstat_report_appname("durable worker");
 	blackbox_attach(my_slot);
 	stats_register();
-	StartTransactionCommand();
-	my_extension = get_extension_oid("durable", true);
-	CommitTransactionCommand();
-	worker_slot_connected(my_slot);
-	round_context = AllocSetContextCreate(TopMemoryContext, "durable round", ALLOCSET_DEFAULT_SIZES);
-	MemoryContextSwitchTo(round_context);
+	round_init();
+	slot_connected(my_slot);
 	work();
 	proc_exit(0);
 }

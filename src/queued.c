@@ -1,0 +1,252 @@
+/*
+ * queued.c
+ *	  A worker runs activities of the queue: ranges of an instance's tasks.
+ *
+ * They are found by their rows in the table of tasks, locked in the transaction
+ * that runs them and sends their ends to the instance, which any worker may hold
+ * meanwhile.  What goes wrong together is undone and tried one by one; what goes
+ * wrong alone is the activity's failure.  One that may be slow, or may kill its
+ * worker, has a transaction for itself, and what is left of its range is given to
+ * others before.
+ */
+#include "postgres.h"
+
+#include "miscadmin.h"
+#include "utils/memutils.h"
+
+#include "activity.h"
+#include "call.h"
+#include "database.h"
+#include "hint.h"
+#include "process.h"
+#include "queued.h"
+#include "retry.h"
+#include "round.h"
+#include "settings.h"
+#include "timing.h"
+
+static int	my_slot;
+
+/* Run one queued activity, as its history has it, and send its end to the instance. */
+static bool
+run_task(const InstanceRow *instance, TaskRow *task, const HistoryRow *scheduled, bool alone, int tries)
+{
+	MessageRow	message = {.key = task->key, .task_id = task->task_id, .attempt = task->attempt};
+	ActivityOutcome outcome = ACTIVITY_FAILED;
+	ActivityRun run = {
+		.instance = instance,
+		.task_id = task->task_id,
+		.attempt = task->attempt,
+		.queued = true,
+		.alone = alone,
+		.tries = tries
+	};
+
+	message.name = run.name = scheduled->name;
+	run.input = scheduled->input;
+	run.timeout = retry_timeout(scheduled->result);
+	if (task->deliveries >= durable_max_activity_deliveries)
+		run.result = activity_lost(&run, task->deliveries);
+	else
+		outcome = activity_run(&run);
+	round_ran(run.wrote);
+	if (outcome == ACTIVITY_AGAIN)
+		return false;
+	message.kind = outcome == ACTIVITY_COMPLETED ? MESSAGE_TASK_COMPLETED : MESSAGE_TASK_FAILED;
+	message.time = GetCurrentTimestamp();
+	message.payload = run.result;
+	message_send(this_round.store, instance->owner, &message);
+	task_delete(this_round.store, task);
+	return true;
+}
+
+/* Whether a queued activity must not share a transaction, or its worker, with others. */
+static bool
+must_be_alone(const InstanceRow *instance, const TaskRow *task, const char *function)
+{
+	return task->deliveries > 0 || !timing_is_quick(instance->search_path, function);
+}
+
+/* Whether one that is to be alone may be run although it may be on the last worker of its role. */
+static bool
+may_be_last(const InstanceRow *instance, const TaskRow *task, const char *function)
+{
+	return task->deliveries == 0 && timing_try(instance->search_path, function);
+}
+
+/* Announce queued activities of an instance, for any worker of this role. */
+static void
+push_tasks(int64 key, int low, int high, bool slow)
+{
+	ReadyHint	hint = {
+		.role = GetSessionUserId(), .key = key, .low = low, .high = high, .slow = slow
+	};
+
+	if (!ready_push(MyDatabaseId, &hint, 1))
+		database_request_scan(MyDatabaseId);
+}
+
+/* Give the rest of a range to other workers while this one is busy with its first task. */
+static void
+share_rest(ReadyRange *range)
+{
+	if (range->low < range->high)
+	{
+		push_tasks(range->key, range->low + 1, range->high, range->slow);
+		range->high = range->low;
+	}
+}
+
+/*
+ * One transaction with activities of a range, from range->low on, which moves
+ * past what is done.  tries: how often the first one has been tried alone, or
+ * is to be now; then it is the only one.
+ */
+static void
+run_range_round(ReadyRange *range, int tries)
+{
+	InstanceRow instance;
+	bool		found;
+	int			count = 0;
+
+	round_begin(NULL, 0);
+	found = instance_get(this_round.store, range->key, &instance);
+	while (range->low <= range->high && !round_full())
+	{
+		List	   *rows = tasks_lock(this_round.store, range->key, range->low, range->low);
+		TaskRow    *task = rows != NIL ? linitial(rows) : NULL;
+
+		HistoryRow	scheduled;
+
+		if (task != NULL &&
+			(!found || instance.state == STATE_TERMINATED ||
+			 !history_get(this_round.store, task->key, task->seq, &scheduled) || scheduled.task_id != task->task_id))
+		{
+			/* the instance, or the execution that scheduled it, is over */
+			task_delete(this_round.store, task);
+		}
+		else if (task != NULL)
+		{
+			bool		only = tries > 0 || must_be_alone(&instance, task, scheduled.name);
+
+			if (only && count > 0)
+				break;
+			if (only && tries == 0 && !range->slow && !may_be_last(&instance, task, scheduled.name) &&
+				!ready_may_be_slow(my_slot))
+			{
+				/* nobody knew: once its row is free, a worker that may be slow takes it */
+				hint_tasks(instance.owner, range->key, range->low, range->low, true);
+				range->low++;
+				continue;
+			}
+			if (only)
+			{
+				share_rest(range);
+				if (!range->slow)
+					ready_range_is_slow(my_slot);
+			}
+			if (!run_task(&instance, task, &scheduled, count == 0, tries))
+				break;
+			count++;
+		}
+		range->low++;
+	}
+	round_commit();
+}
+
+/* Fail a queued activity whose end could not be stored. */
+static void
+fail_task(const ReadyRange *range, ErrorData *error)
+{
+	InstanceRow instance;
+	ListCell   *cell;
+	MessageRow	message = {
+		.key = range->key,
+		.kind = MESSAGE_TASK_FAILED,
+		.time = GetCurrentTimestamp(),
+		.task_id = range->low
+	};
+
+	round_begin(NULL, 0);
+	foreach(cell, tasks_lock(this_round.store, range->key, range->low, range->low))
+	{
+		TaskRow    *task = lfirst(cell);
+
+		message.attempt = task->attempt;
+		message.payload = failure_from_error(error);
+		if (instance_get(this_round.store, range->key, &instance))
+			message_send(this_round.store, instance.owner, &message);
+		task_delete(this_round.store, task);
+	}
+	round_commit();
+}
+
+/* Fail it; if even that fails for good it is left to the scheduler's next look into the tables. */
+static void
+try_fail_task(const ReadyRange *range, ErrorData *error)
+{
+	PG_TRY();
+	{
+		fail_task(range, error);
+	}
+	PG_CATCH();
+	{
+		if (round_report())
+			push_tasks(range->key, range->low, range->low, range->slow);
+	}
+	PG_END_TRY();
+}
+
+/*
+ * A transaction with activities of a range has failed: the first one is tried
+ * alone, and fails if that does not help, unless the error will pass.
+ */
+static void
+range_failed(ReadyRange *range, bool alone)
+{
+	ErrorData  *error = round_failure();
+
+	if (alone)
+	{
+		ereport(LOG,
+				(errcode(error->sqlerrcode),
+				 errmsg("durable could not store the end of an activity: %s", error->message)));
+		if (round_may_try_again(error))
+		{
+			process_wait(200);
+			push_tasks(range->key, range->low, range->low, range->slow);
+		}
+		else
+			try_fail_task(range, error);
+		range->low++;
+	}
+	round_clear();
+}
+
+/* Run the activities of a range that the worker has taken, as many in a transaction as is good. */
+void
+queued_run(int slot, ReadyRange *range)
+{
+	volatile int tries = 0;		/* of the first one alone */
+
+	my_slot = slot;
+	while (range->low <= range->high)
+	{
+		int			before = range->low;
+
+		process_handle_interrupts();
+		PG_TRY();
+		{
+			run_range_round(range, tries);
+		}
+		PG_CATCH();
+		{
+			range->low = before;
+			range_failed(range, tries > 0);
+		}
+		PG_END_TRY();
+		/* nothing went: the first one wants to be alone */
+		tries = range->low == before ? tries + 1 : 0;
+	}
+	ready_range_done(my_slot);
+}

@@ -1,0 +1,224 @@
+/*
+ * round.c
+ *	  The transaction of a round: begins it, says when it is to end, ends it.
+ *
+ * It ends before anything else is run when its time is over, when somebody
+ * waits for the row of one of its instances, or when too many subtransactions
+ * have written: an activity is one, and past 64 of those snapshots of the whole
+ * server get slow.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "catalog/pg_extension.h"
+#include "commands/extension.h"
+#include "pgstat.h"
+#include "storage/ipc.h"
+#include "storage/lmgr.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+
+#include "blackbox.h"
+#include "obstacle.h"
+#include "process.h"
+#include "replay.h"
+#include "round.h"
+#include "settings.h"
+#include "stats.h"
+#include "usercode.h"
+#include "wanted.h"
+
+#define MAX_WRITERS		60		/* subtransactions with a transaction id in a round */
+
+Round		this_round;
+
+static Oid	my_extension;
+static MemoryContext round_context;
+static TimestampTz round_end;	/* no activity is begun after this */
+static bool stopped;			/* commit before anything else is run */
+static int	writers;			/* activities that wrote so far */
+static int	steps;				/* turns and activities so far */
+static int64 round_keys[ROUND_INSTANCES];	/* of the instances in it */
+static int	nkeys;
+
+/* Get ready for rounds, once connected. */
+void
+round_init(void)
+{
+	StartTransactionCommand();
+	my_extension = get_extension_oid("durable", true);
+	CommitTransactionCommand();
+	round_context = AllocSetContextCreate(TopMemoryContext, "durable round", ALLOCSET_DEFAULT_SIZES);
+	MemoryContextSwitchTo(round_context);
+}
+
+/* The time of a round begins now. */
+void
+round_start_clock(void)
+{
+	round_end = GetCurrentTimestamp() + durable_batch_time * INT64CONST(1000);
+}
+
+/* Whether somebody waits for the row of an instance of the round. */
+bool
+round_wanted(void)
+{
+	return wanted_any(round_keys, nkeys);
+}
+
+/*
+ * Whether a round must end before another turn or activity is begun.  Each
+ * round does something, however long it took to load the instances.
+ */
+bool
+round_full(void)
+{
+	if (!stopped && steps > 0 &&
+		(writers >= MAX_WRITERS || GetCurrentTimestamp() >= round_end || round_wanted()))
+		stopped = true;
+	return stopped;
+}
+
+/* Begin the transaction of a round with these instances, whose rows it may lock for long. */
+void
+round_begin(const int64 *keys, int count)
+{
+	SetCurrentStatementStartTimestamp();
+	StartTransactionCommand();
+	/* whatever the role's defaults; user code gets its read-only one */
+	XactIsoLevel = XACT_READ_COMMITTED;
+	XactReadOnly = false;
+	MemoryContextSwitchTo(round_context);
+	PushActiveSnapshot(GetTransactionSnapshot());
+	/* DROP EXTENSION waits for the round, and the round never for some of its tables */
+	LockDatabaseObject(ExtensionRelationId, my_extension, 0, AccessShareLock);
+	if (!store_fits())
+		proc_exit(0);
+	/* the role was dropped or may not connect any more: the scheduler says so */
+	if (!role_still_welcome())
+		proc_exit(0);
+	this_round.store = store_open();
+	this_round.now = GetCurrentTimestamp();
+	this_round.full = round_full;
+	this_round.computed = 0;
+	stopped = false;
+	writers = 0;
+	steps = 0;
+	round_start_clock();
+	nkeys = count;
+	for (int i = 0; i < count; i++)
+		round_keys[i] = keys[i];
+}
+
+/* Whether the round is that of one instance. */
+bool
+round_alone(void)
+{
+	return nkeys == 1;
+}
+
+/* A turn is run, or another thing that a round may end after. */
+void
+round_step(void)
+{
+	steps++;
+}
+
+/* Commit before anything else is run. */
+void
+round_stop(void)
+{
+	stopped = true;
+}
+
+/* Commit it. */
+void
+round_commit(void)
+{
+	store_close(this_round.store);
+	PopActiveSnapshot();
+	stats_count(STATS_BATCHES, 1);
+	CommitTransactionCommand();
+	MemoryContextSwitchTo(round_context);
+	MemoryContextReset(round_context);
+	pgstat_report_stat(false);
+}
+
+/* Undo it; the caller has the error. */
+static void
+round_abort(void)
+{
+	AbortOutOfAnyTransaction();
+	replay_reset();
+	(void) blackbox_clear();
+	MemoryContextSwitchTo(round_context);
+}
+
+/* Take note of a finished activity. */
+void
+round_ran(bool wrote)
+{
+	writers += wrote;
+	steps++;
+	/* its deferred triggers were brought forward: the next one needs a clean slate */
+	if (user_call_deferrable())
+		stopped = true;
+}
+
+/* A round has failed: undo it. The error, until the next round, or round_clear. */
+ErrorData *
+round_failure(void)
+{
+	ErrorData  *error;
+
+	MemoryContextSwitchTo(round_context);
+	error = CopyErrorData();
+	FlushErrorState();
+	round_abort();
+	return error;
+}
+
+/* Forget what is left of a round that failed. */
+void
+round_clear(void)
+{
+	MemoryContextReset(round_context);
+}
+
+/* Whether an error says nothing about what the round did, so that trying again may help. */
+bool
+round_may_try_again(const ErrorData *error)
+{
+	if (error->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE)
+		return true;
+	switch (ERRCODE_TO_CATEGORY(error->sqlerrcode))
+	{
+		case MAKE_SQLSTATE('4', '0', 0, 0, 0) & 0xfff:	/* transaction rollback */
+		case MAKE_SQLSTATE('5', '3', 0, 0, 0) & 0xfff:	/* insufficient resources */
+		case MAKE_SQLSTATE('5', '7', 0, 0, 0) & 0xfff:	/* operator intervention */
+		case MAKE_SQLSTATE('5', '8', 0, 0, 0) & 0xfff:	/* system error */
+			return true;
+	}
+	return false;
+}
+
+/*
+ * What has gone wrong even in dealing with an error is reported; true if it
+ * will pass, so that trying again makes sense.
+ */
+bool
+round_report(void)
+{
+	ErrorData  *error;
+	bool		transient;
+
+	MemoryContextSwitchTo(round_context);
+	error = CopyErrorData();
+	EmitErrorReport();
+	FlushErrorState();
+	round_abort();
+	transient = round_may_try_again(error);
+	if (transient)
+		process_wait(200);
+	return transient;
+}

@@ -1,0 +1,37 @@
+/*
+ * round.h
+ *	  The transaction in which a worker does a part of its work, a round.
+ *
+ *	round_begin ... round_commit		what it does, round_full() in between
+ *	round_failure ... round_clear		instead, in PG_CATCH
+ */
+#ifndef DURABLE_ROUND_H
+#define DURABLE_ROUND_H
+
+#include "durable.h"
+
+#include "instance.h"
+
+#define ROUND_INSTANCES		1000	/* the largest durable.batch_size */
+#define ROUND_ACTIVITIES	16		/* of one instance, at most */
+
+extern Round this_round;
+
+extern void round_init(void);
+extern void round_begin(const int64 *keys, int count);
+extern void round_start_clock(void);
+extern bool round_wanted(void);
+extern bool round_alone(void);
+extern bool round_full(void);
+extern void round_stop(void);
+extern void round_step(void);
+extern void round_ran(bool wrote);
+extern void round_commit(void);
+
+extern ErrorData *round_failure(void);
+extern bool round_may_try_again(const ErrorData *error);
+/* in place of round_failure where there is nothing else to be done with the error than to log it */
+extern bool round_report(void);
+extern void round_clear(void);
+
+#endif
