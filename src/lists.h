@@ -7,7 +7,8 @@
  * queued ones are linked into the queue of their (database, role), claimed
  * ones into the list of their worker's slot.  A crash of the server empties
  * everything and the schedulers fill it again from the tables.  shared_lock
- * guards all of it; whoever calls one of these functions holds it.
+ * guards all of it; whoever calls one of these functions holds it, but for the
+ * two at the server's start.
  */
 #ifndef DURABLE_LISTS_H
 #define DURABLE_LISTS_H

@@ -24,7 +24,7 @@ extern void need_back_off(Oid db, Oid role, TimestampTz until);
 extern TimestampTz need_retry_at(Oid db);
 extern bool need_starving(void);
 extern void need_retire_one(void);
-/* a worker has left or gone idle */
+/* a worker has left or gone idle; shared_lock is held */
 extern void need_wake(void);
 
 #endif

@@ -13,7 +13,7 @@
 #include "instance.h"
 
 #define ROUND_INSTANCES		1000	/* the largest durable.batch_size */
-#define ROUND_ACTIVITIES	16		/* of one instance, at most */
+#define ROUND_ACTIVITIES	16		/* of the queue taken at a time, and of one step */
 
 extern Round this_round;
 
