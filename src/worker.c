@@ -19,7 +19,6 @@
 #include "storage/ipc.h"
 #include "storage/latch.h"
 #include "utils/backend_status.h"
-#include "utils/memutils.h"
 
 #include "activity.h"
 #include "blackbox.h"
@@ -59,7 +58,7 @@ worker_exit(int code, Datum arg)
 
 /* Take note of what a round with so many instances took. */
 static void
-round_measure(TimestampTz begun, int count)
+batch_measure(TimestampTz begun, int count)
 {
 	int64		us = (GetCurrentTimestamp() - begun) / count;
 
@@ -284,7 +283,7 @@ run_round(ReadyItem *batch, int count)
 		if (instances[i]->spent)
 			forget[spent++] = batch[i].key;
 	}
-	round_measure(begun, reached);
+	batch_measure(begun, reached);
 	round_commit();
 	for (int i = 0; i < spent; i++)
 		instance_forget(forget[i]);
@@ -327,7 +326,7 @@ try_fail_instance(ReadyItem *item, ErrorData *error)
 
 /* A round has failed: try its instances one by one, or deal with the only one. */
 static void
-round_failed(ReadyItem *batch, int count, ErrorData *error)
+batch_failed(ReadyItem *batch, int count, ErrorData *error)
 {
 	for (int i = 0; i < count; i++)
 	{
@@ -358,7 +357,7 @@ try_round(ReadyItem *batch, int count)
 	}
 	PG_CATCH();
 	{
-		round_failed(batch, count, round_failure());
+		batch_failed(batch, count, round_failure());
 		round_clear();
 	}
 	PG_END_TRY();
