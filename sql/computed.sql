@@ -144,6 +144,43 @@ SELECT runtime_status, output -> 'n' AS n, output -> 'same' = custom_status AS s
   FROM durable.wait_for_completion('computed-amid', '1 min');
 SELECT count(*), count(DISTINCT sequence_number), max(sequence_number) FROM durable.history WHERE instance_id = 'computed-amid';
 
+-- More than a turn has time for: it is put off, again and again, and nothing is lost, twice or seen differently.
+CREATE FUNCTION many(calls int, fan_outs int, width int) RETURNS jsonb LANGUAGE plpgsql AS $$
+DECLARE
+    seen jsonb := '[]';
+    n bigint := 1;
+    total bigint := 0;
+BEGIN
+    FOR i IN 1 .. calls LOOP
+        n := durable.call_activity('double', to_jsonb((n + i) % 1000));
+        total := total + n;
+        IF i % 1000 = 0 THEN
+            seen := seen || to_jsonb(durable.now()) || to_jsonb(durable.new_guid());
+            PERFORM durable.set_custom_status(seen);
+        END IF;
+    END LOOP;
+    FOR i IN 1 .. fan_outs LOOP
+        SELECT total + sum(r::int) INTO total
+          FROM unnest(durable.when_all(VARIADIC ARRAY(SELECT durable.schedule_activity('double', to_jsonb(i + j)) FROM generate_series(1, width) j))) r;
+        seen := seen || to_jsonb(durable.now()) || to_jsonb(durable.new_guid());
+        PERFORM durable.set_custom_status(seen);
+    END LOOP;
+    RETURN jsonb_build_object('seen', seen, 'total', total);
+END $$;
+SELECT durable.start_new('many', '[10000, 0, 0]', 'computed-many-1'), durable.start_new('many', '[0, 1, 10000]', 'computed-many-2'),
+       durable.start_new('many', '[100, 200, 50]', 'computed-many-3'), durable.start_new('many', '[100, 10, 1000]', 'computed-many-4');
+SELECT id, runtime_status, output -> 'total' AS total, output -> 'seen' = custom_status AS same, failure
+  FROM generate_series(1, 4) id, durable.wait_for_completion('computed-many-' || id, '1 min');
+SELECT instance_id, min(task_id), max(task_id), count(DISTINCT task_id), count(*) FILTER (WHERE event_type = 'TaskCompleted') AS completed
+  FROM durable.history WHERE instance_id LIKE 'computed-many-%' GROUP BY instance_id ORDER BY instance_id;
+-- the same in SQL
+WITH RECURSIVE calls(i, n, total) AS (
+    SELECT 0, 1::bigint, 0::bigint UNION ALL SELECT i + 1, (n + i + 1) % 1000 * 2, total + (n + i + 1) % 1000 * 2 FROM calls WHERE i < 10000)
+SELECT total FROM calls WHERE i = 10000 UNION ALL
+SELECT sum(2 * (1 + j)) FROM generate_series(1, 10000) j UNION ALL
+SELECT (SELECT total FROM calls WHERE i = 100) + sum(2 * (i + j)) FROM generate_series(1, 200) i, generate_series(1, 50) j UNION ALL
+SELECT (SELECT total FROM calls WHERE i = 100) + sum(2 * (i + j)) FROM generate_series(1, 10) i, generate_series(1, 1000) j;
+
 -- The search_path and rights of the code are not those of its activities.
 CREATE FUNCTION computed_other.double(n int) RETURNS int LANGUAGE sql AS 'SELECT 1000 * n';
 CREATE FUNCTION elsewhere() RETURNS jsonb LANGUAGE plpgsql SET search_path = computed_other, computed AS $$
@@ -184,7 +221,14 @@ BEGIN
     END LOOP;
     PERFORM durable.continue_as_new(to_jsonb(n));
 END $$;
-SELECT count(durable.start_new('endless', '1', 'computed-endless-' || i)) FROM generate_series(1, 5) i;
+CREATE FUNCTION loops() RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    LOOP
+        PERFORM durable.call_activity('double', '1');
+    END LOOP;
+END $$;
+SELECT count(durable.start_new('endless', '1', 'computed-endless-' || i)) FROM generate_series(1, 4) i;
+SELECT durable.start_new('loops', instance_id => 'computed-endless-5');
 SELECT count(durable.start_new('thrice', '{"name": "double", "input": 1}', 'computed-thrice-' || i)) FROM generate_series(1, 50) i;
 SELECT count(*) FROM generate_series(1, 50) i, durable.wait_for_completion('computed-thrice-' || i, '1 min') WHERE runtime_status = 'Completed';
 SELECT count(durable.terminate('computed-endless-' || i, 'enough')) FROM generate_series(1, 5) i;

@@ -133,6 +133,21 @@ instance_new_task(Instance *instance, TaskKind kind, const char *name, Jsonb *in
 	return task;
 }
 
+/* Remove the last tasks, from this index on; they have a name and input and nothing else. */
+void
+instance_forget_tasks(Instance *instance, int first)
+{
+	while (instance->ntasks > first)
+	{
+		Task	   *task = instance->tasks[--instance->ntasks];
+
+		pfree(unconstify(char *, task->name));
+		if (task->input != NULL)
+			pfree(task->input);
+		pfree(task);
+	}
+}
+
 /* The task that an event of history schedules: added, or already there unrecorded. */
 static Task *
 decode_scheduled(Instance *instance, TaskKind kind, const HistoryRow *row)

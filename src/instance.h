@@ -105,7 +105,7 @@ typedef struct Round
 	Store	   *store;
 	TimestampTz now;			/* turn time of all that happens in it */
 	bool		(*full) (void);	/* whether it is to end before anything else is run */
-	int			computed;		/* activities that turns have computed so far */
+	bool		(*wanted) (void);	/* whether somebody waits for the row of one of its instances */
 } Round;
 
 /* flags: what has happened to it, READY_* */
@@ -117,6 +117,8 @@ extern void instance_trim_cache(void);
 
 extern Task *instance_task(Instance *instance, int task_id);
 extern Task *instance_new_task(Instance *instance, TaskKind kind, const char *name, Jsonb *input);
+/* remove new tasks from this index on, activities without options */
+extern void instance_forget_tasks(Instance *instance, int first);
 /* row->seq: 0, or 2 for an event that stands for two; the data are copied */
 extern void instance_append(Round *round, Instance *instance, HistoryRow *row);
 

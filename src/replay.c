@@ -33,8 +33,11 @@
 /* what a fan-out may take on average, in us, for its own worker to run all of it */
 #define OWN_FANOUT_TIME	(durable_batch_time * 1000 / 5)
 
-/* activities that a turn computes itself, at most, as the other instances of the batch wait for it */
-#define COMPUTED_MAX	16
+/* what a turn may take for computing in any case, in us, if the round has the time */
+#define COMPUTING_TIME	(durable_batch_time * 1000 / 20)
+
+/* what it takes to have an activity of a fan-out run by other workers, in us */
+#define HANDING_OUT_TIME	20
 
 #define WRITE_HINT "Write in an activity, called with durable.call_activity or durable.call_sql."
 
@@ -47,6 +50,8 @@ typedef struct Turn
 	int			known;			/* tasks that were there when the turn began, or that it has computed */
 	int			computed;		/* of these the last ones: ended in this turn, to be written at its end */
 	int64		computing;		/* us that this took */
+	instr_time	begun;
+	int64		computing_end;	/* us from there: then it is to end; 0: not begun */
 	int			position;		/* last event of history that the code has consumed */
 	int			seen;			/* events up to this one were seen by earlier turns */
 	TimestampTz now;
@@ -354,8 +359,15 @@ stop_for(Task **tasks, int count, WaitMode mode)
 	turn_stop();
 }
 
+/* Whether a task is the first of the new ones. */
+static bool
+is_next(const Task *task)
+{
+	return turn->known < turn->instance->ntasks && turn->instance->tasks[turn->known] == task;
+}
+
 /*
- * Whether a turn may compute a task itself: a quick activity, if all that the
+ * Whether a turn may compute a new task itself: a quick activity, if all that the
  * code asked for before it is in the history, so that this can follow, and the
  * code has not changed what names mean.  After a crash it is not the turn's to
  * be blamed for, so then each is run by itself.
@@ -365,13 +377,26 @@ may_compute(const Task *task)
 {
 	Instance   *instance = turn->instance;
 
-	return task->kind == TASK_ACTIVITY && !task->recorded && !task->canceled && task->options == NULL &&
-		turn->known < instance->ntasks && instance->tasks[turn->known] == task && turn->canceled == NIL &&
-		turn->computed < COMPUTED_MAX &&
+	return task->kind == TASK_ACTIVITY && !task->canceled && task->options == NULL && turn->canceled == NIL &&
 		instance->row.deliveries == 0 && durable_max_activity_deliveries > 1 &&
 		GetUserId() == instance->row.owner &&
 		strcmp(namespace_search_path, instance->row.search_path) == 0 &&
-		timing_is_quick(instance->row.search_path, task->name) && !turn->round->full();
+		timing_is_quick(instance->row.search_path, task->name);
+}
+
+/*
+ * Whether the turn has time to compute.  What waits for it had to wait for the
+ * replay, so it may take as long again; that is longer the more history there
+ * is, so that few replays do for a long sequence.
+ */
+static bool
+in_time(void)
+{
+	int64		elapsed = timing_since(turn->begun);
+
+	if (turn->computing_end == 0)
+		turn->computing_end = elapsed + Max(elapsed, turn->round->full() ? 1 : COMPUTING_TIME);
+	return elapsed < turn->computing_end && !turn->round->wanted();
 }
 
 /*
@@ -391,8 +416,6 @@ compute(Task *task)
 	instr_time	start;
 	int64		time;
 
-	if (!may_compute(task))
-		return false;
 	INSTR_TIME_SET_CURRENT(start);
 	PG_TRY();
 	{
@@ -421,11 +444,55 @@ compute(Task *task)
 	turn->round->now = Max(turn->round->now, GetCurrentTimestamp());
 	turn->known++;
 	turn->computed++;
-	turn->round->computed++;
 	task->recorded = true;
 	task->result = jsonb_copy(instance->context, result);
 	task->done_seq = instance->row.last_seq + 2 * turn->computed;
 	task->done_time = turn->round->now;
+	return true;
+}
+
+/* Whether all of the new tasks up to a place are activities that are computed sooner than handed out. */
+static bool
+are_light(int end)
+{
+	Instance   *instance = turn->instance;
+
+	for (int i = turn->known; i < end; i++)
+		if (instance->tasks[i]->kind != TASK_ACTIVITY ||
+			timing_mean(instance->row.search_path, instance->tasks[i]->name) > HANDING_OUT_TIME)
+			return false;
+	return true;
+}
+
+/*
+ * Compute the first of the new tasks, so many as the code waits for; false: it
+ * has to wait.  When the time is over those that take long are left to others.
+ * The rest is put off, if the turn has computed something: it forgets what the
+ * code has asked for since, and the next one gets there again.
+ */
+static bool
+compute_new(int count)
+{
+	Instance   *instance = turn->instance;
+	int			end = turn->known + count;
+	bool		light = are_light(end);
+	bool		goes_on = in_time();
+
+	while (turn->known < end)
+	{
+		if (!may_compute(instance->tasks[turn->known]))
+			return false;
+		if (!goes_on)
+		{
+			if (turn->computed == 0 || end < instance->ntasks || (!light && end - turn->known > 1))
+				return false;
+			instance_forget_tasks(instance, turn->known);
+			turn_stop();
+		}
+		if (!compute(instance->tasks[turn->known]))
+			return false;
+		goes_on = light ? !turn->round->wanted() : in_time();
+	}
 	return true;
 }
 
@@ -446,7 +513,7 @@ turn_await_any(Task **tasks, int count)
 			first_seq = seq;
 		}
 	}
-	if (first == NULL && count == 1 && compute(tasks[0]))
+	if (first == NULL && count == 1 && is_next(tasks[0]) && compute_new(1))
 		first = tasks[0];
 	if (first == NULL)
 		stop_for(tasks, count, WAIT_ANY);
@@ -456,38 +523,28 @@ turn_await_any(Task **tasks, int count)
 
 /*
  * Whether all of some tasks have ended.  Those that have not are computed if
- * they are what the code has asked for last, and few.
+ * they are what the code has asked for last.
  */
 static bool
 compute_all(Task **tasks, int count)
 {
 	Instance   *instance = turn->instance;
-	Task	   *wanted[COMPUTED_MAX];
+	int			first = instance->row.first_task + turn->known;
+	int			nnew = instance->ntasks - turn->known;
+	bool	   *wanted = palloc0(nnew * sizeof(bool));	/* of the new ones; the code may name one twice */
 	int			nwanted = 0;
 
 	for (int i = 0; i < count; i++)
 	{
-		bool		named = false;
-
 		if (tasks[i]->turn_consumed || task_done(tasks[i]) != 0)
 			continue;
-		/* the code may name one twice */
-		for (int j = 0; j < nwanted && !named; j++)
-			named = wanted[j] == tasks[i];
-		if (named)
-			continue;
-		if (tasks[i]->recorded || nwanted == COMPUTED_MAX - turn->computed)
+		if (tasks[i]->id < first)
 			return false;
-		wanted[nwanted++] = tasks[i];
+		nwanted += !wanted[tasks[i]->id - first];
+		wanted[tasks[i]->id - first] = true;
 	}
-	if (nwanted == 0)
-		return true;
-	if (nwanted != instance->ntasks - turn->known)
-		return false;
-	while (turn->known < instance->ntasks)
-		if (!compute(instance->tasks[turn->known]))
-			return false;
-	return true;
+	pfree(wanted);
+	return nwanted == 0 || (nwanted == nnew && compute_new(nnew));
 }
 
 /* Stop the turn until all of these tasks have ended. */
@@ -848,6 +905,7 @@ turn_call(UserCall *call, Jsonb **failure)
 	ErrorContextCallback callback;
 
 	INSTR_TIME_SET_CURRENT(start);
+	turn->begun = start;
 	callback.callback = notice_write;
 	callback.arg = NULL;
 	callback.previous = error_context_stack;

@@ -100,7 +100,7 @@ round_begin(const int64 *keys, int count)
 	this_round.store = store_open();
 	this_round.now = GetCurrentTimestamp();
 	this_round.full = round_full;
-	this_round.computed = 0;
+	this_round.wanted = round_wanted;
 	stopped = false;
 	writers = 0;
 	steps = 0;

@@ -6,7 +6,7 @@
  * same place the one called last has it, and the other counts as unknown until
  * it is called again.  Entries are read and written without a lock, hash and
  * duration packed into one atomic number: 40 bits of one, 24 bits of the other
- * (in units of 16 us, four minutes and a half at most).
+ * (17 seconds at most, which is slow whatever durable.batch_time is).
  */
 #include "postgres.h"
 
@@ -20,7 +20,6 @@
 
 #define PLACES			8192
 #define DURATION_BITS	24
-#define DURATION_UNIT	16		/* us */
 #define DURATION_MAX	((UINT64CONST(1) << DURATION_BITS) - 2)
 #define DURATION_MASK	((UINT64CONST(1) << DURATION_BITS) - 1)
 #define UNDER_WAY		(DURATION_MAX + 1)	/* the first call has not ended */
@@ -66,7 +65,7 @@ timing_mean(const char *search_path, const char *name)
 
 	if (entry == 0 || entry >> DURATION_BITS != tag)
 		return -1;
-	return (entry & DURATION_MASK) * DURATION_UNIT;
+	return entry & DURATION_MASK;
 }
 
 /* Whether a call that takes so many microseconds is quick. */
@@ -105,7 +104,7 @@ timing_try(const char *search_path, const char *name)
 
 	if (entry == 0 || entry >> DURATION_BITS != tag)
 		return pg_atomic_compare_exchange_u64(place, &entry, tag << DURATION_BITS | UNDER_WAY);
-	return is_quick((entry & DURATION_MASK) * DURATION_UNIT);
+	return is_quick(entry & DURATION_MASK);
 }
 
 /*
@@ -118,7 +117,7 @@ timing_add(const char *search_path, const char *name, int64 time, bool interrupt
 	uint64		tag;
 	pg_atomic_uint64 *place = place_of(search_path, name, &tag);
 	uint64		entry = pg_atomic_read_u64(place);
-	uint64		duration = Min(time / DURATION_UNIT + 1, DURATION_MAX);
+	uint64		duration = Min(time + 1, DURATION_MAX);
 
 	if (interrupted && is_quick(time))
 		return;

@@ -136,7 +136,7 @@ run_activity(Instance *instance, ReadyItem *item, bool turned)
 /*
  * Advance one instance by at most durable.steps_per_commit steps.  A step is
  * one activity, or several that were scheduled together; of these there are no
- * more in a transaction than of a range.  Those that only compute are no steps.
+ * more in a transaction than of a range.  What a turn computes is no step.
  */
 static void
 advance(Instance *instance, ReadyItem *item)
@@ -174,17 +174,13 @@ advance(Instance *instance, ReadyItem *item)
 		}
 		else
 		{
-			int			computed = this_round.computed;
-			int			first_seq = instance->row.first_seq;
-
 			round_step();
 			turned = true;
 			if (!turn_run(&this_round, instance))
 				return;
-			/* a new execution begins with a new round, as one that does nothing else would fill this one */
-			if (instance->row.first_seq != first_seq)
+			/* it waits for nothing: it has begun anew or put off what it computes, and would fill this round */
+			if (instance->wait_mode == WAIT_NONE)
 				return;
-			activities += this_round.computed - computed;
 		}
 	}
 }

@@ -30,9 +30,11 @@ $node->safe_psql(
 	END
 	$$;
 	CREATE FUNCTION eternal(n int) RETURNS int LANGUAGE plpgsql AS $$ BEGIN PERFORM durable.continue_as_new(to_jsonb(n + 1)); RETURN n; END $$;
-	CREATE FUNCTION fan(n int) RETURNS int LANGUAGE plpgsql AS $$
+	CREATE FUNCTION queued(n int) RETURNS int LANGUAGE plpgsql AS $$ BEGIN RETURN n + 1; END $$;
+	CREATE FUNCTION fan(activity text, n int) RETURNS int LANGUAGE plpgsql AS $$
 	BEGIN
-		RETURN cardinality(durable.when_all(VARIADIC ARRAY(SELECT durable.schedule_activity('step', to_jsonb(i)) FROM generate_series(1, n) i)));
+		PERFORM durable.when_all(VARIADIC ARRAY(SELECT durable.schedule_activity(activity, to_jsonb(i)) FROM generate_series(1, n) i));
+		RETURN durable.continue_as_new(jsonb_build_array(activity, n));
 	END
 	$$;
 	CREATE FUNCTION long() RETURNS void LANGUAGE plpgsql AS $$ BEGIN PERFORM durable.call_activity('nap'); END $$;
@@ -61,7 +63,8 @@ note(sprintf('idle: median %.0f ms, longest %.0f ms, with the start of psql', 10
 my %floods = (
 	'instances without end' => q(SELECT durable.start_new('chain', '0') FROM generate_series(1, 300)),
 	'endless loops' => q(SELECT durable.start_new('eternal', '0') FROM generate_series(1, 300)),
-	'fan-outs' => q(SELECT durable.start_new('fan', '2000') FROM generate_series(1, 60)),
+	'fan-outs' => q(SELECT durable.start_new('fan', '["queued", 2000]') FROM generate_series(1, 60)),
+	'computed fan-outs' => q(SELECT durable.start_new('fan', '["step", 10000]') FROM generate_series(1, 60)),
 	'long activities' => q(SELECT durable.start_new('long') FROM generate_series(1, 20)));
 foreach my $flood (sort keys %floods)
 {
