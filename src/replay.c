@@ -11,7 +11,6 @@
 #include "postgres.h"
 
 #include "access/xact.h"
-#include "catalog/namespace.h"
 #include "lib/qunique.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
@@ -23,56 +22,16 @@
 #include "child.h"
 #include "json.h"
 #include "notify.h"
-#include "replay.h"
+#include "own.h"
 #include "quota.h"
+#include "replay.h"
 #include "settings.h"
 #include "stats.h"
 #include "timing.h"
+#include "turn.h"
 #include "usercode.h"
 
-/* what a fan-out may take on average, in us, for its own worker to run all of it */
-#define OWN_FANOUT_TIME	(durable_batch_time * 1000 / 5)
-
-/* what a turn may take for computing in any case, in us, if the round has the time */
-#define COMPUTING_TIME	(durable_batch_time * 1000 / 20)
-
-/* what it takes to have an activity of a fan-out run by other workers, in us */
-#define HANDING_OUT_TIME	20
-
 #define WRITE_HINT "Write in an activity, called with durable.call_activity or durable.call_sql."
-
-typedef struct Turn
-{
-	MemoryContext context;		/* lives as long as the turn */
-	Round	   *round;
-	Instance   *instance;
-	int			next;			/* index of the next task */
-	int			known;			/* tasks that were there when the turn began, or that it has computed */
-	int			computed;		/* of these the last ones: ended in this turn, to be written at its end */
-	int64		computing;		/* us that this took */
-	instr_time	begun;
-	int64		computing_end;	/* us from there: then it is to end; 0: not begun */
-	int			position;		/* last event of history that the code has consumed */
-	int			seen;			/* events up to this one were seen by earlier turns */
-	TimestampTz now;
-	bool		stopped;		/* no durable call is possible any more */
-	Jsonb	   *misuse;			/* failure that counts whatever the code makes of it */
-	bool		continued;		/* stopped by continue_as_new */
-	Jsonb	   *new_input;
-	bool		keep_events;
-	char	   *new_version;
-	bool		status_set;
-	Jsonb	   *status;
-	int			guids;			/* new_guid calls so far */
-	bool		wrote;			/* the code tried to */
-	bool		raising;		/* a task's failure is being raised */
-	Jsonb	   *raised;			/* the failure of a task that was raised last */
-	Task	  **raised_tasks;	/* the tasks that this was about */
-	int			nraised;
-	int			raised_at;		/* steps of the code until then */
-	int			steps;			/* tasks asked for and ends seen so far */
-	List	   *canceled;		/* open tasks of history that the code gave up, as far as that is to be stored */
-} Turn;
 
 static Turn *turn = NULL;
 ActivityContext *current_activity = NULL;
@@ -366,134 +325,15 @@ is_next(const Task *task)
 	return turn->known < turn->instance->ntasks && turn->instance->tasks[turn->known] == task;
 }
 
-/*
- * Whether a turn may compute a new task itself: a quick activity, if all that the
- * code asked for before it is in the history, so that this can follow, and the
- * code has not changed what names mean.  After a crash it is not the turn's to
- * be blamed for, so then each is run by itself.
- */
-static bool
-may_compute(const Task *task)
-{
-	Instance   *instance = turn->instance;
-
-	return task->kind == TASK_ACTIVITY && !task->canceled && task->options == NULL && turn->canceled == NIL &&
-		instance->row.deliveries == 0 && durable_max_activity_deliveries > 1 &&
-		GetUserId() == instance->row.owner &&
-		strcmp(namespace_search_path, instance->row.search_path) == 0 &&
-		timing_is_quick(instance->row.search_path, task->name);
-}
-
-/*
- * Whether the turn has time to compute.  What waits for it had to wait for the
- * replay, so it may take as long again; that is longer the more history there
- * is, so that few replays do for a long sequence.
- */
-static bool
-in_time(void)
-{
-	int64		elapsed = timing_since(turn->begun);
-
-	if (turn->computing_end == 0)
-		turn->computing_end = elapsed + Max(elapsed, turn->round->full() ? 1 : COMPUTING_TIME);
-	return elapsed < turn->computing_end && !turn->round->wanted();
-}
-
-/*
- * Compute an activity within the turn, if that is all it does: its result
- * depends on its input alone, so a crash may take it back, and nothing has to be
- * committed before the code goes on.  False if it is to be run like others,
- * which also tells what is wrong with it.
- */
-static bool
-compute(Task *task)
-{
-	Instance   *instance = turn->instance;
-	MemoryContext context = CurrentMemoryContext;
-	Jsonb	   *volatile result = NULL;
-	volatile bool computed = false;
-	bool		wrote = turn->wrote;
-	instr_time	start;
-	int64		time;
-
-	INSTR_TIME_SET_CURRENT(start);
-	PG_TRY();
-	{
-		Jsonb	   *value;
-
-		computed = function_compute(resolve_name(task->name), task->input, &value) &&
-			quota_payload(instance->row.owner, value) == NULL;
-		if (computed)
-			result = value;
-	}
-	PG_CATCH();
-	{
-		/* the turn stops now, and its subtransaction ends; the error is not the code's */
-		turn->wrote = wrote;
-		MemoryContextSwitchTo(context);
-		FlushErrorState();
-	}
-	PG_END_TRY();
-	if (!computed)
-		return false;
-	time = timing_since(start);
-	turn->computing += time;
-	timing_add(instance->row.search_path, task->name, time, false);
-	stats_call(STATS_ACTIVITY, task->name, time, false);
-	stats_count(STATS_ACTIVITIES, 1);
-	turn->round->now = Max(turn->round->now, GetCurrentTimestamp());
-	turn->known++;
-	turn->computed++;
-	task->recorded = true;
-	task->result = jsonb_copy(instance->context, result);
-	task->done_seq = instance->row.last_seq + 2 * turn->computed;
-	task->done_time = turn->round->now;
-	return true;
-}
-
-/* Whether all of the new tasks up to a place are activities that are computed sooner than handed out. */
-static bool
-are_light(int end)
-{
-	Instance   *instance = turn->instance;
-
-	for (int i = turn->known; i < end; i++)
-		if (instance->tasks[i]->kind != TASK_ACTIVITY ||
-			timing_mean(instance->row.search_path, instance->tasks[i]->name) > HANDING_OUT_TIME)
-			return false;
-	return true;
-}
-
-/*
- * Compute the first of the new tasks, so many as the code waits for; false: it
- * has to wait.  When the time is over those that take long are left to others.
- * The rest is put off, if the turn has computed something: it forgets what the
- * code has asked for since, and the next one gets there again.
- */
+/* Compute the first of the new tasks, so many as the code waits for; false: it has to wait. */
 static bool
 compute_new(int count)
 {
-	Instance   *instance = turn->instance;
-	int			end = turn->known + count;
-	bool		light = are_light(end);
-	bool		goes_on = in_time();
+	OwnOutcome	outcome = own_compute(turn, count);
 
-	while (turn->known < end)
-	{
-		if (!may_compute(instance->tasks[turn->known]))
-			return false;
-		if (!goes_on)
-		{
-			if (turn->computed == 0 || end < instance->ntasks || (!light && end - turn->known > 1))
-				return false;
-			instance_forget_tasks(instance, turn->known);
-			turn_stop();
-		}
-		if (!compute(instance->tasks[turn->known]))
-			return false;
-		goes_on = light ? !turn->round->wanted() : in_time();
-	}
-	return true;
+	if (outcome == OWN_PUT_OFF)
+		turn_stop();
+	return outcome == OWN_DONE;
 }
 
 /* The first of some tasks to end; stops the turn while none has. */
@@ -938,42 +778,6 @@ turn_call(UserCall *call, Jsonb **failure)
 }
 
 /*
- * Whether this worker is to run the new tasks itself: activities that the code
- * waits for and nothing else, either one, or several that together take less
- * time than it would take to hand them to other workers.  A crash is to be
- * counted for the right one, so several are not run after one.
- */
-static bool
-runs_itself(const Turn *ended)
-{
-	Instance   *instance = ended->instance;
-	int			count = instance->ntasks - ended->known;
-	int64		time = 0;
-
-	if (count == 0 || instance->nwaits != count ||
-		(count > 1 && (instance->wait_mode != WAIT_ALL || instance->row.deliveries > 0 ||
-					   durable_max_activity_deliveries == 1)))
-		return false;
-	for (int i = 0; i < count; i++)
-	{
-		Task	   *task = instance->tasks[ended->known + i];
-
-		if (task->kind != TASK_ACTIVITY || task->options != NULL || task->canceled ||
-			instance->waits[i] != task->id)
-			return false;
-		if (count > 1)
-		{
-			int64		mean = timing_mean(instance->row.search_path, task->name);
-
-			time += mean;
-			if (mean < 0 || time > OWN_FANOUT_TIME)
-				return false;
-		}
-	}
-	return true;
-}
-
-/*
  * Run a turn of an instance and store what came of it.  Returns whether the
  * instance is still live.
  */
@@ -1000,7 +804,7 @@ turn_run(Round *round, Instance *instance)
 	turn = NULL;
 	for (int i = this_turn.known - this_turn.computed; i < this_turn.known; i++)
 		instance_activity_computed(round, instance, instance->tasks[i]);
-	if (outcome == TURN_WAITING && runs_itself(&this_turn))
+	if (outcome == TURN_WAITING && own_follow(&this_turn))
 	{
 		instance->next_activity = instance->tasks[this_turn.known];
 		instance->last_activity = instance->tasks[instance->ntasks - 1]->id;

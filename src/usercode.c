@@ -211,12 +211,12 @@ set_search_path(const char *path)
 								 GUC_ACTION_SAVE, true, 0, false);
 }
 
-/* The shorter of the call's timeout and statement_timeout; 0: none. */
-static int64
-effective_timeout(const UserCall *call)
+/* The shorter of a call's timeout and statement_timeout; 0: none. */
+int64
+user_call_timeout(int64 timeout)
 {
-	if (call->timeout > 0 && (StatementTimeout == 0 || call->timeout < StatementTimeout))
-		return call->timeout;
+	if (timeout > 0 && (StatementTimeout == 0 || timeout < StatementTimeout))
+		return timeout;
 	return StatementTimeout;
 }
 
@@ -290,7 +290,7 @@ user_call(UserCall *call)
 {
 	MemoryContext context = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
-	volatile int64 timeout = effective_timeout(call);
+	volatile int64 timeout = user_call_timeout(call->timeout);
 	TimestampTz start = GetCurrentTimestamp();
 
 	call->function = InvalidOid;

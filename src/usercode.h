@@ -26,6 +26,8 @@ typedef struct UserCall
 } UserCall;
 
 extern void user_call(UserCall *call);
+/* ms after which a call with such a timeout is broken off; 0: never */
+extern int64 user_call_timeout(int64 timeout);
 /* oid of a function by its signature, or by its name under a search_path; cached */
 extern Oid	resolve_signature(const char *signature);
 extern Oid	resolve_name(const char *name);

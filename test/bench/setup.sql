@@ -81,10 +81,10 @@ LANGUAGE plpgsql AS $$ BEGIN END $$;
 CREATE FUNCTION twice(n integer) RETURNS integer
 LANGUAGE sql AS $$ SELECT 2 * n $$;
 
-CREATE FUNCTION fan_out(n integer) RETURNS bigint
+CREATE FUNCTION fan_out(n integer, activity text DEFAULT 'twice') RETURNS bigint
 LANGUAGE plpgsql AS $$
 DECLARE
-    tasks durable.task[] := ARRAY(SELECT durable.schedule_activity('twice', to_jsonb(i))
+    tasks durable.task[] := ARRAY(SELECT durable.schedule_activity(activity, to_jsonb(i))
                                     FROM generate_series(1, n) i ORDER BY i);
 BEGIN
     RETURN (SELECT sum(result::integer) FROM unnest(durable.when_all(VARIADIC tasks)) result);

@@ -35,9 +35,9 @@ BEGIN
 	RETURN CASE WHEN durable.now() >= at THEN 'late enough' ELSE 'too early' END;
 END $$;
 CREATE FUNCTION patient() RETURNS jsonb LANGUAGE sql AS $$SELECT durable.call_activity('flaky', '3', durable.retry_policy(5, '1500 ms'))$$;
-CREATE FUNCTION fan_out(n int) RETURNS bigint LANGUAGE sql AS $$
+CREATE FUNCTION fan_out(n int, timeout interval DEFAULT NULL) RETURNS bigint LANGUAGE sql AS $$
 	SELECT sum(r::bigint)
-	  FROM unnest(durable.when_all(VARIADIC ARRAY(SELECT durable.schedule_activity('double', to_jsonb(i)) FROM generate_series(1, n) i))) r
+	  FROM unnest(durable.when_all(VARIADIC ARRAY(SELECT durable.schedule_activity('double', to_jsonb(i), timeout => timeout) FROM generate_series(1, n) i))) r
 $$;
 CREATE FUNCTION many_timers(n int) RETURNS int LANGUAGE plpgsql AS $$
 DECLARE
@@ -101,15 +101,16 @@ sub worker_memory
 	return int($most / 1024);
 }
 
-# A fan-out of 10,000, interrupted by a crash, spread over workers; each activity's effects once.
-$node->safe_psql('postgres', q[SELECT durable.start_new('fan_out', '10000', 'fan-out')]);
+# A fan-out of 10,000, interrupted by a crash, then, as those with a timeout go through the queue, spread over workers; each
+# activity's effects once.
+$node->safe_psql('postgres', q(SELECT durable.start_new('fan_out', '{"n": 10000}', 'fan-out')));
 poll_until($node, q[SELECT count(*) >= 500 FROM pids], 'a fan-out of 10,000 is under way');
 $node->stop('immediate');
 $node->start;
 poll_until($node, q[SELECT (durable.get_status('fan-out')).output = '100010000'], 'it completes after a crash');
 is($node->safe_psql('postgres', 'SELECT count(*), count(DISTINCT n) FROM pids'), '10000|10000', 'each activity has had its effect once');
 $node->safe_psql('postgres', 'TRUNCATE pids');
-$node->safe_psql('postgres', q[SELECT durable.start_new('fan_out', '10000', 'fan-out-2')]);
+$node->safe_psql('postgres', q(SELECT durable.start_new('fan_out', '{"n": 10000, "timeout": "1 h"}', 'fan-out-2')));
 poll_until($node, q[SELECT (durable.get_status('fan-out-2')).output = '100010000'], 'another fan-out of 10,000');
 my ($workers, $least) = split /\|/, $node->safe_psql('postgres', 'SELECT count(*), min(n) FROM (SELECT count(*) AS n FROM pids GROUP BY pid) s');
 cmp_ok($workers, '>', 1, "was spread over workers ($workers, the least busy one ran $least)");

@@ -30,11 +30,12 @@ $node->safe_psql(
 	END
 	$$;
 	CREATE FUNCTION eternal(n int) RETURNS int LANGUAGE plpgsql AS $$ BEGIN PERFORM durable.continue_as_new(to_jsonb(n + 1)); RETURN n; END $$;
-	CREATE FUNCTION queued(n int) RETURNS int LANGUAGE plpgsql AS $$ BEGIN RETURN n + 1; END $$;
-	CREATE FUNCTION fan(activity text, n int) RETURNS int LANGUAGE plpgsql AS $$
+	-- with a timeout they go through the queue
+	CREATE FUNCTION fan(n int, timeout interval DEFAULT NULL) RETURNS int LANGUAGE plpgsql AS $$
 	BEGIN
-		PERFORM durable.when_all(VARIADIC ARRAY(SELECT durable.schedule_activity(activity, to_jsonb(i)) FROM generate_series(1, n) i));
-		RETURN durable.continue_as_new(jsonb_build_array(activity, n));
+		PERFORM durable.when_all(VARIADIC ARRAY(
+			SELECT durable.schedule_activity('step', to_jsonb(i), timeout => timeout) FROM generate_series(1, n) i));
+		RETURN durable.continue_as_new(jsonb_build_array(n, timeout));
 	END
 	$$;
 	CREATE FUNCTION long() RETURNS void LANGUAGE plpgsql AS $$ BEGIN PERFORM durable.call_activity('nap'); END $$;
@@ -63,8 +64,8 @@ note(sprintf('idle: median %.0f ms, longest %.0f ms, with the start of psql', 10
 my %floods = (
 	'instances without end' => q(SELECT durable.start_new('chain', '0') FROM generate_series(1, 300)),
 	'endless loops' => q(SELECT durable.start_new('eternal', '0') FROM generate_series(1, 300)),
-	'fan-outs' => q(SELECT durable.start_new('fan', '["queued", 2000]') FROM generate_series(1, 60)),
-	'computed fan-outs' => q(SELECT durable.start_new('fan', '["step", 10000]') FROM generate_series(1, 60)),
+	'fan-outs' => q(SELECT durable.start_new('fan', '[2000, "1 hour"]') FROM generate_series(1, 60)),
+	'computed fan-outs' => q(SELECT durable.start_new('fan', '[10000]') FROM generate_series(1, 60)),
 	'long activities' => q(SELECT durable.start_new('long') FROM generate_series(1, 20)));
 foreach my $flood (sort keys %floods)
 {
