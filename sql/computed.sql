@@ -181,6 +181,25 @@ SELECT sum(2 * (1 + j)) FROM generate_series(1, 10000) j UNION ALL
 SELECT (SELECT total FROM calls WHERE i = 100) + sum(2 * (i + j)) FROM generate_series(1, 200) i, generate_series(1, 50) j UNION ALL
 SELECT (SELECT total FROM calls WHERE i = 100) + sum(2 * (i + j)) FROM generate_series(1, 10) i, generate_series(1, 1000) j;
 
+-- A rewind of one that failed after all that.
+CREATE FUNCTION many_and_inverse(calls int) RETURNS jsonb LANGUAGE plpgsql AS $$
+DECLARE
+    total bigint := 0;
+BEGIN
+    FOR i IN 1 .. calls LOOP
+        total := total + durable.call_activity('double', to_jsonb(i))::int;
+    END LOOP;
+    RETURN jsonb_build_array(total, durable.when_all(VARIADIC ARRAY(SELECT durable.schedule_activity('inverse', to_jsonb(i)) FROM generate_series(-1000, 1000) i)));
+END $$;
+CREATE OR REPLACE FUNCTION inverse(n int) RETURNS int LANGUAGE sql AS 'SELECT 12 / n';
+SELECT durable.start_new('many_and_inverse', '5000', 'computed-many-5');
+SELECT runtime_status, output, failure ->> 'message' AS message FROM durable.wait_for_completion('computed-many-5', '1 min');
+CREATE OR REPLACE FUNCTION inverse(n int) RETURNS int LANGUAGE sql AS 'SELECT CASE WHEN n <> 0 THEN 12 / n END';
+SELECT durable.rewind('computed-many-5', 'mended');
+SELECT runtime_status, output -> 0 AS total, jsonb_array_length(output -> 1) AS count,
+       (SELECT array_agg(DISTINCT i::int) FROM jsonb_array_elements_text(output -> 1) i) AS inverses
+  FROM durable.wait_for_completion('computed-many-5', '1 min');
+
 -- The search_path and rights of the code are not those of its activities.
 CREATE FUNCTION computed_other.double(n int) RETURNS int LANGUAGE sql AS 'SELECT 1000 * n';
 CREATE FUNCTION elsewhere() RETURNS jsonb LANGUAGE plpgsql SET search_path = computed_other, computed AS $$
@@ -231,6 +250,16 @@ SELECT count(durable.start_new('endless', '1', 'computed-endless-' || i)) FROM g
 SELECT durable.start_new('loops', instance_id => 'computed-endless-5');
 SELECT count(durable.start_new('thrice', '{"name": "double", "input": 1}', 'computed-thrice-' || i)) FROM generate_series(1, 50) i;
 SELECT count(*) FROM generate_series(1, 50) i, durable.wait_for_completion('computed-thrice-' || i, '1 min') WHERE runtime_status = 'Completed';
+CREATE PROCEDURE until_status(id text, expected text) LANGUAGE plpgsql AS $$
+BEGIN
+    WHILE (SELECT runtime_status::text <> expected FROM durable.get_status(id)) LOOP
+        COMMIT;
+    END LOOP;
+END $$;
+SELECT durable.suspend('computed-endless-5');
+CALL until_status('computed-endless-5', 'Suspended');
+SELECT durable.resume('computed-endless-5');
+CALL until_status('computed-endless-5', 'Running');
 SELECT count(durable.terminate('computed-endless-' || i, 'enough')) FROM generate_series(1, 5) i;
 SELECT count(*) FROM generate_series(1, 5) i, durable.wait_for_completion('computed-endless-' || i, '1 min') WHERE runtime_status = 'Terminated';
 

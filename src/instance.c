@@ -133,10 +133,11 @@ instance_new_task(Instance *instance, TaskKind kind, const char *name, Jsonb *in
 	return task;
 }
 
-/* Remove the last tasks, from this index on; they have a name and input and nothing else. */
+/* Remove the last tasks, from this index on: activities that history does not know. */
 void
 instance_forget_tasks(Instance *instance, int first)
 {
+	instance->asked = instance->ntasks;
 	while (instance->ntasks > first)
 	{
 		Task	   *task = instance->tasks[--instance->ntasks];
@@ -144,6 +145,8 @@ instance_forget_tasks(Instance *instance, int first)
 		pfree(unconstify(char *, task->name));
 		if (task->input != NULL)
 			pfree(task->input);
+		if (task->options != NULL)
+			pfree(task->options);
 		pfree(task);
 	}
 }
@@ -874,7 +877,7 @@ instance_continue_as_new(Round *round, Instance *instance, Jsonb *input,
 	instance->row.execution_id = create_uuid();
 	if (version != NULL)
 		instance->row.version = unconstify(char *, version);
-	instance->ntasks = instance->nevents = instance->events_size = 0;
+	instance->ntasks = instance->asked = instance->nevents = instance->events_size = 0;
 	instance->events = NULL;
 	instance->open_timers = 0;
 	instance->wait_mode = WAIT_NONE;

@@ -65,7 +65,7 @@ typedef struct RaisedEvent
 
 typedef enum WaitMode
 {
-	WAIT_NONE,					/* has not run yet */
+	WAIT_NONE,					/* nothing: it can go on */
 	WAIT_ANY,
 	WAIT_ALL
 } WaitMode;
@@ -81,6 +81,7 @@ typedef struct Instance
 	Task	  **tasks;			/* tasks[i] has number row.first_task + i */
 	int			ntasks;
 	int			tasks_size;
+	int			asked;			/* how many there were when a turn put off the last of them */
 	RaisedEvent *events;
 	int			nevents;
 	int			events_size;
@@ -117,7 +118,7 @@ extern void instance_trim_cache(void);
 
 extern Task *instance_task(Instance *instance, int task_id);
 extern Task *instance_new_task(Instance *instance, TaskKind kind, const char *name, Jsonb *input);
-/* remove new tasks from this index on, activities without options */
+/* remove new activities from this index on: the next turn asks for them again */
 extern void instance_forget_tasks(Instance *instance, int first);
 /* row->seq: 0, or 2 for an event that stands for two; the data are copied */
 extern void instance_append(Round *round, Instance *instance, HistoryRow *row);

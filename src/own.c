@@ -20,14 +20,18 @@
 #include "timing.h"
 #include "usercode.h"
 
-/* what it takes to have an activity run by other workers, in us, besides what it takes by itself */
-#define HANDING_OUT_TIME	10
+/* what running an activity after the turn takes besides its own time, in us */
+#define RUN_TIME		13
 
-/* what a fan-out may take more than that on average, in us, for its own worker to run all of it */
+/* what a fan-out may take with that for its own worker to run all of it */
 #define OWN_FANOUT_TIME	(durable_batch_time * 1000 / 5)
 
-/* what a turn may take for computing in any case, in us, if the round has the time */
-#define COMPUTING_TIME	(durable_batch_time * 1000 / 20)
+/* what handing an activity to other workers takes at least: computing it is sooner done */
+#define HANDING_OUT_TIME	10
+
+/* what a turn may take for computing, in us: as long as until then, but at least this, if the round has it, and at most this */
+#define COMPUTING_MIN	(durable_batch_time * 1000 / 20)
+#define COMPUTING_MAX	(durable_batch_time * 1000 * INT64CONST(10))
 
 /*
  * Whether a turn may compute a new task itself: a quick activity, if the code
@@ -48,25 +52,36 @@ may_compute(const Turn *turn, const Task *task)
 }
 
 /*
- * Whether the turn has time to compute.  Whoever waits for it had to wait for
- * the replay, so it may take as long again; that is longer the more history
- * there is, so that few replays do for a long sequence.  Half of the time after
- * which the turn would fail is left to the code.
+ * Set how long the turn may compute.  Whoever waits for it had to wait for the
+ * replay, so it may take as long again; that is longer the more history there
+ * is, so that few replays do for a long sequence.  A fan-out that is better
+ * finished may take twice that.  Half of the time after which the turn would
+ * fail is left to the code.
  */
+static void
+set_times(Turn *turn, int64 elapsed)
+{
+	int64		timeout = user_call_timeout(durable_turn_timeout) * INT64CONST(1000);
+	int64		time = Max(elapsed, turn->round->full() ? 1 : COMPUTING_MIN);
+
+	turn->computing_end = elapsed + Min(time, COMPUTING_MAX);
+	turn->computing_limit = elapsed + 2 * time;
+	if (timeout > 0)
+	{
+		turn->computing_end = Min(turn->computing_end, timeout / 2);
+		turn->computing_limit = Min(turn->computing_limit, timeout / 2);
+	}
+}
+
+/* Whether the turn has time to compute, or to finish a fan-out. */
 static bool
-has_time(Turn *turn, bool light)
+has_time(Turn *turn, bool finish)
 {
 	int64		elapsed = timing_since(turn->begun);
 
-	if (turn->computing_limit == 0)
-	{
-		int64		timeout = user_call_timeout(durable_turn_timeout) * INT64CONST(1000);
-
-		turn->computing_limit = timeout > 0 ? timeout / 2 : PG_INT64_MAX;
-		turn->computing_end = Min(elapsed + Max(elapsed, turn->round->full() ? 1 : COMPUTING_TIME),
-								  turn->computing_limit);
-	}
-	return elapsed < (light ? turn->computing_limit : turn->computing_end) && !turn->round->wanted();
+	if (turn->computing_end == 0)
+		set_times(turn, elapsed);
+	return elapsed < (finish ? turn->computing_limit : turn->computing_end) && !turn->round->wanted();
 }
 
 /*
@@ -121,25 +136,40 @@ compute(Turn *turn, Task *task)
 	return true;
 }
 
-/* Whether all of the new tasks up to a place are activities that are run sooner than handed out. */
+/* Whether all of the new tasks up to a place are activities that are computed sooner than handed out. */
 static bool
 are_light(const Turn *turn, int end)
 {
 	Instance   *instance = turn->instance;
 
 	for (int i = turn->known; i < end; i++)
-		if (instance->tasks[i]->kind != TASK_ACTIVITY ||
-			timing_mean(instance->row.search_path, instance->tasks[i]->name) > HANDING_OUT_TIME)
+	{
+		Task	   *task = instance->tasks[i];
+		int64		mean = task->kind == TASK_ACTIVITY ? timing_mean(instance->row.search_path, task->name) : -1;
+
+		if (mean < 0 || mean > HANDING_OUT_TIME)
 			return false;
+	}
 	return true;
 }
 
 /*
- * Compute the first of the new tasks.  Of a fan-out that was begun in time all
- * is computed if that is sooner done than handed out; else what is left when
- * the time is over goes to others.  Whatever else there is no time for is put
- * off, if the turn has got any further: it forgets these tasks, and the next one
- * asks for them again.
+ * Whether computing the new tasks up to a place is to be put off: if the turn
+ * has got any further, they are all that it asks for, more of what it has just
+ * computed, and other workers would not have them done sooner.
+ */
+static bool
+may_put_off(const Turn *turn, int end, bool light)
+{
+	Task	  **next = &turn->instance->tasks[turn->known];
+
+	return turn->computed > 0 && end == turn->instance->ntasks && (light || end - turn->known == 1) &&
+		strcmp(next[0]->name, next[-1]->name) == 0;
+}
+
+/*
+ * Compute the first of the new tasks.  What there is no time for is put off: the
+ * turn forgets these tasks, and the next one asks for them again.
  */
 OwnOutcome
 own_compute(Turn *turn, int count)
@@ -147,31 +177,30 @@ own_compute(Turn *turn, int count)
 	Instance   *instance = turn->instance;
 	int			end = turn->known + count;
 	bool		light = are_light(turn, end);
-	bool		goes_on = has_time(turn, false);
+	bool		in_time = has_time(turn, false);
 
 	while (turn->known < end)
 	{
+		CHECK_FOR_INTERRUPTS();
 		if (!may_compute(turn, instance->tasks[turn->known]))
 			return OWN_OPEN;
-		if (!goes_on)
+		if (!in_time && may_put_off(turn, end, light))
 		{
-			if (turn->computed == 0 || end < instance->ntasks || (!light && end - turn->known > 1))
-				return OWN_OPEN;
 			instance_forget_tasks(instance, turn->known);
 			return OWN_PUT_OFF;
 		}
-		if (!compute(turn, instance->tasks[turn->known]))
+		if (!in_time || !compute(turn, instance->tasks[turn->known]))
 			return OWN_OPEN;
-		goes_on = has_time(turn, light);
+		in_time = has_time(turn, light);
 	}
 	return OWN_DONE;
 }
 
 /*
  * Whether this worker is to run the new tasks itself: activities that the code
- * waits for and nothing else, either one, or several that together take little
- * more time than to hand them to other workers.  A crash is to be counted for
- * the right one, so several are not run after one.
+ * waits for and nothing else, either one, or several that together take less
+ * time than it would take to hand them to other workers.  A crash is to be
+ * counted for the right one, so several are not run after one.
  */
 bool
 own_follow(const Turn *turn)
@@ -197,7 +226,7 @@ own_follow(const Turn *turn)
 
 			if (mean < 0)
 				return false;
-			time += mean - HANDING_OUT_TIME;
+			time += mean + RUN_TIME;
 		}
 	}
 	return time <= OWN_FANOUT_TIME;

@@ -205,7 +205,8 @@ turn_task(TaskKind kind, const char *name, Jsonb *input, Jsonb *options)
 		turn_check_payload(input);
 		turn_check_payload(options);
 		turn_check_text(name);
-		turn_check_history();
+		if (instance->ntasks >= instance->asked)
+			turn_check_history();
 		turn->next++;
 		task = instance_new_task(instance, kind,
 								 name ? MemoryContextStrdup(instance->context, name) : NULL,
@@ -565,7 +566,7 @@ turn_next_guid(void)
 bool
 turn_replaying(void)
 {
-	return turn->seen > 0 && turn->position <= turn->seen && turn->next <= turn->known;
+	return turn->seen > 0 && turn->position <= turn->seen && turn->next <= Max(turn->known, turn->instance->asked);
 }
 
 /* Have the custom status stored when the turn ends. */
@@ -802,7 +803,8 @@ turn_run(Round *round, Instance *instance)
 	turn = &this_turn;
 	outcome = turn_call(&call, &failure);
 	turn = NULL;
-	for (int i = this_turn.known - this_turn.computed; i < this_turn.known; i++)
+	/* a new execution has another history */
+	for (int i = this_turn.known - this_turn.computed; i < this_turn.known && outcome != TURN_CONTINUED; i++)
 		instance_activity_computed(round, instance, instance->tasks[i]);
 	if (outcome == TURN_WAITING && own_follow(&this_turn))
 	{

@@ -122,7 +122,7 @@ timing_add(const char *search_path, const char *name, int64 time, bool interrupt
 	if (interrupted && is_quick(time))
 		return;
 	if (entry != 0 && entry >> DURATION_BITS == tag && (entry & DURATION_MASK) != UNDER_WAY)
-		duration = ((entry & DURATION_MASK) * 3 + duration) / 4;
+		duration = ((entry & DURATION_MASK) * 3 + duration + 2) / 4;
 	pg_atomic_write_u64(place, tag << DURATION_BITS | Max(duration, 1));
 }
 

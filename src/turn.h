@@ -21,8 +21,8 @@ typedef struct Turn
 	int			computed;		/* of these the last ones: ended in this turn, to be written at its end */
 	int64		computing;		/* us that this took */
 	instr_time	begun;
-	int64		computing_end;	/* us from there: what takes long is computed until then */
-	int64		computing_limit;	/* and all else until then; 0: nothing has been */
+	int64		computing_end;	/* us from there: no computing is begun after this; 0: not set yet */
+	int64		computing_limit;	/* nor is a fan-out that was begun in time gone on with after this */
 	int			position;		/* last event of history that the code has consumed */
 	int			seen;			/* events up to this one were seen by earlier turns */
 	TimestampTz now;

@@ -39,6 +39,17 @@ CREATE FUNCTION fan_out(n int, timeout interval DEFAULT NULL) RETURNS bigint LAN
 	SELECT sum(r::bigint)
 	  FROM unnest(durable.when_all(VARIADIC ARRAY(SELECT durable.schedule_activity('double', to_jsonb(i), timeout => timeout) FROM generate_series(1, n) i))) r
 $$;
+CREATE FUNCTION half(n int) RETURNS int LANGUAGE sql AS 'SELECT n / 2';
+CREATE FUNCTION asks(times int, n int) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+	tasks durable.task[];
+BEGIN
+	FOR i IN 1 .. times LOOP
+		tasks := ARRAY(SELECT durable.schedule_activity('half', to_jsonb(j)) FROM generate_series(1, n) j);
+		PERFORM durable.log('log', format('has asked %s.', i));
+		PERFORM durable.when_all(VARIADIC tasks);
+	END LOOP;
+END $$;
 CREATE FUNCTION many_timers(n int) RETURNS int LANGUAGE plpgsql AS $$
 DECLARE
 	at timestamptz := durable.now() + interval '1 s';
@@ -100,6 +111,15 @@ sub worker_memory
 	}
 	return int($most / 1024);
 }
+
+# What an orchestrator that computes for many turns logs before it is put off is logged once.
+$node->safe_psql('postgres', q(SELECT durable.start_new('asks', '[2, 10]', 'asks-' || i) FROM generate_series(1, 20) i));
+poll_until($node, q[SELECT count(*) = 20 FROM durable.instances WHERE instance_id LIKE 'asks-%' AND runtime_status = 'Completed'], 'the function is known to be quick');
+my $offset = -s $node->logfile;
+$node->safe_psql('postgres', q(SELECT durable.start_new('asks', '[20, 1000]', 'asks')));
+poll_until($node, q[SELECT (durable.get_status('asks')).runtime_status = 'Completed'], 'many fan-outs are computed');
+my @asked = slurp_file($node->logfile, $offset) =~ /has asked (\d+)\./g;
+is("@asked", join(' ', 1 .. 20), 'each is logged once');
 
 # A fan-out of 10,000, interrupted by a crash, then, as those with a timeout go through the queue, spread over workers; each
 # activity's effects once.
