@@ -250,11 +250,12 @@ SELECT count(durable.start_new('endless', '1', 'computed-endless-' || i)) FROM g
 SELECT durable.start_new('loops', instance_id => 'computed-endless-5');
 SELECT count(durable.start_new('thrice', '{"name": "double", "input": 1}', 'computed-thrice-' || i)) FROM generate_series(1, 50) i;
 SELECT count(*) FROM generate_series(1, 50) i, durable.wait_for_completion('computed-thrice-' || i, '1 min') WHERE runtime_status = 'Completed';
-CREATE PROCEDURE until_status(id text, expected text) LANGUAGE plpgsql AS $$
+CREATE PROCEDURE until_status(id text, expected text, deadline timestamptz DEFAULT clock_timestamp() + interval '1 min') LANGUAGE plpgsql AS $$
 BEGIN
-    WHILE (SELECT runtime_status::text <> expected FROM durable.get_status(id)) LOOP
+    WHILE clock_timestamp() < deadline AND (SELECT runtime_status::text <> expected FROM durable.get_status(id)) LOOP
         COMMIT;
     END LOOP;
+    ASSERT (SELECT runtime_status::text = expected FROM durable.get_status(id));
 END $$;
 SELECT durable.suspend('computed-endless-5');
 CALL until_status('computed-endless-5', 'Suspended');

@@ -108,6 +108,23 @@ SELECT * FROM ended('quota-fan-10');
 SELECT count(*) FROM effects;
 SELECT task_id, event_type, failure->>'activity' AS activity FROM durable.history WHERE instance_id = 'quota-fan-10' AND task_id = 10 ORDER BY sequence_number;
 
+-- the same for those that are awaited one at a time, by instances of their own
+CREATE FUNCTION hold() RETURNS void LANGUAGE sql AS 'SELECT pg_advisory_xact_lock(59020)';
+CREATE FUNCTION holds() RETURNS void LANGUAGE plpgsql AS $$ BEGIN PERFORM durable.call_activity('hold'); END $$;
+CREATE PROCEDURE until_ended(count int, deadline timestamptz DEFAULT clock_timestamp() + interval '1 min') LANGUAGE plpgsql AS $$
+BEGIN
+    WHILE clock_timestamp() < deadline AND (SELECT count(*) < count FROM durable.instances WHERE instance_id LIKE 'quota-holds-%' AND completed_time IS NOT NULL) LOOP
+        COMMIT;
+    END LOOP;
+END $$;
+SELECT pg_advisory_lock(59020);
+SELECT count(durable.start_new('holds', instance_id => 'quota-holds-' || i)) FROM generate_series(1, 6) i;
+CALL until_ended(2);
+SELECT pg_advisory_unlock(59020);
+CALL until_ended(6);
+SELECT runtime_status, failure ->> 'sqlstate' AS sqlstate, failure ->> 'message' AS message, count(*)
+  FROM durable.instances WHERE instance_id LIKE 'quota-holds-%' GROUP BY 1, 2, 3 ORDER BY 1;
+
 -- payloads: of clients, an error; of an activity, its failure without effect; of an orchestrator, the end of it
 RESET ROLE;
 SELECT durable.set_quota('regress_durable_guest', payload_size => 1000);

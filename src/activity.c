@@ -117,7 +117,7 @@ activity_run(ActivityRun *run)
 	/* whatever it made of the interruption */
 	if (call.error != NULL && asked == CANCEL_YIELD)
 		return ACTIVITY_YIELDS;
-	stats_call(STATS_ACTIVITY, run->name, time, call.error != NULL);
+	stats_call(STATS_ACTIVITY, run->name, time * 1000, call.error != NULL);
 	stats_count(STATS_ACTIVITIES, 1);
 	stats_count(STATS_QUEUED, run->queued);
 	run->result = call.result;

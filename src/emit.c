@@ -54,10 +54,11 @@ append_canceled(Round *round, Instance *instance, Task *task)
 
 /*
  * Write down that an activity was scheduled, and let any worker run it, or fail
- * it at once if the caller has a reason.
+ * it at once if the owner has its quota of pending ones: then *full is set, and
+ * the next ones fail, too.
  */
 static void
-emit_activity(Round *round, Instance *instance, Task *task, Jsonb *failure)
+emit_activity(Round *round, Instance *instance, Task *task, Jsonb **full)
 {
 	HistoryRow	row = {
 		.event = EVENT_TASK_SCHEDULED,
@@ -74,11 +75,13 @@ emit_activity(Round *round, Instance *instance, Task *task, Jsonb *failure)
 		task->halted = true;
 		return;
 	}
-	if (failure != NULL)
+	if (*full == NULL)
+		*full = quota_take(round->store, instance->row.owner, QUOTA_PENDING);
+	if (*full != NULL)
 	{
 		HistoryRow	failed = {
 			.event = EVENT_TASK_FAILED, .task_id = task->id, .attempt = task->attempt, .name = task->name,
-			.result = failure_with_text(failure, "activity", task->name)
+			.result = failure_with_text(*full, "activity", task->name)
 		};
 
 		instance_append(round, instance, &failed);
@@ -182,7 +185,7 @@ emit_send(Round *round, Instance *instance, Task *task)
 void
 instance_emit(Round *round, Instance *instance, int first_new)
 {
-	Jsonb	   *full = NULL;		/* the owner's quota of pending activities is used up */
+	Jsonb	   *full = NULL;
 
 	for (int i = first_new; i < instance->ntasks; i++)
 	{
@@ -197,9 +200,7 @@ instance_emit(Round *round, Instance *instance, int first_new)
 		switch (task->kind)
 		{
 			case TASK_ACTIVITY:
-				if (full == NULL && !task->canceled)
-					full = quota_take(round->store, instance->row.owner, QUOTA_PENDING);
-				emit_activity(round, instance, task, full);
+				emit_activity(round, instance, task, &full);
 				break;
 			case TASK_TIMER:
 				emit_timer(round, instance, task);
@@ -272,9 +273,10 @@ void
 instance_defer_activities(Round *round, Instance *instance)
 {
 	int			first = instance->next_activity->id;
+	Jsonb	   *full = NULL;
 
 	instance->next_activity = NULL;
 	for (int id = first; id <= instance->last_activity; id++)
-		emit_activity(round, instance, instance_task(instance, id), NULL);
+		emit_activity(round, instance, instance_task(instance, id), &full);
 	instance->row.deliveries = 0;
 }

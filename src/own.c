@@ -61,15 +61,14 @@ may_compute(const Turn *turn, const Task *task)
 static void
 set_times(Turn *turn, int64 elapsed)
 {
-	int64		timeout = user_call_timeout(durable_turn_timeout) * INT64CONST(1000);
 	int64		time = Max(elapsed, turn->round->full() ? 1 : COMPUTING_MIN);
 
 	turn->computing_end = elapsed + Min(time, COMPUTING_MAX);
 	turn->computing_limit = elapsed + 2 * time;
-	if (timeout > 0)
+	if (turn->timeout > 0)
 	{
-		turn->computing_end = Min(turn->computing_end, timeout / 2);
-		turn->computing_limit = Min(turn->computing_limit, timeout / 2);
+		turn->computing_end = Min(turn->computing_end, turn->timeout / 2);
+		turn->computing_limit = Min(turn->computing_limit, turn->timeout / 2);
 	}
 }
 
@@ -121,9 +120,9 @@ compute(Turn *turn, Task *task)
 	PG_END_TRY();
 	if (!computed)
 		return false;
-	time = timing_since(start);
+	time = timing_since_ns(start);
 	turn->computing += time;
-	timing_add(instance->row.search_path, task->name, time, false);
+	timing_add(instance->row.search_path, task->name, time / 1000, false);
 	stats_call(STATS_ACTIVITY, task->name, time, false);
 	stats_count(STATS_ACTIVITIES, 1);
 	turn->round->now = Max(turn->round->now, GetCurrentTimestamp());

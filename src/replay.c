@@ -747,6 +747,7 @@ turn_call(UserCall *call, Jsonb **failure)
 
 	INSTR_TIME_SET_CURRENT(start);
 	turn->begun = start;
+	turn->timeout = user_call_timeout(call->timeout) * 1000;
 	callback.callback = notice_write;
 	callback.arg = NULL;
 	callback.previous = error_context_stack;
@@ -754,8 +755,8 @@ turn_call(UserCall *call, Jsonb **failure)
 	blackbox_write(instance->row.key, 0, false);
 	user_call(call);
 	error_context_stack = callback.previous;
-	time = timing_since(start) - turn->computing;
-	timing_add(instance->row.search_path, instance->row.function, time, false);
+	time = timing_since_ns(start) - turn->computing;
+	timing_add(instance->row.search_path, instance->row.function, time / 1000, false);
 	(void) blackbox_clear();
 	turn->round->now = Max(turn->round->now, GetCurrentTimestamp());
 	*failure = NULL;

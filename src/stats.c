@@ -54,7 +54,7 @@ typedef struct Calls
 {
 	int64		calls;
 	int64		failures;
-	int64		time;			/* us */
+	int64		time;			/* ns */
 	int64		max_time;
 } Calls;
 
@@ -206,7 +206,7 @@ stats_register(void)
 	RegisterXactCallback(at_transaction_end, NULL);
 }
 
-/* Count a call of a function that took this many microseconds. */
+/* Count a call of a function that took this many nanoseconds. */
 void
 stats_call(StatsKind kind, const char *name, int64 time, bool failed)
 {
@@ -268,7 +268,7 @@ durable_reset_stats(PG_FUNCTION_ARGS)
 
 /* Milliseconds, as statistics views show times. */
 static Datum
-milliseconds(int64 us)
+milliseconds(double us)
 {
 	return Float8GetDatum(us / 1000.0);
 }
@@ -330,8 +330,8 @@ durable_function_stats(PG_FUNCTION_ARGS)
 		values[2] = CStringGetTextDatum(function->key.name);
 		values[3] = Int64GetDatum(function->calls.calls);
 		values[4] = Int64GetDatum(function->calls.failures);
-		values[5] = milliseconds(function->calls.time);
-		values[6] = milliseconds(function->calls.max_time);
+		values[5] = milliseconds(function->calls.time / 1000.0);
+		values[6] = milliseconds(function->calls.max_time / 1000.0);
 		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
 	}
 	LWLockRelease(lock);

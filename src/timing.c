@@ -126,13 +126,20 @@ timing_add(const char *search_path, const char *name, int64 time, bool interrupt
 	pg_atomic_write_u64(place, tag << DURATION_BITS | Max(duration, 1));
 }
 
-/* Microseconds since a time. */
+/* Nanoseconds since a time. */
 int64
-timing_since(instr_time start)
+timing_since_ns(instr_time start)
 {
 	instr_time	end;
 
 	INSTR_TIME_SET_CURRENT(end);
 	INSTR_TIME_SUBTRACT(end, start);
-	return INSTR_TIME_GET_MICROSEC(end);
+	return (int64) (INSTR_TIME_GET_DOUBLE(end) * 1e9);
+}
+
+/* Microseconds since a time. */
+int64
+timing_since(instr_time start)
+{
+	return timing_since_ns(start) / 1000;
 }

@@ -27,5 +27,6 @@ extern bool timing_try(const char *search_path, const char *name);
 /* a call of the current role has ended that took so many microseconds */
 extern void timing_add(const char *search_path, const char *name, int64 time, bool interrupted);
 extern int64 timing_since(instr_time start);
+extern int64 timing_since_ns(instr_time start);
 
 #endif

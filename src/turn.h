@@ -19,8 +19,9 @@ typedef struct Turn
 	int			next;			/* index of the next task */
 	int			known;			/* tasks that were there when the turn began, or that it has computed */
 	int			computed;		/* of these the last ones: ended in this turn, to be written at its end */
-	int64		computing;		/* us that this took */
+	int64		computing;		/* ns that this took */
 	instr_time	begun;
+	int64		timeout;		/* us from there, when it is broken off; 0: never */
 	int64		computing_end;	/* us from there: no computing is begun after this; 0: not set yet */
 	int64		computing_limit;	/* nor is a fan-out that was begun in time gone on with after this */
 	int			position;		/* last event of history that the code has consumed */
