@@ -161,7 +161,8 @@ sub plot_cost
 	my @lines = (
 		$series->{sequence} ? ['in sequence', @{$series->{sequence}}] : (),
 		$series->{'sequence, a commit each'} ? ['in sequence, a commit each', @{$series->{'sequence, a commit each'}}] : (),
-		$series->{fanout} ? ['in parallel', @{$series->{fanout}}] : ());
+		$series->{fanout} ? ['in parallel', @{$series->{fanout}}] : (),
+		$series->{'fanout, in PL/pgSQL'} ? ['in parallel, in PL/pgSQL', @{$series->{'fanout, in PL/pgSQL'}}] : ());
 	return unless @lines;
 	my @values = map { $_->[1] } map { @$_[1 .. $#$_] } @lines;
 	my ($from, $to, $ticks) = log_ticks(min(@values), max(@values));
@@ -186,6 +187,7 @@ my @rows = (
 	['latency', 'hello, 1 client, p50, a commit each step', 'the same with activities in PL/pgSQL: median', '@ ms'],
 	['ping', 'event to custom status, p50', 'An event to a waiting instance and its answer: median', '@ ms'],
 	['fanout', '1,000 activities', 'Activities of one instance in parallel (1,000)', '@/s'],
+	['fanout', '1,000 activities, in PL/pgSQL', 'the same with activities in PL/pgSQL', '@/s'],
 	['sequence', '1,000 activities', 'Activities of one instance in sequence (1,000)', '@/s'],
 	['sequence', '1,000 activities, a commit each', 'the same with activities in PL/pgSQL', '@/s'],
 	['timers', "CPU of durable's processes, 100,000 asleep", 'CPU of its processes while 100,000 instances sleep', '@ % of a core'],
