@@ -29,7 +29,7 @@
 /* what handing an activity to other workers takes at least: computing it is sooner done */
 #define HANDING_OUT_TIME	10
 
-/* what a turn may take for computing, in us: as long as until then, but at least this, if the round has it, and at most this */
+/* how long a turn may compute, in us, whatever it has taken until then: at least, if the round has the time, and at most */
 #define COMPUTING_MIN	(durable_batch_time * 1000 / 20)
 #define COMPUTING_MAX	(durable_batch_time * 1000 * INT64CONST(10))
 

@@ -91,9 +91,9 @@ sub setup
 	engine_in('nowhere');
 	if ($database)
 	{
-		# The engine needs a moment to leave it.
+		# The engine needs a moment to leave it; autovacuum, which may be there for long, goes when it is dropped.
 		my $deadline = time + 10;
-		until (sql("SELECT count(*) FROM pg_stat_activity WHERE datname = '$database'", 'postgres') == 0)
+		until (sql("SELECT count(*) FROM pg_stat_activity WHERE datname = '$database' AND backend_type LIKE 'durable %'", 'postgres') == 0)
 		{
 			die "the engine has not left database $database\n" if time > $deadline;
 			sleep 0.05;
