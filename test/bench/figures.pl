@@ -11,7 +11,7 @@ my $result = decode_json(do { local $/; <$handle> });
 my $series = $result->{series} // {};
 mkdir 'test/bench/plots';
 
-my ($width, $height, $left, $right, $top, $bottom) = (720, 350, 64, 130, 62, 48);
+my ($width, $height, $left, $right, $top, $bottom) = (720, 350, 64, 190, 62, 48);
 my @colors = ('a', 'b', 'c', 'd');
 
 # A number as people write it.
