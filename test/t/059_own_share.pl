@@ -65,6 +65,30 @@ poll_until($node, q(SELECT runtime_status = 'Completed' FROM durable.get_status(
 cmp_ok($node->safe_psql('postgres', $turns) - $before, '<', 10, 'it did not wait for many');
 $node->safe_psql('postgres', q(SELECT durable.terminate('slower')));
 is($node->safe_psql('postgres', 'SELECT * FROM durable_internal.violations'), '', 'no violations');
+
+# a fan-out whose activities take longer than they did so far is not computed to its end in one turn
+$node->safe_psql(
+	'postgres', q(
+	CREATE FUNCTION digest(n int) RETURNS text LANGUAGE sql AS $$ SELECT md5(repeat('x', n)) $$;
+	CREATE FUNCTION digests(count int, n int) RETURNS int LANGUAGE plpgsql AS $$
+	BEGIN
+		RETURN cardinality(durable.when_all(ARRAY(SELECT durable.schedule_activity('digest', to_jsonb(n)) FROM generate_series(1, count))));
+	END
+	$$;
+	));
+foreach my $i (1 .. 3)
+{
+	$node->safe_psql('postgres', "SELECT durable.start_new('digests', '[1000, 1]', 'digests $i')");
+	poll_until($node, "SELECT runtime_status = 'Completed' FROM durable.get_status('digests $i')", 'digests are quick');
+}
+$node->safe_psql('postgres', q(SELECT durable.start_new('digests', '[20000, 100000]', 'digests')));
+poll_until($node, q(SELECT started_time IS NOT NULL FROM durable_internal.instances WHERE instance_id = 'digests'), 'and no longer are');
+$node->safe_psql('postgres', q(SELECT durable.start_new('hello', instance_id => 'beside digests')));
+poll_until($node, q(SELECT runtime_status = 'Completed' FROM durable.get_status('beside digests')), 'hello ends beside them');
+is($node->safe_psql('postgres', q(SELECT runtime_status FROM durable.get_status('digests'))), 'Running', 'and has not waited for them');
+$node->safe_psql('postgres', q(SELECT durable.terminate('digests')));
+poll_until($node, q(SELECT runtime_status = 'Terminated' FROM durable.get_status('digests')), 'they end');
+
 # a turn that takes longer than a round may, of an instance that the worker does not remember
 $node->safe_psql('postgres', q(
 	CREATE FUNCTION pause() RETURNS int LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(0.05); RETURN durable.call_activity('step', '1'); END $$;
