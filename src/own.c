@@ -175,22 +175,24 @@ own_compute(Turn *turn, int count)
 {
 	Instance   *instance = turn->instance;
 	int			end = turn->known + count;
-	bool		light = are_light(turn, end);
-	bool		in_time = has_time(turn, false);
+	bool		light = count > 1 && are_light(turn, end);
+	bool		begun = false;
 
 	while (turn->known < end)
 	{
 		CHECK_FOR_INTERRUPTS();
 		if (!may_compute(turn, instance->tasks[turn->known]))
 			return OWN_OPEN;
-		if (!in_time && may_put_off(turn, end, light))
+		if (!has_time(turn, begun && light))
 		{
+			if (!may_put_off(turn, end, light))
+				return OWN_OPEN;
 			instance_forget_tasks(instance, turn->known);
 			return OWN_PUT_OFF;
 		}
-		if (!in_time || !compute(turn, instance->tasks[turn->known]))
+		if (!compute(turn, instance->tasks[turn->known]))
 			return OWN_OPEN;
-		in_time = has_time(turn, light);
+		begun = true;
 	}
 	return OWN_DONE;
 }
