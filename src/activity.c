@@ -81,6 +81,7 @@ activity_run(ActivityRun *run)
 		.attempt = run->attempt
 	};
 	UserCall	call = {
+		.owner = run->instance->owner,
 		.resolve = resolve_name,
 		.name = run->name,
 		.input = run->input,
@@ -114,6 +115,11 @@ activity_run(ActivityRun *run)
 	time = timing_since(start);
 	timing_add(run->instance->search_path, run->name, time,
 			   call.error != NULL && call.error->sqlerrcode == ERRCODE_QUERY_CANCELED);
+	if (call.refused)
+	{
+		run->result = name_failure(failure_from_error(call.error), run->name, run->task_id, run->attempt);
+		return ACTIVITY_PUT_OFF;
+	}
 	/* whatever it made of the interruption */
 	if (call.error != NULL && asked == CANCEL_YIELD)
 		return ACTIVITY_YIELDS;

@@ -33,6 +33,7 @@
 
 #include "call.h"
 #include "callable.h"
+#include "process.h"
 
 /* what an error during a conversion is about */
 typedef struct ConversionContext
@@ -684,9 +685,12 @@ call(Oid function, Jsonb *input, bool only_compute, Jsonb **result)
 	MemoryContext call_context = AllocSetContextCreate(CurrentMemoryContext, "durable call",
 													   ALLOCSET_DEFAULT_SIZES);
 	MemoryContext old_context = MemoryContextSwitchTo(call_context);
-	CallableFunction *fn = callable_get(function);
-	bool		called = !only_compute ||
-		(fn->is_sql && simplified_state(fn) != NULL && fn->computes);
+	CallableFunction *fn;
+	bool		called;
+
+	process_require_role(GetUserId());
+	fn = callable_get(function);
+	called = !only_compute || (fn->is_sql && simplified_state(fn) != NULL && fn->computes);
 
 	*result = NULL;
 	if (called)
@@ -732,15 +736,20 @@ function_compute(Oid function, Jsonb *input, Jsonb **result)
 	return call(function, input, true, result);
 }
 
-/* Errors out where a call by the role with this input would, before it ran. */
+/*
+ * Errors out where a call by the role, which is the current user, with this
+ * input would, before it ran.  Converting the input may run code of users.
+ */
 void
 function_check(Oid function, Oid role, Jsonb *input)
 {
 	MemoryContext call_context = AllocSetContextCreate(CurrentMemoryContext, "durable call check",
 													   ALLOCSET_DEFAULT_SIZES);
 	MemoryContext old_context = MemoryContextSwitchTo(call_context);
-	CallableFunction *fn = callable_get(function);
+	CallableFunction *fn;
 
+	process_require_role(role);
+	fn = callable_get(function);
 	check_execute(function, role);
 	fn->in_use++;
 	PG_TRY();

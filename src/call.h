@@ -31,6 +31,8 @@ extern Jsonb *failure_with_int(Jsonb *failure, const char *key, int value);
 /* a text member of the failure, palloc'd, or NULL */
 extern char *failure_get(Jsonb *failure, const char *key);
 extern int	failure_sqlstate(Jsonb *failure);
+/* whether an error says nothing about what was done, so that trying the same again may help */
+extern bool sqlstate_is_passing(int sqlerrcode);
 /* ereport(ERROR) with the failure's sqlstate, message, detail, hint and context */
 _Noreturn extern void failure_throw(Jsonb *failure);
 

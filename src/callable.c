@@ -19,6 +19,7 @@
 #include "catalog/pg_type.h"
 #include "executor/executor.h"
 #include "funcapi.h"
+#include "miscadmin.h"
 #include "nodes/makefuncs.h"
 #include "parser/parse_func.h"
 #include "pgstat.h"
@@ -35,6 +36,7 @@
 
 #include "call.h"
 #include "callable.h"
+#include "process.h"
 
 /* the longest name or signature looked at: 100 arguments of qualified types fit */
 #define MAX_NAME_LENGTH 16384
@@ -224,6 +226,7 @@ function_lookup(const char *name)
 	Oid			function;
 	Oid			unused = InvalidOid;
 
+	process_require_role(GetUserId());
 	if (name == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
@@ -519,6 +522,7 @@ callable_get(Oid function)
 	CallableEntry *entry;
 	CallableFunction *fn;
 
+	process_require_role(GetUserId());
 	if (callables == NULL)
 		callables_init();
 	entry = hash_search(callables, &function, HASH_FIND, NULL);

@@ -1,6 +1,7 @@
 /*
  * child.h
- *	  Sub-orchestrations: their options in history, their ids, their start.
+ *	  Sub-orchestrations: their options in history, their ids.  Nothing here runs
+ *	  code of users; start.h does.
  */
 #ifndef DURABLE_CHILD_H
 #define DURABLE_CHILD_H
@@ -22,7 +23,7 @@ extern Jsonb *child_options(const ChildOptions *options);
 extern char *child_id(Instance *parent, Task *task, int attempt);
 /* whether nobody awaits it */
 extern bool child_is_detached(const Task *task);
-/* start the instance of the task's current attempt; a failure if that cannot be */
-extern Jsonb *child_start(Round *round, Instance *parent, Task *task);
+/* note that the instance of the task's current attempt is to be started in this round */
+extern void child_note_start(Instance *parent, Task *task);
 
 #endif

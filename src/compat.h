@@ -14,6 +14,7 @@
 #include "storage/proc.h"
 #include "utils/acl.h"
 #include "utils/guc.h"
+#include "utils/guc_tables.h"
 
 #if PG_VERSION_NUM < 150000
 #error "durable needs PostgreSQL 15 or later"
@@ -140,5 +141,21 @@
 #else
 #define compat_is_background_worker() IsBackgroundWorker
 #endif
+
+/* 16: one look-up of a setting for all */
+static inline GucSource
+compat_setting_source(const char *name)
+{
+#if PG_VERSION_NUM >= 160000
+	return find_option(name, false, false, ERROR)->source;
+#else
+	struct config_generic **settings = get_guc_variables();
+
+	for (int i = 0; i < GetNumConfigOptions(); i++)
+		if (strcmp(settings[i]->name, name) == 0)
+			return settings[i]->source;
+	elog(ERROR, "there is no setting \"%s\"", name);
+#endif
+}
 
 #endif

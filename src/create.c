@@ -18,6 +18,7 @@
 #include "executor/spi.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
+#include "storage/proc.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/snapmgr.h"
@@ -244,30 +245,53 @@ run_insert(const InstanceRow *row)
 	return inserted;
 }
 
+/* Raise the error that somebody else's transaction holds an id. */
+static void
+report_held(const char *instance_id)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
+			 errmsg("the id \"%s\" is held by another transaction", instance_id),
+			 errdetail("That transaction starts or removes an instance of this id and has not ended.")));
+}
+
 /*
- * Insert the row unless the id is taken; waits for a transaction that is
- * inserting or deleting it.  As the owner of the table, since clients have no
- * rights on it, the way foreign-key checks do.
+ * Insert the row unless the id is taken.  A transaction that inserts or deletes
+ * a row of the id is waited for, or with no_wait for a millisecond only.  As the
+ * owner of the table, since clients have no rights on it, the way foreign-key
+ * checks do.
  */
 static bool
-insert_unless_exists(const InstanceRow *row)
+insert_unless_exists(const InstanceRow *row, bool no_wait)
 {
 	Oid			user;
 	int			context;
-	bool		inserted;
+	bool		inserted = false;
+	int			lock_timeout = LockTimeout;
+	MemoryContext memory = CurrentMemoryContext;
 
 	GetUserIdAndSecContext(&user, &context);
 	SetUserIdAndSecContext(relation_owner(internal_relation("instances")),
 						   context | SECURITY_LOCAL_USERID_CHANGE | SECURITY_NOFORCE_RLS);
+	if (no_wait)
+		LockTimeout = 1;
 	PG_TRY();
 	{
 		inserted = run_insert(row);
 	}
-	PG_FINALLY();
+	PG_CATCH();
 	{
+		LockTimeout = lock_timeout;
 		SetUserIdAndSecContext(user, context);
+		if (!no_wait || geterrcode() != ERRCODE_LOCK_NOT_AVAILABLE)
+			PG_RE_THROW();
+		MemoryContextSwitchTo(memory);
+		FlushErrorState();
+		report_held(row->instance_id);
 	}
 	PG_END_TRY();
+	LockTimeout = lock_timeout;
+	SetUserIdAndSecContext(user, context);
 	return inserted;
 }
 
@@ -280,6 +304,7 @@ make_way(Store *store, const CreateRequest *request)
 {
 	InstanceRow row;
 	CreateResult result = CREATE_DONE;
+	FetchResult locked;
 
 	PushActiveSnapshot(GetLatestSnapshot());
 	if (instance_find(store, request->instance_id, &row))
@@ -294,15 +319,17 @@ make_way(Store *store, const CreateRequest *request)
 					(errcode(ERRCODE_DURABLE_WRONG_STATUS),
 					 errmsg("an activity cannot replace the instance that it belongs to"),
 					 errhint("Use durable.continue_as_new in the orchestrator.")));
-		else if (instance_lock(store, row.key, true, &row) == FETCH_FOUND)
+		else if ((locked = instance_lock(store, row.key, !request->no_wait, &row)) == FETCH_LOCKED)
+			report_held(request->instance_id);
+		else if (locked == FETCH_FOUND)
 		{
 			/* who held the lock may have written; the row is the newest already */
 			PopActiveSnapshot();
 			PushActiveSnapshot(GetLatestSnapshot());
 			if (request->dedupe & STATUS_BIT(status_of(&row)))
 				result = CREATE_EXISTS;
-			else
-				(void) instance_remove(store, &row, true, request->now);
+			else if (instance_remove(store, &row, !request->no_wait, request->now) == 0)
+				report_held(request->instance_id);
 		}
 	}
 	PopActiveSnapshot();
@@ -336,7 +363,7 @@ instance_create(Store *store, CreateRequest *request)
 	{
 		/* the SQL and the look-ups see only what is written */
 		store_sync(store);
-		while (!insert_unless_exists(row))
+		while (!insert_unless_exists(row, request->no_wait))
 		{
 			CreateResult result;
 

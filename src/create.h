@@ -23,6 +23,7 @@ typedef struct CreateRequest
 	const char *parent_id;		/* or NULL */
 	int			parent_task;	/* 0: nobody awaits the result */
 	int			dedupe;			/* STATUS_BITs: keep an instance in one of these */
+	bool		no_wait;		/* error 55P03 instead of waiting for another transaction */
 	int64		key;			/* set on success */
 } CreateRequest;
 
@@ -34,9 +35,9 @@ typedef enum CreateResult
 } CreateResult;
 
 /*
- * Make an instance.  With an id of the caller's choice it may wait for a
- * transaction that is making one of the same id, and what the store has
- * buffered is written.  A snapshot must be active.
+ * Make an instance.  With an id of the caller's choice it waits for a
+ * transaction that is making or removing one of the same id, unless no_wait is
+ * set, and what the store has buffered is written.  A snapshot must be active.
  */
 extern CreateResult instance_create(Store *store, CreateRequest *request);
 

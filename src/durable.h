@@ -98,7 +98,11 @@ typedef enum MessageKind
 	MESSAGE_SUSPEND = 7,
 	MESSAGE_RESUME = 8,
 	MESSAGE_CUSTOM_STATUS = 9,	/* an operator's set_custom_status */
-	MESSAGE_REWIND = 10
+	MESSAGE_REWIND = 10,
+	MESSAGE_TASK_PUT_OFF = 11	/* a queued activity met an obstacle that passes */
 } MessageKind;
+
+/* timers.task_id of a turn that is to be run again; 0 is the delayed start of the instance */
+#define TURN_TIMER (-1)
 
 #endif

@@ -14,6 +14,7 @@
 #include "instance.h"
 #include "json.h"
 #include "quota.h"
+#include "retry.h"
 #include "settings.h"
 #include "timing.h"
 
@@ -52,13 +53,9 @@ append_canceled(Round *round, Instance *instance, Task *task)
 	instance_append(round, instance, &row);
 }
 
-/*
- * Write down that an activity was scheduled, and let any worker run it, or fail
- * it at once if the owner has its quota of pending ones: then *full is set, and
- * the next ones fail, too.
- */
+/* Write down that an activity was scheduled. */
 static void
-emit_activity(Round *round, Instance *instance, Task *task, Jsonb **full)
+append_scheduled(Round *round, Instance *instance, Task *task)
 {
 	HistoryRow	row = {
 		.event = EVENT_TASK_SCHEDULED,
@@ -69,6 +66,17 @@ emit_activity(Round *round, Instance *instance, Task *task, Jsonb **full)
 	};
 
 	instance_append(round, instance, &row);
+}
+
+/*
+ * Write down that an activity was scheduled, and let any worker run it, or fail
+ * it at once if the owner has its quota of pending ones: then *full is set, and
+ * the next ones fail, too.
+ */
+static void
+emit_activity(Round *round, Instance *instance, Task *task, Jsonb **full)
+{
+	append_scheduled(round, instance, task);
 	if (task->canceled)
 	{
 		append_canceled(round, instance, task);
@@ -106,7 +114,7 @@ emit_timer(Round *round, Instance *instance, Task *task)
 		timer_insert(round->store, instance->row.key, task->id, task->fire_at);
 }
 
-/* Write down a sub-orchestration and start it. */
+/* Write down a sub-orchestration, which start.c has started, and whether it could. */
 static void
 emit_child(Round *round, Instance *instance, Task *task)
 {
@@ -117,16 +125,14 @@ emit_child(Round *round, Instance *instance, Task *task)
 		.input = task->input,
 		.result = task->options
 	};
-	Jsonb	   *failure;
+	HistoryRow	failed = {
+		.event = EVENT_CHILD_FAILED, .task_id = task->id, .attempt = task->attempt, .name = task->name,
+		.result = task->unstartable
+	};
 
 	instance_append(round, instance, &row);
-	failure = child_start(round, instance, task);
-	if (failure != NULL)
-	{
-		HistoryRow	failed = {.event = EVENT_CHILD_FAILED, .task_id = task->id, .attempt = task->attempt, .name = task->name, .result = failure};
-
+	if (task->unstartable != NULL)
 		instance_append(round, instance, &failed);
-	}
 	else if (task->canceled)
 		append_canceled(round, instance, task);
 }
@@ -221,8 +227,8 @@ instance_emit(Round *round, Instance *instance, int first_new)
 }
 
 /*
- * The execution ends with this turn: do what it newly asked for and does not
- * wait for.  History says nothing of that, as it starts afresh.
+ * The execution ends with this turn: send the events that it newly asked for.
+ * History says nothing of them, as it starts afresh.
  */
 void
 instance_emit_last(Round *round, Instance *instance, int first_new)
@@ -233,8 +239,6 @@ instance_emit_last(Round *round, Instance *instance, int first_new)
 
 		if (task->kind == TASK_SEND)
 			send_event(round, instance, task);
-		else if (task->kind == TASK_CHILD && child_is_detached(task))
-			(void) child_start(round, instance, task);
 	}
 }
 
@@ -263,19 +267,29 @@ instance_cancel(Round *round, Instance *instance, Task *task)
 		}
 	}
 	/* the pause before the next attempt */
-	if (task->kind != TASK_TIMER && task->options != NULL &&
+	if (task->kind != TASK_TIMER && (task->options != NULL || task->put_off_time != 0) &&
 		timer_cancel(round->store, instance->row.key, task->id))
 		task->halted = true;
 }
 
-/* Let other workers, or this one later, run after all what this one was to run before the next turn. */
+/*
+ * Let other workers, or this one later, run after all what this one was to run
+ * before the next turn.  obstacle: what the first one has met, which will pass,
+ * or NULL.
+ */
 void
-instance_defer_activities(Round *round, Instance *instance)
+instance_defer_activities(Round *round, Instance *instance, Jsonb *obstacle)
 {
 	int			first = instance->next_activity->id;
 	Jsonb	   *full = NULL;
 
 	instance->next_activity = NULL;
+	if (obstacle != NULL)
+	{
+		append_scheduled(round, instance, instance_task(instance, first));
+		retry_put_off(round, instance, instance_task(instance, first), obstacle);
+		first++;
+	}
 	for (int id = first; id <= instance->last_activity; id++)
 		emit_activity(round, instance, instance_task(instance, id), &full);
 	instance->row.deliveries = 0;

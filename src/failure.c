@@ -159,6 +159,26 @@ failure_sqlstate(Jsonb *failure)
 	return MAKE_SQLSTATE(sqlstate[0], sqlstate[1], sqlstate[2], sqlstate[3], sqlstate[4]);
 }
 
+/* Whether an error comes from what else goes on in the server and not from what was done. */
+bool
+sqlstate_is_passing(int sqlerrcode)
+{
+	/* a quota is no shortage that passes by itself */
+	if (sqlerrcode == ERRCODE_CONFIGURATION_LIMIT_EXCEEDED)
+		return false;
+	if (sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE)
+		return true;
+	switch (ERRCODE_TO_CATEGORY(sqlerrcode))
+	{
+		case MAKE_SQLSTATE('4', '0', 0, 0, 0) & 0xfff:	/* transaction rollback */
+		case MAKE_SQLSTATE('5', '3', 0, 0, 0) & 0xfff:	/* insufficient resources */
+		case MAKE_SQLSTATE('5', '7', 0, 0, 0) & 0xfff:	/* operator intervention */
+		case MAKE_SQLSTATE('5', '8', 0, 0, 0) & 0xfff:	/* system error */
+			return true;
+	}
+	return false;
+}
+
 /* Raises the failure as the error it was; our own context lines follow its. */
 void
 failure_throw(Jsonb *failure)

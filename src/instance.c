@@ -235,6 +235,19 @@ decode_resumed(Instance *instance, const HistoryRow *row)
 			instance->events[i].time = row->event_time;
 }
 
+/* A pause before the next attempt, or before the same one again, if that was put off. */
+static void
+decode_retried(Instance *instance, const HistoryRow *row)
+{
+	Task	   *task = instance_task(instance, row->task_id);
+
+	instance->open_timers++;
+	if (task == NULL)
+		return;
+	task->put_off_time = row->attempt < task->attempt ? row->event_time : 0;
+	task->attempt = row->attempt + 1;
+}
+
 /* Take an event of history into memory; its data belong to the instance's context. */
 static void
 decode(Instance *instance, const HistoryRow *row)
@@ -254,10 +267,7 @@ decode(Instance *instance, const HistoryRow *row)
 			decode_done(instance, TASK_ACTIVITY, row, row->event == EVENT_TASK_FAILED);
 			break;
 		case EVENT_TASK_RETRIED:
-			task = instance_task(instance, row->task_id);
-			if (task != NULL)
-				task->attempt = row->attempt + 1;
-			instance->open_timers++;
+			decode_retried(instance, row);
 			break;
 		case EVENT_CHILD_CREATED:
 			decode_scheduled(instance, TASK_CHILD, row)->options = row->result;
@@ -339,6 +349,8 @@ cache_fill(Round *round, const InstanceRow *row)
 	stats_count(STATS_LOADED, list_length(events));
 	foreach(cell, events)
 		decode(instance, lfirst(cell));
+	instance->put_aside = row->awaiting < 0;
+	instance->open_timers += instance->put_aside;
 	MemoryContextSwitchTo(old);
 	return instance;
 }
@@ -570,6 +582,28 @@ receive_done(Round *round, Instance *instance, const MessageRow *message)
 	instance_append(round, instance, &row);
 }
 
+/* A queued activity met an obstacle that passes: it is tried again later, or has failed if nobody waits for it any more. */
+static void
+receive_put_off(Round *round, Instance *instance, const MessageRow *message)
+{
+	Task	   *task = instance_task(instance, message->task_id);
+	HistoryRow	failed = {
+		.event = EVENT_TASK_FAILED,
+		.task_id = message->task_id,
+		.attempt = message->attempt,
+		.name = message->name,
+		.result = message->payload
+	};
+
+	/* of an earlier execution */
+	if (task == NULL || task->done_seq != 0)
+		return;
+	if (instance->row.state == STATE_FAILED || task->cancel_recorded)
+		instance_append(round, instance, &failed);
+	else
+		retry_put_off(round, instance, task, message->payload);
+}
+
 /* Apply one message. */
 static void
 receive_message(Round *round, Instance *instance, const MessageRow *message)
@@ -601,6 +635,9 @@ receive_message(Round *round, Instance *instance, const MessageRow *message)
 		case MESSAGE_REWIND:
 			rewind_receive(round, instance, message->payload);
 			break;
+		case MESSAGE_TASK_PUT_OFF:
+			receive_put_off(round, instance, message);
+			break;
 	}
 }
 
@@ -613,7 +650,7 @@ is_wanted(const Instance *instance, const MessageRow *message)
 {
 	if (instance->row.state == STATE_FAILED)
 		return done_event(message->kind) != 0 || message->kind == MESSAGE_EVENT ||
-			message->kind == MESSAGE_REWIND;
+			message->kind == MESSAGE_REWIND || message->kind == MESSAGE_TASK_PUT_OFF;
 	return !STATE_IS_TERMINAL(instance->row.state);
 }
 
@@ -626,8 +663,9 @@ receive_timer(Round *round, Instance *instance, const TimerRow *timer)
 
 	/* one whose time had passed when it was made is not late for that */
 	stats_timer(Max(timer->fire_at, task != NULL ? task->scheduled_time : instance->row.created_time), round->now);
-	if (timer->task_id == 0)
+	if (timer->task_id == 0 || timer->task_id == TURN_TIMER)
 	{
+		instance->open_timers -= timer->task_id == TURN_TIMER;
 		if (instance->row.state == STATE_WAITING)
 			instance->row.state = STATE_READY;
 		instance->dirty = true;
@@ -723,7 +761,10 @@ receive_blindly(Round *round, InstanceRow *row, List *messages)
  * Lock an instance's row for this round, have the instance in memory, and take
  * in what has happened to it.  NULL when it has gone (*result FETCH_ABSENT),
  * when a transaction other than a round has it, which announces it at its end
- * (FETCH_LOCKED; see hint.c), and when all was taken in without it (FETCH_FOUND).
+ * (FETCH_LOCKED; see hint.c), when it is another role's than the round's, to
+ * which it is announced (FETCH_FOREIGN), and when all was taken in without it
+ * (FETCH_FOUND).  Nothing of users is run here, as the scheduler calls this too:
+ * what has to be started is noted in the tasks.
  */
 Instance *
 instance_load(Round *round, int64 key, int flags, FetchResult *result)
@@ -738,10 +779,12 @@ instance_load(Round *round, int64 key, int flags, FetchResult *result)
 		row.root = instance->row.root;
 	else
 		ItemPointerSetInvalid(&row.root);
-	*result = instance_claim(round->store, key, &row);
+	*result = instance_claim(round->store, key, round->owner, &row);
 	if (*result != FETCH_FOUND)
 	{
 		instance_forget(key);
+		if (*result == FETCH_FOREIGN)
+			hint_instance(row.owner, key, READY_ALL);
 		return NULL;
 	}
 	if (flags & READY_MESSAGE)
@@ -943,7 +986,8 @@ instance_save(Round *round, Instance *instance)
 	}
 	if (!instance->dirty)
 		return;
-	instance->row.awaiting = count_awaited(instance);
+	if (!instance->put_aside)
+		instance->row.awaiting = count_awaited(instance);
 	instance->row.last_updated_time = round->now;
 	instance_update(round->store, &instance->row);
 	instance->dirty = false;

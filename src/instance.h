@@ -50,6 +50,9 @@ typedef struct Task
 	int			turn_step;		/* and as which of its steps */
 	const char *event_name;		/* of a subscription: the name in lower case */
 	int			turn_event;		/* and the event that it took in this turn, or -1 */
+	Jsonb	   *unstartable;	/* why this turn could not start a child */
+	bool		start_due;		/* a child whose next attempt this round is to start */
+	TimestampTz put_off_time;	/* since when something that passes keeps this attempt from being made; 0: nothing does */
 	int			scheduled_seq;	/* event that scheduled it */
 	TimestampTz scheduled_time;
 } Task;
@@ -94,6 +97,8 @@ typedef struct Instance
 	int			open_timers;	/* rows in the timers table */
 	Task	   *next_activity;	/* to be run by this worker before the next turn */
 	int			last_activity;	/* and those after it up to this number */
+	int			starts_due;		/* tasks that are start_due */
+	bool		put_aside;		/* its last turn was, and is run again when TURN_TIMER fires */
 	bool		dirty;			/* the row is to be written */
 	int			conflicts;		/* how often its next activity met a deadlock */
 	bool		spent;			/* ended, or its memory holds earlier executions: to be forgotten */
@@ -104,6 +109,7 @@ typedef struct Instance
 typedef struct Round
 {
 	Store	   *store;
+	Oid			owner;			/* whose instances it may load; InvalidOid, in the scheduler: anybody's */
 	TimestampTz now;			/* turn time of all that happens in it */
 	bool		(*full) (void);	/* whether it is to end before anything else is run */
 	bool		(*wanted) (void);	/* whether somebody waits for the row of one of its instances */
@@ -136,8 +142,8 @@ extern void instance_activity_done(Round *round, Instance *instance, Task *task,
 								   bool failed, Jsonb *result);
 /* the same for one that a turn has computed itself, at its done_time */
 extern void instance_activity_computed(Round *round, Instance *instance, Task *task);
-/* give that activity, and those after it, to the queue instead */
-extern void instance_defer_activities(Round *round, Instance *instance);
+/* give that activity, and those after it, to the queue instead; the first is put off if there is an obstacle */
+extern void instance_defer_activities(Round *round, Instance *instance, Jsonb *obstacle);
 /* a task that history knows as open was given up */
 extern void instance_cancel(Round *round, Instance *instance, Task *task);
 extern void instance_set_custom_status(Round *round, Instance *instance, Jsonb *status);

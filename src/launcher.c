@@ -186,7 +186,7 @@ durable_launcher_main(Datum arg)
 	MemoryContext context;
 	TimestampTz looked = 0;
 
-	process_init();
+	process_init(PROCESS_LAUNCHER);
 	BackgroundWorkerInitializeConnection(NULL, NULL, 0);
 	pgstat_report_appname("durable launcher");
 	launcher_attach();

@@ -8,10 +8,14 @@
  * Activities that run in it are undone and run again later.  Only for those
  * who may do this to the database: others get their error as ever.
  *
- * ALTER EXTENSION durable UPDATE locks the tables one after the other and would
- * run into deadlocks with workers, which lock them in the order of their work.
- * So it first takes the lock that each round of a worker shares: it waits for
- * the rounds that run, and the next ones wait for it to commit.  Functions that
+ * ALTER EXTENSION durable UPDATE and DROP EXTENSION durable lock the tables one
+ * after the other and would run into deadlocks with workers, which lock them in
+ * the order of their work.  So they first take the lock that each round of a
+ * worker shares: they wait for the rounds that run, and the next rounds wait for
+ * them to commit.  No command but these can ask for that lock, and these ask for
+ * it only for those who may alter the extension: PostgreSQL takes its own locks
+ * on an extension, a schema or a type before it looks at rights, so that anybody
+ * could hold up all rounds if they shared one of those.  Functions that
  * it has made anew have lost what durable.grant_usage had granted; that is
  * granted again, not by the script, since PostgreSQL takes rights that a script
  * grants for the extension's own and pg_dump leaves them out.
@@ -95,13 +99,42 @@ make_way(Oid db)
 	}
 }
 
-/* The extension, if a statement updates it and the user may do that; InvalidOid otherwise. */
+/* Take the lock that stands between rounds and what changes the extension, until the end of the transaction. */
+void
+makeway_lock(Oid extension, LOCKMODE mode)
+{
+	/* the number of a column, which an extension has not, makes it another lock than PostgreSQL's own */
+	LockDatabaseObject(ExtensionRelationId, extension, 1, mode);
+}
+
+/* Whether a statement drops the extension. */
+static bool
+drops_extension(Node *statement)
+{
+	ListCell   *cell;
+
+	if (!IsA(statement, DropStmt) || ((DropStmt *) statement)->removeType != OBJECT_EXTENSION)
+		return false;
+	foreach(cell, ((DropStmt *) statement)->objects)
+		if (strcmp(strVal(lfirst(cell)), "durable") == 0)
+			return true;
+	return false;
+}
+
+/* Whether a statement updates it. */
+static bool
+updates_extension(Node *statement)
+{
+	return IsA(statement, AlterExtensionStmt) && strcmp(((AlterExtensionStmt *) statement)->extname, "durable") == 0;
+}
+
+/* The extension, if a statement updates or drops it and the user may do that; InvalidOid otherwise. */
 static Oid
-updated_extension(Node *statement)
+changed_extension(Node *statement)
 {
 	Oid			extension;
 
-	if (!IsA(statement, AlterExtensionStmt) || strcmp(((AlterExtensionStmt *) statement)->extname, "durable") != 0)
+	if (!updates_extension(statement) && !drops_extension(statement))
 		return InvalidOid;
 	extension = get_extension_oid("durable", true);
 	return OidIsValid(extension) && compat_extension_ownercheck(extension, GetUserId()) ? extension : InvalidOid;
@@ -136,15 +169,17 @@ process_utility(PlannedStmt *pstmt, const char *query, bool read_only, ProcessUt
 {
 	const char *name = needed_database(pstmt->utilityStmt);
 	Oid			db = name != NULL ? get_database_oid(name, true) : InvalidOid;
-	Oid			extension = updated_extension(pstmt->utilityStmt);
+	Oid			extension = changed_extension(pstmt->utilityStmt);
 	/* the statement may be gone when it is done */
 	bool		prepared = ends_prepared(pstmt->utilityStmt);
+	bool		updates = updates_extension(pstmt->utilityStmt);
 
 	if (OidIsValid(extension))
 	{
-		LockDatabaseObject(ExtensionRelationId, extension, 0, AccessExclusiveLock);
+		makeway_lock(extension, AccessExclusiveLock);
 		next_hook(pstmt, query, read_only, context, params, env, dest, qc);
-		grant_again();
+		if (updates)
+			grant_again();
 		return;
 	}
 	if (!OidIsValid(db) || db == MyDatabaseId || !compat_database_ownercheck(db, GetUserId()))

@@ -5,6 +5,12 @@
 #ifndef DURABLE_MAKEWAY_H
 #define DURABLE_MAKEWAY_H
 
+#include "postgres.h"
+
+#include "storage/lockdefs.h"
+
 extern void makeway_install(void);
+/* a lock that each round of a worker shares; what changes or drops the extension takes it alone */
+extern void makeway_lock(Oid extension, LOCKMODE mode);
 
 #endif

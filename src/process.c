@@ -17,6 +17,7 @@
 
 StaticAssertDecl(sizeof(WorkerExtra) <= BGW_EXTRALEN, "worker data must fit into bgw_extra");
 
+static ProcessKind process_kind = PROCESS_SESSION;
 static bool reloaded = false;
 
 /* A zeroed struct with what all processes have in common. */
@@ -75,12 +76,23 @@ worker_start(Oid db, Oid role, int slot, BackgroundWorkerHandle **handle)
  * as that leaves it by an error.
  */
 void
-process_init(void)
+process_init(ProcessKind kind)
 {
+	process_kind = kind;
 	SetConfigOption("exit_on_error", "off", PGC_SUSET, PGC_S_OVERRIDE);
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
 	pqsignal(SIGTERM, die);
 	BackgroundWorkerUnblockSignals();
+}
+
+/* Code of users begins here, as the current user, who must be the given role; the engine's trusted processes run none. */
+void
+process_require_role(Oid role)
+{
+	if (process_kind == PROCESS_LAUNCHER || process_kind == PROCESS_SCHEDULER)
+		elog(ERROR, "a process that is trusted was about to run code of a user");
+	if (GetUserId() != role)
+		elog(ERROR, "code of role %u was about to run as role %u", role, GetUserId());
 }
 
 /* Whether the configuration has been reloaded. */

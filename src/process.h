@@ -15,6 +15,15 @@
 
 #include "postmaster/bgworker.h"
 
+/* what this process is; any process that the engine did not start is a session */
+typedef enum ProcessKind
+{
+	PROCESS_SESSION,
+	PROCESS_LAUNCHER,
+	PROCESS_SCHEDULER,
+	PROCESS_WORKER
+} ProcessKind;
+
 extern void launcher_register(void);
 extern bool scheduler_start(Oid db, BackgroundWorkerHandle **handle);
 extern bool worker_start(Oid db, Oid role, int slot, BackgroundWorkerHandle **handle);
@@ -27,7 +36,13 @@ typedef struct WorkerExtra
 } WorkerExtra;
 
 /* common beginnings and loops of the processes */
-extern void process_init(void);
+extern void process_init(ProcessKind kind);
+/*
+ * To be called wherever code of users begins: a look-up of a function, a
+ * conversion of an input, a call.  Error unless this process may run such code,
+ * and unless it acts as the role whose code it is.
+ */
+extern void process_require_role(Oid role);
 extern void process_handle_interrupts(void);
 /* whether the configuration has been reloaded since the process began */
 extern bool process_reloaded(void);

@@ -51,7 +51,8 @@ run_task(const InstanceRow *instance, TaskRow *task, const HistoryRow *scheduled
 	round_ran(run.wrote);
 	if (outcome == ACTIVITY_AGAIN)
 		return false;
-	message.kind = outcome == ACTIVITY_COMPLETED ? MESSAGE_TASK_COMPLETED : MESSAGE_TASK_FAILED;
+	message.kind = outcome == ACTIVITY_COMPLETED ? MESSAGE_TASK_COMPLETED :
+		outcome == ACTIVITY_PUT_OFF ? MESSAGE_TASK_PUT_OFF : MESSAGE_TASK_FAILED;
 	message.time = GetCurrentTimestamp();
 	message.payload = run.result;
 	message_send(this_round.store, instance->owner, &message);
@@ -110,6 +111,12 @@ run_range_round(ReadyRange *range, int tries)
 
 	round_begin(NULL, 0);
 	found = instance_get(this_round.store, range->key, &instance);
+	if (found && instance.owner != GetSessionUserId())
+	{
+		/* it was hinted to the wrong role */
+		hint_tasks(instance.owner, range->key, range->low, range->high, range->slow);
+		range->low = range->high + 1;
+	}
 	while (range->low <= range->high && !round_full())
 	{
 		List	   *rows = tasks_lock(this_round.store, range->key, range->low, range->low);
@@ -210,7 +217,7 @@ range_failed(ReadyRange *range, bool alone)
 		ereport(LOG,
 				(errcode(error->sqlerrcode),
 				 errmsg("durable could not store the end of an activity: %s", error->message)));
-		if (round_may_try_again(error))
+		if (sqlstate_is_passing(error->sqlerrcode))
 		{
 			process_wait(200);
 			push_tasks(range->key, range->low, range->low, range->slow);

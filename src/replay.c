@@ -25,11 +25,17 @@
 #include "own.h"
 #include "quota.h"
 #include "replay.h"
+#include "retry.h"
 #include "settings.h"
+#include "start.h"
 #include "stats.h"
 #include "timing.h"
 #include "turn.h"
 #include "usercode.h"
+
+/* us until a turn that was put aside is run again: at first, doubled each time, and at most */
+#define ASIDE_FIRST	(USECS_PER_SEC / 2)
+#define ASIDE_LAST	(10 * USECS_PER_SEC)
 
 #define WRITE_HINT "Write in an activity, called with durable.call_activity or durable.call_sql."
 
@@ -613,7 +619,6 @@ turn_begin(Turn *new_turn, Round *round, Instance *instance)
 	{
 		instance->row.started_time = round->now;
 		instance->dirty = true;
-		notify_status(&instance->row, NULL, round->now);
 	}
 	new_turn->now = instance->row.started_time;
 	for (int i = 0; i < instance->ntasks; i++)
@@ -780,17 +785,54 @@ turn_call(UserCall *call, Jsonb **failure)
 }
 
 /*
+ * Something that passes keeps a turn from starting a child.  Nothing of the turn
+ * has been stored, and nothing will be: the row is as it was before, and the
+ * whole turn is run again when its timer fires.  The tasks in memory are of no
+ * further use.
+ */
+static void
+put_aside(Round *round, Instance *instance, const InstanceRow *before, Jsonb *obstacle)
+{
+	int			tries = before->awaiting < 0 ? Min(1 - before->awaiting, 30) : 1;
+
+	instance->row = *before;
+	instance->row.awaiting = -tries;
+	instance->put_aside = instance->dirty = instance->spent = true;
+	/* no turn before the timer, nor before anything else comes */
+	instance->next_activity = NULL;
+	instance->wait_mode = WAIT_ANY;
+	instance->nwaits = 0;
+	/* it may have come to this turn before the timer of the last one fired */
+	(void) timer_cancel(round->store, instance->row.key, TURN_TIMER);
+	timer_insert(round->store, instance->row.key, TURN_TIMER,
+				 round->now + Min(ASIDE_FIRST << (tries - 1), ASIDE_LAST));
+	retry_log(instance, "a turn", obstacle);
+}
+
+/* A turn has got through that was put aside before. */
+static void
+not_aside(Round *round, Instance *instance)
+{
+	if (timer_cancel(round->store, instance->row.key, TURN_TIMER))
+		instance->open_timers--;
+	instance->put_aside = false;
+}
+
+/*
  * Run a turn of an instance and store what came of it.  Returns whether the
- * instance is still live.
+ * instance can go on in this round.
  */
 bool
 turn_run(Round *round, Instance *instance)
 {
 	Turn		this_turn;
 	TurnOutcome outcome;
+	InstanceRow before = instance->row;
 	Jsonb	   *failure;
+	Jsonb	   *obstacle;
 	ListCell   *cell;
 	UserCall	call = {
+		.owner = instance->row.owner,
 		.resolve = resolve_signature,
 		.name = instance->row.function,
 		.input = instance->input,
@@ -804,6 +846,16 @@ turn_run(Round *round, Instance *instance)
 	turn = &this_turn;
 	outcome = turn_call(&call, &failure);
 	turn = NULL;
+	obstacle = start_new_children(round, instance, this_turn.known, outcome == TURN_CONTINUED);
+	if (obstacle != NULL)
+	{
+		put_aside(round, instance, &before, obstacle);
+		return false;
+	}
+	if (instance->put_aside)
+		not_aside(round, instance);
+	if (before.started_time == 0)
+		notify_status(&instance->row, NULL, round->now);
 	/* a new execution has another history */
 	for (int i = this_turn.known - this_turn.computed; i < this_turn.known && outcome != TURN_CONTINUED; i++)
 		instance_activity_computed(round, instance, instance->tasks[i]);

@@ -23,7 +23,7 @@ typedef enum TurnOutcome
 	TURN_CONTINUED
 } TurnOutcome;
 
-/* run a turn and store what came of it; false: the instance has ended */
+/* run a turn and store what came of it; false: the instance has ended, or the turn was put aside */
 extern bool turn_run(Round *round, Instance *instance);
 
 /*

@@ -7,6 +7,12 @@
  * "timeout"} with times in milliseconds.  Between attempts there is a timer
  * with the task's number; all attempts are one task, and history has an event
  * TaskRetried for each that failed.
+ *
+ * An attempt that meets an obstacle of the server and not of its own, such as a
+ * database that takes no writes for a while, is no failure: the same attempt is
+ * put off by such a timer, with or without a policy, until the obstacle has
+ * passed.  History has one TaskRetried for that too, with the number of the
+ * attempt before.
  */
 #include "postgres.h"
 
@@ -32,6 +38,13 @@ enum
 {
 	POLICY_ATTEMPTS = 1, POLICY_FIRST, POLICY_COEFFICIENT, POLICY_MAX, POLICY_TOTAL, POLICY_EXCEPT
 };
+
+/* pauses of what is put off, in us: at first, and at most; in between a quarter of the time so far */
+#define PUT_OFF_FIRST	USECS_PER_SEC
+#define PUT_OFF_LAST	(10 * USECS_PER_SEC)
+
+/* a process logs no more often that something is put off */
+#define LOG_INTERVAL_MS	10000
 
 /* longest pause, so that times stay in range: about 100 years */
 #define LONGEST_MS	(INT64CONST(100) * 366 * 24 * 3600 * 1000)
@@ -189,24 +202,50 @@ retry_task(Round *round, Instance *instance, Task *task, Jsonb *failure)
 	return true;
 }
 
-/* Begin the next attempt. */
+/* Log that something is put off, and why. */
+void
+retry_log(const Instance *instance, const char *what, Jsonb *obstacle)
+{
+	static TimestampTz logged = 0;
+	TimestampTz now = GetCurrentTimestamp();
+
+	if (logged <= now && !TimestampDifferenceExceeds(logged, now, LOG_INTERVAL_MS))
+		return;
+	logged = now;
+	ereport(LOG,
+			(errcode(failure_sqlstate(obstacle)),
+			 errmsg("durable puts off %s of instance \"%s\": %s", what, instance->row.instance_id, failure_get(obstacle, "message")),
+			 errdetail("It is tried again until that has passed.")));
+}
+
+/* Put an attempt off. */
+void
+retry_put_off(Round *round, Instance *instance, Task *task, Jsonb *obstacle)
+{
+	HistoryRow	row = {
+		.event = EVENT_TASK_RETRIED,
+		.task_id = task->id,
+		.attempt = task->attempt - 1,
+		.name = task->name,
+		.result = obstacle
+	};
+	int64		pause;
+
+	if (task->put_off_time == 0)
+		instance_append(round, instance, &row);
+	else
+		instance->open_timers++;
+	pause = Min(Max((round->now - task->put_off_time) / 4, PUT_OFF_FIRST), PUT_OFF_LAST);
+	timer_insert(round->store, instance->row.key, task->id, round->now + pause);
+	retry_log(instance, psprintf("%s \"%s\"", task->kind == TASK_CHILD ? "sub-orchestration" : "activity", task->name), obstacle);
+}
+
+/* Begin the next attempt: queue the activity, or note that this round is to start the child. */
 void
 retry_due(Round *round, Instance *instance, Task *task)
 {
 	if (task->kind == TASK_CHILD)
-	{
-		Jsonb	   *failure = child_start(round, instance, task);
-		HistoryRow	failed = {
-			.event = EVENT_CHILD_FAILED,
-			.task_id = task->id,
-			.attempt = task->attempt,
-			.name = task->name,
-			.result = failure
-		};
-
-		if (failure != NULL)
-			instance_append(round, instance, &failed);
-		return;
-	}
-	instance_queue_activity(round, instance, task);
+		child_note_start(instance, task);
+	else
+		instance_queue_activity(round, instance, task);
 }

@@ -14,6 +14,10 @@ extern int64 retry_timeout(Jsonb *options);
 
 /* a failed attempt: true if another one was arranged */
 extern bool retry_task(Round *round, Instance *instance, Task *task, Jsonb *failure);
+/* try the same attempt again later, since it met an obstacle that passes */
+extern void retry_put_off(Round *round, Instance *instance, Task *task, Jsonb *obstacle);
+/* log, now and then, that something of an instance is put off */
+extern void retry_log(const Instance *instance, const char *what, Jsonb *obstacle);
 /* the pause before the next attempt is over */
 extern void retry_due(Round *round, Instance *instance, Task *task);
 

@@ -110,17 +110,20 @@ reopen(Instance *instance, Task *task)
 	instance->open_timers += task->kind == TASK_TIMER || task->halted;
 	task->done_seq = 0;
 	task->failed = task->expired = task->halted = task->cancel_recorded = false;
+	task->put_off_time = 0;
 	task->result = NULL;
 	if (task->kind == TASK_ACTIVITY)
 		task->attempt = 1;
 }
 
-/* Mark what is in the pause before another attempt, which ends with the instance. */
+/* Mark what is in the pause before another attempt, or at the end of that pause; it ends with the instance. */
 static void
 mark_pauses(Round *round, Instance *instance)
 {
 	ListCell   *cell;
 
+	for (int i = 0; i < instance->ntasks; i++)
+		instance->tasks[i]->halted |= instance->tasks[i]->start_due;
 	if (instance->open_timers <= 0)
 		return;
 	foreach(cell, timers_tasks(round->store, instance->row.key))
@@ -205,7 +208,6 @@ redo_child(Round *round, Instance *instance, Task *task, Jsonb *payload)
 {
 	InstanceRow child;
 	MessageRow	message = {.kind = MESSAGE_REWIND, .time = round->now, .payload = payload};
-	Jsonb	   *failure;
 
 	if (instance_find(round->store, child_id(instance, task, task->attempt), &child) &&
 		child.parent_key == instance->row.key && child.parent_task == task->id &&
@@ -218,19 +220,7 @@ redo_child(Round *round, Instance *instance, Task *task, Jsonb *payload)
 			take_result(round, instance, task, &child);
 		return;
 	}
-	failure = child_start(round, instance, task);
-	if (failure != NULL)
-	{
-		HistoryRow	failed = {
-			.event = EVENT_CHILD_FAILED,
-			.task_id = task->id,
-			.attempt = task->attempt,
-			.name = task->name,
-			.result = failure
-		};
-
-		instance_append(round, instance, &failed);
-	}
+	child_note_start(instance, task);
 }
 
 /* Do a reopened task again. */

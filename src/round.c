@@ -10,15 +10,16 @@
 #include "postgres.h"
 
 #include "access/xact.h"
-#include "catalog/pg_extension.h"
 #include "commands/extension.h"
+#include "miscadmin.h"
 #include "pgstat.h"
 #include "storage/ipc.h"
-#include "storage/lmgr.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 
 #include "blackbox.h"
+#include "call.h"
+#include "makeway.h"
 #include "obstacle.h"
 #include "process.h"
 #include "replay.h"
@@ -91,13 +92,14 @@ round_begin(const int64 *keys, int count)
 	MemoryContextSwitchTo(round_context);
 	PushActiveSnapshot(GetTransactionSnapshot());
 	/* DROP EXTENSION waits for the round, and the round never for some of its tables */
-	LockDatabaseObject(ExtensionRelationId, my_extension, 0, AccessShareLock);
+	makeway_lock(my_extension, AccessShareLock);
 	if (!store_fits())
 		proc_exit(0);
 	/* the role was dropped or may not connect any more: the scheduler says so */
 	if (!role_still_welcome())
 		proc_exit(0);
 	this_round.store = store_open();
+	this_round.owner = GetSessionUserId();
 	this_round.now = GetCurrentTimestamp();
 	this_round.full = round_full;
 	this_round.wanted = round_wanted;
@@ -185,23 +187,6 @@ round_clear(void)
 	MemoryContextReset(round_context);
 }
 
-/* Whether an error says nothing about what the round did, so that trying again may help. */
-bool
-round_may_try_again(const ErrorData *error)
-{
-	if (error->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE)
-		return true;
-	switch (ERRCODE_TO_CATEGORY(error->sqlerrcode))
-	{
-		case MAKE_SQLSTATE('4', '0', 0, 0, 0) & 0xfff:	/* transaction rollback */
-		case MAKE_SQLSTATE('5', '3', 0, 0, 0) & 0xfff:	/* insufficient resources */
-		case MAKE_SQLSTATE('5', '7', 0, 0, 0) & 0xfff:	/* operator intervention */
-		case MAKE_SQLSTATE('5', '8', 0, 0, 0) & 0xfff:	/* system error */
-			return true;
-	}
-	return false;
-}
-
 /*
  * What has gone wrong even in dealing with an error is reported; true if it
  * will pass, so that trying again makes sense.
@@ -217,7 +202,7 @@ round_report(void)
 	EmitErrorReport();
 	FlushErrorState();
 	round_abort();
-	transient = round_may_try_again(error);
+	transient = sqlstate_is_passing(error->sqlerrcode);
 	if (transient)
 		process_wait(200);
 	return transient;

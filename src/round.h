@@ -29,7 +29,6 @@ extern void round_ran(bool wrote);
 extern void round_commit(void);
 
 extern ErrorData *round_failure(void);
-extern bool round_may_try_again(const ErrorData *error);
 /* in place of round_failure where there is nothing else to be done with the error than to log it */
 extern bool round_report(void);
 extern void round_clear(void);

@@ -109,7 +109,7 @@ scan_key(TableScan *scan, Store *store, const char *index, Datum value, RegProce
  * gone.
  */
 static bool
-find_from_root(Table *table, int64 key, const ItemPointerData *root, ItemPointer tid)
+find_from_root(Table *table, int64 key, const ItemPointerData *root, ItemPointer tid, Oid *owner)
 {
 	IndexFetchTableData *fetch;
 	bool		again = false;
@@ -123,6 +123,8 @@ find_from_root(Table *table, int64 key, const ItemPointerData *root, ItemPointer
 	fetch = compat_index_fetch_begin(table->rel);
 	found = table_index_fetch_tuple(fetch, tid, GetActiveSnapshot(), table->slot, &again, NULL) &&
 		DatumGetInt64(slot_getattr(table->slot, COL_KEY + 1, &is_null)) == key;
+	if (found)
+		*owner = DatumGetObjectId(slot_getattr(table->slot, COL_OWNER + 1, &is_null));
 	table_index_fetch_end(fetch);
 	*tid = table->slot->tts_tid;
 	return found;
@@ -130,7 +132,7 @@ find_from_root(Table *table, int64 key, const ItemPointerData *root, ItemPointer
 
 /* Find it by the index, and where that leads. */
 static bool
-find_by_key(Store *store, int64 key, ItemPointer root, ItemPointer tid)
+find_by_key(Store *store, int64 key, ItemPointer root, ItemPointer tid, Oid *owner)
 {
 	TableScan	scan;
 	TupleTableSlot *slot;
@@ -141,6 +143,7 @@ find_by_key(Store *store, int64 key, ItemPointer root, ItemPointer tid)
 	{
 		*root = scan.scan->xs_heaptid;
 		*tid = slot->tts_tid;
+		*owner = DatumGetObjectId(slot->tts_values[COL_OWNER]);
 	}
 	scan_end(&scan);
 	return slot != NULL;
@@ -149,22 +152,32 @@ find_by_key(Store *store, int64 key, ItemPointer root, ItemPointer tid)
 /*
  * Lock the row of an instance for an update and read its newest version.
  * row->root may say where the index led before, which saves the search, or be
- * invalid.  *holder is set if another transaction has it and it is not waited
- * for.
+ * invalid.  Another role's row is not locked but for one that has just become
+ * another's; row->owner then says whose it is.  *holder is set if another
+ * transaction has it and it is not waited for.
  */
 static FetchResult
-lock_row(Store *store, int64 key, LockWaitPolicy policy, InstanceRow *row, TransactionId *holder)
+lock_row(Store *store, int64 key, Oid owner, LockWaitPolicy policy, InstanceRow *row, TransactionId *holder)
 {
 	Table	   *table = table_get(store, TABLE_INSTANCES);
 	ItemPointerData root = row->root;
 	ItemPointerData tid;
 	TM_FailureData failure;
 	TM_Result	result = TM_Deleted;
+	Oid			found_owner;
 
-	if (find_from_root(table, key, &root, &tid) || find_by_key(store, key, &root, &tid))
+	if (find_from_root(table, key, &root, &tid, &found_owner) || find_by_key(store, key, &root, &tid, &found_owner))
+	{
+		if (OidIsValid(owner) && found_owner != owner)
+		{
+			row->owner = found_owner;
+			ExecClearTuple(table->slot);
+			return FETCH_FOREIGN;
+		}
 		result = table_tuple_lock(table->rel, &tid, GetActiveSnapshot(), table->slot,
 								  GetCurrentCommandId(true), LockTupleNoKeyExclusive,
 								  policy, TUPLE_LOCK_FLAG_FIND_LAST_VERSION, &failure);
+	}
 	if (result == TM_Ok)
 	{
 		slot_getallattrs(table->slot);
@@ -174,6 +187,8 @@ lock_row(Store *store, int64 key, LockWaitPolicy policy, InstanceRow *row, Trans
 	else if (result == TM_WouldBlock)
 		*holder = failure.xmax;
 	ExecClearTuple(table->slot);
+	if (result == TM_Ok && OidIsValid(owner) && row->owner != owner)
+		return FETCH_FOREIGN;
 	return result == TM_Ok ? FETCH_FOUND : result == TM_WouldBlock ? FETCH_LOCKED : FETCH_ABSENT;
 }
 
@@ -194,11 +209,11 @@ lock_wanted_row(Store *store, int64 key, InstanceRow *row)
 	wanted_begin(key);
 	PG_ENSURE_ERROR_CLEANUP(stop_wanting, (Datum) 0);
 	{
-		result = lock_row(store, key, LockWaitSkip, row, &holder);
+		result = lock_row(store, key, InvalidOid, LockWaitSkip, row, &holder);
 		if (result == FETCH_LOCKED)
 		{
 			blackbox_yield(BackendXidGetPid(holder));
-			result = lock_row(store, key, LockWaitBlock, row, &holder);
+			result = lock_row(store, key, InvalidOid, LockWaitBlock, row, &holder);
 		}
 	}
 	PG_END_ENSURE_ERROR_CLEANUP(stop_wanting, (Datum) 0);
@@ -207,15 +222,16 @@ lock_wanted_row(Store *store, int64 key, InstanceRow *row)
 }
 
 /*
- * Lock the row of an instance for a round, unless another transaction has it.
- * row->root says where the index led before, or is invalid.
+ * Lock the row of an instance for a round, unless another transaction has it or
+ * it is not the given owner's (InvalidOid: whosever it is).  row->root says where
+ * the index led before, or is invalid.
  */
 FetchResult
-instance_claim(Store *store, int64 key, InstanceRow *row)
+instance_claim(Store *store, int64 key, Oid owner, InstanceRow *row)
 {
 	TransactionId holder;
 
-	return lock_row(store, key, LockWaitSkip, row, &holder);
+	return lock_row(store, key, owner, LockWaitSkip, row, &holder);
 }
 
 /*
@@ -228,7 +244,7 @@ instance_lock(Store *store, int64 key, bool wait, InstanceRow *row)
 	FetchResult result;
 
 	ItemPointerSetInvalid(&row->root);
-	result = instance_claim(store, key, row);
+	result = instance_claim(store, key, InvalidOid, row);
 	if (wait && result == FETCH_LOCKED)
 		result = lock_wanted_row(store, key, row);
 	/* for one that has ended nothing comes that could not wait, but that its parent may rewind one that failed */

@@ -33,6 +33,7 @@
 #include "pgstat.h"
 #include "storage/ipc.h"
 #include "utils/backend_status.h"
+#include "utils/hsearch.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
@@ -56,6 +57,9 @@
 #define BLOCKED_PAUSE	(10 * USECS_PER_SEC)
 #define NO_PROCESS_PAUSE	(USECS_PER_SEC)
 #define SOON_MS			10
+/* how long rows of an instance that does not exist are left alone, and of how many instances it is known since when */
+#define ORPHAN_AGE		(600 * USECS_PER_SEC)
+#define ORPHANS			1024
 /* a scan that did not fit is repeated after this, and after ten times what it took; but it may have waited for a lock */
 #define SCAN_PAUSE_MS	100
 #define SCAN_PAUSE_MAX	(10 * USECS_PER_SEC)
@@ -79,6 +83,13 @@ typedef struct Found
 	ReadyHint	hints[HINTS];
 } Found;
 
+/* an instance that does not exist and of which there are rows */
+typedef struct Orphan
+{
+	int64		key;			/* hash key, must be first */
+	TimestampTz since;			/* they were first found */
+} Orphan;
+
 /* a worker that this scheduler has started */
 typedef struct Started
 {
@@ -88,6 +99,7 @@ typedef struct Started
 } Started;
 
 static Started started[DURABLE_WORKERS_LIMIT];
+static HTAB *orphans = NULL;	/* Orphan by key; NULL: none so far */
 static Oid	my_database;
 static bool extension_absent = false;
 static bool scan_requested = false;
@@ -214,15 +226,39 @@ found_add(Found *found, ReadyHint hint)
 		found_flush(found);
 }
 
+/*
+ * Rows were found of an instance that does not exist.  It may be about to exist,
+ * as a restore fills one table after the other, so they are left alone until
+ * that has lasted; then they are what came for an instance that was removed.
+ * Nobody is told of them: they have no owner who may be asked to take them away.
+ */
+static void
+found_orphan(int64 key)
+{
+	HASHCTL		ctl = {.keysize = sizeof(int64), .entrysize = sizeof(Orphan)};
+	Orphan	   *orphan;
+	bool		found;
+
+	if (orphans == NULL)
+		orphans = hash_create("durable orphans", 64, &ctl, HASH_ELEM | HASH_BLOBS);
+	if (hash_get_num_entries(orphans) >= ORPHANS && hash_search(orphans, &key, HASH_FIND, NULL) == NULL)
+		return;
+	orphan = hash_search(orphans, &key, HASH_ENTER, &found);
+	if (!found)
+		orphan->since = GetCurrentTimestamp();
+}
+
 /* Add an instance whose owner has to be looked up. */
 static void
 found_key(Found *found, int64 key, int low, int high)
 {
 	Oid			owner;
 
-	/* rows of an instance that is no more: any worker may take them away */
 	if (!instance_owner(found->store, key, &owner))
-		owner = GetUserId();
+	{
+		found_orphan(key);
+		return;
+	}
 	found_add(found, (ReadyHint) {
 		.role = owner, .key = key, .flags = low == 0 ? found->flags : 0, .low = low, .high = high
 	});
@@ -436,6 +472,39 @@ round_commit(Round *round, Instance *instance)
 		instance_forget(instance->row.key);
 }
 
+/* Take away what belongs to instances that have not existed for long. */
+static void
+remove_orphans(void)
+{
+	HASH_SEQ_STATUS status;
+	Orphan	   *orphan;
+	TimestampTz now = GetCurrentTimestamp();
+
+	if (orphans == NULL || hash_get_num_entries(orphans) == 0)
+		return;
+	hash_seq_init(&status, orphans);
+	while ((orphan = hash_seq_search(&status)) != NULL)
+	{
+		int64		key = orphan->key;
+		Oid			owner;
+		Round		round;
+
+		/* the clock may have been set back */
+		orphan->since = Min(orphan->since, now);
+		if (now - orphan->since < ORPHAN_AGE)
+			continue;
+		round = round_begin();
+		if (!instance_owner(round.store, key, &owner))
+		{
+			(void) messages_take(round.store, key);
+			tasks_delete(round.store, key);
+			timers_delete(round.store, key);
+		}
+		round_commit(&round, NULL);
+		hash_search(orphans, &key, HASH_REMOVE, NULL);
+	}
+}
+
 /* Count that a worker died while running a queued activity. */
 static void
 count_task_delivery(Store *store, const BlackboxNote *note)
@@ -542,19 +611,24 @@ try_count_delivery(const BlackboxNote *note)
 	PG_END_TRY();
 }
 
-/* Fail an instance whose role no longer exists. */
+/* Fail an instance whose role no longer exists; what has come for it is thrown away, and what it has queued too. */
 static void
 fail_ownerless_one(Oid role, int64 key)
 {
 	Round		round = round_begin();
 	FetchResult result;
-	Instance   *instance = instance_load(&round, key, READY_ALL, &result);
+	Instance   *instance = instance_load(&round, key, 0, &result);
 
 	if (instance != NULL && !STATE_IS_TERMINAL(instance->row.state))
 		instance_fail_whole(&round, instance,
 							failure_make(ERRCODE_UNDEFINED_OBJECT,
 										 psprintf("the role with OID %u that owned the instance was dropped", role),
 										 NULL, NULL));
+	if (instance != NULL)
+	{
+		(void) messages_take(round.store, key);
+		tasks_delete(round.store, key);
+	}
 	round_commit(&round, instance);
 }
 
@@ -731,6 +805,7 @@ work(TimestampTz *last_poll, TimestampTz *next_timer, TimestampTz *fired)
 	if (scan_is_due())
 	{
 		scan_tables();
+		remove_orphans();
 		timers_again = timers_left != PG_INT64_MAX;
 	}
 	if (announced != 0 && (*next_timer == 0 || announced < *next_timer))
@@ -766,7 +841,7 @@ durable_scheduler_main(Datum arg)
 	TimestampTz fired = DT_NOBEGIN;
 
 	my_database = DatumGetObjectId(arg);
-	process_init();
+	process_init(PROCESS_SCHEDULER);
 	if (!scheduler_attach(my_database))
 		proc_exit(0);
 	on_shmem_exit(scheduler_exit, (Datum) 0);

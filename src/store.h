@@ -59,7 +59,7 @@ typedef struct InstanceRow
 	int			last_seq;		/* of the history */
 	int			turn_seq;		/* what the last turn has seen of it */
 	int			first_task;		/* number of the execution's first task */
-	int			awaiting;		/* ends of tasks before a turn makes sense; 0: any event */
+	int			awaiting;		/* ends of tasks before a turn makes sense; 0: any event; < 0: how often the turn was put aside */
 	int			deliveries;		/* workers that died while running it */
 	Jsonb	   *custom_status;	/* or NULL */
 	ItemPointerData tid;
@@ -70,10 +70,11 @@ typedef enum FetchResult
 {
 	FETCH_FOUND,
 	FETCH_ABSENT,
-	FETCH_LOCKED				/* another transaction is changing the row */
+	FETCH_LOCKED,				/* another transaction is changing the row */
+	FETCH_FOREIGN				/* it is another role's */
 } FetchResult;
 
-extern FetchResult instance_claim(Store *store, int64 key, InstanceRow *row);
+extern FetchResult instance_claim(Store *store, int64 key, Oid owner, InstanceRow *row);
 extern FetchResult instance_lock(Store *store, int64 key, bool wait, InstanceRow *row);
 extern bool instance_get(Store *store, int64 key, InstanceRow *row);
 extern bool instance_owner(Store *store, int64 key, Oid *owner);
@@ -149,7 +150,7 @@ extern void tasks_delete(Store *store, int64 key);
 /* how many are queued for a role, up to a maximum */
 extern int64 tasks_count(Store *store, Oid role, int64 max);
 
-/* timers; task_id 0 is the delayed start of the instance */
+/* timers; task_id 0 is the delayed start of the instance, TURN_TIMER a turn that is to be run again */
 typedef struct TimerRow
 {
 	int			task_id;

@@ -1,10 +1,13 @@
 /*
  * usercode.c
- *	  Running somebody's function inside a worker's transaction.
+ *	  The door to user code in a worker: finding a function, converting its input
+ *	  and running it.
  *
  * Each call is a subtransaction, so that its failure is its own.  The process
  * is connected as the role that the function runs for, hence nothing has to be
- * switched.  Its default_transaction_read_only applies to the call, not to the
+ * switched; user_call makes sure of that.  A call that only checks a function
+ * is a call all the same, because domains, casts and input functions of users
+ * run in it.  default_transaction_read_only applies to the call, not to the
  * engine's own writes.  What a call leaves in the session (settings, temporary tables,
  * prepared statements, cursors, open large objects, advisory locks, sequence
  * state, the seed of random()) is removed after it; deferred constraints are checked inside it, so that they fail the
@@ -48,6 +51,8 @@
 
 #include "blackbox.h"
 #include "call.h"
+#include "compat.h"
+#include "process.h"
 #include "quota.h"
 #include "usercode.h"
 
@@ -258,14 +263,22 @@ static Jsonb *
 call_inside(UserCall *call, MemoryContext context)
 {
 	int			nest_level = NewGUCNestLevel();
-	Jsonb	   *result;
+	Jsonb	   *result = NULL;
 
 	set_search_path(call->search_path);
 	XactReadOnly = call->read_only || DefaultXactReadOnly;
 	PushActiveSnapshot(GetTransactionSnapshot());
 	call->function = call->resolve(call->name);
-	result = function_call(call->function, call->input);
-	quota_check_payload(GetSessionUserId(), result);
+	if (call->check_only)
+	{
+		function_check(call->function, call->owner, call->input);
+		call->signature = MemoryContextStrdup(context, function_signature(call->function));
+	}
+	else
+	{
+		result = function_call(call->function, call->input);
+		quota_check_payload(call->owner, result);
+	}
 	if (!call->read_only)
 		fire_deferred_triggers();
 	PopActiveSnapshot();
@@ -282,6 +295,19 @@ call_inside(UserCall *call, MemoryContext context)
 }
 
 /*
+ * Whether default_transaction_read_only is on for the server or the database,
+ * as an administrator, or what watches over a disk that fills, sets it for a
+ * while.  A role for which it is set is meant to write nothing.
+ */
+static bool
+server_takes_no_writes(void)
+{
+	GucSource	source = compat_setting_source("default_transaction_read_only");
+
+	return DefaultXactReadOnly && source != PGC_S_USER && source != PGC_S_DATABASE_USER;
+}
+
+/*
  * Run a function in a subtransaction and take what it returns or throws.  A
  * read-only call is rolled back even if it succeeds.
  */
@@ -293,10 +319,15 @@ user_call(UserCall *call)
 	volatile int64 timeout = user_call_timeout(call->timeout);
 	TimestampTz start = GetCurrentTimestamp();
 
+	Assert(!call->check_only || call->read_only);
+	process_require_role(call->owner);
+	if (GetSessionUserId() != call->owner)
+		elog(ERROR, "code of role %u was about to run in a session of role %u", call->owner, GetSessionUserId());
 	call->function = InvalidOid;
+	call->signature = NULL;
 	call->result = NULL;
 	call->error = NULL;
-	call->timed_out = false;
+	call->timed_out = call->expired = call->refused = false;
 	register_callbacks();
 	BeginInternalSubTransaction(NULL);
 	PG_TRY();
@@ -316,14 +347,17 @@ user_call(UserCall *call)
 		MemoryContextSwitchTo(context);
 		if (call->expected == NULL || !*call->expected)
 			call->error = CopyErrorData();
-		call->timed_out = timeout > 0 && timeout == call->timeout && call->error != NULL &&
+		call->expired = timeout > 0 && call->error != NULL &&
 			call->error->sqlerrcode == ERRCODE_QUERY_CANCELED &&
 			GetCurrentTimestamp() - start >= timeout * 1000;
+		call->timed_out = call->expired && timeout == call->timeout;
 		FlushErrorState();
 		call->wrote = TransactionIdIsValid(GetCurrentTransactionIdIfAny());
 		call->result = NULL;
 		RollbackAndReleaseCurrentSubTransaction();
 		clean_process(!call->read_only);
+		call->refused = !call->read_only && call->error != NULL &&
+			call->error->sqlerrcode == ERRCODE_READ_ONLY_SQL_TRANSACTION && server_takes_no_writes();
 	}
 	PG_END_TRY();
 	/* a cancel that came too late was meant for this call */

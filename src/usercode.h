@@ -1,6 +1,8 @@
 /*
  * usercode.h
- *	  Running somebody's function inside a worker's transaction.
+ *	  The door to user code: a worker looks up, converts the input of, and runs a
+ *	  function of the role whose instances it runs, and does none of this
+ *	  anywhere else.
  */
 #ifndef DURABLE_USERCODE_H
 #define DURABLE_USERCODE_H
@@ -10,18 +12,23 @@
 typedef struct UserCall
 {
 	/* in */
+	Oid			owner;			/* of the instance that this is for */
 	Oid			(*resolve) (const char *name);	/* how the name is looked up */
 	const char *name;
 	Jsonb	   *input;			/* or NULL */
 	const char *search_path;
 	bool		read_only;		/* and roll back what it did */
+	bool		check_only;		/* do not run it: find it, and see that it takes the input; needs read_only */
 	int64		timeout;		/* ms; 0: none but statement_timeout */
 	bool	   *expected;		/* if true after an error, the error is of no interest */
 	/* out */
 	Oid			function;		/* what was called, if it was found */
-	Jsonb	   *result;			/* in the caller's memory context, as the error */
+	char	   *signature;		/* of the function, if it was only checked; in the caller's memory context */
+	Jsonb	   *result;			/* likewise, as the error */
 	ErrorData  *error;			/* NULL: it returned, or the error was expected */
 	bool		timed_out;		/* the error is that of our own timeout */
+	bool		expired;		/* of that or of statement_timeout */
+	bool		refused;		/* it wanted to write, and the server takes no writes for the time being */
 	bool		wrote;			/* it took a transaction id of its own */
 } UserCall;
 

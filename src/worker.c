@@ -31,6 +31,7 @@
 #include "round.h"
 #include "settings.h"
 #include "slot.h"
+#include "start.h"
 #include "stats.h"
 #include "timing.h"
 
@@ -99,22 +100,27 @@ run_activity(Instance *instance, ReadyItem *item, bool turned)
 	if (!timing_is_quick(instance->row.search_path, task->name) ||
 		(instance->row.deliveries > 0 && task->id < instance->last_activity))
 	{
-		instance_defer_activities(&this_round, instance);
+		instance_defer_activities(&this_round, instance, NULL);
 		return true;
 	}
 	if (round_full())
 	{
 		/* if the cache does not keep the turn it would be run again, to come no further */
 		if (turned)
-			instance_defer_activities(&this_round, instance);
+			instance_defer_activities(&this_round, instance, NULL);
 		return turned;
 	}
 	outcome = activity_run(&run);
 	this_round.now = Max(this_round.now, GetCurrentTimestamp());
 	round_ran(run.wrote);
+	if (outcome == ACTIVITY_PUT_OFF)
+	{
+		instance_defer_activities(&this_round, instance, run.result);
+		return true;
+	}
 	if (outcome == ACTIVITY_YIELDS)
 	{
-		instance_defer_activities(&this_round, instance);
+		instance_defer_activities(&this_round, instance, NULL);
 		round_stop();
 		return true;
 	}
@@ -153,6 +159,11 @@ advance(Instance *instance, ReadyItem *item)
 	{
 		item->solo = true;
 		return;
+	}
+	while (instance->starts_due > 0 && !round_full())
+	{
+		round_step();
+		start_due_child(&this_round, instance);
 	}
 	for (;;)
 	{
@@ -271,10 +282,15 @@ run_round(ReadyItem *batch, int count)
 		batch[i].flags = 0;
 		if (instances[i] == NULL)
 			continue;
+		if (instances[i]->starts_due > 0)
+		{
+			start_put_back(&this_round, instances[i]);
+			batch[i].flags = READY_TIMER;
+		}
 		instance_save(&this_round, instances[i]);
 		if (instances[i]->row.state == STATE_READY)
-			batch[i].flags = READY_RUN;
-		else
+			batch[i].flags |= READY_RUN;
+		if (batch[i].flags == 0)
 			batch[i].solo = false;
 		if (instances[i]->spent)
 			forget[spent++] = batch[i].key;
@@ -332,7 +348,7 @@ batch_failed(ReadyItem *batch, int count, ErrorData *error)
 	}
 	if (count > 1)
 		return;
-	if (round_may_try_again(error))
+	if (sqlstate_is_passing(error->sqlerrcode))
 	{
 		ereport(LOG,
 				(errcode(error->sqlerrcode),
@@ -567,7 +583,7 @@ durable_worker_main(Datum arg)
 	my_slot = extra.slot;
 	on_shmem_exit(worker_exit, (Datum) 0);
 	slot_attach(my_slot);
-	process_init();
+	process_init(PROCESS_WORKER);
 	BackgroundWorkerInitializeConnectionByOid(DatumGetObjectId(arg), extra.role, 0);
 	pgstat_report_appname("durable worker");
 	blackbox_attach(my_slot);

@@ -90,7 +90,7 @@ SELECT i.instance_id,
  WHERE pg_catalog.pg_has_role(i.owner, 'MEMBER')
     OR (SELECT pg_catalog.pg_has_role('pg_monitor'::pg_catalog.name, 'USAGE'));
 COMMENT ON VIEW durable.history IS
-'What happened to the instances that you may see, one row an event, in the order of sequence_number within an instance and its execution_id. event_type: as in Durable Functions; event_time: when the engine took it in; task_id: which call of the orchestrator it belongs to, counted from 1 over all executions; name: of the function, the event or the child; input: of what was started, for a timer the time at which it fires, of ExecutionFailed the numbers of the tasks whose failure the orchestrator had dealt with (handled), of the timeouts that were fatal (expired) and of what a rewind has to set going again (halted), of ExecutionRewound of those that begin anew (tasks); result: of what ended, data of an event, reason of a termination or suspension; failure: of what failed; attempt: counted from 1. TaskCanceled: the orchestrator gave up an activity, a sub-orchestration or a wait for an event, a wait also because it timed out; Durable Functions has no such event. OrchestratorStarted and OrchestratorCompleted are not kept. After continue_as_new the history is that of the current execution.';
+'What happened to the instances that you may see, one row an event, in the order of sequence_number within an instance and its execution_id. event_type: as in Durable Functions; event_time: when the engine took it in; task_id: which call of the orchestrator it belongs to, counted from 1 over all executions; name: of the function, the event or the child; input: of what was started, for a timer the time at which it fires, of ExecutionFailed the numbers of the tasks whose failure the orchestrator had dealt with (handled), of the timeouts that were fatal (expired) and of what a rewind has to set going again (halted), of ExecutionRewound of those that begin anew (tasks); result: of what ended, data of an event, reason of a termination or suspension; failure: of what failed; attempt: counted from 1. TaskRetried: an attempt failed and another one follows, or the next attempt was put off, for the reason in failure, until that has passed; attempt is NULL if that was the first. TaskCanceled: the orchestrator gave up an activity, a sub-orchestration or a wait for an event, a wait also because it timed out; Durable Functions has no such event. OrchestratorStarted and OrchestratorCompleted are not kept. After continue_as_new the history is that of the current execution.';
 
 CREATE VIEW durable.activities WITH (security_barrier) AS
 SELECT i.instance_id, a.task_id, a.name, a.input, a.attempt, a.scheduled_time, a.deliveries, a.pid, i.owner
@@ -102,11 +102,11 @@ SELECT i.instance_id, a.task_id, a.name, a.input, a.attempt, a.scheduled_time, a
           JOIN durable_internal.history h ON h.key = t.key AND h.seq = t.seq
           LEFT JOIN durable_internal.workers() w ON w.running_key = t.key AND w.running_task = t.task_id
         UNION ALL
-        -- in the pause before the next attempt
+        -- in the pause before the next attempt, or before the same one that was put off
         SELECT t.key, t.task_id, h.name, h.input, r.attempt, h.event_time, 0, NULL
           FROM durable_internal.timers t
           JOIN durable_internal.history h ON h.key = t.key AND h.task_id = t.task_id AND h.event = 2
-         CROSS JOIN LATERAL (SELECT max(e.attempt) + 1 AS attempt
+         CROSS JOIN LATERAL (SELECT coalesce(max(e.attempt), 0) + 1 AS attempt
                                FROM durable_internal.history e
                               WHERE e.key = t.key AND e.task_id = t.task_id AND e.event = 5) r) a
     ON a.key = i.key
@@ -117,7 +117,7 @@ COMMENT ON VIEW durable.activities IS
 
 CREATE VIEW durable.timers WITH (security_barrier) AS
 SELECT i.instance_id,
-       nullif(t.task_id, 0) AS task_id,
+       CASE WHEN t.task_id > 0 THEN t.task_id END AS task_id,
        t.fire_at,
        i.owner
   FROM durable_internal.timers t
@@ -125,7 +125,7 @@ SELECT i.instance_id,
  WHERE pg_catalog.pg_has_role(i.owner, 'MEMBER')
     OR (SELECT pg_catalog.pg_has_role('pg_monitor'::pg_catalog.name, 'USAGE'));
 COMMENT ON VIEW durable.timers IS
-'Timers that have not fired. task_id: the call of the orchestrator that waits for it (sleep, a timeout, or the pause before another attempt), NULL: the start of an instance that has a start_at.';
+'Timers that have not fired. task_id: the call of the orchestrator that waits for it (sleep, a timeout, or the pause before another attempt), NULL: the start of an instance that has a start_at, or a turn that is run again because another transaction held the id of a sub-orchestration, or the like.';
 
 CREATE VIEW durable.workers WITH (security_barrier) AS
 SELECT w.slot,

@@ -155,7 +155,7 @@ WITH event AS MATERIALIZED (
            w.task_id IS NOT NULL AS pause,
            d.attempt AS last_attempt,
            q.attempt AS next_attempt,
-           t.attempt + 1 AS retry_attempt,
+           CASE WHEN t.task_id IS NOT NULL THEN coalesce(t.attempt, 0) + 1 END AS retry_attempt,
            q.deliveries,
            q.pid,
            q.task_id IS NOT NULL AS queued,
@@ -242,6 +242,7 @@ DECLARE
     tos timestamptz[] := '{}';
     waits text[] := '{}';
     open integer := 0;
+    aside timestamptz;
     obstacle text;
     line text;
     -- what a rewind would do
@@ -456,8 +457,16 @@ BEGIN
         IF FOUND THEN
             RETURN NEXT line;
         END IF;
+        -- a turn that was put aside
+        SELECT t.fire_at
+          INTO aside
+          FROM durable.timers t
+         WHERE t.instance_id = root.instance_id AND t.task_id IS NULL AND t.fire_at IS DISTINCT FROM root.scheduled_start_time;
         IF open = 0 AND line IS NOT NULL THEN
             NULL;
+        ELSIF aside IS NOT NULL THEN
+            RETURN NEXT format('Waits for its turn to be run again at %s: another transaction held the id of a sub-orchestration, or something else that passes stood in its way; the server''s log says what',
+                               date_trunc('second', aside));
         ELSIF open = 0 THEN
             -- nothing is asked for: it is being run, or cannot be
             RETURN NEXT concat('Waits for a worker of ', root.owner,
