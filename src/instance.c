@@ -430,6 +430,7 @@ finish(Round *round, Instance *instance, InstanceState state, bool failed, Jsonb
 	instance->row.completed_time = round->now;
 	instance->row.turn_seq = instance->row.last_seq;
 	instance->next_activity = NULL;
+	instance->put_aside = false;
 	instance->dirty = true;
 	instance->spent = is_spent(instance);
 	if (instance->open_timers > 0 || instance->row.scheduled_start_time != 0)

@@ -34,7 +34,7 @@ CREATE TABLE raised (id text, n int, PRIMARY KEY (id, n));
 CREATE TABLE purged (id text PRIMARY KEY, count int);
 CREATE TABLE kinds (kind text PRIMARY KEY, effects int);
 INSERT INTO kinds VALUES ('chain', 5), ('fan', 8), ('timers', 3), ('events', 3), ('parent', 2), ('eternal', 8), ('retries', 3),
-	('doomed', 2), ('doomed_parent', 1), ('statements', 3), ('computes', 3), ('sleeper', 1);
+	('doomed', 2), ('doomed_parent', 1), ('statements', 3), ('computes', 3), ('contends', 2), ('sleeper', 1);
 -- Exactly once: a second effect of an activity is an error, a missing one is counted.
 CREATE TABLE effects (instance_id text, task_id int, PRIMARY KEY (instance_id, task_id));
 CREATE TABLE world (mended boolean);
@@ -153,6 +153,14 @@ BEGIN
 	ASSERT total = 3 * 2 * 500 * 501;
 	RETURN total;
 END $$;
+-- An operator holds the id of the child for a while.
+CREATE FUNCTION contends() RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+	PERFORM durable.call_activity('effect');
+	PERFORM durable.sleep('100 ms');
+	PERFORM durable.call_sub_orchestrator('chain', instance_id => 'held-' || durable.instance_id());
+	PERFORM durable.call_activity('effect');
+END $$;
 CREATE FUNCTION sleeper() RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
 	PERFORM durable.call_activity('effect');
@@ -175,7 +183,14 @@ BEGIN
 	FOR i IN 1 .. steps LOOP
 		choice := random() * 9;
 		BEGIN
-			IF choice < 4 THEN
+			IF choice = 3 THEN
+				PERFORM durable.start_new('chain', instance_id => 'held-' || id)
+				   FROM (SELECT id FROM started s
+				          WHERE kind = 'contends' AND NOT EXISTS (SELECT FROM durable.instances i WHERE i.instance_id = 'held-' || id)
+				          ORDER BY random() LIMIT 3) s;
+				PERFORM pg_sleep(random() * 0.3);
+				RAISE SQLSTATE 'OD000';
+			ELSIF choice < 4 THEN
 				SELECT id, events + 1 AS n INTO target FROM started WHERE kind = 'events' AND events < 3
 				 ORDER BY random() LIMIT 1 FOR UPDATE;
 				UPDATE started SET events = target.n WHERE id = target.id;
@@ -199,7 +214,7 @@ BEGIN
 					ELSE PERFORM durable.rewind(target.id);
 				END CASE;
 			END IF;
-		EXCEPTION WHEN SQLSTATE 'OD001' OR SQLSTATE 'OD002' OR null_value_not_allowed OR not_null_violation OR unique_violation THEN
+		EXCEPTION WHEN SQLSTATE 'OD000' OR SQLSTATE 'OD001' OR SQLSTATE 'OD002' OR SQLSTATE 'OD003' OR null_value_not_allowed OR not_null_violation OR unique_violation THEN
 			NULL;
 		END;
 		COMMIT;
