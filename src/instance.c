@@ -421,6 +421,17 @@ is_spent(const Instance *instance)
 	return true;
 }
 
+/* No child is started for an instance that has ended in the same round. */
+static void
+forget_starts(Instance *instance)
+{
+	for (int i = 0; instance->starts_due > 0 && i < instance->ntasks; i++)
+	{
+		instance->starts_due -= instance->tasks[i]->start_due;
+		instance->tasks[i]->start_due = false;
+	}
+}
+
 /* Enter a terminal state. */
 static void
 finish(Round *round, Instance *instance, InstanceState state, bool failed, Jsonb *result)
@@ -431,6 +442,7 @@ finish(Round *round, Instance *instance, InstanceState state, bool failed, Jsonb
 	instance->row.turn_seq = instance->row.last_seq;
 	instance->next_activity = NULL;
 	instance->put_aside = false;
+	forget_starts(instance);
 	instance->dirty = true;
 	instance->spent = is_spent(instance);
 	if (instance->open_timers > 0 || instance->row.scheduled_start_time != 0)
