@@ -77,8 +77,10 @@ activity_run(ActivityRun *run)
 {
 	ActivityContext context = {
 		.instance_id = run->instance->instance_id,
+		.execution_id = run->instance->execution_id,
 		.task_id = run->task_id,
-		.attempt = run->attempt
+		.attempt = run->attempt,
+		.rewinds = run->rewinds
 	};
 	UserCall	call = {
 		.owner = run->instance->owner,

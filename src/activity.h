@@ -22,6 +22,7 @@ typedef struct ActivityRun
 	const InstanceRow *instance;
 	int			task_id;
 	int			attempt;
+	int			rewinds;
 	const char *name;
 	Jsonb	   *input;
 	int64		timeout;		/* ms, 0: none */

@@ -11,6 +11,7 @@
 
 #include "child.h"
 #include "json.h"
+#include "replay.h"
 #include "retry.h"
 
 /* What history keeps of a child's options. */
@@ -27,6 +28,7 @@ child_options(const ChildOptions *options)
 	values[3] = options->tags;
 	if (options->detached)
 		values[4] = jsonb_from_integer(1);
+	turn_check_parts(lengthof(values), values);
 	for (int i = 0; i < lengthof(values); i++)
 		if (values[i] != NULL)
 			return jsonb_from_members(lengthof(values), names, values);

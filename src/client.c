@@ -64,11 +64,17 @@ client_require(FunctionCallInfo fcinfo, int number, const char *parameter, const
 				 errmsg("parameter \"%s\" of %s must not be null", parameter, function)));
 }
 
-/* A text argument as a string, NULL for null. */
+/* A text argument as a string, NULL for null; an error if it is longer than durable.max_payload. */
 char *
 client_text(FunctionCallInfo fcinfo, int number)
 {
-	return PG_ARGISNULL(number) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(number));
+	char	   *string;
+
+	if (PG_ARGISNULL(number))
+		return NULL;
+	string = text_to_cstring(PG_GETARG_TEXT_PP(number));
+	quota_check_limit(string);
+	return string;
 }
 
 /* A jsonb argument, NULL for null. */
@@ -133,8 +139,11 @@ ignore_argument(FunctionCallInfo fcinfo, int number)
 static void
 resolve_function(CreateRequest *request)
 {
-	Oid			function = function_lookup(request->name);
+	Oid			function;
 
+	/* before it is converted */
+	quota_check_payload(request->owner, request->input);
+	function = function_lookup(request->name);
 	function_check(function, GetUserId(), request->input);
 	request->function = function_signature(function);
 	request->search_path = namespace_search_path;

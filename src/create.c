@@ -354,9 +354,9 @@ instance_create(Store *store, CreateRequest *request)
 
 	quota_check_payload(request->owner, request->input);
 	quota_check_payload(request->owner, request->tags);
-	quota_check_size(request->owner, request->version != NULL ? strlen(request->version) : 0);
-	quota_check_size(request->owner, strlen(request->name));
-	quota_check_size(request->owner, strlen(request->search_path));
+	quota_check_text(request->owner, request->version);
+	quota_check_text(request->owner, request->name);
+	quota_check_text(request->owner, request->search_path);
 	if (request->instance_id == NULL)
 		instance_insert(store, row);
 	else

@@ -31,6 +31,7 @@ instance_queue_activity(Round *round, Instance *instance, Task *task)
 		.task_id = task->id,
 		.seq = task->scheduled_seq,
 		.attempt = task->attempt,
+		.rewinds = task->rewinds,
 		.deliveries = Min(instance->row.deliveries, durable_max_activity_deliveries - 1)
 	};
 

@@ -38,6 +38,7 @@ typedef struct Task
 	bool		expired;		/* a timeout that made the orchestrator fail */
 	bool		halted;			/* open, and nothing goes on with it: given up by the turn that failed, or in a pause then */
 	int			attempt;		/* 1 for the first */
+	int			rewinds;		/* how often a rewind has begun it anew */
 	const char *name;
 	Jsonb	   *input;
 	Jsonb	   *options;		/* retry policy, timeout; NULL: none */

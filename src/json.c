@@ -57,6 +57,107 @@ jsonb_from_members(int count, const char *const *names, Jsonb *const *values)
 	return DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(text.data)));
 }
 
+/* How many decimal digits the first of a number's digits to base 10,000 has. */
+static int
+first_digits(const char *digits)
+{
+	int16		digit;
+
+	memcpy(&digit, digits, sizeof(digit));
+	return digit >= 1000 ? 4 : digit >= 100 ? 3 : digit >= 10 ? 2 : 1;
+}
+
+/*
+ * The characters of a number's text.  This reads the number as it is on disk,
+ * which is the same in all versions: two bytes with the sign, the decimal
+ * places and the weight (the exponent of the first digit, to base 10,000) if
+ * these are small, or else four, then the digits.
+ */
+static int64
+number_text_size(Numeric number)
+{
+	const char *data = VARDATA_ANY(number);
+	int			length = VARSIZE_ANY_EXHDR(number);
+	bool		is_short;
+	bool		negative;
+	int			places;
+	int16		weight = 0;
+	int			header_length;
+	uint16		header;
+
+	memcpy(&header, data, sizeof(header));
+	is_short = (header & 0xC000) == 0x8000;
+	negative = is_short ? (header & 0x2000) != 0 : (header & 0xC000) == 0x4000;
+	places = is_short ? (header & 0x1F80) >> 7 : header & 0x3FFF;
+	header_length = is_short ? 2 : 4;
+	if (is_short)
+		weight = (header & 0x0040) ? (int16) (header & 0x003F) - 64 : header & 0x003F;
+	else
+		memcpy(&weight, data + 2, sizeof(weight));
+	return negative + (places > 0 ? 1 + places : 0) +
+		(weight < 0 || length == header_length ? 1 : 4 * (int64) weight + first_digits(data + header_length));
+}
+
+/* The characters of a string's text, with its quotes and escapes. */
+static int64
+string_text_size(const JsonbValue *string)
+{
+	int64		size = string->val.string.len + 2;
+
+	for (int i = 0; i < string->val.string.len; i++)
+	{
+		unsigned char c = string->val.string.val[i];
+
+		if (c == '"' || c == '\\')
+			size += 1;
+		else if (c < ' ')
+			size += strchr("\b\f\n\r\t", c) != NULL ? 1 : 5;
+	}
+	return size;
+}
+
+/*
+ * The text of an array or object has brackets around it, ", " between its
+ * members, and ": " in each pair.
+ */
+static int64
+container_text_size(int members, bool pairs)
+{
+	return 2 + 2 * (int64) Max(members - 1, 0) + (pairs ? 2 * (int64) members : 0);
+}
+
+/*
+ * How long the text of a jsonb is, without making it: numbers with large
+ * exponents are written out there, so a few kilobytes may become a gigabyte.
+ */
+int64
+jsonb_text_size(const Jsonb *json)
+{
+	JsonbIterator *iterator = JsonbIteratorInit(unconstify(JsonbContainer *, &json->root));
+	JsonbIteratorToken token;
+	JsonbValue	value;
+	int64		size = 0;
+
+	while ((token = JsonbIteratorNext(&iterator, &value, false)) != WJB_DONE)
+	{
+		if (token == WJB_BEGIN_ARRAY && !value.val.array.rawScalar)
+			size += container_text_size(value.val.array.nElems, false);
+		else if (token == WJB_BEGIN_OBJECT)
+			size += container_text_size(value.val.object.nPairs, true);
+		if (token != WJB_KEY && token != WJB_VALUE && token != WJB_ELEM)
+			continue;
+		if (value.type == jbvString)
+			size += string_text_size(&value);
+		else if (value.type == jbvNumeric)
+			size += number_text_size(value.val.numeric);
+		else if (value.type == jbvBool)
+			size += value.val.boolean ? 4 : 5;
+		else
+			size += 4;			/* null */
+	}
+	return size;
+}
+
 /* A copy in a memory context; NULL for NULL. */
 Jsonb *
 jsonb_copy(MemoryContext context, const Jsonb *value)

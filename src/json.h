@@ -13,6 +13,10 @@ extern Jsonb *jsonb_from_text(const char *text);
 extern Jsonb *jsonb_from_integer(int64 number);
 /* an object; members whose value is NULL are left out */
 extern Jsonb *jsonb_from_members(int count, const char *const *names, Jsonb *const *values);
+/* bytes of the text of a jsonb */
+extern int64 jsonb_text_size(const Jsonb *json);
+/* no jsonb of one byte has more bytes of text: 147,459 are what a number of 14 bytes has at most, with its separator */
+#define JSONB_TEXT_EXPANSION 10533
 /* a copy in a memory context; NULL for NULL */
 extern Jsonb *jsonb_copy(MemoryContext context, const Jsonb *value);
 /* whether two are equal; none and JSON null are */

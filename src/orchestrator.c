@@ -127,6 +127,7 @@ PG_FUNCTION_INFO_V1(durable_is_replaying);
 PG_FUNCTION_INFO_V1(durable_log);
 PG_FUNCTION_INFO_V1(durable_task_id);
 PG_FUNCTION_INFO_V1(durable_attempt);
+PG_FUNCTION_INFO_V1(durable_idempotency_key);
 
 /* Return a task's handle. */
 static Datum
@@ -233,6 +234,7 @@ sql_task(FunctionCallInfo fcinfo, const char *function)
 	require_argument(fcinfo, 0, "statement", function);
 	values[0] = jsonb_from_text(text_argument(fcinfo, 0));
 	values[1] = PG_ARGISNULL(1) ? NULL : PG_GETARG_JSONB_P(1);
+	turn_check_parts(2, values);
 	return turn_task(TASK_ACTIVITY, "durable.run_sql", jsonb_from_members(2, names, values),
 					 retry_options(PG_ARGISNULL(2) ? 0 : PG_GETARG_DATUM(2),
 								   PG_ARGISNULL(3) ? NULL : PG_GETARG_INTERVAL_P(3)));
@@ -415,6 +417,7 @@ durable_send_event(PG_FUNCTION_ARGS)
 	require_argument(fcinfo, 1, "event_name", "send_event");
 	values[0] = jsonb_from_text(client_event_name(fcinfo, 1));
 	values[1] = PG_ARGISNULL(2) ? NULL : PG_GETARG_JSONB_P(2);
+	turn_check_parts(2, values);
 	task = turn_task(TASK_SEND, text_argument(fcinfo, 0), jsonb_from_members(2, names, values), NULL);
 	if (!task->recorded)
 		turn_send(task);
@@ -508,14 +511,15 @@ durable_parent_instance_id(PG_FUNCTION_ARGS)
 	PG_RETURN_TEXT_P(cstring_to_text(turn_instance()->parent_id));
 }
 
-/* execution_id() */
+/* execution_id(): in orchestrators and activities */
 Datum
 durable_execution_id(PG_FUNCTION_ARGS)
 {
 	pg_uuid_t  *id = palloc(sizeof(pg_uuid_t));
 
-	turn_require("execution_id");
-	*id = turn_instance()->row.execution_id;
+	if (current_activity == NULL)
+		turn_require("execution_id");
+	*id = current_activity != NULL ? current_activity->execution_id : turn_instance()->row.execution_id;
 	PG_RETURN_UUID_P(id);
 }
 
@@ -620,14 +624,21 @@ durable_log(PG_FUNCTION_ARGS)
 	PG_RETURN_VOID();
 }
 
-/* task_id(): the number of the activity that runs */
-Datum
-durable_task_id(PG_FUNCTION_ARGS)
+/* Error unless an activity runs. */
+static void
+require_activity(const char *function)
 {
 	if (current_activity == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_DURABLE_NOT_IN_ORCHESTRATOR),
-				 errmsg("durable.task_id can only be called by a running activity")));
+				 errmsg("durable.%s can only be called by a running activity", function)));
+}
+
+/* task_id(): the number of the activity that runs */
+Datum
+durable_task_id(PG_FUNCTION_ARGS)
+{
+	require_activity("task_id");
 	PG_RETURN_INT32(current_activity->task_id);
 }
 
@@ -635,10 +646,20 @@ durable_task_id(PG_FUNCTION_ARGS)
 Datum
 durable_attempt(PG_FUNCTION_ARGS)
 {
-	if (current_activity == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_DURABLE_NOT_IN_ORCHESTRATOR),
-				 errmsg("durable.attempt can only be called by a running activity")));
+	require_activity("attempt");
 	PG_RETURN_INT32(current_activity->attempt);
 }
 
+/* idempotency_key(): the execution and the task, and how often that was rewound */
+Datum
+durable_idempotency_key(PG_FUNCTION_ARGS)
+{
+	char	   *key;
+
+	require_activity("idempotency_key");
+	key = psprintf("%s/%d", DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(&current_activity->execution_id))),
+				   current_activity->task_id);
+	if (current_activity->rewinds > 0)
+		key = psprintf("%s/%d", key, current_activity->rewinds);
+	PG_RETURN_TEXT_P(cstring_to_text(key));
+}

@@ -29,7 +29,7 @@ enum
 
 enum
 {
-	TASK_KEY, TASK_TASK_ID, TASK_SEQ, TASK_ATTEMPT, TASK_DELIVERIES
+	TASK_KEY, TASK_TASK_ID, TASK_SEQ, TASK_ATTEMPT, TASK_DELIVERIES, TASK_REWINDS
 };
 
 enum
@@ -142,6 +142,20 @@ messages_count(Store *store, int64 key, int64 max)
 	return count;
 }
 
+/* Fill a cleared slot from a task. */
+static void
+task_write(TupleTableSlot *slot, const TaskRow *row)
+{
+	row_set(slot, TASK_KEY, Int64GetDatum(row->key));
+	row_set(slot, TASK_TASK_ID, Int32GetDatum(row->task_id));
+	row_set(slot, TASK_SEQ, Int32GetDatum(row->seq));
+	row_set(slot, TASK_ATTEMPT, Int32GetDatum(row->attempt));
+	row_set(slot, TASK_DELIVERIES, Int32GetDatum(row->deliveries));
+	/* few have been rewound, and a null takes no room */
+	if (row->rewinds != 0)
+		row_set(slot, TASK_REWINDS, Int32GetDatum(row->rewinds));
+}
+
 /* Queue an activity. */
 void
 task_insert(Store *store, const TaskRow *row)
@@ -149,11 +163,7 @@ task_insert(Store *store, const TaskRow *row)
 	Table	   *table = table_get(store, TABLE_TASKS);
 	TupleTableSlot *slot = table_new_row(table);
 
-	row_set(slot, TASK_KEY, Int64GetDatum(row->key));
-	row_set(slot, TASK_TASK_ID, Int32GetDatum(row->task_id));
-	row_set(slot, TASK_SEQ, Int32GetDatum(row->seq));
-	row_set(slot, TASK_ATTEMPT, Int32GetDatum(row->attempt));
-	row_set(slot, TASK_DELIVERIES, Int32GetDatum(row->deliveries));
+	task_write(slot, row);
 	table_add_row(table, slot);
 }
 
@@ -198,6 +208,7 @@ tasks_lock(Store *store, int64 key, int low, int high)
 		row->seq = row_int(slot, TASK_SEQ);
 		row->attempt = row_int(slot, TASK_ATTEMPT);
 		row->deliveries = row_int(slot, TASK_DELIVERIES);
+		row->rewinds = row_int(slot, TASK_REWINDS);
 		row->tid = slot->tts_tid;
 		rows = lappend(rows, row);
 	}
@@ -228,11 +239,7 @@ task_set_deliveries(Store *store, TaskRow *row, int deliveries)
 	TupleTableSlot *slot = table_new_row(table);
 
 	row->deliveries = deliveries;
-	row_set(slot, TASK_KEY, Int64GetDatum(row->key));
-	row_set(slot, TASK_TASK_ID, Int32GetDatum(row->task_id));
-	row_set(slot, TASK_SEQ, Int32GetDatum(row->seq));
-	row_set(slot, TASK_ATTEMPT, Int32GetDatum(row->attempt));
-	row_set(slot, TASK_DELIVERIES, Int32GetDatum(row->deliveries));
+	task_write(slot, row);
 	table_update_row(table, &row->tid, slot);
 	row->tid = slot->tts_tid;
 }

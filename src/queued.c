@@ -36,6 +36,7 @@ run_task(const InstanceRow *instance, TaskRow *task, const HistoryRow *scheduled
 		.instance = instance,
 		.task_id = task->task_id,
 		.attempt = task->attempt,
+		.rewinds = task->rewinds,
 		.queued = true,
 		.alone = alone,
 		.tries = tries

@@ -1,6 +1,6 @@
 /*
  * quota.c
- *	  Quotas of roles, and how much of them is used.
+ *	  Quotas of roles, and how much of them is used; durable.max_payload.
  *
  * Each process keeps the few rows of durable_internal.quotas in memory until a
  * trigger on that table has its relation cache entry invalidated.
@@ -38,7 +38,9 @@
 
 #include "call.h"
 #include "instance.h"
+#include "json.h"
 #include "quota.h"
+#include "settings.h"
 #include "shared.h"
 
 #define COUNTED_KINDS	2		/* QUOTA_LIVE, QUOTA_PENDING */
@@ -325,11 +327,47 @@ quota_exceeded(Oid role, QuotaKind kind, int64 amount)
 	return limit >= 0 && amount > limit ? failure(role, kind, limit, amount) : NULL;
 }
 
-/* NULL, or the failure if a payload is too large. */
+/* The failure of something too large for anybody; stored: its bytes as jsonb, or 0. */
+static Jsonb *
+too_large(int64 size, int64 stored)
+{
+	return failure_make(ERRCODE_PROGRAM_LIMIT_EXCEEDED,
+						psprintf("a payload of " INT64_FORMAT " bytes of text exceeds durable.max_payload, " INT64_FORMAT " bytes",
+								 size, (int64) durable_max_payload * 1024),
+						stored > 0 ? psprintf("As jsonb it has " INT64_FORMAT " bytes; in its text, which clients and pg_dump read, numbers are written out.",
+											  stored) : NULL,
+						"Store large values in a table and pass their keys, or have an administrator raise durable.max_payload.");
+}
+
+/*
+ * NULL, or the failure if a payload is too large.  Its text is measured only if
+ * it could be too long.
+ */
 Jsonb *
 quota_payload(Oid role, const Jsonb *payload)
 {
-	return payload != NULL ? quota_exceeded(role, QUOTA_PAYLOAD, VARSIZE(payload)) : NULL;
+	int64		quota = limit_of(role, QUOTA_PAYLOAD);
+	int64		max = (int64) durable_max_payload * 1024;
+	int64		size;
+
+	if (payload == NULL ||
+		(int64) VARSIZE(payload) * JSONB_TEXT_EXPANSION <= (quota >= 0 ? Min(quota, max) : max))
+		return NULL;
+	size = jsonb_text_size(payload);
+	if (size > max)
+		return too_large(size, VARSIZE(payload));
+	return quota_exceeded(role, QUOTA_PAYLOAD, Max(size, VARSIZE(payload)));
+}
+
+/* NULL, or the failure if a text is too long. */
+Jsonb *
+quota_text(Oid role, const char *text)
+{
+	int64		size = text != NULL ? strlen(text) : 0;
+
+	if (size > (int64) durable_max_payload * 1024)
+		return too_large(size, 0);
+	return quota_exceeded(role, QUOTA_PAYLOAD, size);
 }
 
 /* Raise the error if a payload is too large. */
@@ -342,14 +380,22 @@ quota_check_payload(Oid role, const Jsonb *payload)
 		failure_throw(exceeded);
 }
 
-/* The same of a text of so many bytes. */
+/* The same of a text. */
 void
-quota_check_size(Oid role, int64 bytes)
+quota_check_text(Oid role, const char *text)
 {
-	Jsonb	   *exceeded = quota_exceeded(role, QUOTA_PAYLOAD, bytes);
+	Jsonb	   *exceeded = quota_text(role, text);
 
 	if (exceeded != NULL)
 		failure_throw(exceeded);
+}
+
+/* Raise the error if a text is too long for anybody. */
+void
+quota_check_limit(const char *text)
+{
+	if (strlen(text) > (Size) durable_max_payload * 1024)
+		failure_throw(too_large(strlen(text), 0));
 }
 
 /* How many of a kind are stored for a role, up to just over a limit. */

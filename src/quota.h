@@ -1,8 +1,10 @@
 /*
  * quota.h
- *	  What a role may use at most, as durable.set_quota says.
+ *	  What a role may use at most, as durable.set_quota says, and how large a
+ *	  payload of anybody's may be, as durable.max_payload says.
  *
- * A quota is the owner's of the instances, whoever calls.  Payloads and
+ * The size of a payload is that of its text, which is what pg_dump and clients
+ * read, or that of the jsonb if this is larger.  A quota is the owner's of the instances, whoever calls.  Payloads and
  * histories are measured one by one.  Live instances and pending activities
  * are counted over all of a role's instances: exactly when the limit is near,
  * else by an upper bound that starts raise and only a count lowers.
@@ -30,12 +32,16 @@ extern void quota_shmem_init(void);
 extern bool quota_is_set(Oid role, QuotaKind kind);
 /* the failure if so much is more than the role's quota, else NULL */
 extern Jsonb *quota_exceeded(Oid role, QuotaKind kind, int64 amount);
+/* the failure if a payload or a text is more than durable.max_payload or the role's quota, else NULL; of none, too */
 extern Jsonb *quota_payload(Oid role, const Jsonb *payload);
+extern Jsonb *quota_text(Oid role, const char *text);
 /* the transaction has stored a live instance, or is about to store a pending activity; NULL or the failure */
 extern Jsonb *quota_take(Store *store, Oid role, QuotaKind kind);
 /* the same, thrown */
 extern void quota_check_payload(Oid role, const Jsonb *payload);
-extern void quota_check_size(Oid role, int64 bytes);
+extern void quota_check_text(Oid role, const char *text);
+/* only that a text is not longer than durable.max_payload: thrown */
+extern void quota_check_limit(const char *text);
 extern void quota_check_live(Store *store, Oid role);
 /* the transaction has put a message into the instance's inbox: thrown */
 extern void quota_check_message(Store *store, const InstanceRow *row);

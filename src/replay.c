@@ -39,6 +39,9 @@
 
 #define WRITE_HINT "Write in an activity, called with durable.call_activity or durable.call_sql."
 
+/* how long the text of an input may be for a message to quote it */
+#define DESCRIBED_INPUT (64 * 1024)
+
 static Turn *turn = NULL;
 ActivityContext *current_activity = NULL;
 
@@ -72,7 +75,7 @@ turn_misuse(int sqlerrcode, const char *message, const char *detail, const char 
 	turn_refuse(failure_make(sqlerrcode, message, detail, hint));
 }
 
-/* Refuse a value that exceeds the owner's quota. */
+/* Refuse a value that is too large, for the owner's quota or for anybody. */
 static void
 turn_check_payload(Jsonb *payload)
 {
@@ -86,8 +89,7 @@ turn_check_payload(Jsonb *payload)
 static void
 turn_check_text(const char *text)
 {
-	Jsonb	   *exceeded = text != NULL ?
-		quota_exceeded(turn->instance->row.owner, QUOTA_PAYLOAD, strlen(text)) : NULL;
+	Jsonb	   *exceeded = quota_text(turn->instance->row.owner, text);
 
 	if (exceeded != NULL)
 		turn_refuse(exceeded);
@@ -149,6 +151,15 @@ orchestrator_forbid(const char *function)
 				"Call it from an activity: durable.call_activity, or use the orchestrator's own functions such as durable.send_event.");
 }
 
+/* At most 200 bytes of a text, for a message. */
+static char *
+clip(const char *text)
+{
+	int			length = strlen(text);
+
+	return length <= 200 ? pstrdup(text) : psprintf("%.*s...", pg_mbcliplen(text, length, 200), text);
+}
+
 /* How a task is called in messages. */
 static char *
 describe(TaskKind kind, const char *name, Jsonb *input)
@@ -158,19 +169,17 @@ describe(TaskKind kind, const char *name, Jsonb *input)
 		[TASK_TIMER] = "timer", [TASK_EVENT] = "wait for event", [TASK_SEND] = "event sent to"
 	};
 	StringInfoData text;
-	char	   *json;
+	int64		size = input != NULL && kind != TASK_TIMER ? jsonb_text_size(input) : 0;
 
 	initStringInfo(&text);
 	appendStringInfoString(&text, kinds[kind]);
 	if (name != NULL)
-		appendStringInfo(&text, " \"%s\"", name);
-	if (input != NULL && kind != TASK_TIMER)
-	{
-		json = JsonbToCString(NULL, &input->root, VARSIZE(input));
-		if (strlen(json) > 200)
-			strcpy(json + pg_mbcliplen(json, strlen(json), 200), "...");
-		appendStringInfo(&text, " with input %s", json);
-	}
+		appendStringInfo(&text, " \"%s\"", clip(name));
+	/* making the text of a huge one would fail, and hide what this is about */
+	if (size > DESCRIBED_INPUT)
+		appendStringInfo(&text, " with an input of " INT64_FORMAT " bytes", size);
+	else if (size > 0)
+		appendStringInfo(&text, " with input %s", clip(JsonbToCString(NULL, &input->root, VARSIZE(input))));
 	return text.data;
 }
 
@@ -193,6 +202,18 @@ nondeterministic(const Task *before, const char *now)
 				psprintf("The history holds %s; the code did %s.",
 						 describe(before->kind, before->name, before->input), now),
 				"Orchestrators must do the same on each replay: no random values, clocks, or changing data outside activities. If its code was changed, start new instances or rewind with the old code.");
+}
+
+/*
+ * Refuse parts of the next task's input or options that are too large, before
+ * they are put together.  What history has already was not, or the limit was
+ * higher then.
+ */
+void
+turn_check_parts(int count, Jsonb *const *parts)
+{
+	for (int i = 0; turn->next >= turn->instance->ntasks && i < count; i++)
+		turn_check_payload(parts[i]);
 }
 
 /*
@@ -526,7 +547,9 @@ turn_send(Task *task)
 		return;
 	}
 	task->target = target.key;
-	exceeded = quota_take_message(turn->round->store, &target, sends_to);
+	exceeded = quota_payload(target.owner, jsonb_member(task->input, "data"));
+	if (exceeded == NULL)
+		exceeded = quota_take_message(turn->round->store, &target, sends_to);
 	if (exceeded != NULL)
 		fail_to_send(task, exceeded);
 }

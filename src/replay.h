@@ -33,6 +33,8 @@ extern bool turn_run(Round *round, Instance *instance);
 extern void turn_require(const char *function);
 /* the next task of the code: known to history, or new; the arguments are copied */
 extern Task *turn_task(TaskKind kind, const char *name, Jsonb *input, Jsonb *options);
+/* before that: error if a part of its input or options is too large */
+extern void turn_check_parts(int count, Jsonb *const *parts);
 extern Task *turn_find_task(int task_id);
 /* these leave the orchestrator while what they wait for is open */
 extern Task *turn_await_any(Task **tasks, int count);
@@ -55,12 +57,14 @@ extern void replay_reset(void);
 /* error if an orchestrator is running: it must not call this function */
 extern void orchestrator_forbid(const char *function);
 
-/* the activity that runs, for instance_id(), task_id(), attempt() */
+/* the activity that runs, for instance_id(), execution_id(), task_id(), attempt(), idempotency_key() */
 typedef struct ActivityContext
 {
 	const char *instance_id;
+	pg_uuid_t	execution_id;
 	int			task_id;
 	int			attempt;
+	int			rewinds;
 } ActivityContext;
 
 extern ActivityContext *current_activity;

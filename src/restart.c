@@ -21,6 +21,7 @@
 #include "call.h"
 #include "client.h"
 #include "create.h"
+#include "quota.h"
 #include "status.h"
 
 PG_FUNCTION_INFO_V1(durable_restart);
@@ -35,6 +36,8 @@ resolve_as_owner(CreateRequest *request)
 	(void) set_config_option("search_path", request->search_path, PGC_USERSET, PGC_S_SESSION,
 							 GUC_ACTION_SAVE, true, 0, false);
 	client_require_worker_role();
+	/* before it is converted */
+	quota_check_payload(request->owner, request->input);
 	function = function_lookup(request->name);
 	function_check(function, GetUserId(), request->input);
 	request->function = function_signature(function);

@@ -112,6 +112,7 @@ reopen(Instance *instance, Task *task)
 	task->failed = task->expired = task->halted = task->cancel_recorded = false;
 	task->put_off_time = 0;
 	task->result = NULL;
+	task->rewinds++;
 	if (task->kind == TASK_ACTIVITY)
 		task->attempt = 1;
 }
@@ -299,12 +300,12 @@ durable_rewind(PG_FUNCTION_ARGS)
 	InstanceRow row;
 	MessageRow	message = {.kind = MESSAGE_REWIND, .time = GetCurrentTimestamp()};
 	static const char *const names[] = {"reason"};
-	Jsonb	   *reason = PG_ARGISNULL(1) ? NULL : jsonb_from_text(text_to_cstring(PG_GETARG_TEXT_PP(1)));
+	Jsonb	   *reason = jsonb_from_text(client_text(fcinfo, 1));
 	Store	   *store;
 
 	client_begin("durable.rewind");
 	client_require(fcinfo, 0, "instance_id", "durable.rewind");
-	instance_id = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	instance_id = client_text(fcinfo, 0);
 	PushActiveSnapshot(GetLatestSnapshot());
 	store = store_open();
 	if (!instance_find(store, instance_id, &row) || !status_may_manage(&row) ||

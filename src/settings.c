@@ -24,6 +24,7 @@ int			durable_poll_interval = 5000;
 int			durable_max_activity_deliveries = 5;
 int			durable_turn_timeout = 60000;
 int			durable_history_cache = 32768;
+int			durable_max_payload = 65536;
 int			durable_notify = NOTIFY_NONE;
 int			durable_notify_channel = NOTIFY_SHARED;
 double		durable_notify_queue_limit = 0.5;
@@ -134,6 +135,11 @@ define_batch_settings(void)
 static void
 define_client_settings(void)
 {
+	DefineCustomIntVariable("durable.max_payload",
+							"Longest text of an input, a result or anything else that is stored for an instance.",
+							"What is longer is refused with SQLSTATE 54000. PostgreSQL itself cannot write a row of more than 1 GB of text.",
+							&durable_max_payload, 65536, 1, 1024 * 1024,
+							PGC_SIGHUP, GUC_UNIT_KB, NULL, NULL, NULL);
 	DefineCustomEnumVariable("durable.notify",
 							 "Which lifecycle events go out as notifications.",
 							 "none, terminal (the end of an instance) or all; with all, a transaction that starts an instance cannot be prepared.",

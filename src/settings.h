@@ -34,6 +34,7 @@ extern int	durable_poll_interval;
 extern int	durable_max_activity_deliveries;
 extern int	durable_turn_timeout;
 extern int	durable_history_cache;
+extern int	durable_max_payload;
 extern int	durable_notify;
 extern int	durable_notify_channel;
 extern double durable_notify_queue_limit;

@@ -136,6 +136,7 @@ typedef struct TaskRow
 	int			seq;
 	int			attempt;
 	int			deliveries;
+	int			rewinds;		/* how often it was begun anew by a rewind */
 	ItemPointerData tid;
 } TaskRow;
 

@@ -34,7 +34,7 @@ static const char *const table_names[TABLES] = {
 };
 
 /* how many columns each has, which are known by number; dropped ones count */
-static const int table_columns[TABLES] = {24, 9, 8, 5, 3};
+static const int table_columns[TABLES] = {24, 9, 8, 6, 3};
 
 static bool fit_known = false;	/* no table has changed since store_fits last looked */
 

@@ -81,6 +81,7 @@ run_activity(Instance *instance, ReadyItem *item, bool turned)
 		.instance = &instance->row,
 		.task_id = task->id,
 		.attempt = task->attempt,
+		.rewinds = task->rewinds,
 		.name = task->name,
 		.input = task->input,
 		.wanted = round_wanted,

@@ -106,13 +106,15 @@ CREATE TABLE durable_internal.messages (
     PRIMARY KEY (key, id)
 ) USING heap;
 
--- Activities that any worker of the owner may run; seq points to TaskScheduled.
+-- Activities that any worker of the owner may run; seq points to TaskScheduled;
+-- rewinds: how often the activity was begun anew by a rewind, NULL: never.
 CREATE TABLE durable_internal.tasks (
     key bigint NOT NULL,
     task_id integer NOT NULL,
     seq integer NOT NULL,
     attempt integer NOT NULL,
     deliveries integer NOT NULL,
+    rewinds integer,
     PRIMARY KEY (key, task_id)
 ) USING heap;
 

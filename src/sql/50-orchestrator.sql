@@ -73,7 +73,7 @@ CREATE FUNCTION durable.execution_id() RETURNS uuid
 LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'durable_execution_id';
 COMMENT ON FUNCTION durable.execution_id() IS
-'In an orchestrator: the id of this execution, which continue_as_new changes. Errors: OD005 outside an orchestrator.';
+'In an orchestrator or an activity: the id of this execution of the instance. continue_as_new changes the id, and an instance that takes the place of another with the same instance id has another execution id; rewind keeps it. Errors: OD005 elsewhere.';
 
 CREATE FUNCTION durable.instance_version() RETURNS text
 LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
@@ -116,10 +116,18 @@ CREATE FUNCTION durable.task_id() RETURNS integer
 LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'durable_task_id';
 COMMENT ON FUNCTION durable.task_id() IS
-'In an activity: the number of the call within its instance. Together with durable.instance_id() it is the same whenever the activity is run again: an idempotency key for the world outside. Errors: OD005 elsewhere.';
+'In an activity: the number of the call within its instance. It is the same in every attempt. For a key by which the world outside knows a repetition use durable.idempotency_key(). Errors: OD005 elsewhere.';
 
 CREATE FUNCTION durable.attempt() RETURNS integer
 LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'durable_attempt';
 COMMENT ON FUNCTION durable.attempt() IS
 'In an activity: which attempt under its retry policy this is, from 1. Errors: OD005 elsewhere.';
+
+CREATE FUNCTION durable.idempotency_key() RETURNS text
+LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'durable_idempotency_key';
+COMMENT ON FUNCTION durable.idempotency_key() IS
+'In an activity: a key by which a service outside the database knows that a call repeats an earlier one: durable.execution_id(), a slash and durable.task_id(). The key is the same in all attempts of the activity and when the activity is run again after a crash. No other call has that key: a call of the same orchestrator does not, nor does the same call after durable.restart, after continue_as_new, or in an instance that has replaced or follows a purged one under the same id.
+When durable.rewind has an activity run again, a slash and the number of such rewinds are added, so that the service does not answer with the failure that it remembers. Whether the failed call had an effect is to be found out before the rewind; where it must not happen twice even then, use a key of your own, such as the number of an order. Durable Functions has no such function.
+Errors: OD005 elsewhere.';

@@ -58,7 +58,7 @@ BEGIN
             RETURN;
         END IF;
         severity := 'error';
-        problem := CASE WHEN proc.proname IN ('task_id', 'attempt') THEN 'is for activities'
+        problem := CASE WHEN proc.proname IN ('task_id', 'attempt', 'idempotency_key') THEN 'is for activities'
                         ELSE 'is for clients, not for orchestrators' END;
         hint := CASE proc.proname
             WHEN 'run_sql' THEN 'Use durable.call_sql.'
