@@ -334,7 +334,7 @@ too_large(int64 size, int64 stored)
 	return failure_make(ERRCODE_PROGRAM_LIMIT_EXCEEDED,
 						psprintf("a payload of " INT64_FORMAT " bytes of text exceeds durable.max_payload, " INT64_FORMAT " bytes",
 								 size, (int64) durable_max_payload * 1024),
-						stored > 0 ? psprintf("As jsonb it has " INT64_FORMAT " bytes; in its text, which clients and pg_dump read, numbers are written out.",
+						stored > 0 ? psprintf("As jsonb it has " INT64_FORMAT " bytes. Its text, which clients and pg_dump read, has numbers and escapes written out.",
 											  stored) : NULL,
 						"Store large values in a table and pass their keys, or have an administrator raise durable.max_payload.");
 }

@@ -35,10 +35,16 @@ ALTER TABLE durable.schedules ENABLE ROW LEVEL SECURITY;
 CREATE POLICY schedules_see ON durable.schedules FOR SELECT
     USING (pg_catalog.pg_has_role(owner, 'MEMBER')
            OR (SELECT pg_catalog.pg_has_role('pg_monitor'::pg_catalog.name, 'USAGE')));
+-- what durable.schedule refuses nobody writes by hand: a row that pg_dump could not read
 CREATE POLICY schedules_insert ON durable.schedules FOR INSERT
-    WITH CHECK (owner = pg_catalog.quote_ident(current_user)::pg_catalog.regrole);
+    WITH CHECK (owner = pg_catalog.quote_ident(current_user)::pg_catalog.regrole
+                AND pg_catalog.octet_length(pg_catalog.concat(schedule_name, cron_expression, name, input, version, tags, runtime_status, search_path, last_instance_id))
+                    <= pg_catalog.pg_size_bytes(pg_catalog.current_setting('durable.max_payload')));
 CREATE POLICY schedules_update ON durable.schedules FOR UPDATE
-    USING (owner = pg_catalog.quote_ident(current_user)::pg_catalog.regrole);
+    USING (owner = pg_catalog.quote_ident(current_user)::pg_catalog.regrole)
+    WITH CHECK (owner = pg_catalog.quote_ident(current_user)::pg_catalog.regrole
+                AND pg_catalog.octet_length(pg_catalog.concat(schedule_name, cron_expression, name, input, version, tags, runtime_status, search_path, last_instance_id))
+                    <= pg_catalog.pg_size_bytes(pg_catalog.current_setting('durable.max_payload')));
 CREATE POLICY schedules_delete ON durable.schedules FOR DELETE
     USING (owner = pg_catalog.quote_ident(current_user)::pg_catalog.regrole);
 

@@ -6,7 +6,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 use DurableTest;
 
-my $node = durable_node('big', conf => 'log_statement = none');
+my $node = durable_node('big', conf => "log_statement = none\ndurable.max_payload = 1GB");
 
 $node->safe_psql(
 	'postgres', q(
