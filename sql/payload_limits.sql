@@ -42,7 +42,7 @@ SELECT durable.resume('limits-wait', long());
 SELECT durable.terminate('limits-wait', long());
 SELECT durable.rewind('limits-failed', long());
 -- twelve million control characters are 72 MB of JSON
-SELECT durable.terminate('limits-wait', repeat(E'\x01', 12000000));
+SELECT durable.terminate('limits-wait', repeat(repeat(E'\x01', 1000), 12000));
 SELECT set_config('search_path', 'limits, ' || long(), false) <> '' AS set;
 SELECT durable.start_new('wait', instance_id => 'limits-none');
 SET search_path = limits;
@@ -118,7 +118,8 @@ EXCEPTION WHEN OTHERS THEN
 END
 $$;
 SELECT durable.raise_event('limits-change', 'go');
-SELECT s.status, s.sqlstate, failure->>'detail' AS detail FROM ended('limits-change') s, durable.get_status('limits-change');
+SELECT status, sqlstate FROM ended('limits-change');
+SELECT failure->>'detail' AS detail FROM durable.get_status('limits-change');
 
 -- Quotas count the text as well; of an event sent to an instance of another role, that role's counts.
 RESET ROLE;

@@ -100,7 +100,6 @@ Datum
 parameter_convert(CallableParameter *parameter, JsonbValue *value, Jsonb *object, bool *is_null)
 {
 	HeapTupleData tuple;
-	Datum		integer;
 
 	*is_null = value->type == jbvNull;
 	if (*is_null && !parameter->is_domain)
@@ -108,10 +107,7 @@ parameter_convert(CallableParameter *parameter, JsonbValue *value, Jsonb *object
 	if (parameter->type == TEXTOID && value->type == jbvString)
 		return PointerGetDatum(cstring_to_text_with_len(value->val.string.val,
 														value->val.string.len));
-	if (value->type == jbvNumeric && integer_from_number(parameter->type, value, &integer))
-		return integer;
-	if ((parameter->is_domain || parameter->is_array || parameter->is_composite) &&
-		integers_round(parameter->type, value))
+	if ((value->type == jbvNumeric || value->type == jbvBinary) && integers_round(parameter->type, value))
 		object = NULL;
 
 	if (object == NULL)

@@ -69,9 +69,7 @@ extern void parameter_init(CallableParameter *parameter, int number, const char 
 /* convert a value; object: where it is a member under the parameter's key, or NULL */
 extern Datum parameter_convert(CallableParameter *parameter, JsonbValue *value, Jsonb *object,
 							   bool *is_null);
-/* a JSON number as jsonb's cast makes it an integer; false for other types */
-extern bool integer_from_number(Oid type, const JsonbValue *value, Datum *result);
-/* the same for numbers within a value of a domain, array or row type: rounded; false: there are none */
+/* round the JSON numbers in a value that are for integers; false: there is nothing to round */
 extern bool integers_round(Oid type, JsonbValue *value);
 /* set up a function that asks for the type of its only or first argument */
 extern void typed_function_init(FmgrInfo *flinfo, Oid function, Oid result_type,

@@ -73,7 +73,7 @@ client_text(FunctionCallInfo fcinfo, int number)
 	if (PG_ARGISNULL(number))
 		return NULL;
 	string = text_to_cstring(PG_GETARG_TEXT_PP(number));
-	quota_check_limit(string);
+	quota_check_text_limit(string);
 	return string;
 }
 

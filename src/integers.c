@@ -3,11 +3,12 @@
  *	  JSON numbers for integers, taken as jsonb's own cast takes them: 42.0 is
  *	  42, and 42.5 is rounded to 43.
  *
- * jsonb_populate_record, which converts what has no such cast, gives the text of
- * a number to the input function of the type, and that of the integers refuses
- * a decimal point.  So the numbers that are meant for integers are rounded
- * before, wherever in a value they are: that of a domain, elements of an array,
- * columns of a row type.
+ * jsonb_populate_record, which converts a parameter's value, gives the text of a
+ * number to the input function of the type, and that of an integer type refuses
+ * a decimal point.  So this module rounds the numbers that are meant for
+ * integers before, wherever in a value they are: the value itself, that of a
+ * domain, elements of an array, columns of a row type.  The rounding is that of
+ * the cast from numeric.
  */
 #include "postgres.h"
 
@@ -24,23 +25,6 @@
 #include "callable.h"
 
 static bool round_value(Oid type, JsonbValue *value, StringInfo text);
-
-/* Cast a number to an integer type; false if the type is another. */
-bool
-integer_from_number(Oid type, const JsonbValue *value, Datum *result)
-{
-	Datum		number = NumericGetDatum(value->val.numeric);
-
-	if (type == INT4OID)
-		*result = DirectFunctionCall1(numeric_int4, number);
-	else if (type == INT8OID)
-		*result = DirectFunctionCall1(numeric_int8, number);
-	else if (type == INT2OID)
-		*result = DirectFunctionCall1(numeric_int2, number);
-	else
-		return false;
-	return true;
-}
 
 /* Whether a number has decimal places, if only zeros. */
 static bool

@@ -339,24 +339,33 @@ too_large(int64 size, int64 stored)
 						"Store large values in a table and pass their keys, or have an administrator raise durable.max_payload.");
 }
 
-/*
- * NULL, or the failure if a payload is too large.  Its text is measured only if
- * it could be too long.
- */
+/* Whether the text of a payload may be longer than a limit: if not, it need not be measured. */
+static bool
+may_exceed(const Jsonb *payload, int64 limit)
+{
+	return payload != NULL && (int64) VARSIZE(payload) * JSONB_TEXT_EXPANSION > limit;
+}
+
+/* NULL, or the failure if a payload is too large for anybody. */
+Jsonb *
+quota_limit(const Jsonb *payload)
+{
+	int64		max = (int64) durable_max_payload * 1024;
+	int64		size = may_exceed(payload, max) ? jsonb_text_size(payload) : 0;
+
+	return size > max ? too_large(size, VARSIZE(payload)) : NULL;
+}
+
+/* NULL, or the failure if a payload is too large. */
 Jsonb *
 quota_payload(Oid role, const Jsonb *payload)
 {
 	int64		quota = limit_of(role, QUOTA_PAYLOAD);
-	int64		max = (int64) durable_max_payload * 1024;
-	int64		size;
+	Jsonb	   *exceeded = quota_limit(payload);
 
-	if (payload == NULL ||
-		(int64) VARSIZE(payload) * JSONB_TEXT_EXPANSION <= (quota >= 0 ? Min(quota, max) : max))
-		return NULL;
-	size = jsonb_text_size(payload);
-	if (size > max)
-		return too_large(size, VARSIZE(payload));
-	return quota_exceeded(role, QUOTA_PAYLOAD, Max(size, VARSIZE(payload)));
+	if (exceeded == NULL && quota >= 0 && may_exceed(payload, quota))
+		exceeded = quota_exceeded(role, QUOTA_PAYLOAD, Max(jsonb_text_size(payload), VARSIZE(payload)));
+	return exceeded;
 }
 
 /* NULL, or the failure if a text is too long. */
@@ -392,7 +401,7 @@ quota_check_text(Oid role, const char *text)
 
 /* Raise the error if a text is too long for anybody. */
 void
-quota_check_limit(const char *text)
+quota_check_text_limit(const char *text)
 {
 	if (strlen(text) > (Size) durable_max_payload * 1024)
 		failure_throw(too_large(strlen(text), 0));

@@ -32,7 +32,9 @@ extern void quota_shmem_init(void);
 extern bool quota_is_set(Oid role, QuotaKind kind);
 /* the failure if so much is more than the role's quota, else NULL */
 extern Jsonb *quota_exceeded(Oid role, QuotaKind kind, int64 amount);
-/* the failure if a payload or a text is more than durable.max_payload or the role's quota, else NULL; of none, too */
+/* the failure if a payload is more than durable.max_payload, else NULL; of none, too */
+extern Jsonb *quota_limit(const Jsonb *payload);
+/* the same if a payload or a text is more than that or the role's quota */
 extern Jsonb *quota_payload(Oid role, const Jsonb *payload);
 extern Jsonb *quota_text(Oid role, const char *text);
 /* the transaction has stored a live instance, or is about to store a pending activity; NULL or the failure */
@@ -40,8 +42,7 @@ extern Jsonb *quota_take(Store *store, Oid role, QuotaKind kind);
 /* the same, thrown */
 extern void quota_check_payload(Oid role, const Jsonb *payload);
 extern void quota_check_text(Oid role, const char *text);
-/* only that a text is not longer than durable.max_payload: thrown */
-extern void quota_check_limit(const char *text);
+extern void quota_check_text_limit(const char *text);
 extern void quota_check_live(Store *store, Oid role);
 /* the transaction has put a message into the instance's inbox: thrown */
 extern void quota_check_message(Store *store, const InstanceRow *row);

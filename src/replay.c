@@ -205,15 +205,20 @@ nondeterministic(const Task *before, const char *now)
 }
 
 /*
- * Refuse parts of the next task's input or options that are too large, before
- * they are put together.  What history has already was not, or the limit was
- * higher then.
+ * Refuse parts of the next task's input or options that are too large for
+ * anybody, before their texts are put together.  What history has already is not
+ * refused: the limit may have been higher then.
  */
 void
 turn_check_parts(int count, Jsonb *const *parts)
 {
 	for (int i = 0; turn->next >= turn->instance->ntasks && i < count; i++)
-		turn_check_payload(parts[i]);
+	{
+		Jsonb	   *exceeded = quota_limit(parts[i]);
+
+		if (exceeded != NULL)
+			turn_refuse(exceeded);
+	}
 }
 
 /*

@@ -14,8 +14,8 @@ LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'durable_start_new';
 COMMENT ON FUNCTION durable.start_new(text, jsonb, text, timestamptz, text, jsonb, durable.runtime_status[], text) IS
 'Start an instance of the orchestrator function name and return its id. It begins when the transaction commits and not at all when it rolls back.
-name: a function, found now by your search_path unless it has a schema; the instance runs as you and with your search_path. input: one json or jsonb parameter takes it whole, otherwise an object''s keys are parameter names, an array''s elements are positions, and a scalar is the only parameter. instance_id: 1 to 256 characters, not beginning with @, without / \ # ? and control characters; NULL: one is made, 32 hexadecimal digits in the order of time. start_at: not before this time, until then it is Pending; in the past or NULL: at once. version: free text for durable.instance_version(). tags: a JSON object of your own. dedupe_statuses: an instance of that id in one of these statuses is kept; on_duplicate says whether that is an error (''error'') or your call returns its id and starts nothing (''ignore''); a start that may be repeated, even when the instance has ended, needs ''ignore'' and all statuses. One in another status is replaced with its history and ended sub-orchestrations; if it is live its effects stay, an activity that runs is not waited for and its result is discarded, its live sub-orchestrations are terminated and a parent that awaits it sees OD008; it may be one of a role that you are a member of, and the new one is yours. Concurrent calls with one id wait for each other''s transactions and one wins.
-Errors: OD003 if such an instance exists, or the id belongs to one that is neither yours nor of a role that you are a member of, whatever its status; 42883, 42725, 42501 if the function does not exist, is ambiguous or may not be executed; others if it cannot take the input; 22023 for a bad id, tags, start_at or on_duplicate; 22004 if name, dedupe_statuses or on_duplicate is NULL; 28000 if the current role cannot log in, as the engine connects as it; 40001 as INSERT would in repeatable read. Durable Functions'' StartNewAsync has no dedupe and replaces ended instances only.';
+name: a function, found now by your search_path unless it has a schema; the instance runs as you and with your search_path. input: one json or jsonb parameter takes it whole, otherwise an object''s keys are parameter names, an array''s elements are positions, and a scalar is the only parameter; a number for an integer is rounded as by jsonb''s own cast, so that 42.0 is 42. instance_id: 1 to 256 characters, not beginning with @, without / \ # ? and control characters; NULL: one is made, 32 hexadecimal digits in the order of time. start_at: not before this time, until then it is Pending; in the past or NULL: at once. version: free text for durable.instance_version(). tags: a JSON object of your own. dedupe_statuses: an instance of that id in one of these statuses is kept; on_duplicate says whether that is an error (''error'') or your call returns its id and starts nothing (''ignore''); a start that may be repeated, even when the instance has ended, needs ''ignore'' and all statuses. One in another status is replaced with its history and ended sub-orchestrations; if it is live its effects stay, an activity that runs is not waited for and its result is discarded, its live sub-orchestrations are terminated and a parent that awaits it sees OD008; it may be one of a role that you are a member of, and the new one is yours. Concurrent calls with one id wait for each other''s transactions and one wins.
+Errors: OD003 if such an instance exists, or the id belongs to one that is neither yours nor of a role that you are a member of, whatever its status; 42883, 42725, 42501 if the function does not exist, is ambiguous or may not be executed; others if it cannot take the input; 22023 for a bad id, tags, start_at or on_duplicate; 22004 if name, dedupe_statuses or on_duplicate is NULL; 54000 if the text of an argument is longer than durable.max_payload; 53400 if a quota of yours is exceeded; 28000 if the current role cannot log in, as the engine connects as it; 40001 as INSERT would in repeatable read. Durable Functions'' StartNewAsync has no dedupe and replaces ended instances only.';
 
 CREATE FUNCTION durable.terminate(
     instance_id text,
@@ -28,7 +28,7 @@ AS 'MODULE_PATHNAME', 'durable_terminate';
 COMMENT ON FUNCTION durable.terminate(text, text, boolean, boolean) IS
 'Terminate an instance that is Pending, Running or Suspended: at once if it waits, at its next await if it runs. It takes effect after your transaction commits.
 reason: becomes its output and an event of its history. recursive: its live sub-orchestrations, and theirs, are terminated too. cancel_activities: activities that run, with recursive also those of its sub-orchestrations, are cancelled when your transaction commits, even if they occupy all of its workers; else they finish and their results are thrown away. Activities that have not begun are not run in either case. A parent that awaits the instance sees OD008.
-Errors: OD001 if there is no such instance or you are neither its owner nor a member of that role; OD002 if it has ended already (Durable Functions ignores that); 22004 if instance_id, recursive or cancel_activities is NULL.';
+Errors: OD001 if there is no such instance or you are neither its owner nor a member of that role; OD002 if it has ended already (Durable Functions ignores that); 54000 if the text of an argument is longer than durable.max_payload; 22004 if instance_id, recursive or cancel_activities is NULL.';
 
 CREATE FUNCTION durable.raise_event(
     instance_id text,
@@ -40,7 +40,7 @@ AS 'MODULE_PATHNAME', 'durable_raise_event';
 COMMENT ON FUNCTION durable.raise_event(text, text, jsonb) IS
 'Send an event to an instance that is not ended. It is delivered after your transaction commits and kept until the orchestrator waits for that name, also over suspension, a later start_at and continue_as_new; events of one name are served in the order of raising.
 event_name: 1 to 256 characters, upper and lower case are the same. event_data: what wait_for_external_event returns.
-Errors: OD001 if there is no such instance or you are neither its owner nor a member of that role; OD002 if it has ended (Durable Functions drops such events silently); 22004 if instance_id or event_name is NULL; 22023 for a name too short or too long.';
+Errors: OD001 if there is no such instance or you are neither its owner nor a member of that role; OD002 if it has ended (Durable Functions drops such events silently); 54000 if the text of an argument is longer than durable.max_payload; 22004 if instance_id or event_name is NULL; 22023 for a name too short or too long.';
 
 CREATE FUNCTION durable.suspend(instance_id text, reason text DEFAULT NULL) RETURNS void
 LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
@@ -48,7 +48,7 @@ AS 'MODULE_PATHNAME', 'durable_suspend';
 COMMENT ON FUNCTION durable.suspend(text, text) IS
 'Suspend an instance: from the next await on its orchestrator does not run until durable.resume. Activities that were scheduled still run; their results, timers and events are kept and applied in order on resume. Takes effect after your transaction commits. Suspending a suspended instance does nothing.
 reason: kept in the history.
-Errors: OD001 if there is no such instance or you are neither its owner nor a member of that role; OD002 if it has ended; 22004 if instance_id is NULL.';
+Errors: OD001 if there is no such instance or you are neither its owner nor a member of that role; OD002 if it has ended; 54000 if the text of an argument is longer than durable.max_payload; 22004 if instance_id is NULL.';
 
 CREATE FUNCTION durable.resume(instance_id text, reason text DEFAULT NULL) RETURNS void
 LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
@@ -56,14 +56,14 @@ AS 'MODULE_PATHNAME', 'durable_resume';
 COMMENT ON FUNCTION durable.resume(text, text) IS
 'Resume a suspended instance: what has happened meanwhile is applied in order and its orchestrator goes on. Takes effect after your transaction commits. Resuming an instance that is not suspended does nothing.
 reason: kept in the history.
-Errors: OD001 if there is no such instance or you are neither its owner nor a member of that role; OD002 if it has ended; 22004 if instance_id is NULL.';
+Errors: OD001 if there is no such instance or you are neither its owner nor a member of that role; OD002 if it has ended; 54000 if the text of an argument is longer than durable.max_payload; 22004 if instance_id is NULL.';
 
 CREATE FUNCTION durable.set_custom_status(instance_id text, custom_status jsonb) RETURNS void
 LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'durable_set_custom_status';
 COMMENT ON FUNCTION durable.set_custom_status(text, jsonb) IS
 'Set the custom status of an instance from outside: an operator''s repair tool, which Durable Functions does not have. Also for an instance that has ended, there without an event in the history. NULL removes it. A live orchestrator may set it anew at any time. Takes effect after your transaction commits.
-Errors: OD001 if there is no such instance or you are neither its owner nor a member of that role; 22004 if instance_id is NULL.';
+Errors: OD001 if there is no such instance or you are neither its owner nor a member of that role; 54000 if the text of an argument is longer than durable.max_payload; 22004 if instance_id is NULL.';
 
 -- Users have no access to durable_internal, and functions in PL/pgSQL call what their callers may.
 -- Parallel workers do not know what their leader runs.
@@ -125,7 +125,7 @@ END
 $$;
 COMMENT ON FUNCTION durable.get_status(text, boolean, boolean, boolean) IS
 'The status of an instance as a durable.orchestration_status; NULL when there is none or you may not see it (owners, members of the owning role and pg_monitor do).
-show_history: fill in history, an array of objects in order with sequence_number, event_type, event_time, task_id, name, input, result, failure and attempt, each where it applies. show_history_output: with the results of what completed. show_input: with the inputs, of the instance and in its history.
+show_history: fill in history, an array of objects in order with sequence_number, event_type, event_time, task_id, name, input, result, failure and attempt, each where it applies. show_history_output: with the results of what completed. show_input: with the inputs, of the instance and in its history. A history whose texts exceed what one value of PostgreSQL can hold (256 MB in a jsonb array) is an error, 54000: read the view durable.history row by row.
 Reads with the snapshot of your statement, like any query.';
 
 CREATE FUNCTION durable.wait_for_completion(

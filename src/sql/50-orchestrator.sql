@@ -11,7 +11,7 @@ AS 'MODULE_PATHNAME', 'durable_call_activity';
 COMMENT ON FUNCTION durable.call_activity(text, jsonb, durable.retry_policy, interval) IS
 'In an orchestrator: run the function name as an activity and return its result as jsonb (void: NULL, a set: an array). What the activity writes commits in one transaction with the fact that it ran.
 name: found by the instance''s search_path unless it has a schema. input: given to the function by the rule of durable.start_new. retry: a durable.retry_policy; NULL: one attempt. timeout: after how long an attempt that still runs is interrupted, 1 ms at the least, so that with 0 one that is quicker completes; NULL: without limit but statement_timeout.
-Errors: what the activity raised, with its SQLSTATE, message, detail and hint, so that EXCEPTION WHEN works; OD006 when the last attempt ran into the timeout; OD007 when its worker died too often while running it; OD004 if the code does not do what its history says; OD005 outside an orchestrator; 22023 for a negative timeout; 22004 if name is NULL.';
+Errors: what the activity raised, with its SQLSTATE, message, detail and hint, so that EXCEPTION WHEN works; OD006 when the last attempt ran into the timeout; OD007 when its worker died too often while running it; OD004 if the code does not do what its history says; OD005 outside an orchestrator; 22023 for a negative timeout; 22004 if name is NULL. The text of an input or a result that is longer than durable.max_payload is 54000: a result fails the activity, an input the orchestrator, whatever it handles.';
 
 CREATE FUNCTION durable.sleep(delay interval) RETURNS void
 LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
@@ -44,7 +44,7 @@ LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'durable_set_own_custom_status';
 COMMENT ON FUNCTION durable.set_custom_status(jsonb) IS
 'In an orchestrator: set its custom status, any JSON value, which durable.get_status shows from the next await on. NULL removes it.
-Errors: OD005 outside an orchestrator.';
+Errors: OD005 outside an orchestrator. One whose text is longer than durable.max_payload fails the orchestrator (54000).';
 
 CREATE FUNCTION durable.continue_as_new(
     input jsonb DEFAULT NULL,
@@ -55,7 +55,7 @@ LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'durable_continue_as_new';
 COMMENT ON FUNCTION durable.continue_as_new(jsonb, boolean, text) IS
 'In an orchestrator: end this execution and begin a new one of the same instance with this input and an empty history. Does not return; what the execution has left open is given up. preserve_unprocessed_events: events that nobody has waited for are kept. version: what durable.instance_version() returns from then on; NULL: unchanged.
-Errors: OD005 outside an orchestrator.';
+Errors: OD005 outside an orchestrator. An input or a version whose text is longer than durable.max_payload fails the orchestrator (54000).';
 
 CREATE FUNCTION durable.instance_id() RETURNS text
 LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE

@@ -83,4 +83,4 @@ COMMENT ON FUNCTION durable.cancel_task(durable.task) IS
 CREATE FUNCTION durable.send_event(instance_id text, event_name text, event_data jsonb DEFAULT NULL)
 RETURNS void LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'durable_send_event';
 COMMENT ON FUNCTION durable.send_event(text, text, jsonb) IS
-'Raises an event in another instance, exactly once. OD001 if there is no such instance that the owner may manage; an instance that has ended drops it.';
+'Raises an event in another instance, exactly once. OD001 if there is no such instance that the owner may manage; an instance that has ended drops it. 53400 if the event exceeds a quota of the owner of that instance; event data whose text is longer than durable.max_payload fail the orchestrator (54000).';

@@ -28,7 +28,7 @@ CREATE TABLE durable.schedules (
     PRIMARY KEY (schedule_name, owner)
 );
 COMMENT ON TABLE durable.schedules IS
-'The schedules that you may see, made by durable.schedule and durable.schedule_purge. name: the function that is started with input, version and tags, as owner, by search_path; of a purge the procedure that is called, with retention, runtime_status and batch_size. job_id: as in cron.job; after a restore without the tables of pg_cron still that of the source, which runs nothing here. last_run_time, last_instance_id: of the last run that started one; last_skipped_time: of the last that was not, as its predecessor was live. Change it with the functions only: a row alone runs nothing.';
+'The schedules that you may see, made by durable.schedule and durable.schedule_purge. name: the function that is started with input, version and tags, as owner, by search_path; of a purge the procedure that is called, with retention, runtime_status and batch_size. job_id: as in cron.job; after a restore without the tables of pg_cron still that of the source, which runs nothing here. last_run_time, last_instance_id: of the last run that started one; last_skipped_time: of the last that was not, as its predecessor was live. Change it with the functions only: a row alone runs nothing. A row of more text than durable.max_payload is refused (42501).';
 SELECT pg_catalog.pg_extension_config_dump('durable.schedules', '');
 
 ALTER TABLE durable.schedules ENABLE ROW LEVEL SECURITY;
