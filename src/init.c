@@ -14,6 +14,7 @@
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
+#include "asowner.h"
 #include "blackbox.h"
 #include "database.h"
 #include "hint.h"
@@ -50,6 +51,7 @@ void
 _PG_init(void)
 {
 	settings_define();
+	asowner_install();
 	if (!process_shared_preload_libraries_in_progress)
 		return;
 	shared_request();

@@ -4,20 +4,18 @@
  *
  * The new instance has the owner of the old one, not the caller: a superuser
  * who restarts somebody's orchestration must not run their code as superuser.
- * So the function is looked up and checked as the owner too, where that may run
- * code of theirs (conversions, domains) only what they could do themselves,
- * and nothing that stays in the session.
+ * So the function is looked up and checked as the owner too (asowner.c), and
+ * what their code does in the check, such as conditions of domains, is undone.
  */
 #include "postgres.h"
 
 #include "access/xact.h"
-#include "catalog/namespace.h"
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
-#include "utils/guc.h"
 #include "utils/snapmgr.h"
 
+#include "asowner.h"
 #include "call.h"
 #include "client.h"
 #include "create.h"
@@ -26,43 +24,19 @@
 
 PG_FUNCTION_INFO_V1(durable_restart);
 
-/* Find the function as the current user, with the search_path of the request. */
+/* Find the function of a request as the current user, by its search_path. */
 static void
-resolve_as_owner(CreateRequest *request)
+resolve_function(void *arg)
 {
-	int			level = NewGUCNestLevel();
+	CreateRequest *request = arg;
 	Oid			function;
 
-	(void) set_config_option("search_path", request->search_path, PGC_USERSET, PGC_S_SESSION,
-							 GUC_ACTION_SAVE, true, 0, false);
 	client_require_worker_role();
 	/* before it is converted */
 	quota_check_payload(request->owner, request->input);
 	function = function_lookup(request->name);
 	function_check(function, GetUserId(), request->input);
 	request->function = function_signature(function);
-	AtEOXact_GUC(true, level);
-}
-
-/* Find the function as the owner of the request. */
-static void
-resolve(CreateRequest *request)
-{
-	Oid			user;
-	int			context;
-
-	GetUserIdAndSecContext(&user, &context);
-	SetUserIdAndSecContext(request->owner,
-						   context | SECURITY_LOCAL_USERID_CHANGE | SECURITY_RESTRICTED_OPERATION);
-	PG_TRY();
-	{
-		resolve_as_owner(request);
-	}
-	PG_FINALLY();
-	{
-		SetUserIdAndSecContext(user, context);
-	}
-	PG_END_TRY();
 }
 
 /*
@@ -120,6 +94,7 @@ durable_restart(PG_FUNCTION_ARGS)
 	InstanceRow row;
 	HistoryRow	started;
 	Store	   *store;
+	ErrorData  *error;
 	char	   *instance_id;
 	bool		replace;
 
@@ -135,7 +110,9 @@ durable_restart(PG_FUNCTION_ARGS)
 	if (replace && !STATE_IS_TERMINAL(row.state))
 		refuse_live(&row);
 	fill_request(&row, &started, &request);
-	resolve(&request);
+	error = as_owner(request.owner, request.search_path, resolve_function, &request);
+	if (error != NULL)
+		ReThrowError(error);
 	if (replace)
 	{
 		request.instance_id = instance_id;

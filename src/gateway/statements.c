@@ -2,6 +2,10 @@
  * statements.c
  *	  Every SQL statement of the gateway.
  *
+ * All names and operators are qualified: the search_path is the role's, as
+ * durable.start_new looks the orchestrator up in it, and may hold schemas of
+ * others.
+ *
  * Times come out as text in UTC, so that no setting of the role changes them.
  * Statuses are read from the view durable.instances rather than through
  * durable.get_status: it costs half of the time and says the same. The status
@@ -12,38 +16,41 @@
 
 #include "statements.h"
 
-#define TIME(column) "to_char(" column " AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"')"
+#define TIME(column) "pg_catalog.to_char(" column " AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"')"
 #define STATUS(show) \
-	"name, instance_id, runtime_status::text, CASE WHEN " show " THEN input END," \
+	"name, instance_id, runtime_status::pg_catalog.text, CASE WHEN " show " THEN input END," \
 	" custom_status, output, " TIME("created_time") ", " TIME("last_updated_time")
 
 const QueryText query_texts[QUERY_COUNT] = {
 	[QUERY_START] = {"start",
 		"SELECT durable.start_new(name => $1, input => $2, instance_id => $3, version => $4,"
-		" dedupe_statuses => $5::text[]::durable.runtime_status[], on_duplicate => $6)", 6},
-	/* several of them, each parameter an array; whoever has to wait for a lock does not make the others wait */
+		" dedupe_statuses => $5::pg_catalog.text[]::durable.runtime_status[], on_duplicate => $6)", 6},
+	/*
+	 * Several of them, each parameter an array; whoever has to wait for a lock does not make the others wait.
+	 * unnest of several arrays is syntax, and means PostgreSQL's own.
+	 */
 	[QUERY_START_MANY] = {"start_many",
-		"WITH s AS MATERIALIZED (SELECT set_config('lock_timeout', '100ms', true))"
-		" SELECT durable.start_new(name => u.name, input => u.input::jsonb, instance_id => u.id, version => u.version,"
+		"WITH s AS MATERIALIZED (SELECT pg_catalog.set_config('lock_timeout', '100ms', true))"
+		" SELECT durable.start_new(name => u.name, input => u.input::pg_catalog.jsonb, instance_id => u.id, version => u.version,"
 		" dedupe_statuses => u.statuses::durable.runtime_status[], on_duplicate => u.action)"
-		" FROM s, unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[])"
+		" FROM s, unnest($1::pg_catalog.text[], $2::pg_catalog.text[], $3::pg_catalog.text[], $4::pg_catalog.text[], $5::pg_catalog.text[], $6::pg_catalog.text[])"
 		" WITH ORDINALITY u (name, input, id, version, statuses, action, number) ORDER BY u.number", 6},
 	[QUERY_STATUS] = {"status",
-		"SELECT " STATUS("$2::boolean") " FROM durable.instances WHERE instance_id = $1", 2},
+		"SELECT " STATUS("$2::pg_catalog.bool") " FROM durable.instances WHERE instance_id OPERATOR(pg_catalog.=) $1", 2},
 	[QUERY_STATUS_HISTORY] = {"status_history",
 		"SELECT * FROM ("
-		"SELECT " STATUS("$2::boolean") ", -1::bigint AS seq FROM durable.instances WHERE instance_id = $1"
+		"SELECT " STATUS("$2::pg_catalog.bool") ", (-1)::pg_catalog.int8 AS seq FROM durable.instances WHERE instance_id OPERATOR(pg_catalog.=) $1"
 		" UNION ALL "
-		"SELECT name, task_id::text, event_type, CASE WHEN $2::boolean THEN input END, failure, result, "
-		TIME("event_time") ", NULL, sequence_number FROM durable.history WHERE instance_id = $1) r ORDER BY seq", 2},
+		"SELECT name, task_id::pg_catalog.text, event_type, CASE WHEN $2::pg_catalog.bool THEN input END, failure, result, "
+		TIME("event_time") ", NULL, sequence_number FROM durable.history WHERE instance_id OPERATOR(pg_catalog.=) $1) r ORDER BY seq", 2},
 	[QUERY_LIST] = {"list",
 		"SELECT " STATUS("true") ", continuation_token FROM durable.query_instances("
-		"runtime_status => $1::text[]::durable.runtime_status[], created_time_from => $2, created_time_to => $3,"
+		"runtime_status => $1::pg_catalog.text[]::durable.runtime_status[], created_time_from => $2, created_time_to => $3,"
 		" instance_id_prefix => $4, show_input => $5, page_size => $6, continuation_token => $7)", 7},
 	[QUERY_PURGE] = {"purge",
 		"SELECT durable.purge_instance_history($1)", 1},
 	[QUERY_PURGE_BY] = {"purge_by",
-		"SELECT durable.purge_instance_history_by($1, $2, $3::text[]::durable.runtime_status[])", 3},
+		"SELECT durable.purge_instance_history_by($1, $2, $3::pg_catalog.text[]::durable.runtime_status[])", 3},
 	[QUERY_RAISE_EVENT] = {"raise_event",
 		"SELECT durable.raise_event($1, $2, $3)", 3},
 	[QUERY_TERMINATE] = {"terminate",
@@ -57,29 +64,29 @@ const QueryText query_texts[QUERY_COUNT] = {
 	[QUERY_RESTART] = {"restart",
 		"SELECT durable.restart($1, $2)", 2},
 	[QUERY_HEALTH] = {"health",
-		"SELECT extversion FROM pg_extension WHERE extname = 'durable'", 0},
+		"SELECT extversion FROM pg_catalog.pg_extension WHERE extname OPERATOR(pg_catalog.=) 'durable'", 0},
 	/* of these ids, those that have ended or are gone */
 	[QUERY_ENDED] = {"ended",
-		"SELECT u.id FROM unnest($1::text[]) u (id)"
-		" LEFT JOIN LATERAL (SELECT i.runtime_status FROM durable.instances i WHERE i.instance_id = u.id OFFSET 0) i ON true"
-		" WHERE coalesce(i.runtime_status IN ('Completed', 'Failed', 'Terminated'), true)", 1},
+		"SELECT u.id FROM pg_catalog.unnest($1::pg_catalog.text[]) u (id)"
+		" LEFT JOIN LATERAL (SELECT i.runtime_status FROM durable.instances i WHERE i.instance_id OPERATOR(pg_catalog.=) u.id OFFSET 0) i ON true"
+		" WHERE coalesce(i.runtime_status OPERATOR(pg_catalog.=) ANY ('{Completed,Failed,Terminated}'::durable.runtime_status[]), true)", 1},
 	/* to what is told of the instances that the role may manage */
 	[QUERY_LISTEN] = {"listen",
-		"DO $$ DECLARE channel text;"
+		"DO $$ DECLARE channel pg_catalog.text;"
 		" BEGIN UNLISTEN *;"
 		" FOR channel IN SELECT DISTINCT durable.notify_channel(r.oid) FROM pg_catalog.pg_roles r"
 		" WHERE pg_catalog.pg_has_role(r.oid, 'MEMBER') LIMIT 1000"
 		" LOOP EXECUTE pg_catalog.format('LISTEN %I', channel); END LOOP; END $$", 0},
 	[QUERY_NOTIFY] = {"notify",
-		"SELECT coalesce(current_setting('durable.notify', true), 'none')", 0},
+		"SELECT coalesce(pg_catalog.current_setting('durable.notify', true), 'none')", 0},
 	[QUERY_COUNTS] = {"counts",
-		"SELECT 'durable_instances', 'name', name, 'status', runtime_status::text, NULL, NULL, count(*)::text"
+		"SELECT 'durable_instances', 'name', name, 'status', runtime_status::pg_catalog.text, NULL, NULL, pg_catalog.count(*)::pg_catalog.text"
 		" FROM durable.instances GROUP BY name, runtime_status"
-		" UNION ALL SELECT 'durable_workers', 'state', state, NULL, NULL, NULL, NULL, count(*)::text"
+		" UNION ALL SELECT 'durable_workers', 'state', state, NULL, NULL, NULL, NULL, pg_catalog.count(*)::pg_catalog.text"
 		" FROM durable.workers GROUP BY state"
-		" UNION ALL SELECT m.name, NULL, NULL, NULL, NULL, NULL, NULL, m.value::text"
-		" FROM (SELECT count(*), coalesce(extract(epoch FROM now() - min(scheduled_time)), 0) FROM durable.activities) a (count, age),"
-		" (SELECT count(*), greatest(extract(epoch FROM now() - min(fire_at)), 0) FROM durable.timers) t (count, late)"
+		" UNION ALL SELECT m.name, NULL, NULL, NULL, NULL, NULL, NULL, m.value::pg_catalog.text"
+		" FROM (SELECT pg_catalog.count(*), coalesce(extract(epoch FROM pg_catalog.now() OPERATOR(pg_catalog.-) pg_catalog.min(scheduled_time)), 0) FROM durable.activities) a (count, age),"
+		" (SELECT pg_catalog.count(*), greatest(extract(epoch FROM pg_catalog.now() OPERATOR(pg_catalog.-) pg_catalog.min(fire_at)), 0) FROM durable.timers) t (count, late)"
 		" CROSS JOIN LATERAL (VALUES"
 		" ('durable_activities_open', a.count),"
 		" ('durable_activities_oldest_seconds', a.age),"
@@ -87,12 +94,12 @@ const QueryText query_texts[QUERY_COUNT] = {
 		" ('durable_timers_late_seconds', t.late)) m (name, value) ORDER BY 1, 3, 5", 0},
 	/* each column of the views is a metric; a metric's rows must be together */
 	[QUERY_STATS] = {"stats",
-		"SELECT m.name, 'role', s.role::text, CASE WHEN m.status IS NOT NULL THEN 'status' END, m.status, NULL, NULL, m.value::text"
+		"SELECT m.name, 'role', s.role::pg_catalog.text, CASE WHEN m.status IS NOT NULL THEN 'status' END, m.status, NULL, NULL, m.value::pg_catalog.text"
 		" FROM durable.stats s CROSS JOIN LATERAL (VALUES"
-		" ('durable_ready_instances', NULL, ready_instances::numeric),"
+		" ('durable_ready_instances', NULL, ready_instances::pg_catalog.numeric),"
 		" ('durable_running_instances', NULL, running_instances),"
 		" ('durable_ready_activities', NULL, ready_activities),"
-		" ('durable_waiting_seconds', NULL, round(coalesce(extract(epoch FROM waiting), 0), 3)),"
+		" ('durable_waiting_seconds', NULL, pg_catalog.round(coalesce(extract(epoch FROM waiting), 0), 3)),"
 		" ('durable_batches_total', NULL, batches),"
 		" ('durable_rollbacks_total', NULL, rollbacks),"
 		" ('durable_wakeups_total', NULL, wakeups),"
@@ -105,15 +112,15 @@ const QueryText query_texts[QUERY_COUNT] = {
 		" ('durable_ended_total', 'Failed', failed),"
 		" ('durable_ended_total', 'Terminated', terminated),"
 		" ('durable_timers_fired_total', NULL, timers),"
-		" ('durable_timers_lateness_seconds_total', NULL, round(total_lateness::numeric / 1000, 6)),"
-		" ('durable_timers_lateness_max_seconds', NULL, round(coalesce(max_lateness, 0)::numeric / 1000, 6))"
+		" ('durable_timers_lateness_seconds_total', NULL, pg_catalog.round(total_lateness::pg_catalog.numeric OPERATOR(pg_catalog./) 1000, 6)),"
+		" ('durable_timers_lateness_max_seconds', NULL, pg_catalog.round(coalesce(max_lateness, 0)::pg_catalog.numeric OPERATOR(pg_catalog./) 1000, 6))"
 		") m (name, status, value)"
 		" UNION ALL "
-		"SELECT m.name, 'kind', f.kind, 'name', f.name, 'role', f.role::text, m.value::text"
+		"SELECT m.name, 'kind', f.kind, 'name', f.name, 'role', f.role::pg_catalog.text, m.value::pg_catalog.text"
 		" FROM durable.function_stats f CROSS JOIN LATERAL (VALUES"
-		" ('durable_function_calls_total', calls::numeric),"
+		" ('durable_function_calls_total', calls::pg_catalog.numeric),"
 		" ('durable_function_failures_total', failures),"
-		" ('durable_function_seconds_total', round(total_time::numeric / 1000, 6))"
+		" ('durable_function_seconds_total', pg_catalog.round(total_time::pg_catalog.numeric OPERATOR(pg_catalog./) 1000, 6))"
 		") m (name, value) ORDER BY 1, 3, 5, 7", 0},
 };
 

@@ -102,50 +102,48 @@ $$;
 COMMENT ON FUNCTION durable_internal.check_call(regprocedure) IS
 'Why an orchestrator should not call a function; all NULL if it may.';
 
+CREATE FUNCTION durable_internal.path_schemas(search_path text) RETURNS name[]
+LANGUAGE C STABLE STRICT PARALLEL RESTRICTED
+AS 'MODULE_PATHNAME', 'durable_path_schemas';
+COMMENT ON FUNCTION durable_internal.path_schemas(text) IS
+'The schemas in which names are looked up under a search_path, in order, without that of temporary objects.';
+
+CREATE FUNCTION durable_internal.call_as_owner(callee regprocedure, function regprocedure, search_path text) RETURNS jsonb
+LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'durable_call_as_owner';
+COMMENT ON FUNCTION durable_internal.call_as_owner(regprocedure, regprocedure, text) IS
+'Calls callee with the OID of a function, as the owner of that function and under a search_path: {"rows": what it returned} or {"error": message}. All that happens meanwhile is read-only and undone. For members of the owner.';
+
 -- Functions and tables that a function refers to, by its text and by what is
--- known better, and remarks on how well it could be looked at.
+-- known better, and remarks on how well it could be looked at.  search_path is
+-- pinned here; schemas are those in which the function's names are looked up.
+-- dependencies and errors are the answers of plpgsql_check, NULL if it was not asked.
 CREATE FUNCTION durable_internal.check_references(
-    function regprocedure, code text, caller_path text,
+    function regprocedure, code text, schemas name[], dependencies jsonb, errors jsonb,
     OUT class regclass, OUT object oid, OUT name text, OUT severity text, OUT problem text, OUT hint text
 ) RETURNS SETOF record
-LANGUAGE plpgsql VOLATILE CALLED ON NULL INPUT
+LANGUAGE plpgsql STABLE CALLED ON NULL INPUT
 SET search_path = pg_catalog, pg_temp
 SET standard_conforming_strings = on
 AS $$
 #variable_conflict use_column
 DECLARE
     identifier CONSTANT text := '(?:"[^"]+"|[[:alpha:]_][\w$]*)';
-    pinned CONSTANT text := current_setting('search_path');
     proc pg_proc := (SELECT p FROM pg_proc p WHERE p.oid = check_references.function);
     language text := (SELECT lanname FROM pg_language WHERE oid = proc.prolang);
-    checker text := (SELECT extnamespace::regnamespace FROM pg_extension WHERE extname = 'plpgsql_check');
-    path text := coalesce((SELECT substr(s, 13) FROM unnest(proc.proconfig) s WHERE s LIKE 'search\_path=%'), caller_path, pinned);
-    schemas name[];
-    exact boolean := false;
-    complaint text;
-    word text;
+    complaint text := coalesce(dependencies ->> 'error', errors ->> 'error');
+    exact boolean := coalesce(dependencies ? 'rows' AND errors ? 'rows', false);
 BEGIN
-    -- names in it mean what they will mean to an instance; all here is qualified
-    PERFORM pg_catalog.set_config('search_path', path, true);
-    schemas := pg_catalog.current_schemas(true);
-    IF language OPERATOR(pg_catalog.=) 'plpgsql' AND checker IS NOT NULL THEN
-        BEGIN
-            RETURN QUERY EXECUTE pg_catalog.format(
-                'SELECT CASE type WHEN ''FUNCTION'' THEN ''pg_catalog.pg_proc'' ELSE ''pg_catalog.pg_class'' END::pg_catalog.regclass,
-                        oid, NULL::pg_catalog.text, NULL::pg_catalog.text, NULL::pg_catalog.text, NULL::pg_catalog.text
-                   FROM %s.plpgsql_show_dependency_tb(%s::pg_catalog.oid::pg_catalog.regprocedure)
-                  WHERE type OPERATOR(pg_catalog.=) ANY (''{FUNCTION,RELATION}''::pg_catalog.text[])', checker, proc.oid);
-            RETURN QUERY EXECUTE pg_catalog.format(
-                'SELECT NULL::pg_catalog.regclass, %2$s::pg_catalog.oid, pg_catalog.concat_ws('' '', ''line'', lineno, statement),
-                        ''warning'', message, ''plpgsql_check has found this error.''
-                   FROM %1$s.plpgsql_check_function_tb(%2$s::pg_catalog.oid::pg_catalog.regprocedure)
-                  WHERE level OPERATOR(pg_catalog.=) ''error''', checker, proc.oid);
-            exact := true;
-        EXCEPTION WHEN OTHERS THEN
-            complaint := pg_catalog.concat('plpgsql_check found an error: ', SQLERRM);
-        END;
-    END IF;
-    PERFORM pg_catalog.set_config('search_path', pinned, true);
+    RETURN QUERY
+    SELECT CASE r.type WHEN 'FUNCTION' THEN 'pg_proc' ELSE 'pg_class' END::regclass, r.oid,
+           NULL::text, NULL::text, NULL::text, NULL::text
+      FROM jsonb_to_recordset(dependencies -> 'rows') r (type text, oid oid)
+     WHERE r.type IN ('FUNCTION', 'RELATION')
+     UNION ALL
+    SELECT NULL::regclass, proc.oid, concat_ws(' ', 'line', r.lineno, r.statement),
+           'warning', r.message, 'plpgsql_check has found this error.'
+      FROM jsonb_to_recordset(errors -> 'rows') r (lineno integer, statement text, message text, level text)
+     WHERE r.level = 'error';
 
     IF proc.prosqlbody IS NOT NULL THEN
         RETURN QUERY SELECT refclassid::regclass, refobjid, NULL, NULL, NULL, NULL
@@ -159,12 +157,16 @@ BEGIN
     IF NOT exact THEN
         RETURN QUERY SELECT NULL::regclass, proc.oid, proc.oid::regprocedure::text,
             CASE WHEN complaint IS NULL THEN 'info' ELSE 'warning' END,
-            coalesce(complaint, CASE language
-                WHEN 'plpgsql' THEN 'only its text was searched, as the extension plpgsql_check is not installed in this database'
+            coalesce('plpgsql_check found an error: ' || complaint, CASE language
+                WHEN 'plpgsql' THEN CASE
+                    WHEN pg_has_role(proc.proowner, 'MEMBER') THEN 'only its text was searched, as the extension plpgsql_check is not installed in this database'
+                    ELSE 'only its text was searched, as only members of its owner may have plpgsql_check look at it'
+                END
                 WHEN 'sql' THEN 'only its text was searched'
                 ELSE format('is in language %s, which cannot be checked', language)
             END),
             CASE WHEN complaint IS NOT NULL THEN 'Mend that first; the rest is what the text shows.'
+                 WHEN language = 'plpgsql' AND NOT pg_has_role(proc.proowner, 'MEMBER') THEN format('Check it as role %s.', proc.proowner::regrole)
                  WHEN language = 'plpgsql' THEN format('CREATE EXTENSION plpgsql_check (Debian: package postgresql-%s-plpgsql-check).',
                                                        current_setting('server_version_num')::integer / 10000)
                  WHEN language = 'sql' THEN 'A body in BEGIN ATOMIC can be checked better.'
@@ -195,22 +197,23 @@ BEGIN
      WHERE c.place = 1 AND (NOT exact OR c.nspname = 'pg_catalog');
 
     IF NOT exact THEN
-        FOR word IN SELECT DISTINCT m[1]
-                      FROM regexp_matches(code, format('\y(?:from|join)\s+(?:only\s+)?(%1$s(?:\s*\.\s*%1$s)?)(?![\w$]|\s*[.(])', identifier), 'g') m LOOP
-            BEGIN
-                PERFORM pg_catalog.set_config('search_path', path, true);
-                object := pg_catalog.to_regclass(word);
-                PERFORM pg_catalog.set_config('search_path', pinned, true);
-                class := 'pg_class'::regclass;
-                RETURN NEXT;
-            EXCEPTION WHEN insufficient_privilege THEN
-                NULL;
-            END;
-        END LOOP;
+        RETURN QUERY
+        WITH read AS (
+            SELECT DISTINCT m[1] AS schema, m[2] AS name
+              FROM regexp_matches(code, format('\y(?:from|join)\s+(?:only\s+)?(?:(%1$s)\s*\.\s*)?(%1$s)(?![\w$]|\s*[.(])', identifier), 'g') m
+        ), candidate AS (
+            SELECT c.oid,
+                   dense_rank() OVER (PARTITION BY r.schema, r.name ORDER BY array_position(schemas, n.nspname)) AS place
+              FROM read r
+              JOIN pg_class c ON c.relname = (parse_ident(r.name))[1]
+              JOIN pg_namespace n ON n.oid = c.relnamespace
+             WHERE CASE WHEN r.schema IS NOT NULL THEN n.nspname = (parse_ident(r.schema))[1] ELSE n.nspname = ANY (schemas) END
+        )
+        SELECT 'pg_class'::regclass, c.oid, NULL, NULL, NULL, NULL FROM candidate c WHERE c.place = 1;
     END IF;
 END
 $$;
-COMMENT ON FUNCTION durable_internal.check_references(regprocedure, text, text) IS
+COMMENT ON FUNCTION durable_internal.check_references(regprocedure, text, name[], jsonb, jsonb) IS
 'Functions and tables that a function refers to; rows without a class are remarks.';
 
 CREATE FUNCTION durable_internal.check_statements(
@@ -247,13 +250,29 @@ SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
     WITH source AS MATERIALIZED (
         SELECT p.oid::regprocedure AS function,
-               CASE WHEN l.lanname IN ('sql', 'plpgsql') THEN durable_internal.check_text(p.oid) ELSE '' END AS code
+               CASE WHEN l.lanname IN ('sql', 'plpgsql') THEN durable_internal.check_text(p.oid) ELSE '' END AS code,
+               -- may plpgsql_check look at it?
+               l.lanname = 'plpgsql' AND pg_has_role(p.proowner, 'MEMBER') AS checked,
+               coalesce((SELECT substr(c, 13) FROM unnest(p.proconfig) c WHERE c LIKE 'search!_path=%' ESCAPE '!'),
+                        check_orchestrator.search_path, '') AS path
           FROM pg_proc p
           JOIN pg_language l ON l.oid = p.prolang
          WHERE p.oid = check_orchestrator.function
+    ), checker AS MATERIALIZED (
+        SELECT max(p.oid) FILTER (WHERE p.proname = 'plpgsql_show_dependency_tb') AS dependencies,
+               max(p.oid) FILTER (WHERE p.proname = 'plpgsql_check_function_tb') AS errors
+          FROM pg_extension e
+          JOIN pg_depend d ON d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid AND d.deptype = 'e'
+          JOIN pg_proc p ON d.classid = 'pg_proc'::regclass AND p.oid = d.objid
+         WHERE e.extname = 'plpgsql_check' AND p.proargtypes[0] = 'regprocedure'::regtype
+    ), known AS MATERIALIZED (
+        SELECT s.function, s.code, durable_internal.path_schemas(s.path) AS schemas,
+               CASE WHEN s.checked THEN durable_internal.call_as_owner(c.dependencies, s.function, s.path) END AS dependencies,
+               CASE WHEN s.checked THEN durable_internal.call_as_owner(c.errors, s.function, s.path) END AS errors
+          FROM source s, checker c
     ), reference AS MATERIALIZED (
         SELECT r.class, r.object, r.name, r.severity, r.problem, r.hint
-          FROM source s, durable_internal.check_references(s.function, s.code, check_orchestrator.search_path) r
+          FROM known k, durable_internal.check_references(k.function, k.code, k.schemas, k.dependencies, k.errors) r
     ), finding (rank, severity, object, problem, hint) AS (
         SELECT 0, r.severity, r.name, r.problem, r.hint
           FROM reference r
@@ -281,5 +300,5 @@ END;
 COMMENT ON FUNCTION durable.check_orchestrator(regprocedure, text) IS
 'Look through the code of an orchestrator for what would not be the same on each replay, without running it. One row a finding: severity (error, warning, info), object, problem, hint.
 error: calls of clocks, random and other VOLATILE built-in functions, of durable''s functions for clients, and writes. warning: other VOLATILE functions, tables, dynamic SQL, and errors that plpgsql_check finds. info: what could not be looked at.
-PL/pgSQL is checked with the extension plpgsql_check where it is installed in the database, else by its text alone, and a row says so; SQL by its text, or better in BEGIN ATOMIC; other languages cannot be checked. Functions that it calls are not looked into. No row is no proof that it is deterministic.
+PL/pgSQL is checked with the extension plpgsql_check where it is installed in the database and you are a member of the role that owns the function, else by its text alone, and a row says so. plpgsql_check has PostgreSQL plan the statements, and planning calls functions that are declared IMMUTABLE: all of that runs as the owner of the function, not as you, read-only, and is undone. SQL is checked by its text, or better in BEGIN ATOMIC; other languages cannot be checked. Functions that it calls are not looked into. No row is no proof that it is deterministic.
 search_path: with which names in it are looked up unless it sets its own; your current one unless given.';

@@ -1,0 +1,134 @@
+/*
+ * checker.c
+ *	  What durable.check_orchestrator needs that SQL cannot do: resolving a
+ *	  search_path that is not its own, and running plpgsql_check as the owner of
+ *	  the function that is checked.
+ *
+ * plpgsql_check has PostgreSQL plan the statements of the function, and the
+ * planner calls functions that are declared IMMUTABLE.  So all of that runs as
+ * the owner (asowner.c).  Resolving a search_path runs nobody's code.
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_proc.h"
+#include "catalog/pg_type.h"
+#include "fmgr.h"
+#include "miscadmin.h"
+#include "utils/acl.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+#include "utils/guc.h"
+#include "utils/json.h"
+#include "utils/jsonb.h"
+#include "utils/lsyscache.h"
+#include "utils/syscache.h"
+
+#include "asowner.h"
+#include "call.h"
+
+/* schemas of a search_path that are looked at */
+#define MAX_SCHEMAS 1000
+
+PG_FUNCTION_INFO_V1(durable_path_schemas);
+PG_FUNCTION_INFO_V1(durable_call_as_owner);
+
+/* A call of a function, for as_owner. */
+typedef struct Call
+{
+	Oid			function;
+	Jsonb	   *input;
+	Jsonb	   *result;
+} Call;
+
+/* durable_internal.path_schemas(search_path) */
+Datum
+durable_path_schemas(PG_FUNCTION_ARGS)
+{
+	char	   *search_path = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	int			level = NewGUCNestLevel();
+	Oid			schemas[MAX_SCHEMAS];
+	Datum		names[MAX_SCHEMAS];
+	int			found;
+	int			count = 0;
+
+	(void) set_config_option("search_path", search_path, PGC_USERSET, PGC_S_SESSION,
+							 GUC_ACTION_SAVE, true, 0, false);
+	found = Min(fetch_search_path_array(schemas, MAX_SCHEMAS), MAX_SCHEMAS);
+	for (int i = 0; i < found; i++)
+	{
+		char	   *name = get_namespace_name(schemas[i]);
+
+		if (name != NULL)
+			names[count++] = DirectFunctionCall1(namein, CStringGetDatum(name));
+	}
+	AtEOXact_GUC(false, level);
+	PG_RETURN_ARRAYTYPE_P(construct_array(names, count, NAMEOID, NAMEDATALEN, false, TYPALIGN_CHAR));
+}
+
+/* Run the call. */
+static void
+run_call(void *arg)
+{
+	Call	   *call = arg;
+
+	call->result = function_call(call->function, call->input);
+}
+
+/* The owner of a function; an error unless the caller is a member of that role. */
+static Oid
+require_owner(Oid function)
+{
+	HeapTuple	tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(function));
+	Oid			owner;
+
+	if (!HeapTupleIsValid(tuple))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_FUNCTION),
+				 errmsg("function with OID %u does not exist", function)));
+	owner = ((Form_pg_proc) GETSTRUCT(tuple))->proowner;
+	ReleaseSysCache(tuple);
+	if (!is_member_of_role(GetUserId(), owner))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("you are no member of the role that owns function %s", get_func_name(function))));
+	return owner;
+}
+
+/* {key: value}, a piece of text or the rows. */
+static Jsonb *
+outcome(const char *key, Jsonb *rows, const char *message)
+{
+	StringInfoData json;
+
+	initStringInfo(&json);
+	appendStringInfo(&json, "{\"%s\": ", key);
+	if (rows != NULL)
+		(void) JsonbToCString(&json, &rows->root, VARSIZE(rows));
+	else
+		escape_json(&json, message);
+	appendStringInfoChar(&json, '}');
+	return DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(json.data)));
+}
+
+/* durable_internal.call_as_owner(callee, function, search_path) */
+Datum
+durable_call_as_owner(PG_FUNCTION_ARGS)
+{
+	Oid			function = PG_GETARG_OID(1);
+	Oid			owner = require_owner(function);
+	Call		call = {.function = PG_GETARG_OID(0)};
+	char	   *input = psprintf("[\"%u\"]", function);
+	ErrorData  *error;
+
+	call.input = DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(input)));
+	error = as_owner(owner, text_to_cstring(PG_GETARG_TEXT_PP(2)), run_call, &call);
+	if (error == NULL)
+		PG_RETURN_JSONB_P(outcome("rows", call.result, NULL));
+	/* a cancel request, a timeout and the end of the server are not about the function */
+	if (ERRCODE_TO_CATEGORY(error->sqlerrcode) == ERRCODE_OPERATOR_INTERVENTION)
+		ReThrowError(error);
+	PG_RETURN_JSONB_P(outcome("error", NULL, error->message));
+}

@@ -1,0 +1,484 @@
+# An administrator trusts nobody's objects: what a superuser does with the instances and functions of a hostile tenant,
+# under a search_path of hostile schemas, runs nothing of the tenant's with the superuser's rights and leaves the session
+# as it was. And the rules of the source by which that holds.
+use strict;
+use warnings;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+use DurableTest;
+
+my $node = durable_node('trust', conf => "max_prepared_transactions = 2\ndurable.worker_idle_timeout = 1h");
+
+#
+# The source.
+#
+
+sub source
+{
+	my ($file) = @_;
+	my $text = slurp_file($file);
+
+	$text =~ s{/\*.*?\*/}{}gs;
+	return $text;
+}
+
+my %source = map { $_ => source($_) } glob 'src/*.c';
+cmp_ok(scalar(keys %source), '>', 40, 'the source is here');
+
+sub files_with
+{
+	my ($pattern) = @_;
+
+	return join ' ', map { s{^src/}{}r } grep { $source{$_} =~ $pattern } sort keys %source;
+}
+
+# Whoever takes another role's rights undoes what users' code did: that is asowner.c. create.c inserts a row, and table.c
+# prepares the expressions of the engine's own indexes, both as the owner of the engine's tables and with no code of users.
+is(files_with(qr/\bSetUserId(?:AndSecContext)?\b|\bSetSessionAuthorization\b|\bSetCurrentRoleId\b/), 'asowner.c create.c table.c', 'files that switch the role');
+is(files_with(qr/\bAtEOXact_GUC\s*\(\s*true/), '', 'settings are never kept');
+# Whatever looks up, converts for or calls functions of users: turns and activities (usercode.c and own.c),
+# children (child.c), statements of activities (runsql.c), and as the caller (client.c) or as another role (restart.c, checker.c).
+is(files_with(qr/\b(?:function_lookup|function_check|function_call|function_compute)\s*\(/),
+	'call.c callable.c checker.c child.c client.c own.c restart.c usercode.c', 'files that reach functions of users');
+is(files_with(qr/\bas_owner\s*\(/), 'asowner.c checker.c restart.c', 'files that do so as another role');
+
+# Every query of the library is a literal, or a macro named *_QUERY that is one, and is tried below, or is built of quoted names (call.c), or is the user's (runsql.c).
+my %query;
+for my $file (sort keys %source)
+{
+	while ($source{$file} =~ /^#define (\w+_QUERY)\s*\\?\n?((?:[ \t]*"(?:[^"\\]|\\.)*"\s*(?:\\\n)?)+)/mg)
+	{
+		my ($name, $text) = ($1, $2);
+		$query{$name} = join '', $text =~ /"((?:[^"\\]|\\.)*)"/g;
+	}
+	my @used = $source{$file} =~ /\bSPI_(?:prepare\w*|execute|execute_with_args|execute_extended|exec|cursor_parse_open)\s*\(\s*([^,]+),/g;
+	$query{"$file: $_"} = substr($_, 1, -1) for grep { /^"/ } @used;
+	my @other = grep { !/^"/ && !defined $query{$_} } @used;
+	my $allowed = { 'src/call.c' => 'set_query(fn)', 'src/runsql.c' => 'statement' }->{$file} // '';
+	is(join(' ', @other), $allowed, "$file: queries") if @used;
+}
+my %types = (PAGE_QUERY => '(pg_catalog.text[], pg_catalog.bool, pg_catalog.text)');
+cmp_ok(scalar(keys %query), '>=', 4, 'queries of the library');
+
+# Those of the gateway, as the preprocessor makes them.
+my $statements = slurp_file('src/gateway/statements.c');
+my ($texts) = $statements =~ /(#define TIME.*?^\};)/ms;
+my $cc = $ENV{CC} // 'cc';
+append_to_file("$ENV{TESTDIR}/statements.c", $texts);
+{
+	my $expanded = `$cc -E -P -x c '$ENV{TESTDIR}/statements.c'`;
+
+	while ($expanded =~ /\[(QUERY_\w+)\]\s*=\s*\{\s*"[^"]*"\s*,((?:\s*"(?:[^"\\]|\\.)*")+)/g)
+	{
+		my ($name, $text) = ($1, $2);
+		$query{$name} = (join '', $text =~ /"((?:[^"\\]|\\.)*)"/g) =~ s/\\"/"/gr;
+	}
+}
+cmp_ok(scalar(grep { /^QUERY_/ } keys %query), '>', 15, 'queries of the gateway');
+
+#
+# A hostile schema: every function, operator and type of PostgreSQL's own that an ordinary role can shadow, with the same
+# argument types, and first in the search_path. Each says who calls it, and if that is not the tenant makes it superuser.
+#
+$node->safe_psql('postgres', q[
+CREATE ROLE tenant LOGIN;
+CREATE ROLE neighbour LOGIN;
+SELECT durable.grant_usage('tenant'), durable.grant_usage('neighbour');
+CREATE SCHEMA hostile AUTHORIZATION tenant;
+CREATE SCHEMA tenant AUTHORIZATION tenant;
+GRANT USAGE ON SCHEMA tenant, hostile TO PUBLIC;
+CREATE TABLE public.written (what text);
+GRANT ALL ON public.written TO PUBLIC;
+CREATE SEQUENCE public.numbers;
+GRANT ALL ON public.numbers TO PUBLIC;
+SET ROLE tenant;
+CREATE FUNCTION tenant.seize(what text) RETURNS boolean LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+	IF current_user NOT IN ('tenant') THEN
+		RAISE WARNING 'SEIZED: % called %', current_user, what;
+		EXECUTE 'ALTER ROLE tenant SUPERUSER';
+	END IF;
+	RETURN true;
+EXCEPTION WHEN OTHERS THEN
+	RETURN true;
+END $$;
+DO $$
+DECLARE
+	made integer := 0;
+	shadow record;
+BEGIN
+	FOR shadow IN
+		SELECT p.oid, p.proname, pg_get_function_identity_arguments(p.oid) AS arguments, format_type(p.prorettype, NULL) AS result, p.proretset
+		  FROM pg_proc p
+		 WHERE p.pronamespace = 'pg_catalog'::regnamespace AND p.prokind = 'f' AND p.provariadic = 0 AND p.proallargtypes IS NULL
+		   AND NOT EXISTS (SELECT FROM unnest(p.proargtypes::oid[] || p.prorettype) a JOIN pg_type t ON t.oid = a WHERE t.typtype = 'p')
+	LOOP
+		EXECUTE format('CREATE FUNCTION hostile.%I(%s) RETURNS %s%s LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS %L', shadow.proname, shadow.arguments,
+			CASE WHEN shadow.proretset THEN 'SETOF ' ELSE '' END, shadow.result,
+			format('BEGIN PERFORM tenant.seize(%L); RETURN%s; END', shadow.oid::regprocedure::text, CASE WHEN shadow.proretset THEN '' ELSE ' NULL' END));
+		made := made + 1;
+	END LOOP;
+	IF made < 1500 THEN RAISE 'only % functions', made; END IF;
+	FOR shadow IN
+		SELECT o.oprname, o.oprleft::regtype AS leftarg, o.oprright::regtype AS rightarg, p.proname
+		  FROM pg_operator o JOIN pg_proc p ON p.oid = o.oprcode
+		  JOIN pg_proc h ON h.proname = p.proname AND h.pronamespace = 'hostile'::regnamespace AND h.proargtypes = p.proargtypes
+		 WHERE o.oprnamespace = 'pg_catalog'::regnamespace AND p.pronamespace = 'pg_catalog'::regnamespace
+	LOOP
+		EXECUTE format('CREATE OPERATOR hostile.%s (FUNCTION = hostile.%I, %sRIGHTARG = %s)', shadow.oprname, shadow.proname,
+			CASE shadow.leftarg WHEN 0 THEN '' ELSE format('LEFTARG = %s, ', shadow.leftarg) END, shadow.rightarg);
+	END LOOP;
+	FOR shadow IN
+		SELECT typname FROM pg_type t WHERE typnamespace = 'pg_catalog'::regnamespace AND typtype = 'b' AND typelem = 0 AND typname !~ '^pg_'
+	LOOP
+		EXECUTE format('CREATE DOMAIN hostile.%I AS pg_catalog.%1$I CHECK (tenant.seize(%L))', shadow.typname, 'type ' || shadow.typname);
+	END LOOP;
+	-- what is polymorphic is shadowed for the types that matter
+	FOR shadow IN SELECT unnest('{text,jsonb,integer,bigint,timestamptz,regrole,name,oid,durable.runtime_status}'::regtype[]) AS type LOOP
+		EXECUTE format('CREATE FUNCTION hostile.to_jsonb(%s) RETURNS jsonb LANGUAGE plpgsql AS %L', shadow.type, 'BEGIN PERFORM tenant.seize(''to_jsonb''); RETURN NULL; END');
+		EXECUTE format('CREATE FUNCTION hostile.unnest(%s[]) RETURNS SETOF %1$s LANGUAGE plpgsql AS %L', shadow.type, 'BEGIN PERFORM tenant.seize(''unnest''); RETURN; END');
+	END LOOP;
+	CREATE FUNCTION hostile.status_equal(durable.runtime_status, durable.runtime_status) RETURNS boolean LANGUAGE plpgsql AS 'BEGIN RETURN tenant.seize(''status =''); END';
+	CREATE OPERATOR hostile.= (FUNCTION = hostile.status_equal, LEFTARG = durable.runtime_status, RIGHTARG = durable.runtime_status);
+	CREATE FUNCTION hostile.format(text, VARIADIC text[]) RETURNS text LANGUAGE plpgsql AS 'BEGIN PERFORM tenant.seize(''format''); RETURN NULL; END';
+	CREATE FUNCTION hostile.start_new(text, jsonb, text) RETURNS text LANGUAGE plpgsql AS 'BEGIN PERFORM tenant.seize(''start_new''); RETURN NULL; END';
+	CREATE TABLE hostile.pg_proc (oid oid, proname name);
+	CREATE TABLE hostile.pg_extension (extname name, extversion text);
+	CREATE TABLE hostile.pg_roles (oid oid);
+	CREATE TABLE hostile.instances (instance_id text);
+END $$;
+]);
+my $hostile = 'SET search_path = hostile, pg_catalog';
+is(($node->psql('postgres', "$hostile; SELECT 1 = 1"))[2] =~ /SEIZED/ ? 1 : 0, 1, 'an unqualified operator would be seen');
+$node->safe_psql('postgres', 'ALTER ROLE tenant NOSUPERUSER');
+ok($node->safe_psql('postgres', q[SELECT rolsuper FROM pg_roles WHERE rolname = 'tenant']) eq 'f', 'before all that the tenant is an ordinary role');
+
+#
+# No name of a query is found in the hostile schema: a function of it in SQL-standard form would depend on that.
+#
+for my $name (sort keys %query)
+{
+	if ($query{$name} =~ /^DO /)
+	{
+		my ($rc, $out, $err) = $node->psql('postgres', "$hostile; $query{$name}");
+		is($err, '', "$name runs under a hostile search_path");
+		next;
+	}
+	my $types = $types{$name} // '';
+	my ($rc, $out, $err) = $node->psql('postgres', qq[$hostile;
+		PREPARE q $types AS $query{$name};
+		SELECT pg_catalog.array_to_string(parameter_types::pg_catalog.text[], ', ') AS types FROM pg_catalog.pg_prepared_statements \\gset
+		BEGIN;
+		CREATE FUNCTION tenant.q(:types) RETURNS pg_catalog.void BEGIN ATOMIC $query{$name}; END;
+		SET search_path = pg_catalog;
+		SELECT coalesce(string_agg(pg_describe_object(refclassid, refobjid, refobjsubid), ', '), 'nothing')
+		  FROM pg_depend
+		 WHERE objid = to_regproc('tenant.q')
+		   AND (pg_identify_object(refclassid, refobjid, 0)).schema IN ('hostile');
+		ROLLBACK;]);
+	is("$out$err", 'nothing', "$name is qualified");
+}
+
+#
+# What a tenant does where it gets its code to run in a superuser's session: whatever may outlast the call.
+#
+my $tamper = q[
+CREATE FUNCTION tenant.tamper() RETURNS boolean LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $f$
+DECLARE
+	statement text;
+	setting record;
+	admins refcursor := 'admins';
+	loops refcursor;
+	row record;
+BEGIN
+	IF session_user = 'tenant' THEN
+		RETURN true;
+	END IF;
+	PERFORM tenant.seize('tamper');
+	FOREACH statement IN ARRAY ARRAY[
+		'RESET ROLE', 'SET ROLE NONE', 'SET ROLE postgres', 'RESET SESSION AUTHORIZATION', 'SET SESSION AUTHORIZATION tenant', 'SET SESSION AUTHORIZATION DEFAULT',
+		'SELECT pg_catalog.set_config(''role'', ''postgres'', false)', 'SELECT pg_catalog.set_config(''session_authorization'', ''tenant'', false)',
+		'SET transaction_read_only = off', 'RESET transaction_read_only', 'SET TRANSACTION READ WRITE', 'ALTER ROLE tenant SUPERUSER',
+		'INSERT INTO public.written VALUES (current_user)', 'SELECT nextval(''public.numbers'')', 'SELECT setval(''public.numbers'', 99)',
+		'CREATE TABLE tenant.made ()', 'CREATE TEMP TABLE made ()', 'CREATE TYPE pg_temp.made AS (a int)', 'DROP TABLE kept', 'SELECT * FROM kept',
+		'PREPARE made AS SELECT 1', 'DEALLOCATE kept', 'DEALLOCATE ALL', 'DISCARD ALL', 'DISCARD PLANS', 'DISCARD TEMP', 'DISCARD SEQUENCES', 'RESET ALL',
+		'LISTEN made', 'UNLISTEN *', 'NOTIFY kept, ''made''', 'SELECT pg_notify(''kept'', ''made'')',
+		'DECLARE made CURSOR WITH HOLD FOR SELECT 1', 'DECLARE made CURSOR FOR SELECT 1', 'FETCH admins', 'MOVE admins', 'CLOSE admins', 'CLOSE ALL',
+		'SELECT pg_advisory_lock(1)', 'SELECT pg_advisory_lock_shared(2)', 'SELECT pg_try_advisory_lock(3)', 'SELECT pg_try_advisory_lock_shared(3, 3)',
+		'SELECT pg_advisory_xact_lock(4)', 'SELECT pg_advisory_unlock(42)', 'SELECT pg_advisory_unlock_shared(43)', 'SELECT pg_advisory_unlock_all()',
+		'SELECT setseed(0.5)', 'SELECT lo_close(0)', 'SELECT loread(0, 10)', 'SELECT lowrite(0, ''x'')', 'SELECT lo_lseek(0, 3, 0)', 'SELECT lo_open(lo_creat(-1), 262144)',
+		'LOCK TABLE public.written IN ACCESS EXCLUSIVE MODE', 'LOCK TABLE public.written IN ACCESS SHARE MODE', 'SET CONSTRAINTS ALL IMMEDIATE', 'SET CONSTRAINTS ALL DEFERRED',
+		'COPY (SELECT 1) TO PROGRAM ''cat >/dev/null''', 'COPY (SELECT 1) TO ''/tmp/durable-made''', 'SELECT pg_read_file(''PG_VERSION'')', 'SELECT lo_export(lo_creat(-1), ''/tmp/durable-made'')',
+		'SELECT pg_reload_conf()', 'SELECT set_config(''my.setting'', ''made'', false)', 'SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY',
+		'SELECT pg_stat_reset()', 'SELECT pg_cancel_backend(pg_backend_pid()), 1 / 0', 'SELECT pg_terminate_backend(pg_backend_pid())',
+		'SELECT pg_export_snapshot()', 'SAVEPOINT made', 'COMMIT', 'SELECT durable.start_new(''tenant.orch'', ''1'')', 'SELECT durable.restart(''bait'')', 'LOAD ''plpgsql''']
+	LOOP
+		BEGIN
+			EXECUTE statement;
+			IF statement ~ 'PROGRAM|_file|ALTER ROLE|reload|^(RE)?SET.*(ROLE|AUTH)|WRITE|nextval|INSERT' THEN
+				RAISE WARNING 'SEIZED: ran %', statement;
+			END IF;
+		EXCEPTION WHEN OTHERS THEN
+			NULL;
+		END;
+	END LOOP;
+	BEGIN
+		FETCH admins INTO row;
+		RAISE WARNING 'SEIZED: read % from a cursor', row;
+	EXCEPTION WHEN OTHERS THEN
+		NULL;
+	END;
+	FOR row IN SELECT name FROM pg_cursors WHERE name !~ 'made' LOOP
+		BEGIN
+			loops := row.name;
+			CLOSE loops;
+			RAISE WARNING 'SEIZED: closed %', loops;
+		EXCEPTION WHEN OTHERS THEN
+			NULL;
+		END;
+	END LOOP;
+	FOR setting IN
+		SELECT name, CASE vartype WHEN 'bool' THEN CASE s.setting WHEN 'on' THEN 'off' ELSE 'on' END WHEN 'enum' THEN enumvals[1]
+		                          WHEN 'string' THEN 'made' ELSE coalesce(nullif(max_val, s.setting), min_val) END AS value
+		  FROM pg_settings s
+		 WHERE context IN ('user', 'superuser') AND name NOT IN ('statement_timeout', 'lock_timeout', 'client_min_messages')
+	LOOP
+		BEGIN
+			PERFORM set_config(setting.name, setting.value, false);
+		EXCEPTION WHEN OTHERS THEN
+			NULL;
+		END;
+	END LOOP;
+	PERFORM set_config('search_path', 'tenant, pg_catalog', false);
+	RETURN true;
+END $f$;
+CREATE FUNCTION tenant.tamper_and_fail() RETURNS boolean LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+	PERFORM tenant.tamper();
+	IF session_user <> 'tenant' THEN
+		RAISE EXCEPTION 'after all' USING ERRCODE = 'P4242';
+	END IF;
+	RETURN true;
+END $$;
+CREATE FUNCTION tenant.folded(what text) RETURNS boolean LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN RETURN tenant.tamper() AND tenant.seize(what); END $$;
+CREATE FUNCTION tenant.folded_and_fails() RETURNS boolean LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN RETURN tenant.tamper_and_fail(); END $$;
+CREATE DOMAIN tenant.checked AS text CHECK (tenant.tamper());
+CREATE DOMAIN tenant.failing AS text CHECK (tenant.tamper_and_fail());
+CREATE TYPE tenant.row AS (a tenant.checked, b int);
+CREATE TYPE tenant.word AS ENUM ('a', 'b');
+CREATE FUNCTION tenant.to_word(text) RETURNS tenant.word LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN PERFORM tenant.folded('cast'); RETURN 'a'; END $$;
+CREATE FUNCTION tenant.word_equal(tenant.word, text) RETURNS boolean LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN RETURN tenant.folded('='); END $$;
+CREATE OPERATOR tenant.= (FUNCTION = tenant.word_equal, LEFTARG = tenant.word, RIGHTARG = text);
+CREATE FUNCTION tenant.eq(text, text) RETURNS boolean LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN PERFORM tenant.folded('text ='); RETURN $1 OPERATOR(pg_catalog.=) $2; END $$;
+CREATE OPERATOR tenant.= (FUNCTION = tenant.eq, LEFTARG = text, RIGHTARG = text);
+CREATE TABLE tenant.source (a text, b int);
+CREATE INDEX ON tenant.source ((b + 1)) WHERE a = 'x';
+CREATE FUNCTION tenant.default() RETURNS text LANGUAGE plpgsql AS $$ BEGIN PERFORM tenant.tamper(); RETURN 'x'; END $$;
+CREATE FUNCTION tenant.orch(x tenant.checked, y text DEFAULT tenant.default(), z tenant.row DEFAULT NULL) RETURNS text LANGUAGE plpgsql SET search_path = pg_catalog AS $$ BEGIN RETURN x; END $$;
+CREATE FUNCTION tenant.refusing(x tenant.failing) RETURNS text LANGUAGE plpgsql SET search_path = pg_catalog AS $$ BEGIN RETURN x; END $$;
+CREATE FUNCTION tenant.plain() RETURNS text LANGUAGE plpgsql SET search_path = pg_catalog AS $$ BEGIN RETURN durable.wait_for_external_event('go'); END $$;
+-- for plpgsql_check: whatever it may evaluate
+CREATE FUNCTION tenant.flow(a text DEFAULT tenant.default()) RETURNS text LANGUAGE plpgsql SET search_path = tenant, pg_catalog AS $$
+DECLARE
+	x tenant.checked := 'x';
+	r tenant.row := ROW('x', 1);
+	w tenant.word := 'a';
+	b boolean := tenant.folded('a declaration');
+	c CURSOR (n int) FOR SELECT * FROM tenant.source WHERE tenant.folded('a cursor');
+	t record;
+BEGIN
+	PERFORM durable.call_activity('hello', '"x"');
+	PERFORM tenant.folded('a statement'), 'a' = 'b', w = 'a'::text;
+	IF tenant.folded('a condition') THEN
+		x := 'y'; r.a := 'z'; r := ('a', 1);
+	END IF;
+	CASE a WHEN 'a' THEN NULL; ELSE NULL; END CASE;
+	FOR t IN SELECT a, b FROM tenant.source WHERE a = 'b' AND b BETWEEN 1 AND 2 AND a IN ('x', 'y') AND tenant.folded('a loop') ORDER BY a LOOP
+		NULL;
+	END LOOP;
+	FOR i IN 1 .. CASE WHEN tenant.folded('a bound') THEN 1 ELSE 2 END LOOP NULL; END LOOP;
+	EXECUTE format('SELECT %s', tenant.folded('EXECUTE')) USING tenant.folded('USING');
+	RAISE NOTICE '%', tenant.folded('RAISE');
+	ASSERT tenant.folded('ASSERT'), tenant.folded('ASSERT');
+	RETURN tenant.folded('RETURN')::text;
+END $$;
+CREATE FUNCTION tenant.flow_failing() RETURNS text LANGUAGE plpgsql SET search_path = tenant, pg_catalog SET work_mem = '64kB' AS $$
+BEGIN
+	RETURN tenant.folded_and_fails();
+END $$;
+CREATE FUNCTION tenant.flow_pragma() RETURNS text LANGUAGE plpgsql SET search_path = tenant, pg_catalog AS $$
+BEGIN
+	PERFORM public.plpgsql_check_pragma('table: tenant_table(a int default 1, b text default tenant.folded(''pragma''))', 'echo: x', 'enable: tracer', 'type: x tenant.checked');
+	PERFORM public.plpgsql_check_pragma('sequence: tenant_sequence');
+	RETURN tenant.folded('pragma');
+END $$;
+CREATE FUNCTION tenant.flow_as_other() RETURNS text LANGUAGE plpgsql SECURITY DEFINER SET search_path = tenant, pg_catalog SET role = 'tenant' AS $$
+BEGIN
+	RETURN tenant.folded('SET role');
+END $$;
+COMMENT ON FUNCTION tenant.flow(text) IS '@plpgsql_check_options: all_warnings = true, anyelementtype = tenant.checked';
+CREATE FUNCTION tenant.atomic(a text DEFAULT tenant.default()) RETURNS boolean RETURN tenant.folded('ATOMIC');
+CREATE VIEW tenant.view AS SELECT tenant.folded('view') AS a;
+SELECT durable.start_new('tenant.orch', '["abc"]', 'bait'), durable.start_new('tenant.refusing', '"abc"', 'refusing'), durable.start_new('tenant.plain', NULL, 'live');
+];
+my ($rc, $out, $err) = $node->psql('postgres', $tamper, extra_params => [ '-U', 'tenant' ]);
+is($err, '', 'the tenant prepares');
+poll_until($node, q[SELECT count(*) FROM durable.instances WHERE completed_time IS NOT NULL], 'its instances end', 2);
+
+my $checker = $node->psql('postgres', 'CREATE EXTENSION plpgsql_check') == 0;
+
+# The state of the session, as text; taken before and after.
+my $state = q[
+CREATE FUNCTION pg_temp.state() RETURNS SETOF text LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $f$
+	SELECT concat(current_user, ' ', session_user)
+	UNION ALL SELECT concat('setting ', name, ' ', setting) FROM pg_settings WHERE name NOT IN ('search_path', 'transaction_isolation')
+	UNION ALL SELECT concat('lock ', classid, ' ', objid, ' ', mode) FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()
+	UNION ALL SELECT concat('lock ', relation::regclass, ' ', mode) FROM pg_locks WHERE relation = 'public.written'::regclass AND pid = pg_backend_pid()
+	UNION ALL SELECT concat('statement ', name) FROM pg_prepared_statements
+	UNION ALL SELECT concat('cursor ', name, ' ', is_holdable) FROM pg_cursors WHERE name !~ '^<'
+	UNION ALL SELECT concat('temporary ', relname) FROM pg_class WHERE relnamespace = pg_my_temp_schema()
+	UNION ALL SELECT concat('temporary type ', typname) FROM pg_type WHERE typnamespace = pg_my_temp_schema() AND typrelid = 0 AND typelem = 0
+	UNION ALL SELECT concat('channel ', pg_listening_channels)  FROM pg_listening_channels()
+	UNION ALL SELECT concat('written ', count(*)) FROM public.written
+	UNION ALL SELECT concat('number ', last_value, is_called) FROM public.numbers
+	UNION ALL SELECT concat('superuser ', rolname) FROM pg_roles WHERE rolsuper
+$f$;
+CREATE FUNCTION pg_temp.path() RETURNS text LANGUAGE sql AS $f$ SELECT pg_catalog.current_setting('search_path') $f$;
+CREATE FUNCTION pg_temp.compare(call text) RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $f$
+DECLARE
+	line text;
+BEGIN
+	FOR line IN
+		(SELECT 'lost ' || state FROM pg_temp.before EXCEPT ALL SELECT 'lost ' || s FROM pg_temp.state() s)
+		UNION ALL
+		(SELECT 'made ' || s FROM pg_temp.state() s EXCEPT ALL SELECT 'made ' || state FROM pg_temp.before)
+	LOOP
+		RAISE WARNING 'SEIZED: % after %', line, call;
+	END LOOP;
+END $f$;
+];
+
+# Runs calls as a superuser under the hostile path, each a statement of its own; returns what was seized. With a
+# transaction: in one that holds cursors, a large object and deferred work as well.
+sub administer
+{
+	my ($transaction, @calls) = @_;
+	my $script = "\\set VERBOSITY terse\n$state" . ($checker ? "LOAD 'plpgsql_check';" : '');
+
+	$script .= q[
+		CREATE TEMP TABLE kept (a int);
+		PREPARE kept AS SELECT 1;
+		LISTEN kept;
+		SELECT pg_advisory_lock(42), pg_advisory_lock_shared(43);
+		SET work_mem = '7MB';
+		SET my.setting = 'kept';
+	];
+	$script .= "CREATE TEMP TABLE before (state text);\n";
+	foreach my $call (@calls)
+	{
+		my $quoted = $call =~ s/'/''/gr;
+
+		$script .= "SET search_path = pg_catalog, pg_temp;\n";
+		$script .= "BEGIN; SET LOCAL maintenance_work_mem = '5MB'; DECLARE admins SCROLL CURSOR FOR SELECT 'secret' AS a; SELECT lo_from_bytea(0, 'secret') AS lo \\gset\nSELECT lo_open(:lo, 262144) AS fd;\n" if $transaction;
+		$script .= "TRUNCATE before; INSERT INTO before SELECT pg_temp.state();\n$hostile;\n";
+		$script .= $transaction ? "SAVEPOINT s;\n" : '';
+		$script .= "$call;\n";
+		$script .= "\\if :ERROR\nROLLBACK TO s;\n\\endif\n" if $transaction;
+		$script .= "SELECT 'path ' OPERATOR(pg_catalog.||) pg_temp.path();\n";
+		$script .= "SELECT pg_temp.compare('$quoted');\n";
+		if ($transaction)
+		{
+			$script .= "SELECT 'object ', pg_catalog.convert_from(pg_catalog.loread(0, 10), 'UTF8');\nFETCH admins;\n";
+			$script .= "ROLLBACK;\n";
+		}
+	}
+	my ($rc, $out, $err) = $node->psql('postgres', $script, on_error_stop => 0);
+	my @paths = grep { /^path / } split /\n/, $out;
+
+	is(scalar(@paths), scalar(@calls), 'all calls were made');
+	is(join(' ', grep { $_ ne 'path hostile, pg_catalog' } @paths), '', 'search_path is as it was');
+	is(join("\n", $err =~ /^.*SEIZED.*$/mg), '', 'nothing is seized');
+	if ($transaction)
+	{
+		is(scalar(() = $out =~ /^object \|secret$/mg), scalar(@calls), 'the large object is where it was');
+		is(scalar(() = $out =~ /^secret$/mg), scalar(@calls), 'and the cursor');
+	}
+	is($node->safe_psql('postgres', q[SELECT rolsuper FROM pg_roles WHERE rolname = 'tenant']), 'f', 'the tenant is an ordinary role');
+	$node->safe_psql('postgres', 'ALTER ROLE tenant NOSUPERUSER');
+	return ($out, $err);
+}
+
+# The two ways that were open.
+my @restarts = (q[SELECT durable.restart('bait')], q[SELECT durable.restart('refusing')], q[SELECT durable.restart('bait', false)]);
+for my $transaction (0, 1)
+{
+	my ($out, $err) = administer($transaction, @restarts);
+	like($err, qr/ERROR: .*after all/, 'the error of the tenant is passed on');
+}
+my @checks = map { "SELECT severity FROM durable.check_orchestrator('tenant.$_')" } 'flow(pg_catalog.text)', 'flow_failing()', 'flow_pragma()', 'flow_as_other()', 'atomic(pg_catalog.text)', 'orch(tenant.checked, pg_catalog.text, tenant.row)';
+push @checks, map { s/'\)/', 'tenant, hostile, pg_catalog')/r } @checks;
+administer($_, @checks) for (0, 1);
+if ($checker)
+{
+	# with plpgsql_check it does run, as the tenant
+	my $found = $node->safe_psql('postgres', q[SELECT string_agg(problem, ' ') FROM durable.check_orchestrator('tenant.flow_failing()')]);
+	like($found, qr/after all/, 'plpgsql_check has run it');
+}
+else
+{
+	pass('plpgsql_check is not here');
+}
+# Somebody who is no member of the owner runs nothing of it.
+($rc, $out, $err) = $node->psql('postgres', q[SELECT problem FROM durable.check_orchestrator('tenant.flow(text)') WHERE severity = 'info'], extra_params => [ '-U', 'neighbour' ]);
+like($out, qr/only members of its owner/, 'a neighbour has its text searched');
+is($err, '', 'and runs nothing');
+# The caller's cancel requests and timeouts apply.
+$node->safe_psql('postgres', q[
+	CREATE FUNCTION tenant.stall() RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN IF session_user <> 'tenant' THEN PERFORM pg_sleep(600); END IF; RETURN true; END $$;
+	CREATE DOMAIN tenant.stalling AS text CHECK (tenant.stall());
+	CREATE FUNCTION tenant.stalled(x tenant.stalling) RETURNS text LANGUAGE sql AS 'SELECT x'], extra_params => [ '-U', 'tenant' ]);
+$node->safe_psql('postgres', q[SELECT durable.start_new('tenant.stalled', '"x"', 'stalled')], extra_params => [ '-U', 'tenant' ]);
+($rc, $out, $err) = $node->psql('postgres', q[\set VERBOSITY sqlstate
+	SET statement_timeout = '100ms';
+	SELECT durable.restart('stalled');]);
+like($err, qr/57014/, 'a statement timeout ends it');
+
+#
+# Every public function that takes an instance, a function or a role, on what is the tenant's.  Those that start or run
+# what they are given do so as the caller, as their name says.
+#
+my $as_caller = q('start_new', 'schedule', 'run_sql', 'run_schedule', 'wait_for_completion_or_create_check_status_response');
+my $list = q[
+	SELECT format('%s durable.%I(%s)', CASE prokind WHEN 'p' THEN 'CALL' ELSE 'SELECT' END, proname,
+	              string_agg(format('%s => %s::pg_catalog.%s', quote_ident(a.name),
+	                  CASE WHEN a.name IN ('instance_id', 'parent_instance_id') THEN quote_literal(id)
+	                       WHEN a.type = 'regprocedure'::regtype THEN quote_literal('tenant.flow(pg_catalog.text)')
+	                       WHEN a.type = 'regrole'::regtype THEN quote_literal('tenant')
+	                       WHEN a.name IN ('search_path') THEN quote_literal('tenant, hostile, pg_catalog')
+	                       WHEN a.name IN ('schedule_name', 'name', 'function', 'event_name') THEN quote_literal('tenant.orch')
+	                       ELSE CASE a.type::regtype::text WHEN 'text' THEN quote_literal('x') WHEN 'jsonb' THEN quote_literal('1') WHEN 'boolean' THEN 'true'
+	                                                       WHEN 'interval' THEN quote_literal('1 ms') WHEN 'integer' THEN '100' ELSE 'NULL' END END,
+	                  format_type(a.type, NULL)), ', ' ORDER BY a.n))
+	  FROM unnest('{bait,live}'::text[]) id, pg_proc p CROSS JOIN LATERAL unnest(coalesce(proargtypes::oid[], '{}'), proargnames[1:pronargs]) WITH ORDINALITY a (type, name, n)
+	 WHERE pronamespace = 'durable'::regnamespace AND proname NOT IN (] . $as_caller . q[)
+	   AND (proargnames[1:pronargs] && '{instance_id,parent_instance_id,function,schedule_name}' OR proargtypes::oid[] && '{regprocedure,regrole}'::regtype[]::oid[])
+	 GROUP BY p.oid, prokind, proname, id
+	 ORDER BY proname ~ 'purge', proname, id];
+my @calls = map { s/pg_catalog\.(durable\.|timestamp with time zone|double precision)/$1/gr =~ s/::timestamp with time zone/::pg_catalog.timestamptz/gr
+	  =~ s/pg_catalog\.boolean/pg_catalog.bool/gr =~ s/pg_catalog\.integer/pg_catalog.int4/gr =~ s/pg_catalog\.bigint/pg_catalog.int8/gr } split /\n/, $node->safe_psql('postgres', $list);
+cmp_ok(scalar(@calls), '>', 40, 'public functions that take one of these');
+push @calls, 'SELECT * FROM durable.query_instances()', q[SELECT * FROM durable.query_instances(tags => '{}', name => 'tenant.orch')],
+	'SELECT * FROM durable.count_instances()', 'SELECT * FROM durable.retry_policy()', 'SELECT durable.reset_stats()', 'SELECT durable.renew_notify_channels()',
+	map { "SELECT count(*) FROM durable.$_" } split /\n/, $node->safe_psql('postgres', q[SELECT relname FROM pg_class WHERE relnamespace = 'durable'::regnamespace AND relkind IN ('v', 'r')]);
+($out, $err) = administer(0, @calls);
+unlike($err, qr/syntax error|does not exist at character|cannot be matched/, 'the calls are well formed');
+
+# What is the caller's own to start stays the caller's own, and so do the schedules of others.
+($out, $err) = administer(0, q[SELECT durable.schedule('x', '* * * * *', 'tenant.plain')], q[SELECT durable.run_schedule('none')],
+	q[SELECT durable.wait_for_completion_or_create_check_status_response('bait', '2 ms', '1 ms')]);
+$node->safe_psql('postgres', q[SELECT durable.start_new('tenant.plain', instance_id => 'own')], extra_params => [ '-U', 'tenant' ]);
+
+is($node->safe_psql('postgres', 'SELECT * FROM durable_internal.violations'), '', 'no invariant is broken');
+$node->stop;
+done_testing();
