@@ -41,19 +41,40 @@ SELECT nspname AS public_schema, a.privilege_type
  WHERE nspname IN ('durable', 'durable_internal') AND a.grantee = 0
  ORDER BY 1, 2;
 
--- A function that runs with its owner's rights pins its search path.
-SELECT p.oid::regprocedure AS unpinned
+-- No function runs with its owner's rights.
+SELECT p.oid::regprocedure AS definer
   FROM member JOIN pg_proc p ON classid = 'pg_proc'::regclass AND p.oid = objid
- WHERE p.prosecdef AND NOT coalesce(array_to_string(p.proconfig, ',') ~ 'search_path=', false)
+ WHERE p.prosecdef
  ORDER BY 1;
 
--- So does every function written in a language whose names and operators are looked up when it runs.
+-- Every function written in a language whose names and operators are looked up, be it when it is made, pins its search path.
 SELECT p.oid::regprocedure AS unpinned
   FROM member JOIN pg_proc p ON classid = 'pg_proc'::regclass AND p.oid = objid
   JOIN pg_language l ON l.oid = p.prolang
- WHERE l.lanname NOT IN ('c', 'internal') AND p.prosqlbody IS NULL
-   AND coalesce(array_to_string(p.proconfig, ',') !~ '^search_path=pg_catalog, (durable, )?pg_temp($|,)', true)
+ WHERE l.lanname NOT IN ('c', 'internal')
+   AND NOT coalesce('search_path=pg_catalog, pg_temp' = ANY (p.proconfig), false)
  ORDER BY 1;
+-- It stays pinned while the function runs.  These two look a function up for their caller by the path that the caller gave,
+-- and under it do nothing but call durable.start_new with arguments of its own types: test/t/061_trust.pl.
+SELECT p.oid::regprocedure AS changes_path
+  FROM member JOIN pg_proc p ON classid = 'pg_proc'::regclass AND p.oid = objid,
+       regexp_matches(coalesce(pg_get_function_sqlbody(p.oid), p.prosrc),
+                      $$set_config\s*\(\s*'search_path'\s*,(?!\s*'pg_catalog, pg_temp')|\mset\s+(?:local\s+|session\s+)?search_path\M$$, 'gi') m
+ ORDER BY 1;
+-- What it executes as text is made of quoted names, or fixed.
+SELECT p.oid::regprocedure AS dynamic, count(*)
+  FROM member JOIN pg_proc p ON classid = 'pg_proc'::regclass AND p.oid = objid,
+       regexp_matches(p.prosrc, '\mEXECUTE (?!ON )', 'g')
+ GROUP BY 1
+ ORDER BY 1;
+-- Views, policies, defaults, indexes and bodies that are parsed when they are made have found PostgreSQL's own objects and ours.
+SELECT pg_describe_object(d.classid, d.objid, d.objsubid) AS refers, pg_describe_object(d.refclassid, d.refobjid, d.refobjsubid) AS elsewhere
+  FROM pg_depend d, pg_identify_object(d.classid, d.objid, 0) o, pg_identify_object(d.refclassid, d.refobjid, 0) r
+ WHERE (o.schema IN ('durable', 'durable_internal')
+        OR d.classid = 'pg_rewrite'::regclass AND d.objid IN (SELECT oid FROM pg_rewrite WHERE ev_class IN (SELECT objid FROM member WHERE classid = 'pg_class'::regclass))
+        OR d.classid = 'pg_policy'::regclass AND d.objid IN (SELECT oid FROM pg_policy WHERE polrelid IN (SELECT objid FROM member WHERE classid = 'pg_class'::regclass)))
+   AND r.schema NOT IN ('pg_catalog', 'durable', 'durable_internal')
+ ORDER BY 1, 2;
 -- One with backslashes says how they are to be read.
 SELECT p.oid::regprocedure AS backslashes
   FROM member JOIN pg_proc p ON classid = 'pg_proc'::regclass AND p.oid = objid

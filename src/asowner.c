@@ -186,8 +186,8 @@ run_undone(Oid role, const char *search_path, void (*run) (void *arg), void *arg
 	}
 	PG_END_TRY();
 	depth--;
+	/* the role and its rights are the caller's again, too */
 	RollbackAndReleaseCurrentSubTransaction();
-	SetUserIdAndSecContext(user, security);
 	MemoryContextSwitchTo(context);
 	CurrentResourceOwner = resources;
 	return error;
