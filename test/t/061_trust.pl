@@ -41,9 +41,10 @@ sub files_with
 is(files_with(qr/\bSetUserId(?:AndSecContext)?\b|\bSetSessionAuthorization\b|\bSetCurrentRoleId\b/), 'asowner.c create.c table.c', 'files that switch the role');
 is(files_with(qr/\bAtEOXact_GUC\s*\(\s*true/), '', 'settings are never kept');
 # Whatever looks up, converts for or calls functions of users: turns and activities (usercode.c and own.c),
-# children (child.c), statements of activities (runsql.c), and as the caller (client.c) or as another role (restart.c, checker.c).
+# statements of activities (runsql.c), and as the caller (client.c) or as another role (restart.c, checker.c).
 is(files_with(qr/\b(?:function_lookup|function_check|function_call|function_compute)\s*\(/),
-	'call.c callable.c checker.c child.c client.c own.c restart.c usercode.c', 'files that reach functions of users');
+	'call.c callable.c checker.c client.c own.c restart.c usercode.c', 'files that reach functions of users');
+is(files_with(qr/\buser_call\s*\(/), 'activity.c replay.c start.c usercode.c', 'files that do so through the door of workers');
 is(files_with(qr/\bas_owner\s*\(/), 'asowner.c checker.c restart.c', 'files that do so as another role');
 
 # Every query of the library is a literal, or a macro named *_QUERY that is one, and is tried below, or is built of quoted names (call.c), or is the user's (runsql.c).
