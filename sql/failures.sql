@@ -108,7 +108,7 @@ END
 $$);
 SELECT name, status, jsonb_pretty(output) AS output FROM failures_ends('diagnostics', 'condition', 'python', 'python_condition', 'unknown');
 SELECT name, status, output, jsonb_pretty(failure) AS failure FROM failures_ends('uncaught', 'own', 'again', 'deferred', 'commit');
-SELECT * FROM failures_row;
+SELECT * FROM failures_row ORDER BY n;
 SELECT event_type, task_id, result, failure - 'context' AS failure
   FROM durable.history WHERE instance_id = 'failures-uncaught' ORDER BY sequence_number;
 

@@ -13,7 +13,7 @@
 
 #include "activity.h"
 #include "blackbox.h"
-#include "call.h"
+#include "failure.h"
 #include "replay.h"
 #include "settings.h"
 #include "stats.h"
@@ -26,36 +26,11 @@
  */
 #define MAX_CONFLICTS 5
 
-/* Add to a failure which activity it is of. */
-static Jsonb *
-name_failure(Jsonb *failure, const char *name, int task_id, int attempt)
-{
-	failure = failure_with_text(failure, "activity", name);
-	failure = failure_with_int(failure, "task_id", task_id);
-	return failure_with_int(failure, "attempts", attempt);
-}
-
-/* The failure of an activity that did not end within its timeout. */
-static Jsonb *
-timed_out(const char *name, const char *detail)
-{
-	return failure_make(ERRCODE_DURABLE_TIMED_OUT,
-						psprintf("activity \"%s\" did not end within its timeout", name), detail, NULL);
-}
-
-/* The failure of one that went on after that until its worker was ended. */
-Jsonb *
-activity_overdue(const char *name, int task_id, int attempt)
-{
-	return name_failure(timed_out(name, "It handled the cancellation and went on, so its worker was ended."),
-						name, task_id, attempt);
-}
-
 /* The failure of an activity whose workers died too often. */
 Jsonb *
 activity_lost(const ActivityRun *run, int deliveries)
 {
-	return name_failure(failure_make(ERRCODE_DURABLE_ACTIVITY_LOST,
+	return failure_of_activity(failure_make(ERRCODE_DURABLE_ACTIVITY_LOST,
 									 psprintf("activity \"%s\" was lost: %d workers died while running it",
 											  run->name, deliveries),
 									 NULL,
@@ -119,7 +94,7 @@ activity_run(ActivityRun *run)
 			   call.error != NULL && call.error->sqlerrcode == ERRCODE_QUERY_CANCELED);
 	if (call.refused)
 	{
-		run->result = name_failure(failure_from_error(call.error), run->name, run->task_id, run->attempt);
+		run->result = failure_of_activity(failure_from_error(call.error), run->name, run->task_id, run->attempt);
 		return ACTIVITY_PUT_OFF;
 	}
 	/* whatever it made of the interruption */
@@ -132,9 +107,9 @@ activity_run(ActivityRun *run)
 	if (call.error == NULL)
 		return ACTIVITY_COMPLETED;
 	if (call.timed_out)
-		run->result = timed_out(run->name, NULL);
+		run->result = failure_timed_out(run->name, NULL);
 	else
 		run->result = failure_from_error(call.error);
-	run->result = name_failure(run->result, run->name, run->task_id, run->attempt);
+	run->result = failure_of_activity(run->result, run->name, run->task_id, run->attempt);
 	return ACTIVITY_FAILED;
 }

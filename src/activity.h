@@ -37,8 +37,6 @@ typedef struct ActivityRun
 } ActivityRun;
 
 extern ActivityOutcome activity_run(ActivityRun *run);
-/* the failure of an activity that ignored its timeout */
-extern Jsonb *activity_overdue(const char *name, int task_id, int attempt);
 /* the failure of an activity whose workers died too often */
 extern Jsonb *activity_lost(const ActivityRun *run, int deliveries);
 

@@ -1,7 +1,7 @@
 /*
  * call.h
- *	  Calling an SQL function with one jsonb input, the way orchestrators and
- *	  activities are called; errors as jsonb failures and back.
+ *	  Finding an SQL function and calling it with one jsonb input, the way
+ *	  orchestrators and activities are called.  All of this may run code of users.
  */
 #ifndef DURABLE_CALL_H
 #define DURABLE_CALL_H
@@ -20,20 +20,5 @@ extern void function_check(Oid function, Oid role, Jsonb *input);
 extern Jsonb *function_call(Oid function, Jsonb *input);
 /* the same, but only if it computes its result from its input and does nothing else; false: it may */
 extern bool function_compute(Oid function, Jsonb *input, Jsonb **result);
-
-/* an error as {"sqlstate","message","detail","hint","context"}; absent keys where the error has none */
-extern Jsonb *failure_from_error(ErrorData *error);
-/* the same from parts; any but sqlerrcode and message may be NULL */
-extern Jsonb *failure_make(int sqlerrcode, const char *message, const char *detail, const char *hint);
-/* a copy of the failure with the key set to a text or int value */
-extern Jsonb *failure_with_text(Jsonb *failure, const char *key, const char *value);
-extern Jsonb *failure_with_int(Jsonb *failure, const char *key, int value);
-/* a text member of the failure, palloc'd, or NULL */
-extern char *failure_get(Jsonb *failure, const char *key);
-extern int	failure_sqlstate(Jsonb *failure);
-/* whether an error says nothing about what was done, so that trying the same again may help */
-extern bool sqlstate_is_passing(int sqlerrcode);
-/* ereport(ERROR) with the failure's sqlstate, message, detail, hint and context */
-_Noreturn extern void failure_throw(Jsonb *failure);
 
 #endif

@@ -8,8 +8,8 @@
  */
 #include "postgres.h"
 
-#include "call.h"
 #include "child.h"
+#include "failure.h"
 #include "hint.h"
 #include "instance.h"
 #include "json.h"

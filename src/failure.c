@@ -15,7 +15,7 @@
 #include "utils/fmgrprotos.h"
 #include "utils/numeric.h"
 
-#include "call.h"
+#include "failure.h"
 
 /* the most bytes kept of a text; contexts grow with each caller */
 #define MAX_TEXT_LENGTH (64 * 1024)
@@ -126,6 +126,23 @@ failure_with_int(Jsonb *failure, const char *key, int value)
 	number.type = jbvNumeric;
 	number.val.numeric = int64_to_numeric(value);
 	return failure_with(failure, key, &number);
+}
+
+/* The failure of an activity that did not end within its timeout. */
+Jsonb *
+failure_timed_out(const char *activity, const char *detail)
+{
+	return failure_make(ERRCODE_DURABLE_TIMED_OUT,
+						psprintf("activity \"%s\" did not end within its timeout", activity), detail, NULL);
+}
+
+/* A copy of a failure that says of which activity it is. */
+Jsonb *
+failure_of_activity(Jsonb *failure, const char *activity, int task_id, int attempt)
+{
+	failure = failure_with_text(failure, "activity", activity);
+	failure = failure_with_int(failure, "task_id", task_id);
+	return failure_with_int(failure, "attempts", attempt);
 }
 
 /* A member of the failure as text; NULL if it is missing or null. */

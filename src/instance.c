@@ -18,8 +18,8 @@
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
 
-#include "call.h"
 #include "create.h"
+#include "failure.h"
 #include "hint.h"
 #include "instance.h"
 #include "json.h"

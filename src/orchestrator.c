@@ -28,9 +28,9 @@
 #include "utils/lsyscache.h"
 #include "utils/syscache.h"
 
-#include "call.h"
 #include "child.h"
 #include "client.h"
+#include "failure.h"
 #include "json.h"
 #include "replay.h"
 #include "retry.h"

@@ -14,8 +14,8 @@
 #include "miscadmin.h"
 
 #include "activity.h"
-#include "call.h"
 #include "database.h"
+#include "failure.h"
 #include "hint.h"
 #include "process.h"
 #include "queued.h"

@@ -36,7 +36,7 @@
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 
-#include "call.h"
+#include "failure.h"
 #include "instance.h"
 #include "json.h"
 #include "quota.h"

@@ -14,7 +14,7 @@
 #include "miscadmin.h"
 #include "utils/fmgrprotos.h"
 
-#include "call.h"
+#include "failure.h"
 #include "hint.h"
 #include "notify.h"
 #include "remove.h"

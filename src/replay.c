@@ -18,8 +18,8 @@
 #include "utils/memutils.h"
 
 #include "blackbox.h"
-#include "call.h"
 #include "child.h"
+#include "failure.h"
 #include "json.h"
 #include "notify.h"
 #include "own.h"

@@ -27,8 +27,8 @@
 #include "utils/fmgroids.h"
 #include "utils/numeric.h"
 
-#include "call.h"
 #include "child.h"
+#include "failure.h"
 #include "hint.h"
 #include "json.h"
 #include "retry.h"

@@ -18,7 +18,7 @@
 #include "utils/snapmgr.h"
 
 #include "blackbox.h"
-#include "call.h"
+#include "failure.h"
 #include "makeway.h"
 #include "obstacle.h"
 #include "process.h"

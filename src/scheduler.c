@@ -38,10 +38,9 @@
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
 
-#include "activity.h"
 #include "blackbox.h"
-#include "call.h"
 #include "database.h"
+#include "failure.h"
 #include "hint.h"
 #include "instance.h"
 #include "need.h"
@@ -538,7 +537,9 @@ fail_overdue_task(Store *store, const BlackboxNote *note)
 		return;
 	message.name = scheduled.name;
 	message.attempt = task->attempt;
-	message.payload = activity_overdue(scheduled.name, task->task_id, task->attempt);
+	message.payload = failure_of_activity(failure_timed_out(scheduled.name,
+															"It handled the cancellation and went on, so its worker was ended."),
+										  scheduled.name, task->task_id, task->attempt);
 	message_send(store, instance.owner, &message);
 	task_delete(store, task);
 }

@@ -27,9 +27,9 @@
 #include "utils/resowner.h"
 
 #include "blackbox.h"
-#include "call.h"
 #include "child.h"
 #include "create.h"
+#include "failure.h"
 #include "json.h"
 #include "retry.h"
 #include "settings.h"

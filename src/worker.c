@@ -22,7 +22,7 @@
 
 #include "activity.h"
 #include "blackbox.h"
-#include "call.h"
+#include "failure.h"
 #include "instance.h"
 #include "process.h"
 #include "queued.h"

@@ -45,6 +45,15 @@ is(files_with(qr/\bAtEOXact_GUC\s*\(\s*true/), '', 'settings are never kept');
 is(files_with(qr/\b(?:function_lookup|function_check|function_call|function_compute)\s*\(/),
 	'call.c callable.c checker.c client.c own.c restart.c usercode.c', 'files that reach functions of users');
 is(files_with(qr/\buser_call\s*\(/), 'activity.c replay.c start.c usercode.c', 'files that do so through the door of workers');
+# The scheduler loads instances, changes and stores them, and none of these files knows the door, nor what leads to it.
+for my $file (qw(scheduler launcher instance retry rewind child emit history queue rows table))
+{
+	is(join(' ', $source{"src/$file.c"} =~ /^#include "((?:call|callable|usercode|start|activity|own|asowner|checker)\.h)"/mg), '',
+		"$file.c, which the scheduler uses, does not know the functions of users");
+}
+is(files_with(qr/\bturn_run\s*\(/), 'replay.c worker.c', 'turns are run by workers');
+is(files_with(qr/\bactivity_run\s*\(/), 'activity.c queued.c worker.c', 'so are activities');
+is(files_with(qr/\bstart_(?:new_children|due_child)\s*\(/), 'replay.c start.c worker.c', 'and children are started');
 is(files_with(qr/\bas_owner\s*\(/), 'asowner.c checker.c restart.c', 'files that do so as another role');
 
 # Every query of the library is a literal, or a macro named *_QUERY that is one, and is tried below, or is built of quoted names (call.c), or is the user's (runsql.c).
