@@ -109,10 +109,16 @@ SELECT c.oid::regclass AS granted, a.grantee::regrole, a.privilege_type
  WHERE c.relnamespace = 'durable_internal'::regnamespace AND a.grantee <> c.relowner
  ORDER BY 1, 2, 3;
 -- Operators, casts and the like would be found by everybody's queries; so would the operator class of a type, if it is the default one.
+-- Not so operators of a type of ours in a schema where nobody has rights, and the order of that type.
 SELECT pg_describe_object(classid, objid, 0) AS pervasive
   FROM member
- WHERE classid::regclass::text IN ('pg_operator', 'pg_cast', 'pg_event_trigger', 'pg_trigger', 'pg_rewrite', 'pg_default_acl')
-    OR (classid = 'pg_opclass'::regclass AND (SELECT opcdefault FROM pg_opclass o WHERE o.oid = objid))
+ WHERE classid::regclass::text IN ('pg_cast', 'pg_event_trigger', 'pg_trigger', 'pg_rewrite', 'pg_default_acl')
+    OR (classid = 'pg_operator'::regclass
+        AND NOT (SELECT oprnamespace = 'durable_internal'::regnamespace AND oprleft = t.oid AND oprright = t.oid
+                   FROM pg_operator o, pg_type t
+                  WHERE o.oid = objid AND t.typname = 'owner' AND t.typnamespace = oprnamespace))
+    OR (classid = 'pg_opclass'::regclass
+        AND (SELECT opcdefault AND opcintype::regtype <> 'durable_internal.owner'::regtype FROM pg_opclass o WHERE o.oid = objid))
  ORDER BY 1;
 -- Public functions that change something are not run by parallel workers.
 SELECT p.oid::regprocedure AS unsafe

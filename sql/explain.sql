@@ -336,7 +336,6 @@ RESET ROLE;
 SELECT explain_wait('explain-dropped', 'EXISTS (SELECT FROM durable.tasks(instance_id))');
 DROP OWNED BY regress_explain_dropped;
 DROP ROLE regress_explain_dropped;
-SELECT durable.raise_event('explain-dropped', 'never');
 SELECT explain_wait('explain-dropped', $$runtime_status = 'Failed'$$);
 SELECT explain_repair('explain-dropped');
 

@@ -97,7 +97,7 @@ SELECT count(*) AS seen FROM durable.schedules;
 SELECT durable.unschedule('who');
 SELECT durable.run_schedule('who');
 UPDATE durable.schedules SET name = 'x';
-INSERT INTO durable.schedules (schedule_name, owner, cron_expression, name, search_path) VALUES ('x', 'regress_schedule', '* * * * *', 'x', '');
+INSERT INTO durable.schedules (schedule_name, owner_name, cron_expression, name, search_path) VALUES ('x', 'regress_schedule', '* * * * *', 'x', '');
 SELECT durable.schedule('it''s hourly', '9 * * * *', 'public.schedule_who') IS NOT NULL AS job;
 SELECT schedule_name, owner FROM durable.schedules;
 SELECT durable.unschedule('it''s hourly');

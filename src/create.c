@@ -28,6 +28,7 @@
 #include "hint.h"
 #include "json.h"
 #include "notify.h"
+#include "owner.h"
 #include "quota.h"
 #include "ready.h"
 #include "remove.h"
@@ -203,7 +204,7 @@ static bool
 run_insert(const InstanceRow *row)
 {
 	Oid			types[INSERT_PARAMETERS] = {
-		INT8OID, TEXTOID, UUIDOID, CHAROID, REGROLEOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID,
+		INT8OID, TEXTOID, UUIDOID, CHAROID, InvalidOid, TEXTOID, TEXTOID, TEXTOID, TEXTOID,
 		JSONBOID, TIMESTAMPTZOID, TIMESTAMPTZOID, INT8OID, INT4OID
 	};
 	Datum		values[INSERT_PARAMETERS];
@@ -214,7 +215,7 @@ run_insert(const InstanceRow *row)
 	set_parameter(values, nulls, 1, false, CStringGetTextDatum(row->instance_id));
 	set_parameter(values, nulls, 2, false, UUIDPGetDatum(&row->execution_id));
 	set_parameter(values, nulls, 3, false, CharGetDatum(row->state));
-	set_parameter(values, nulls, 4, false, ObjectIdGetDatum(row->owner));
+	set_parameter(values, nulls, 4, false, owner_make(row->owner, row->absent));
 	set_parameter(values, nulls, 5, false, CStringGetTextDatum(row->name));
 	set_parameter(values, nulls, 6, false, CStringGetTextDatum(row->function));
 	set_parameter(values, nulls, 7, row->version == NULL,
@@ -230,7 +231,10 @@ run_insert(const InstanceRow *row)
 	SPI_connect();
 	if (insert_plan == NULL)
 	{
-		SPIPlanPtr	plan = SPI_prepare(INSERT_QUERY, INSERT_PARAMETERS, types);
+		SPIPlanPtr	plan;
+
+		types[4] = owner_type();
+		plan = SPI_prepare(INSERT_QUERY, INSERT_PARAMETERS, types);
 
 		if (plan == NULL)
 			elog(ERROR, "could not prepare the insertion of an instance: %s",

@@ -32,6 +32,7 @@ typedef struct Slot
 	pid_t		paused_by;		/* session that keeps the engine out, 0: none */
 	bool		news;			/* the scheduler was woken since it last collected */
 	bool		changed;		/* the extension, perhaps */
+	bool		roles;			/* some role was created, altered or dropped */
 	bool		scan;			/* the lists did not hold everything */
 	TimestampTz timer;			/* earliest timer announced since last collected */
 } Slot;
@@ -295,11 +296,11 @@ scheduler_detach(Oid db, bool absent)
 
 /*
  * What sessions have told the scheduler since it last asked: whether to scan,
- * in *timer the earliest new timer (0: none), and whether the extension may
- * have changed.
+ * in *timer the earliest new timer (0: none), and whether the extension and
+ * roles may have changed.
  */
 bool
-database_collect(Oid db, TimestampTz *timer, bool *changed)
+database_collect(Oid db, TimestampTz *timer, bool *changed, bool *roles)
 {
 	Slot	   *slot;
 	bool		scan;
@@ -309,7 +310,8 @@ database_collect(Oid db, TimestampTz *timer, bool *changed)
 	scan = slot->scan;
 	*timer = slot->timer;
 	*changed = slot->changed;
-	slot->news = slot->scan = slot->changed = false;
+	*roles = slot->roles;
+	slot->news = slot->scan = slot->changed = slot->roles = false;
 	slot->timer = 0;
 	LWLockRelease(shared_lock);
 	return scan;
@@ -420,5 +422,22 @@ database_changed(Oid db)
 	}
 	if (shared->launcher != NULL)
 		SetLatch(shared->launcher);
+	LWLockRelease(shared_lock);
+}
+
+/* Roles have changed: have all schedulers look at the owners of instances; one that begins does so anyway. */
+void
+database_roles_changed(void)
+{
+	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
+	for (int i = 0; i < DURABLE_DATABASES_LIMIT; i++)
+	{
+		Slot	   *slot = &shared->slots[i];
+
+		if (slot->scheduler == NULL)
+			continue;
+		slot->roles = true;
+		slot_wake(slot);
+	}
 	LWLockRelease(shared_lock);
 }

@@ -39,7 +39,7 @@ extern void database_resume(Oid db);
 /* the scheduler's side */
 extern bool scheduler_attach(Oid db);
 extern void scheduler_detach(Oid db, bool absent);
-extern bool database_collect(Oid db, TimestampTz *timer, bool *changed);
+extern bool database_collect(Oid db, TimestampTz *timer, bool *changed, bool *roles);
 extern bool database_has_news(Oid db);
 
 /* whether it has one that will look into the tables, or has done so */
@@ -55,5 +55,7 @@ extern void database_announce_timer(Oid db, TimestampTz fire_at);
 extern int64 database_next_number(int64 bound);
 /* the extension was created or dropped, or the database itself */
 extern void database_changed(Oid db);
+/* roles have changed: all schedulers look at the owners */
+extern void database_roles_changed(void);
 
 #endif

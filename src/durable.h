@@ -53,6 +53,10 @@ typedef enum InstanceState
 	STATE_TERMINATED = 'T'
 } InstanceState;
 
+#define STATES_LIVE		"RWS"
+#define STATES_ENDED	"CFT"
+#define STATES_ALL		STATES_LIVE STATES_ENDED
+
 #define STATE_IS_TERMINAL(s) \
 	((s) == STATE_COMPLETED || (s) == STATE_FAILED || (s) == STATE_TERMINATED)
 

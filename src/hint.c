@@ -55,6 +55,8 @@ static int	canceled_size = 0;
 static TimestampTz first_timer = 0;
 static bool overflow = false;
 static bool extension_changed = false;
+static bool roles_changed = false;
+static bool look = false;		/* into the tables */
 static bool over = false;		/* to be announced when all is released */
 static ReadyHint *locked = NULL;	/* rows that workers pass over while we hold them */
 static int	nlocked = 0;
@@ -71,7 +73,7 @@ reset(void)
 	canceled = NULL;
 	nhints = hints_size = nended = ended_size = ncanceled = canceled_size = nlocked = locked_size = 0;
 	first_timer = 0;
-	overflow = extension_changed = over = locked_overflow = undone = false;
+	overflow = extension_changed = roles_changed = look = over = locked_overflow = undone = false;
 }
 
 /* Order of keys, as waiter_wake wants them. */
@@ -105,6 +107,10 @@ announce(void)
 {
 	if (extension_changed)
 		database_changed(MyDatabaseId);
+	if (roles_changed)
+		database_roles_changed();
+	if (look)
+		database_request_look(MyDatabaseId);
 	if (nended > 0)
 	{
 		qsort(ended, nended, sizeof(int64), compare_keys);
@@ -143,8 +149,8 @@ at_transaction_end(XactEvent event, void *arg)
 		case XACT_EVENT_ABORT:
 			nhints = nended = ncanceled = 0;
 			first_timer = 0;
-			overflow = extension_changed = false;
-			over = nlocked > 0 || locked_overflow;
+			overflow = extension_changed = roles_changed = false;
+			over = nlocked > 0 || locked_overflow || look;
 			if (!over)
 				reset();
 			break;
@@ -326,4 +332,18 @@ void
 hint_extension_changed(void)
 {
 	extension_changed = ready_to_collect();
+}
+
+/* A role was created, altered or dropped, which concerns all databases. */
+void
+hint_roles_changed(void)
+{
+	roles_changed = ready_to_collect();
+}
+
+/* Have the scheduler look for all that there may be when this transaction ends. */
+void
+hint_look(void)
+{
+	look = ready_to_collect();
 }

@@ -6,6 +6,7 @@
 #include "postgres.h"
 
 #include "catalog/objectaccess.h"
+#include "catalog/pg_authid.h"
 #include "catalog/pg_extension.h"
 #include "commands/extension.h"
 #include "fmgr.h"
@@ -35,7 +36,7 @@ PG_FUNCTION_INFO_V1(durable_queues);
 
 static object_access_hook_type previous_object_access_hook = NULL;
 
-/* Have the engine told at commit when the extension is dropped or updated. */
+/* Have the engine told at commit when the extension is dropped or updated, and when roles come, change or go. */
 static void
 object_access(ObjectAccessType access, Oid classId, Oid objectId, int subId, void *arg)
 {
@@ -44,6 +45,8 @@ object_access(ObjectAccessType access, Oid classId, Oid objectId, int subId, voi
 	if ((access == OAT_DROP || access == OAT_POST_ALTER) && classId == ExtensionRelationId &&
 		objectId == get_extension_oid("durable", true))
 		hint_extension_changed();
+	if (classId == AuthIdRelationId)
+		hint_roles_changed();
 }
 
 /* Entry point: settings always, the engine only from shared_preload_libraries. */

@@ -363,6 +363,8 @@ row_own(Instance *instance, const InstanceRow *row)
 
 	instance->row = *row;
 	instance->row.instance_id = MemoryContextStrdup(context, row->instance_id);
+	if (row->absent != NULL)
+		instance->row.absent = MemoryContextStrdup(context, row->absent);
 	instance->row.name = MemoryContextStrdup(context, row->name);
 	instance->row.function = MemoryContextStrdup(context, row->function);
 	if (row->version != NULL)

@@ -22,6 +22,7 @@
 #include "utils/rel.h"
 
 #include "listing.h"
+#include "owner.h"
 #include "rows.h"
 
 /* entries of a group that a page looks at in vain before it looks at other groups: at first, and at most */
@@ -110,8 +111,7 @@ group_open(Search *search, RowScan *scan, const RowGroup *group, bool entries, S
 
 	ScanKeyInit(&keys[nkeys++], LISTING_STATE, BTEqualStrategyNumber, F_CHAREQ,
 				CharGetDatum(group->state));
-	ScanKeyInit(&keys[nkeys++], LISTING_OWNER, BTEqualStrategyNumber, F_OIDEQ,
-				ObjectIdGetDatum(group->owner));
+	owner_scan_key(&keys[nkeys++], LISTING_OWNER, BTEqualStrategyNumber, group->owner);
 	ScanKeyInit(&keys[nkeys++], LISTING_NAME, BTEqualStrategyNumber, F_TEXTEQ,
 				PointerGetDatum(group->name));
 	if (group->last.instance_id != NULL &&
@@ -176,7 +176,7 @@ listing_read(Search *search, RowGroup *group, int limit, int64 patience, Found *
 
 /* Add a group to the list. */
 static void
-add_group(Search *search, char state, Oid owner, text *name)
+add_group(Search *search, char state, Datum owner, text *name)
 {
 	MemoryContext old = MemoryContextSwitchTo(search->context);
 	RowGroup	   *group = palloc0(sizeof(RowGroup));
@@ -190,22 +190,21 @@ add_group(Search *search, char state, Oid owner, text *name)
 
 /* The first row of a state after an owner, or of one owner after a name: its owner and name. */
 static bool
-next_group(Search *search, char state, Oid *owner, text **name)
+next_group(Search *search, char state, Datum *owner, text **name)
 {
 	ScanKeyData keys[3];
 	RowScan		scan;
 	bool		found;
 
 	ScanKeyInit(&keys[0], LISTING_STATE, BTEqualStrategyNumber, F_CHAREQ, CharGetDatum(state));
-	ScanKeyInit(&keys[1], LISTING_OWNER,
-				*name == NULL ? BTGreaterStrategyNumber : BTEqualStrategyNumber,
-				*name == NULL ? F_OIDGT : F_OIDEQ, ObjectIdGetDatum(*owner));
+	owner_scan_key(&keys[1], LISTING_OWNER,
+				   *name == NULL ? BTGreaterStrategyNumber : BTEqualStrategyNumber, *owner);
 	ScanKeyInit(&keys[2], LISTING_NAME, BTGreaterStrategyNumber, F_TEXT_GT, PointerGetDatum(*name));
 	search_scan_open(search, &scan, "instances_listing", false, *name == NULL ? 2 : 3, keys);
 	found = search_scan_row(search, &scan);
 	if (found)
 	{
-		*owner = DatumGetObjectId(search_column(search, COL_OWNER));
+		*owner = PointerGetDatum(search_copy(search, search_column(search, COL_OWNER)));
 		*name = search_copy(search, search_column(search, COL_NAME));
 	}
 	search_scan_close(search, &scan);
@@ -216,12 +215,12 @@ next_group(Search *search, char state, Oid *owner, text **name)
 static void
 find_groups_in(Search *search, char state)
 {
-	Oid			owner = InvalidOid;
+	Datum		owner = owner_make(InvalidOid, NULL);
 	text	   *name = NULL;
 
 	while (next_group(search, state, &owner, &name))
 	{
-		if (search_owner_visible(search, owner))
+		if (search_owner_visible(search, owner_role(owner)))
 		{
 			if (search->filter->name != NULL)
 				add_group(search, state, owner, cstring_to_text(search->filter->name));

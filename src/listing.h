@@ -22,7 +22,7 @@
 typedef struct RowGroup
 {
 	char		state;
-	Oid			owner;
+	Datum		owner;			/* as in the row */
 	text	   *name;
 	Found		last;			/* read up to here; instance_id NULL: nothing yet */
 	bool		ended;

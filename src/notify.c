@@ -222,11 +222,13 @@ owner_channel(Oid owner)
 	return channel_name;
 }
 
-/* The channel on which a role's instances are spoken of, NULL if there is none. */
+/* The channel on which a role's instances are spoken of, NULL if there is none, as for a role that is absent. */
 static const char *
 channel_of(Oid owner)
 {
-	return durable_notify_channel == NOTIFY_OWNER ? owner_channel(owner) : CHANNEL;
+	if (durable_notify_channel != NOTIFY_OWNER)
+		return CHANNEL;
+	return OidIsValid(owner) ? owner_channel(owner) : NULL;
 }
 
 PG_FUNCTION_INFO_V1(durable_get_notify_channel);

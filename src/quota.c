@@ -39,6 +39,7 @@
 #include "failure.h"
 #include "instance.h"
 #include "json.h"
+#include "owner.h"
 #include "quota.h"
 #include "settings.h"
 #include "shared.h"
@@ -221,12 +222,15 @@ keep(TupleTableSlot *slot)
 	Quota	   *quota;
 
 	slot_getallattrs(slot);
+	/* those of an absent role are nobody's as yet */
+	if (owner_absent(slot->tts_values[0]) != NULL)
+		return;
 	if (quotas == NULL)
 		quotas = MemoryContextAlloc(TopMemoryContext, sizeof(Quota));
 	else
 		quotas = repalloc(quotas, (nquotas + 1) * sizeof(Quota));
 	quota = &quotas[nquotas++];
-	quota->role = DatumGetObjectId(slot->tts_values[0]);
+	quota->role = owner_role(slot->tts_values[0]);
 	for (int kind = 0; kind < QUOTA_KINDS; kind++)
 		quota->limits[kind] = slot->tts_isnull[kind + 1] ? -1 : DatumGetInt64(slot->tts_values[kind + 1]);
 }

@@ -58,6 +58,9 @@ ready_push(Oid db, const ReadyHint *hints, int count)
 	{
 		const ReadyHint *hint = &hints[i];
 
+		/* what belongs to an absent role waits in the tables */
+		if (!OidIsValid(hint->role))
+			continue;
 		if (queue == NULL || queue->role != hint->role)
 		{
 			if (queue != NULL)
@@ -331,8 +334,13 @@ ready_take_unserved(Oid db, Oid role, int64 *keys, int max)
 		lists->entries--;
 		queue->queued--;
 	}
-	if (queue != NULL)
-		queue_drop_ranges(queue);
+	while (queue != NULL && !dlist_is_empty(&queue->ranges) && count < max)
+	{
+		Range	   *range = dlist_container(Range, link, dlist_pop_head_node(&queue->ranges));
+
+		keys[count++] = range->range.key;
+		range_free(queue, range);
+	}
 	LWLockRelease(shared_lock);
 	return count;
 }

@@ -10,15 +10,18 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "catalog/pg_authid.h"
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/snapmgr.h"
+#include "utils/syscache.h"
 
 #include "asowner.h"
 #include "call.h"
 #include "client.h"
 #include "create.h"
+#include "owner.h"
 #include "quota.h"
 #include "status.h"
 
@@ -75,6 +78,18 @@ fill_request(const InstanceRow *row, const HistoryRow *started, CreateRequest *r
 	request->input = started->input;
 }
 
+/* 42704: there is nobody to whom the new one could belong. */
+static void
+require_owner(const InstanceRow *row)
+{
+	if (SearchSysCacheExists1(AUTHOID, ObjectIdGetDatum(row->owner)))
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_UNDEFINED_OBJECT),
+			 errmsg("the owner of instance \"%s\", %s, does not exist", row->instance_id, owner_text(row->owner, row->absent)),
+			 errhint("Call durable.reassign_owner, or durable.start_new.")));
+}
+
 /* OD002: it is live. */
 static void
 refuse_live(const InstanceRow *row)
@@ -109,6 +124,7 @@ durable_restart(PG_FUNCTION_ARGS)
 	find_instance(store, instance_id, &row, &started);
 	if (replace && !STATE_IS_TERMINAL(row.state))
 		refuse_live(&row);
+	require_owner(&row);
 	fill_request(&row, &started, &request);
 	error = as_owner(request.owner, request.search_path, resolve_function, &request);
 	if (error != NULL)

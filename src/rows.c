@@ -18,6 +18,7 @@
 #include "blackbox.h"
 #include "database.h"
 #include "hint.h"
+#include "owner.h"
 #include "rows.h"
 #include "table.h"
 #include "wanted.h"
@@ -31,7 +32,8 @@ row_read(TupleTableSlot *slot, InstanceRow *row)
 	row->instance_id = row_text(slot, COL_INSTANCE_ID);
 	row->execution_id = *DatumGetUUIDP(slot->tts_values[COL_EXECUTION_ID]);
 	row->state = DatumGetChar(slot->tts_values[COL_STATE]);
-	row->owner = DatumGetObjectId(slot->tts_values[COL_OWNER]);
+	row->owner = owner_role(slot->tts_values[COL_OWNER]);
+	row->absent = owner_absent(slot->tts_values[COL_OWNER]);
 	row->name = row_text(slot, COL_NAME);
 	row->function = row_text(slot, COL_FUNCTION);
 	row->version = row_text(slot, COL_VERSION);
@@ -70,7 +72,7 @@ row_write(TupleTableSlot *slot, const InstanceRow *row)
 	row_set_text(slot, COL_INSTANCE_ID, row->instance_id);
 	row_set(slot, COL_EXECUTION_ID, UUIDPGetDatum(&row->execution_id));
 	row_set(slot, COL_STATE, CharGetDatum(row->state));
-	row_set(slot, COL_OWNER, ObjectIdGetDatum(row->owner));
+	row_set(slot, COL_OWNER, owner_make(row->owner, row->absent));
 	row_set_text(slot, COL_NAME, row->name);
 	row_set_text(slot, COL_FUNCTION, row->function);
 	row_set_text(slot, COL_VERSION, row->version);
@@ -282,7 +284,7 @@ instance_find(Store *store, const char *instance_id, InstanceRow *row)
 	return read_by(store, "instances_instance_id", CStringGetTextDatum(instance_id), F_TEXTEQ, row);
 }
 
-/* Read whose it is, and nothing else of it. */
+/* Read whose it is, InvalidOid if that role is absent, and nothing else of it. */
 bool
 instance_owner(Store *store, int64 key, Oid *owner)
 {
@@ -292,7 +294,7 @@ instance_owner(Store *store, int64 key, Oid *owner)
 	scan_key(&scan, store, "instances_pkey", Int64GetDatum(key), F_INT8EQ);
 	slot = scan_next(&scan);
 	if (slot != NULL)
-		*owner = DatumGetObjectId(slot->tts_values[COL_OWNER]);
+		*owner = owner_role(slot->tts_values[COL_OWNER]);
 	scan_end(&scan);
 	return slot != NULL;
 }
@@ -331,8 +333,9 @@ instance_delete(Store *store, const InstanceRow *row)
 }
 
 /*
- * Call back for the instances that are ready, owner by owner.  When the callback
- * returns false it has had enough of this owner's.
+ * Call back for the instances that are ready, owner by owner, but for those of
+ * absent roles.  When the callback returns false it has had enough of this
+ * owner's.
  */
 void
 instances_ready(Store *store, bool (*callback) (const InstanceRow *row, void *arg), void *arg)
@@ -347,39 +350,128 @@ instances_ready(Store *store, bool (*callback) (const InstanceRow *row, void *ar
 		TupleTableSlot *slot;
 
 		ScanKeyInit(&keys[0], 1, BTEqualStrategyNumber, F_CHAREQ, CharGetDatum(STATE_READY));
-		ScanKeyInit(&keys[1], 2, BTGreaterStrategyNumber, F_OIDGT, ObjectIdGetDatum(row.owner));
+		owner_scan_key(&keys[1], 2, BTGreaterEqualStrategyNumber, owner_make(row.owner + 1, NULL));
 		scan_begin(&scan, table_get(store, TABLE_INSTANCES), "instances_listing", lengthof(keys), keys);
 		more = true;
 		while (more && (slot = scan_next(&scan)) != NULL)
 		{
 			row.key = row_int64(slot, COL_KEY);
-			row.owner = DatumGetObjectId(slot->tts_values[COL_OWNER]);
+			row.owner = owner_role(slot->tts_values[COL_OWNER]);
 			more = callback(&row, arg);
 		}
 		scan_end(&scan);
-	} while (!more);
+	} while (!more && row.owner != OID_MAX);
+}
+
+/* Order of keys. */
+static int
+compare_keys(const void *a, const void *b)
+{
+	int64		x = *(const int64 *) a;
+	int64		y = *(const int64 *) b;
+
+	return (x > y) - (x < y);
+}
+
+/* Find the instances of an owner in some states. */
+int64
+instances_of(Store *store, const char *states, Datum owner, int64 max, int64 *found)
+{
+	int64		count = 0;
+
+	for (const char *state = states; *state != '\0'; state++)
+	{
+		ScanKeyData keys[2];
+		TableScan	scan;
+		TupleTableSlot *slot;
+
+		ScanKeyInit(&keys[0], 1, BTEqualStrategyNumber, F_CHAREQ, CharGetDatum(*state));
+		owner_scan_key(&keys[1], 2, BTEqualStrategyNumber, owner);
+		scan_begin(&scan, table_get(store, TABLE_INSTANCES), "instances_listing", 2, keys);
+		while (count < max && (slot = scan_next(&scan)) != NULL)
+		{
+			CHECK_FOR_INTERRUPTS();
+			if (found != NULL)
+				found[count] = row_int64(slot, COL_KEY);
+			count++;
+		}
+		scan_end(&scan);
+	}
+	if (found != NULL)
+		qsort(found, count, sizeof(int64), compare_keys);
+	return count;
 }
 
 /* Count the instances of a role that have not ended. */
 int64
 instances_count_live(Store *store, Oid role, int64 max)
 {
-	static const char states[] = {STATE_READY, STATE_WAITING, STATE_SUSPENDED};
-	int64		count = 0;
+	return instances_of(store, STATES_LIVE, owner_make(role, NULL), max, NULL);
+}
 
-	for (int i = 0; i < lengthof(states); i++)
+/* Step to the next owner among the instances of a state. */
+bool
+instances_next_owner(Store *store, char state, Datum *owner)
+{
+	ScanKeyData keys[2];
+	TableScan	scan;
+	TupleTableSlot *slot;
+
+	ScanKeyInit(&keys[0], 1, BTEqualStrategyNumber, F_CHAREQ, CharGetDatum(state));
+	owner_scan_key(&keys[1], 2, BTGreaterStrategyNumber, *owner);
+	scan_begin(&scan, table_get(store, TABLE_INSTANCES), "instances_listing", 2, keys);
+	slot = scan_next(&scan);
+	if (slot != NULL)
+		*owner = owner_make(owner_role(slot->tts_values[COL_OWNER]), owner_absent(slot->tts_values[COL_OWNER]));
+	scan_end(&scan);
+	return slot != NULL;
+}
+
+/* Give one instance to a role, if it is still the owner's and nobody has it who is not waited for. */
+static bool
+move_instance(Store *store, int64 key, Datum owner, Oid role, bool wait)
+{
+	InstanceRow row;
+	bool		moved;
+
+	PushActiveSnapshot(GetLatestSnapshot());
+	moved = instance_lock(store, key, wait, &row) == FETCH_FOUND &&
+		owner_compare(owner_make(row.owner, row.absent), owner) == 0;
+	if (moved)
 	{
-		ScanKeyData keys[2];
-		TableScan	scan;
-
-		ScanKeyInit(&keys[0], 1, BTEqualStrategyNumber, F_CHAREQ, CharGetDatum(states[i]));
-		ScanKeyInit(&keys[1], 2, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(role));
-		scan_begin(&scan, table_get(store, TABLE_INSTANCES), "instances_listing", 2, keys);
-		while (count < max && scan_next(&scan) != NULL)
-			count++;
-		scan_end(&scan);
+		row.owner = role;
+		row.absent = NULL;
+		instance_update(store, &row);
 	}
-	return count;
+	PopActiveSnapshot();
+	return moved;
+}
+
+/*
+ * Give instances of an owner to a role.  Their rows are locked in the order of
+ * their keys, so that two who do this wait for each other and do not block each
+ * other.
+ */
+int64
+instances_move(Store *store, Datum owner, Oid role, int64 max, bool wait)
+{
+	int64		count = instances_of(store, STATES_ALL, owner, max, NULL);
+	int64	   *keys = palloc_extended(Max(count, 1) * sizeof(int64), MCXT_ALLOC_HUGE);
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "durable owner", ALLOCSET_DEFAULT_SIZES);
+	MemoryContext old = CurrentMemoryContext;
+	int64		moved = 0;
+
+	count = instances_of(store, STATES_ALL, owner, count, keys);
+	for (int64 i = 0; i < count; i++)
+	{
+		MemoryContextSwitchTo(context);
+		moved += move_instance(store, keys[i], owner, role, wait);
+		MemoryContextSwitchTo(old);
+		MemoryContextReset(context);
+	}
+	MemoryContextDelete(context);
+	pfree(keys);
+	return moved;
 }
 
 /* Keys of the children of an instance. */

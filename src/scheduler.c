@@ -9,8 +9,8 @@
  *	   every durable.poll_interval, so that nothing depends on a wake-up;
  *	   less often where dead rows, kept by an old snapshot, make it dear,
  *	3. announces due timers (the workers take them out of the table),
- *	4. starts workers for roles that have work and nobody to do it; instances
- *	   of a role that no longer exists are failed instead.
+ *	4. sees to instances whose owner does not exist (adopt.c),
+ *	5. starts workers for roles that have work and nobody to do it.
  * An error ends the process; the launcher starts another.
  *
  * Whoever has news for it says so in shared memory and sets its latch.  The
@@ -38,6 +38,7 @@
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
 
+#include "adopt.h"
 #include "blackbox.h"
 #include "database.h"
 #include "failure.h"
@@ -258,6 +259,9 @@ found_key(Found *found, int64 key, int low, int high)
 		found_orphan(key);
 		return;
 	}
+	/* those of an absent role wait for it */
+	if (!OidIsValid(owner))
+		return;
 	found_add(found, (ReadyHint) {
 		.role = owner, .key = key, .flags = low == 0 ? found->flags : 0, .low = low, .high = high
 	});
@@ -612,25 +616,28 @@ try_count_delivery(const BlackboxNote *note)
 	PG_END_TRY();
 }
 
-/* Fail an instance whose role no longer exists; what has come for it is thrown away, and what it has queued too. */
-static void
+/*
+ * Fail an instance whose role no longer exists; what has come for it is thrown
+ * away, and what it has queued too.  False if somebody else has its row.
+ */
+static bool
 fail_ownerless_one(Oid role, int64 key)
 {
 	Round		round = round_begin();
 	FetchResult result;
 	Instance   *instance = instance_load(&round, key, 0, &result);
 
+	if (result != FETCH_LOCKED)
+		tasks_delete(round.store, key);
 	if (instance != NULL && !STATE_IS_TERMINAL(instance->row.state))
 		instance_fail_whole(&round, instance,
 							failure_make(ERRCODE_UNDEFINED_OBJECT,
 										 psprintf("the role with OID %u that owned the instance was dropped", role),
 										 NULL, NULL));
-	if (instance != NULL)
-	{
+	if (result != FETCH_LOCKED)
 		(void) messages_take(round.store, key);
-		tasks_delete(round.store, key);
-	}
 	round_commit(&round, instance);
+	return result != FETCH_LOCKED;
 }
 
 /* Fail all that is queued for it. */
@@ -644,7 +651,7 @@ fail_ownerless(Oid role)
 		for (int i = 0; i < count; i++)
 		{
 			process_handle_interrupts();
-			fail_ownerless_one(role, keys[i]);
+			(void) fail_ownerless_one(role, keys[i]);
 		}
 }
 
@@ -708,7 +715,11 @@ serve(const Need *need)
 	char	   *obstacle = look_for_obstacle(need->role, &database, &gone);
 
 	if (gone)
+	{
 		fail_ownerless(need->role);
+		/* a worker that has just ended may have had others */
+		adopt_request();
+	}
 	else if (obstacle != NULL)
 	{
 		need_back_off(my_database, need->role, GetCurrentTimestamp() + BLOCKED_PAUSE);
@@ -785,13 +796,16 @@ work(TimestampTz *last_poll, TimestampTz *next_timer, TimestampTz *fired)
 	TimestampTz now = GetCurrentTimestamp();
 	TimestampTz announced;
 	bool		changed;
+	bool		roles;
 	bool		soon;
 	long		sleep;
 
-	scan_requested |= database_collect(my_database, &announced, &changed);
+	scan_requested |= database_collect(my_database, &announced, &changed, &roles);
 	/* first of all, as workers can do nothing without it but end */
 	if (changed)
 		check_extension();
+	if (roles)
+		adopt_request();
 	reap();
 	count_deliveries();
 	/* the clock may have been set back */
@@ -799,6 +813,7 @@ work(TimestampTz *last_poll, TimestampTz *next_timer, TimestampTz *fired)
 	if (now >= *last_poll + poll_pause())
 	{
 		check_extension();
+		adopt_request();
 		scan_requested = true;
 		timers_left = DT_NOBEGIN;
 		*last_poll = now;
@@ -826,6 +841,7 @@ work(TimestampTz *last_poll, TimestampTz *next_timer, TimestampTz *fired)
 		look_for_timers(from, now, next_timer, fired);
 	}
 	soon = timer_is_due(*next_timer, now);
+	soon |= adopt_work(fail_ownerless_one);
 	if (start_workers() || soon)
 		return SOON_MS;
 	sleep = time_to_sleep(*last_poll + poll_pause(), *next_timer);

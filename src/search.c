@@ -51,6 +51,7 @@
 #include "utils/snapmgr.h"
 
 #include "listing.h"
+#include "owner.h"
 #include "ranges.h"
 #include "rows.h"
 
@@ -205,7 +206,7 @@ search_column(Search *search, int number)
 	return value;
 }
 
-/* A plain copy of a text value in the search's context. */
+/* A plain copy of a text, or of another value of variable length, in the search's context. */
 text *
 search_copy(Search *search, Datum value)
 {
@@ -295,7 +296,7 @@ search_row_passes(Search *search)
 
 	if ((filter->has_from && created < filter->from) || (filter->has_to && created > filter->to))
 		return false;
-	if (!search_owner_visible(search, DatumGetObjectId(search_column(search, COL_OWNER))))
+	if (!search_owner_visible(search, owner_role(search_column(search, COL_OWNER))))
 		return false;
 	old = MemoryContextSwitchTo(search->scratch);
 	result = (filter->prefix == NULL || has_prefix(search)) &&

@@ -157,7 +157,7 @@ status_record(Store *store, const InstanceRow *row, TupleDesc desc)
 		set_text(values, nulls, ATTR_PARENT_INSTANCE_ID, parent.instance_id);
 	set_jsonb(values, nulls, ATTR_TAGS, row->tags != NULL ? row->tags : jsonb_from_members(0, NULL, NULL));
 	values[ATTR_OWNER] = ObjectIdGetDatum(row->owner);
-	nulls[ATTR_OWNER] = false;
+	nulls[ATTR_OWNER] = !OidIsValid(row->owner);
 	return HeapTupleGetDatum(heap_form_tuple(desc, values, nulls));
 }
 

@@ -42,7 +42,8 @@ typedef struct InstanceRow
 	char	   *instance_id;
 	pg_uuid_t	execution_id;
 	char		state;
-	Oid			owner;
+	Oid			owner;			/* InvalidOid: the role is absent */
+	char	   *absent;			/* which one then, see owner.h; else NULL */
 	char	   *name;
 	char	   *function;
 	char	   *version;		/* or NULL */
@@ -82,11 +83,17 @@ extern bool instance_find(Store *store, const char *instance_id, InstanceRow *ro
 extern void instance_insert(Store *store, const InstanceRow *row);
 extern void instance_update(Store *store, InstanceRow *row);
 extern void instance_delete(Store *store, const InstanceRow *row);
-/* calls back for each ready instance, owner by owner, until it returns false for the owner */
+/* calls back for each ready instance whose role is not absent, owner by owner, until it returns false for the owner */
 extern void instances_ready(Store *store, bool (*callback) (const InstanceRow *row, void *arg),
 							void *arg);
 /* how many of a role's instances have not ended, up to a maximum */
 extern int64 instances_count_live(Store *store, Oid role, int64 max);
+/* the owner that comes after the given one, which it replaces, among the instances of a state; false if there is none */
+extern bool instances_next_owner(Store *store, char state, Datum *owner);
+/* the instances of an owner in these states, at most max: how many, and their keys in order unless keys is NULL */
+extern int64 instances_of(Store *store, const char *states, Datum owner, int64 max, int64 *keys);
+/* give at most max instances of an owner to a role, in whatever state; returns how many it got */
+extern int64 instances_move(Store *store, Datum owner, Oid role, int64 max, bool wait);
 /* keys of the children, as a List of palloc'd int64 */
 extern List *instance_children(Store *store, int64 parent_key);
 

@@ -35,6 +35,73 @@ CREATE OPERATOR CLASS durable_internal.id_stems FOR TYPE bytea USING brin AS
     FUNCTION 4 durable_internal.id_stems_union(internal, internal, internal),
     STORAGE durable_internal.stems;
 
+-- Whose something is, also where that role does not exist (src/owner.h).
+CREATE TYPE durable_internal.owner;
+CREATE FUNCTION durable_internal.owner_in(cstring) RETURNS durable_internal.owner
+LANGUAGE C STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'durable_owner_in';
+CREATE FUNCTION durable_internal.owner_out(durable_internal.owner) RETURNS cstring
+LANGUAGE C STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'durable_owner_out';
+CREATE TYPE durable_internal.owner (
+    INPUT = durable_internal.owner_in, OUTPUT = durable_internal.owner_out, STORAGE = extended
+);
+COMMENT ON TYPE durable_internal.owner IS
+'A role by OID, written and read by name; or the name of a role that does not exist here; or (dropped role N), with the OID that a role had before it was dropped; or - for no role.';
+CREATE FUNCTION durable_internal.owner_lt(durable_internal.owner, durable_internal.owner) RETURNS boolean
+LANGUAGE C IMMUTABLE STRICT LEAKPROOF PARALLEL SAFE AS 'MODULE_PATHNAME', 'durable_owner_lt';
+CREATE FUNCTION durable_internal.owner_le(durable_internal.owner, durable_internal.owner) RETURNS boolean
+LANGUAGE C IMMUTABLE STRICT LEAKPROOF PARALLEL SAFE AS 'MODULE_PATHNAME', 'durable_owner_le';
+CREATE FUNCTION durable_internal.owner_eq(durable_internal.owner, durable_internal.owner) RETURNS boolean
+LANGUAGE C IMMUTABLE STRICT LEAKPROOF PARALLEL SAFE AS 'MODULE_PATHNAME', 'durable_owner_eq';
+CREATE FUNCTION durable_internal.owner_ge(durable_internal.owner, durable_internal.owner) RETURNS boolean
+LANGUAGE C IMMUTABLE STRICT LEAKPROOF PARALLEL SAFE AS 'MODULE_PATHNAME', 'durable_owner_ge';
+CREATE FUNCTION durable_internal.owner_gt(durable_internal.owner, durable_internal.owner) RETURNS boolean
+LANGUAGE C IMMUTABLE STRICT LEAKPROOF PARALLEL SAFE AS 'MODULE_PATHNAME', 'durable_owner_gt';
+CREATE FUNCTION durable_internal.owner_cmp(durable_internal.owner, durable_internal.owner) RETURNS integer
+LANGUAGE C IMMUTABLE STRICT LEAKPROOF PARALLEL SAFE AS 'MODULE_PATHNAME', 'durable_owner_cmp';
+-- Found only by the type or by their schema, in which no user has rights.
+CREATE OPERATOR durable_internal.< (
+    LEFTARG = durable_internal.owner, RIGHTARG = durable_internal.owner, FUNCTION = durable_internal.owner_lt,
+    COMMUTATOR = OPERATOR(durable_internal.>), NEGATOR = OPERATOR(durable_internal.>=),
+    RESTRICT = pg_catalog.scalarltsel, JOIN = pg_catalog.scalarltjoinsel
+);
+CREATE OPERATOR durable_internal.<= (
+    LEFTARG = durable_internal.owner, RIGHTARG = durable_internal.owner, FUNCTION = durable_internal.owner_le,
+    COMMUTATOR = OPERATOR(durable_internal.>=), NEGATOR = OPERATOR(durable_internal.>),
+    RESTRICT = pg_catalog.scalarlesel, JOIN = pg_catalog.scalarlejoinsel
+);
+CREATE OPERATOR durable_internal.= (
+    LEFTARG = durable_internal.owner, RIGHTARG = durable_internal.owner, FUNCTION = durable_internal.owner_eq,
+    COMMUTATOR = OPERATOR(durable_internal.=), RESTRICT = pg_catalog.eqsel, JOIN = pg_catalog.eqjoinsel, MERGES
+);
+CREATE OPERATOR durable_internal.>= (
+    LEFTARG = durable_internal.owner, RIGHTARG = durable_internal.owner, FUNCTION = durable_internal.owner_ge,
+    COMMUTATOR = OPERATOR(durable_internal.<=), NEGATOR = OPERATOR(durable_internal.<),
+    RESTRICT = pg_catalog.scalargesel, JOIN = pg_catalog.scalargejoinsel
+);
+CREATE OPERATOR durable_internal.> (
+    LEFTARG = durable_internal.owner, RIGHTARG = durable_internal.owner, FUNCTION = durable_internal.owner_gt,
+    COMMUTATOR = OPERATOR(durable_internal.<), NEGATOR = OPERATOR(durable_internal.<=),
+    RESTRICT = pg_catalog.scalargtsel, JOIN = pg_catalog.scalargtjoinsel
+);
+CREATE OPERATOR CLASS durable_internal.owner_order DEFAULT FOR TYPE durable_internal.owner USING btree AS
+    OPERATOR 1 durable_internal.<, OPERATOR 2 durable_internal.<=, OPERATOR 3 durable_internal.=,
+    OPERATOR 4 durable_internal.>=, OPERATOR 5 durable_internal.>,
+    FUNCTION 1 durable_internal.owner_cmp(durable_internal.owner, durable_internal.owner);
+CREATE FUNCTION durable_internal.owner_of(role regrole) RETURNS durable_internal.owner
+LANGUAGE C IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE AS 'MODULE_PATHNAME', 'durable_owner_of';
+COMMENT ON FUNCTION durable_internal.owner_of(regrole) IS 'A role as an owner; NULL: no role.';
+CREATE FUNCTION durable_internal.current_owner() RETURNS durable_internal.owner
+LANGUAGE C STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'durable_owner_current';
+COMMENT ON FUNCTION durable_internal.current_owner() IS 'The current user as an owner.';
+CREATE FUNCTION durable_internal.owner_role(owner durable_internal.owner) RETURNS regrole
+LANGUAGE C IMMUTABLE STRICT LEAKPROOF PARALLEL SAFE AS 'MODULE_PATHNAME', 'durable_owner_role';
+COMMENT ON FUNCTION durable_internal.owner_role(durable_internal.owner) IS
+'The role of an owner; NULL where it did not exist when the owner was stored.';
+CREATE FUNCTION durable_internal.owner_found(owner durable_internal.owner) RETURNS durable_internal.owner
+LANGUAGE C STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'durable_owner_found';
+COMMENT ON FUNCTION durable_internal.owner_found(durable_internal.owner) IS
+'For an owner that was missing when it was stored, the role that has its name now; NULL if there is none, and for all other owners.';
+
 -- One row an instance.  fillfactor leaves room for HOT updates between turns;
 -- none of the columns that change in every turn is indexed.  That of the indexes
 -- leaves room for the version that ends an instance, without splits and clean-up.
@@ -43,7 +110,7 @@ CREATE TABLE durable_internal.instances (
     instance_id text COLLATE "C" NOT NULL,
     execution_id uuid NOT NULL,
     state "char" NOT NULL,
-    owner regrole NOT NULL,
+    owner durable_internal.owner NOT NULL,
     name text NOT NULL,
     function text NOT NULL,
     version text,

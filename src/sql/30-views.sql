@@ -47,12 +47,13 @@ SELECT i.instance_id,
        CASE WHEN i.state = 'F' THEN
            (SELECT h.result FROM durable_internal.history h WHERE h.key = i.key AND h.seq = i.turn_seq)
        END AS failure,
-       i.owner
+       durable_internal.owner_role(i.owner) AS owner,
+       i.owner::pg_catalog.text AS owner_name
   FROM durable_internal.instances i
- WHERE pg_catalog.pg_has_role(i.owner, 'MEMBER')
+ WHERE pg_catalog.pg_has_role(durable_internal.owner_role(i.owner), 'MEMBER')
     OR (SELECT pg_catalog.pg_has_role('pg_monitor'::pg_catalog.name, 'USAGE'));
 COMMENT ON VIEW durable.instances IS
-'All instances that you may see, in the columns of durable.orchestration_status up to owner. Fast by instance_id, by created_time and by created_time range; the other columns are filtered row by row.';
+'All instances that you may see, in the columns of durable.orchestration_status up to owner, and owner_name. owner: NULL if there is no such role, as after a restore; only superusers and pg_monitor see those instances, which wait for CREATE ROLE or durable.reassign_owner. owner_name: the quoted name of the owner, also of one that does not exist; (dropped role N) of one that was dropped, with its former OID. Fast by instance_id, by created_time and by created_time range; the other columns are filtered row by row.';
 
 -- A row that has an input and is not a beginning stands for the beginning too.
 CREATE VIEW durable.history WITH (security_barrier) AS
@@ -87,13 +88,14 @@ SELECT i.instance_id,
               CASE WHEN h.event IN (4, 5, 8, 22) THEN h.result END,
               h.attempt
        ) e
- WHERE pg_catalog.pg_has_role(i.owner, 'MEMBER')
+ WHERE pg_catalog.pg_has_role(durable_internal.owner_role(i.owner), 'MEMBER')
     OR (SELECT pg_catalog.pg_has_role('pg_monitor'::pg_catalog.name, 'USAGE'));
 COMMENT ON VIEW durable.history IS
 'What happened to the instances that you may see, one row an event, in the order of sequence_number within an instance and its execution_id. event_type: as in Durable Functions; event_time: when the engine took it in; task_id: which call of the orchestrator it belongs to, counted from 1 over all executions; name: of the function, the event or the child; input: of what was started, for a timer the time at which it fires, of ExecutionFailed the numbers of the tasks whose failure the orchestrator had dealt with (handled), of the timeouts that were fatal (expired) and of what a rewind has to set going again (halted), of ExecutionRewound of those that begin anew (tasks); result: of what ended, data of an event, reason of a termination or suspension; failure: of what failed; attempt: counted from 1. TaskRetried: an attempt failed and another one follows, or the next attempt was put off, for the reason in failure, until that has passed; attempt is NULL if that was the first. TaskCanceled: the orchestrator gave up an activity, a sub-orchestration or a wait for an event, a wait also because it timed out; Durable Functions has no such event. OrchestratorStarted and OrchestratorCompleted are not kept. After continue_as_new the history is that of the current execution.';
 
 CREATE VIEW durable.activities WITH (security_barrier) AS
-SELECT i.instance_id, a.task_id, a.name, a.input, a.attempt, a.scheduled_time, a.deliveries, a.pid, i.owner
+SELECT i.instance_id, a.task_id, a.name, a.input, a.attempt, a.scheduled_time, a.deliveries, a.pid,
+       durable_internal.owner_role(i.owner) AS owner
   FROM durable_internal.instances i
   JOIN (-- queued or running
         SELECT t.key, t.task_id, h.name, h.input, t.attempt, h.event_time AS scheduled_time, t.deliveries,
@@ -110,7 +112,7 @@ SELECT i.instance_id, a.task_id, a.name, a.input, a.attempt, a.scheduled_time, a
                                FROM durable_internal.history e
                               WHERE e.key = t.key AND e.task_id = t.task_id AND e.event = 5) r) a
     ON a.key = i.key
- WHERE pg_catalog.pg_has_role(i.owner, 'MEMBER')
+ WHERE pg_catalog.pg_has_role(durable_internal.owner_role(i.owner), 'MEMBER')
     OR (SELECT pg_catalog.pg_has_role('pg_monitor'::pg_catalog.name, 'USAGE'));
 COMMENT ON VIEW durable.activities IS
 'Activities of live instances that are queued, running, or waiting for their next attempt. attempt: number of the current or next attempt, from 1; scheduled_time: when the orchestrator called it; deliveries: how many workers have died while running it; pid: the process that runs it now, NULL: none. An activity that a worker runs within a turn is not seen here: see durable.workers.';
@@ -119,10 +121,10 @@ CREATE VIEW durable.timers WITH (security_barrier) AS
 SELECT i.instance_id,
        CASE WHEN t.task_id > 0 THEN t.task_id END AS task_id,
        t.fire_at,
-       i.owner
+       durable_internal.owner_role(i.owner) AS owner
   FROM durable_internal.timers t
   JOIN durable_internal.instances i ON i.key = t.key
- WHERE pg_catalog.pg_has_role(i.owner, 'MEMBER')
+ WHERE pg_catalog.pg_has_role(durable_internal.owner_role(i.owner), 'MEMBER')
     OR (SELECT pg_catalog.pg_has_role('pg_monitor'::pg_catalog.name, 'USAGE'));
 COMMENT ON VIEW durable.timers IS
 'Timers that have not fired. task_id: the call of the orchestrator that waits for it (sleep, a timeout, or the pause before another attempt), NULL: the start of an instance that has a start_at, or a turn that is run again because another transaction held the id of a sub-orchestration, or the like.';

@@ -1,8 +1,8 @@
 -- Quotas of roles (src/quota.c).
 
--- role 0 (shown as -): those without a row of their own
+-- role -: those without a row of their own
 CREATE TABLE durable_internal.quotas (
-    role regrole PRIMARY KEY,
+    role durable_internal.owner PRIMARY KEY,
     live_instances bigint CHECK (live_instances >= 0),
     pending_activities bigint CHECK (pending_activities >= 0),
     payload_size bigint CHECK (payload_size >= 0),
@@ -45,10 +45,10 @@ BEGIN
     END IF;
     -- one that comes at the same time waits, and then sees the row
     LOCK TABLE durable_internal.quotas IN SHARE ROW EXCLUSIVE MODE;
-    DELETE FROM durable_internal.quotas q WHERE q.role = coalesce(set_quota.role, 0::regrole);
+    DELETE FROM durable_internal.quotas q WHERE q.role OPERATOR(durable_internal.=) durable_internal.owner_of(set_quota.role);
     IF smallest IS NOT NULL OR set_quota.role IS NOT NULL THEN
         INSERT INTO durable_internal.quotas
-        VALUES (coalesce(set_quota.role, 0::regrole), live_instances, pending_activities, payload_size, history_length);
+        VALUES (durable_internal.owner_of(set_quota.role), live_instances, pending_activities, payload_size, history_length);
     END IF;
 END
 $$;
@@ -67,7 +67,7 @@ BEGIN
     IF NOT pg_has_role((SELECT extowner FROM pg_extension WHERE extname = 'durable'), 'USAGE') THEN
         RAISE EXCEPTION 'only the owner of the extension durable can set quotas' USING ERRCODE = 'insufficient_privilege';
     END IF;
-    DELETE FROM durable_internal.quotas q WHERE q.role = coalesce(unset_quota.role, 0::regrole);
+    DELETE FROM durable_internal.quotas q WHERE q.role OPERATOR(durable_internal.=) durable_internal.owner_of(unset_quota.role);
 END
 $$;
 COMMENT ON FUNCTION durable.unset_quota(regrole) IS
@@ -76,14 +76,15 @@ For superusers and members of the role that owns the extension.
 Errors: 42501 for others.';
 
 CREATE VIEW durable.quotas WITH (security_barrier) AS
-SELECT nullif(q.role, 0::pg_catalog.regrole)::pg_catalog.regrole AS role,
+SELECT durable_internal.owner_role(q.role) AS role,
        q.live_instances,
        q.pending_activities,
        q.payload_size,
        q.history_length
   FROM durable_internal.quotas q
- WHERE q.role = 0::pg_catalog.regrole
-    OR pg_catalog.pg_has_role(q.role, 'MEMBER')
-    OR (SELECT pg_catalog.pg_has_role('pg_monitor'::pg_catalog.name, 'USAGE'));
+ WHERE q.role::pg_catalog.text OPERATOR(pg_catalog.=) '-'
+    OR pg_catalog.pg_has_role(durable_internal.owner_role(q.role), 'MEMBER')
+    OR (durable_internal.owner_role(q.role) IS NOT NULL
+        AND (SELECT pg_catalog.pg_has_role('pg_monitor'::pg_catalog.name, 'USAGE')));
 COMMENT ON VIEW durable.quotas IS
-'What durable.set_quota has set, for the roles that you may see; role NULL: for all that are not listed. NULL: no limit. A role that was dropped is shown as a number, until durable.unset_quota is called for that.';
+'What durable.set_quota has set, for the roles that you may see; role NULL: for all that are not listed. NULL: no limit. A role that was dropped is shown as a number, until durable.unset_quota is called for that. Those of a role that did not exist when they were restored are not shown until the role exists.';

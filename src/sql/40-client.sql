@@ -152,10 +152,13 @@ AS $$
                 'EXECUTE ON ALL ROUTINES IN SCHEMA durable',
                 -- a view calls its functions with the rights of who reads it
                 'EXECUTE ON FUNCTION durable_internal.event_type(smallint)',
+                'EXECUTE ON FUNCTION durable_internal.owner_role(durable_internal.owner)',
                 'EXECUTE ON FUNCTION durable_internal.workers()',
                 'EXECUTE ON FUNCTION durable_internal.role_stats()',
                 'EXECUTE ON FUNCTION durable_internal.function_stats()',
                 'EXECUTE ON FUNCTION durable_internal.queues()',
+                -- and so does a default of durable.schedules
+                'EXECUTE ON FUNCTION durable_internal.current_owner()',
                 -- and durable.check_orchestrator those that it is made of
                 'EXECUTE ON FUNCTION durable_internal.check_text(regprocedure)',
                 'EXECUTE ON FUNCTION durable_internal.check_call(regprocedure)',

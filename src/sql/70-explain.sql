@@ -17,7 +17,7 @@ SELECT p.instance_id AS parent_instance_id,
        END::durable.runtime_status AS runtime_status,
        c.created_time,
        c.completed_time,
-       c.owner
+       durable_internal.owner_role(c.owner) AS owner
   FROM durable_internal.instances p
  CROSS JOIN LATERAL (
        SELECT i.*, i.parent_task <> 0 AS awaited, coalesce(nullif(i.parent_task, 0), h.task_id) AS task_id
@@ -34,7 +34,7 @@ SELECT p.instance_id AS parent_instance_id,
                                         WHERE f.key = h.key AND f.seq = h.seq + 1 AND f.event = 8)) h
            ON i.parent_task = 0 AND h.event_time = i.created_time AND h.name = i.name AND h.number = i.number
        ) c
- WHERE pg_catalog.pg_has_role(p.owner, 'MEMBER')
+ WHERE pg_catalog.pg_has_role(durable_internal.owner_role(p.owner), 'MEMBER')
     OR (SELECT pg_catalog.pg_has_role('pg_monitor'::pg_catalog.name, 'USAGE'));
 COMMENT ON VIEW durable.sub_orchestrations IS
 'Which instance has started which: the sub-orchestrations of the instances that you may see. task_id: the call in the parent''s current execution, NULL if it was an earlier one''s; a call with a retry policy has a row for each attempt. awaited: false for durable.start_sub_orchestrator. Fast by parent_instance_id.';
@@ -264,7 +264,10 @@ BEGIN
         RAISE EXCEPTION 'instance "%" does not exist', explain.instance_id USING ERRCODE = 'OD001';
     END IF;
     live := root.completed_time IS NULL OR root.runtime_status IN ('Pending', 'Running', 'Suspended');
-    obstacle := durable.role_obstacle(root.owner);
+    obstacle := CASE
+        WHEN root.owner IS NOT NULL THEN durable.role_obstacle(root.owner)
+        WHEN root.owner_name LIKE '(%' THEN 'the role was dropped before the instance was restored here, so the instance is to fail'
+        ELSE format('the role does not exist; create the role, or call durable.reassign_owner(%L, ...) as a superuser', root.owner_name) END;
     SELECT h.event_time, h.result #>> '{}'
       INTO since, reason
       FROM durable.history h
@@ -283,7 +286,7 @@ BEGIN
     SELECT format('%-10s %s', v.name, left(regexp_replace(v.value, '\s+', ' ', 'g'), 200) || CASE WHEN length(v.value) > 200 THEN ' ...' ELSE '' END)
       FROM (VALUES ('Instance', root.instance_id),
                    ('Function', replace(root.function, 'pg_catalog.', '') || coalesce(', version ' || root.version, '')),
-                   ('Owner', root.owner::text),
+                   ('Owner', root.owner_name),
                    ('Status', concat(root.runtime_status, ' since ', date_trunc('second', since),
                                      CASE WHEN live THEN ', for ' || date_trunc('second', greatest(now - since, '0'))
                                           ELSE ', after ' || date_trunc('milliseconds', since - root.began) END,
@@ -469,7 +472,7 @@ BEGIN
                                date_trunc('second', aside));
         ELSIF open = 0 THEN
             -- nothing is asked for: it is being run, or cannot be
-            RETURN NEXT concat('Waits for a worker of ', root.owner,
+            RETURN NEXT concat('Waits for a worker of ', root.owner_name,
                 CASE WHEN obstacle IS NULL AND NOT EXISTS (SELECT FROM durable.workers w WHERE w.role = root.owner)
                      THEN ': none is running; if none comes, see the server''s log' END,
                 (SELECT '; busy: ' || string_agg(format('process %s (%s)', s.pid, left(s.query, 60)), ', ' ORDER BY s.pid)
@@ -483,11 +486,11 @@ BEGIN
                 RETURN NEXT format('  ... and %s more', open - cardinality(waits));
             END IF;
         END IF;
-        IF obstacle IS NOT NULL THEN
-            RETURN NEXT format('No worker can run for %s: %s', root.owner, obstacle);
-        END IF;
     END IF;
     IF live THEN
+        IF obstacle IS NOT NULL THEN
+            RETURN NEXT format('No worker can run for %s: %s', root.owner_name, obstacle);
+        END IF;
         SELECT string_agg(format('"%s" (%s)', r.name, r.count - coalesce(t.count, 0)), ', ' ORDER BY r.name)
           INTO line
           FROM (SELECT lower(h.name) AS name, count(*)
@@ -539,7 +542,7 @@ BEGIN
                                                   'instance ' || nullif(root.failure ->> 'instance_id', root.instance_id)), '')),
                        (5, 'Context', root.failure ->> 'context'),
                        (6, 'Repair', CASE WHEN NOT EXISTS (SELECT FROM pg_roles r WHERE r.oid = root.owner)
-                                          THEN 'Its owner has been dropped: another role has to start it anew.'
+                                          THEN 'Its owner does not exist: another role has to start it anew, or to get it with durable.reassign_owner.'
                                           WHEN handled = '{}' THEN format('SELECT durable.rewind(%L)', root.instance_id)
                                           ELSE format(E'SELECT durable.restart(%L)\nIts code has dealt with the failure of %s, which durable.rewind does not run again:\nit would fail as before, unless something else was mended, such as the code.',
                                                       root.instance_id, left(array_to_string(handled, ', '), 200)) END)) v (place, label, value),

@@ -9,7 +9,8 @@
 
 CREATE TABLE durable.schedules (
     schedule_name text NOT NULL CHECK (pg_catalog.length(schedule_name) BETWEEN 1 AND 200),
-    owner regrole NOT NULL,
+    owner regrole GENERATED ALWAYS AS (durable_internal.owner_role(owner_name)) STORED,
+    owner_name durable_internal.owner NOT NULL DEFAULT durable_internal.current_owner(),
     cron_expression text NOT NULL,
     name text NOT NULL,
     input jsonb,
@@ -25,10 +26,10 @@ CREATE TABLE durable.schedules (
     last_run_time timestamptz,
     last_instance_id text,
     last_skipped_time timestamptz,
-    PRIMARY KEY (schedule_name, owner)
+    PRIMARY KEY (schedule_name, owner_name)
 );
 COMMENT ON TABLE durable.schedules IS
-'The schedules that you may see, made by durable.schedule and durable.schedule_purge. name: the function that is started with input, version and tags, as owner, by search_path; of a purge the procedure that is called, with retention, runtime_status and batch_size. job_id: as in cron.job; after a restore without the tables of pg_cron still that of the source, which runs nothing here. last_run_time, last_instance_id: of the last run that started one; last_skipped_time: of the last that was not, as its predecessor was live. Change it with the functions only: a row alone runs nothing. A row of more text than durable.max_payload is refused (42501).';
+'The schedules that you may see, made by durable.schedule and durable.schedule_purge. name: the function that is started with input, version and tags, as owner, by search_path; of a purge the procedure that is called, with retention, runtime_status and batch_size. owner: NULL if the role did not exist when the schedule was restored, until it exists; owner_name: its quoted name then too. job_id: as in cron.job; after a restore without the tables of pg_cron still that of the source, which runs nothing here. last_run_time, last_instance_id: of the last run that started one; last_skipped_time: of the last that was not, as its predecessor was live. Change it with the functions only: a row alone runs nothing. A row of more text than durable.max_payload is refused (42501).';
 SELECT pg_catalog.pg_extension_config_dump('durable.schedules', '');
 
 ALTER TABLE durable.schedules ENABLE ROW LEVEL SECURITY;
@@ -103,7 +104,6 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_variable
 DECLARE
-    me CONSTANT regrole := quote_ident(current_user)::regrole;
     tomorrow CONSTANT timestamptz := now() + '1 day';
     job bigint;
 BEGIN
@@ -126,8 +126,8 @@ BEGIN
     EXECUTE 'SELECT cron.schedule($1, $2, $3)'
        INTO job
       USING 'durable: ' || schedule_name, cron_expression, format('SELECT durable.run_schedule(%L)', schedule_name);
-    INSERT INTO durable.schedules AS s (schedule_name, owner, cron_expression, name, input, version, tags, allow_overlap, search_path, job_id)
-    VALUES (schedule_name, me, cron_expression, name, input, version, tags, allow_overlap, search_path, job)
+    INSERT INTO durable.schedules AS s (schedule_name, cron_expression, name, input, version, tags, allow_overlap, search_path, job_id)
+    VALUES (schedule_name, cron_expression, name, input, version, tags, allow_overlap, search_path, job)
     ON CONFLICT ON CONSTRAINT schedules_pkey DO UPDATE
        SET cron_expression = excluded.cron_expression, name = excluded.name, input = excluded.input, version = excluded.version,
            tags = excluded.tags, allow_overlap = excluded.allow_overlap, search_path = excluded.search_path,
@@ -152,7 +152,6 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_variable
 DECLARE
-    me CONSTANT regrole := quote_ident(current_user)::regrole;
     job bigint;
 BEGIN
     IF num_nulls(retention, cron_expression, schedule_name, runtime_status, batch_size) > 0 THEN
@@ -175,8 +174,8 @@ BEGIN
       USING 'durable: ' || schedule_name, cron_expression,
             format('CALL durable.purge_instance_history_batches(''-infinity'', pg_catalog.now() OPERATOR(pg_catalog.-) pg_catalog.interval %L, %L, %s)',
                    retention, runtime_status, batch_size);
-    INSERT INTO durable.schedules AS s (schedule_name, owner, cron_expression, name, retention, runtime_status, batch_size, search_path, job_id)
-    VALUES (schedule_name, me, cron_expression, 'durable.purge_instance_history_batches', retention, runtime_status, batch_size, '', job)
+    INSERT INTO durable.schedules AS s (schedule_name, cron_expression, name, retention, runtime_status, batch_size, search_path, job_id)
+    VALUES (schedule_name, cron_expression, 'durable.purge_instance_history_batches', retention, runtime_status, batch_size, '', job)
     ON CONFLICT ON CONSTRAINT schedules_pkey DO UPDATE
        SET cron_expression = excluded.cron_expression, name = excluded.name, input = NULL, version = NULL, tags = '{}',
            allow_overlap = false, search_path = '', retention = excluded.retention, runtime_status = excluded.runtime_status,

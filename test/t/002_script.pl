@@ -40,6 +40,10 @@ sub problems
 
 			$problem->('has a name without the schema') if ($object // '') !~ /^durable(_internal)?\./;
 		}
+		# operators of a type of ours, which are found by that type or by their schema
+		elsif ($statement =~ /^CREATE\s+OPERATOR\s+durable_internal\.\S+\s*\(\s*LEFTARG = durable_internal\.\w+, RIGHTARG = durable_internal\.\w+,/i)
+		{
+		}
 		elsif ($statement =~ /^(?:CREATE|ALTER)\s+(?!SCHEMA\s+durable(?:_internal)?$)/i)
 		{
 			$problem->('creates or alters what only a superuser may, or everybody sees');
@@ -51,7 +55,7 @@ sub problems
 			  && $statement !~ /\bSET\s+search_path\s*=\s*pg_catalog,\s*(durable,\s*)?pg_temp\b/i;
 		$problem->('is in C, from another library') if $statement =~ /^CREATE\s+FUNCTION\b/i && $statement =~ /\bLANGUAGE\s+C\b/i && $statement !~ /\bAS\s+''/i;
 		$problem->('calls a function without its schema') if $statement =~ /^(?:SELECT|CALL|PERFORM)\s+(?!pg_catalog\.|durable_internal\.)/i;
-		$problem->('is what everybody gets who names none') if $statement =~ /^CREATE\s+OPERATOR\s+CLASS\s+\S+\s+DEFAULT\b/i;
+		$problem->('is what everybody gets who names none') if $statement =~ /^CREATE\s+OPERATOR\s+CLASS\s+\S+\s+DEFAULT\b(?!\s+FOR\s+TYPE\s+durable_internal\.)/i;
 		$problem->('changes settings') if $statement =~ /^(?:SET|RESET)\b/i;
 		$problem->('gives to everybody') if $statement =~ /^GRANT\b.*\bTO\b.*\bPUBLIC\b/is || $statement =~ /\bALTER\s+DEFAULT\s+PRIVILEGES\b/i;
 		$problem->('grants roles') if $statement =~ /^GRANT\s+(?!.*\bON\b)/is;

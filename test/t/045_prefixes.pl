@@ -17,7 +17,7 @@ CREATE FUNCTION fail() RETURNS void LANGUAGE plpgsql AS $$ BEGIN RAISE 'no'; END
 CREATE PROCEDURE fill(first int, last int, id text, second text DEFAULT 'i') LANGUAGE plpgsql AS $$
 BEGIN
 	EXECUTE format($q$INSERT INTO durable_internal.instances
-		SELECT -i, %s, execution_id, CASE WHEN i %% 50 = 0 THEN 'F' ELSE state END, CASE WHEN i %% 3 = 0 THEN 'other'::regrole ELSE owner END,
+		SELECT -i, %s, execution_id, CASE WHEN i %% 50 = 0 THEN 'F' ELSE state END, CASE WHEN i %% 3 = 0 THEN 'other'::durable_internal.owner ELSE owner END,
 			CASE WHEN i %% 2 = 0 THEN name ELSE 'another' END, function, version, search_path, tags,
 			'2020-01-01'::timestamptz + make_interval(secs => %s), last_updated_time, completed_time, scheduled_start_time, started_time,
 			parent_key, parent_task, first_seq, last_seq, turn_seq, first_task, awaiting, deliveries, custom_status

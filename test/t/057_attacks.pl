@@ -207,7 +207,7 @@ for my $view (split /\n/, $node->safe_psql('postgres', q[SELECT c.relname FROM p
 	like(as('mallory', "BEGIN; LOCK durable.$view IN EXCLUSIVE MODE; ROLLBACK; SELECT 1 FROM durable.$view FOR UPDATE; DELETE FROM durable.$view; INSERT INTO durable.$view SELECT * FROM durable.$view;"),
 		qr/^(?:ERROR:  (?:42501|55000|0A000|428C9)\n?)+$/, "durable.$view can be read only") if $view ne 'schedules';
 }
-is(as('mallory', q[INSERT INTO durable.schedules (schedule_name, owner, cron_expression, name, search_path, job_id) VALUES ('x', 'alice', '* * * * *', 'who', 'public', 1)]),
+is(as('mallory', q[INSERT INTO durable.schedules (schedule_name, owner_name, cron_expression, name, search_path, job_id) VALUES ('x', 'alice', '* * * * *', 'who', 'public', 1)]),
 	'ERROR:  42501', 'no schedules in the name of another');
 for my $kind ('launcher', 'scheduler', 'worker')
 {

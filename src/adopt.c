@@ -1,0 +1,310 @@
+/*
+ * adopt.c
+ *	  Instances whose owner does not exist, and durable.reassign_owner.
+ *
+ * The scheduler looks which owners the instances have: at its start, when any
+ * role was created, altered or dropped in the server, and every
+ * durable.poll_interval.  For each owner that steps once through the index
+ * instances_listing, however many instances the owner has.
+ *
+ * An owner that is *missing*, since the role did not exist when the instances
+ * were restored, has no OID, so no worker gets its instances.  As soon as a role
+ * has its name, the rows are given to that role: so many in one transaction, of
+ * instances that have ended too.  Until then a line in the log says, once for
+ * each name, how many wait.
+ *
+ * The live instances of a role that was *dropped*, here or before the dump, are
+ * failed, each in a transaction of its own.  Workers that still run as the role
+ * are ended first.
+ *
+ * Nothing here waits for another transaction: a row, or a table, that somebody
+ * has locked is left for the next look.
+ */
+#include "postgres.h"
+
+#include <signal.h>
+
+#include "access/xact.h"
+#include "catalog/pg_authid.h"
+#include "commands/dbcommands.h"
+#include "executor/spi.h"
+#include "fmgr.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+#include "utils/syscache.h"
+
+#include "adopt.h"
+#include "database.h"
+#include "hint.h"
+#include "owner.h"
+#include "process.h"
+#include "settings.h"
+#include "shared.h"
+#include "slot.h"
+#include "store.h"
+
+#define MOVED_AT_ONCE	1000	/* rows that get another owner in one transaction */
+#define FAILED_AT_ONCE	64		/* instances that fail before the scheduler does something else */
+#define FOUND_MAX		16384	/* instances to fail that are remembered */
+
+PG_FUNCTION_INFO_V1(durable_move_instances);
+
+/* an instance of a dropped role, to be failed */
+typedef struct Doomed
+{
+	Oid			role;			/* as it was where the role existed */
+	int64		key;
+} Doomed;
+
+static bool requested = true;
+static Doomed *doomed = NULL;	/* has room for FOUND_MAX; NULL: none */
+static int	ndoomed = 0;
+static int	next_doomed = 0;	/* the first that has not been tried */
+static bool progress = false;	/* some have been failed */
+static List *told = NIL;		/* names that the log has, in TopMemoryContext */
+
+/* Have the owners looked at. */
+void
+adopt_request(void)
+{
+	requested = true;
+}
+
+/* Whether a role exists. */
+static bool
+role_exists(Oid role)
+{
+	return SearchSysCacheExists1(AUTHOID, ObjectIdGetDatum(role));
+}
+
+/* Remember the live instances of a dropped role, to fail them. */
+static void
+doom(Store *store, Datum owner)
+{
+	int64	   *keys = palloc(FOUND_MAX * sizeof(int64));
+	int64		count = instances_of(store, STATES_LIVE, owner, FOUND_MAX - ndoomed, keys);
+	Oid			role = owner_role(owner);
+
+	if (!OidIsValid(role))
+		role = atooid(owner_dropped(owner_absent(owner)));
+	if (doomed == NULL)
+		doomed = MemoryContextAlloc(TopMemoryContext, FOUND_MAX * sizeof(Doomed));
+	for (int64 i = 0; i < count; i++)
+		doomed[ndoomed++] = (Doomed) {.role = role, .key = keys[i]};
+	pfree(keys);
+}
+
+/* Say in the log, once for each name, that instances wait for a role. */
+static void
+tell(Store *store, Datum owner, const char *name)
+{
+	int64		count;
+	ListCell   *cell;
+	MemoryContext old;
+
+	foreach(cell, told)
+		if (strcmp(lfirst(cell), name) == 0)
+			return;
+	count = instances_of(store, STATES_LIVE, owner, PG_INT64_MAX, NULL);
+	if (count == 0)
+		return;
+	old = MemoryContextSwitchTo(TopMemoryContext);
+	told = lappend(told, pstrdup(name));
+	MemoryContextSwitchTo(old);
+	ereport(LOG,
+			(errcode(ERRCODE_UNDEFINED_OBJECT),
+			 errmsg("durable cannot run instances in database \"%s\": role \"%s\" does not exist",
+					get_database_name(MyDatabaseId), name),
+			 errdetail_plural("%lld instance that has not ended waits for the role.",
+							  "%lld instances that have not ended wait for the role.", count, (long long) count),
+			 errhint("Create the role, or call durable.reassign_owner.")));
+}
+
+/* Say that a role has got what waited for it; if it is dropped and its name missed again, that is news. */
+static void
+told_no_more(const char *name)
+{
+	ListCell   *cell;
+
+	foreach(cell, told)
+		if (strcmp(lfirst(cell), name) == 0)
+			told = foreach_delete_current(told, cell);
+}
+
+/*
+ * Give a role a part of the instances that were missing it; true if there may be
+ * more.
+ */
+static bool
+adopt_instances(Store *store, Datum owner, Oid role)
+{
+	int64		moved = instances_move(store, owner, role, MOVED_AT_ONCE, false);
+
+	if (moved > 0)
+		hint_look();
+	return moved == MOVED_AT_ONCE;
+}
+
+/*
+ * Look at the owners of instances in one state; true if some are left to be
+ * given to a role.  Of those that have ended only absent owners matter, which
+ * come first.
+ */
+static bool
+look_at_state(Store *store, char state, bool live)
+{
+	Datum		owner = owner_make(InvalidOid, NULL);
+
+	while (instances_next_owner(store, state, &owner))
+	{
+		Oid			role = owner_role(owner);
+		char	   *absent = owner_absent(owner);
+		const char *name = owner_missing(absent);
+		Oid			found = owner_find(absent);
+
+		CHECK_FOR_INTERRUPTS();
+		if (!live && OidIsValid(role))
+			break;
+		if (OidIsValid(found))
+		{
+			told_no_more(name);
+			if (adopt_instances(store, owner, found))
+				return true;
+		}
+		else if (name != NULL)
+			tell(store, owner, name);
+		else if (live && ndoomed < FOUND_MAX && !role_exists(role))
+			doom(store, owner);
+	}
+	return false;
+}
+
+/* End the workers of roles that do not exist any more, which may hold their instances. */
+static void
+end_workers_of_dropped(void)
+{
+	WorkerInfo	workers[DURABLE_WORKERS_LIMIT];
+	int			count = slot_list(workers);
+
+	for (int i = 0; i < count; i++)
+		if (workers[i].db == MyDatabaseId && workers[i].pid != 0 && !role_exists(workers[i].role))
+			kill(workers[i].pid, SIGTERM);
+}
+
+/* The quotas and schedules of missing roles that exist now. */
+static void
+adopt_settings(void)
+{
+	SPI_connect();
+	if (SPI_execute("SELECT durable_internal.adopt_settings()", false, 0) != SPI_OK_SELECT)
+		elog(ERROR, "could not adopt settings");
+	SPI_finish();
+}
+
+/* Look at all owners; true if some instances are left to be given to a role. */
+static bool
+look(void)
+{
+	MemoryContext context = CurrentMemoryContext;
+	Store	   *store;
+	bool		more = false;
+
+	SetCurrentStatementStartTimestamp();
+	StartTransactionCommand();
+	XactIsoLevel = XACT_READ_COMMITTED;
+	XactReadOnly = false;
+	PushActiveSnapshot(GetTransactionSnapshot());
+	end_workers_of_dropped();
+	adopt_settings();
+	store = store_open();
+	for (const char *state = STATES_ALL; *state != '\0' && !more; state++)
+		more = look_at_state(store, *state, strchr(STATES_LIVE, *state) != NULL);
+	store_close(store);
+	PopActiveSnapshot();
+	CommandCounterIncrement();
+	CommitTransactionCommand();
+	MemoryContextSwitchTo(context);
+	return more;
+}
+
+/* Fail one instance; one that cannot be loaded, such as one that is just being restored, is not to keep the others. */
+static void
+fail_one(bool (*fail) (Oid role, int64 key), const Doomed *one)
+{
+	MemoryContext context = CurrentMemoryContext;
+
+	PG_TRY();
+	{
+		progress |= fail(one->role, one->key);
+	}
+	PG_CATCH();
+	{
+		AbortOutOfAnyTransaction();
+		MemoryContextSwitchTo(context);
+		EmitErrorReport();
+		FlushErrorState();
+	}
+	PG_END_TRY();
+}
+
+/* Fail some of those that are to fail; true if there are more. */
+static bool
+fail_some(bool (*fail) (Oid role, int64 key))
+{
+	for (int i = 0; i < FAILED_AT_ONCE && next_doomed < ndoomed; i++)
+	{
+		process_handle_interrupts();
+		fail_one(fail, &doomed[next_doomed++]);
+	}
+	return next_doomed < ndoomed;
+}
+
+/* Forget those that were to be failed; there may be more than there was room for. */
+static void
+doomed_done(void)
+{
+	requested |= ndoomed == FOUND_MAX && progress;
+	if (doomed != NULL)
+		pfree(doomed);
+	doomed = NULL;
+	ndoomed = next_doomed = 0;
+	progress = false;
+}
+
+/* Do a part of what there is to be done. */
+bool
+adopt_work(bool (*fail) (Oid role, int64 key))
+{
+	if (fail_some(fail))
+		return true;
+	doomed_done();
+	if (!requested)
+		return false;
+	requested = look();
+	return requested || ndoomed > 0;
+}
+
+/* durable_internal.move_instances(owner_name, role) */
+Datum
+durable_move_instances(PG_FUNCTION_ARGS)
+{
+	Oid			role = PG_GETARG_OID(1);
+	Store	   *store = store_open();
+	int64		moved = 0;
+	ListCell   *cell;
+
+	shared_require();
+	hint_look();
+	foreach(cell, owner_values(text_to_cstring(PG_GETARG_TEXT_PP(0))))
+	{
+		Datum		owner = PointerGetDatum(lfirst(cell));
+
+		if (owner_role(owner) != role)
+			moved += instances_move(store, owner, role, PG_INT64_MAX, true);
+	}
+	store_close(store);
+	CommandCounterIncrement();
+	PG_RETURN_INT64(moved);
+}

@@ -1,0 +1,16 @@
+/*
+ * adopt.h
+ *	  The scheduler's care for instances whose owner does not exist.
+ */
+#ifndef DURABLE_ADOPT_H
+#define DURABLE_ADOPT_H
+
+#include "durable.h"
+
+/* have the next adopt_work look at the owners */
+extern void adopt_request(void);
+/* do a part of what there is to be done; true if it is to be called again soon.
+ * fail ends an instance whose role was dropped, false if somebody has it */
+extern bool adopt_work(bool (*fail) (Oid role, int64 key));
+
+#endif
