@@ -87,7 +87,7 @@ ALTER ROLE adjusted SET work_mem = '1234kB';
 ALTER ROLE demoted NOSUPERUSER;
 ]);
 $node->safe_psql('postgres', q[DROP OWNED BY leaving]);
-$node->safe_psql('postgres', q[SELECT durable.raise_event(instance_id, 'go') FROM durable.instances WHERE instance_id LIKE '%-1']);
+$node->safe_psql('postgres', q[SELECT durable.raise_event(instance_id, 'go') FROM durable.instances WHERE instance_id LIKE '%-1' AND completed_time IS NULL]);
 
 my %status = (fine => 'Completed', expired => 'Completed', renamed => 'Completed', adjusted => 'Completed', demoted => 'Completed',
 	map { $_ => 'Running' } qw(nologin noconnect nogroup roomy leaving));
@@ -174,9 +174,8 @@ SET ROLE adjusted;
 SELECT durable.start_new('s_adjusted.ask', instance_id => 'adjusted-3')]);
 poll_until($node, q[SELECT output #>> '{rows,0,work_mem}' FROM durable.get_status('adjusted-3')], 'adjusted: has its new setting', '1234kB');
 
-# What waits of a dropped role ends too, when its time comes; until then it can be terminated.
-$node->safe_psql('postgres', q[SELECT durable.terminate('dropped-2', 'its owner has left')]);
-poll_until($node, q[SELECT runtime_status FROM durable.get_status('dropped-2')], 'dropped: what had not begun can be terminated', 'Terminated');
+# What had not begun of a dropped role has failed too.
+is($node->safe_psql('postgres', q[SELECT runtime_status, failure ->> 'sqlstate' FROM durable.get_status('dropped-2')]), 'Failed|42704', 'dropped: what had not begun has failed');
 is($node->safe_psql('postgres', q[SELECT durable.purge_instance_history('dropped-1') + durable.purge_instance_history('dropped-2')]), 2, 'and all be purged');
 
 #
