@@ -229,12 +229,18 @@ look(void)
 	return more;
 }
 
-/* Fail one instance; one that cannot be loaded, such as one that is just being restored, is not to keep the others. */
+/*
+ * Fail one instance; one that cannot be loaded, such as one that is just being
+ * restored, is not to keep the others.  Nothing waits for the disk, as whatever
+ * a crash undoes is done again.
+ */
 static void
 fail_one(bool (*fail) (Oid role, int64 key), const Doomed *one)
 {
 	MemoryContext context = CurrentMemoryContext;
+	int			commit = synchronous_commit;
 
+	synchronous_commit = SYNCHRONOUS_COMMIT_OFF;
 	PG_TRY();
 	{
 		progress |= fail(one->role, one->key);
@@ -247,6 +253,7 @@ fail_one(bool (*fail) (Oid role, int64 key), const Doomed *one)
 		FlushErrorState();
 	}
 	PG_END_TRY();
+	synchronous_commit = commit;
 }
 
 /* Fail some of those that are to fail; true if there are more. */

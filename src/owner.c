@@ -38,22 +38,37 @@ PG_FUNCTION_INFO_V1(durable_owner_role);
 PG_FUNCTION_INFO_V1(durable_owner_found);
 PG_FUNCTION_INFO_V1(durable_owner_current);
 
-/* The role of an owner. */
-Oid
-owner_role(Datum owner)
+/* The bytes of a value; that of a role in a row is always short. */
+static inline struct varlena *
+unpacked(Datum owner)
 {
-	struct varlena *value = PG_DETOAST_DATUM_PACKED(owner);
+	struct varlena *value = (struct varlena *) DatumGetPointer(owner);
+
+	return VARATT_IS_1B(value) && !VARATT_IS_1B_E(value) ? value : pg_detoast_datum_packed(value);
+}
+
+/* The role of a value. */
+static inline Oid
+role_of(struct varlena *value)
+{
 	Oid			role;
 
 	memcpy(&role, VARDATA_ANY(value), sizeof(role));
 	return role;
 }
 
+/* The role of an owner. */
+Oid
+owner_role(Datum owner)
+{
+	return role_of(unpacked(owner));
+}
+
 /* Its absent text. */
 char *
 owner_absent(Datum owner)
 {
-	struct varlena *value = PG_DETOAST_DATUM_PACKED(owner);
+	struct varlena *value = unpacked(owner);
 	Size		length = VARSIZE_ANY_EXHDR(value) - sizeof(Oid);
 
 	return length == 0 ? NULL : pnstrdup(VARDATA_ANY(value) + sizeof(Oid), length);
@@ -113,18 +128,20 @@ owner_text(Oid role, const char *absent)
 int
 owner_compare(Datum a, Datum b)
 {
-	struct varlena *x = PG_DETOAST_DATUM_PACKED(a);
-	struct varlena *y = PG_DETOAST_DATUM_PACKED(b);
-	Size		x_size = VARSIZE_ANY_EXHDR(x);
-	Size		y_size = VARSIZE_ANY_EXHDR(y);
-	Oid			x_role;
-	Oid			y_role;
+	struct varlena *x = unpacked(a);
+	struct varlena *y = unpacked(b);
+	Oid			x_role = role_of(x);
+	Oid			y_role = role_of(y);
+	Size		x_size;
+	Size		y_size;
 	int			result;
 
-	memcpy(&x_role, VARDATA_ANY(x), sizeof(Oid));
-	memcpy(&y_role, VARDATA_ANY(y), sizeof(Oid));
 	if (x_role != y_role)
 		return x_role < y_role ? -1 : 1;
+	if (OidIsValid(x_role))
+		return 0;
+	x_size = VARSIZE_ANY_EXHDR(x);
+	y_size = VARSIZE_ANY_EXHDR(y);
 	result = memcmp(VARDATA_ANY(x), VARDATA_ANY(y), Min(x_size, y_size));
 	return result != 0 ? result : (x_size > y_size) - (x_size < y_size);
 }
