@@ -86,7 +86,8 @@ CREATE OPERATOR durable_internal.> (
 CREATE OPERATOR CLASS durable_internal.owner_order DEFAULT FOR TYPE durable_internal.owner USING btree AS
     OPERATOR 1 durable_internal.<, OPERATOR 2 durable_internal.<=, OPERATOR 3 durable_internal.=,
     OPERATOR 4 durable_internal.>=, OPERATOR 5 durable_internal.>,
-    FUNCTION 1 durable_internal.owner_cmp(durable_internal.owner, durable_internal.owner);
+    FUNCTION 1 durable_internal.owner_cmp(durable_internal.owner, durable_internal.owner),
+    FUNCTION 4 pg_catalog.btequalimage(oid);
 CREATE FUNCTION durable_internal.owner_of(role regrole) RETURNS durable_internal.owner
 LANGUAGE C IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE AS 'MODULE_PATHNAME', 'durable_owner_of';
 COMMENT ON FUNCTION durable_internal.owner_of(regrole) IS 'A role as an owner; NULL: no role.';
