@@ -303,9 +303,7 @@ RESET ROLE;
 DROP OWNED BY regress_durable_bad_too;
 DROP ROLE regress_durable_bad_too;
 SELECT durable.start_new('echo', '1', 'bad-beside-orphan_pending');
-SELECT durable.raise_event('bad-orphan', 'go');
 SELECT function, status, sqlstate, regexp_replace(message, '\d+', 'N') AS message, beside FROM bad.ends('orphan');
-SELECT durable.raise_event('bad-orphan_worker_gone', 'go');
 SELECT function, status, sqlstate, regexp_replace(message, '\d+', 'N') AS message, beside FROM bad.ends('orphan_worker_gone', 'orphan_pending');
 
 -- Nothing is left behind, and the engine works.

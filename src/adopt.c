@@ -17,6 +17,9 @@
  * failed, each in a transaction of its own.  Workers that still run as the role
  * are ended first.
  *
+ * A look has to pass over dead rows that an old snapshot keeps, and everybody can
+ * change a password, so looks take no more than a twentieth of a core.
+ *
  * Nothing here waits for another transaction: a row, or a table, that somebody
  * has locked is left for the next look.
  */
@@ -47,6 +50,8 @@
 
 #define MOVED_AT_ONCE	1000	/* rows that get another owner in one transaction */
 #define FAILED_AT_ONCE	64		/* instances that fail before the scheduler does something else */
+#define LOOK_SHARE		20		/* a look is followed by a pause of so many times what it took */
+#define LOOK_PAUSE_MAX	(10 * USECS_PER_SEC)
 #define FOUND_MAX		16384	/* instances to fail that are remembered */
 
 PG_FUNCTION_INFO_V1(durable_move_instances);
@@ -59,6 +64,7 @@ typedef struct Doomed
 } Doomed;
 
 static bool requested = true;
+static TimestampTz look_at = 0; /* not before */
 static Doomed *doomed = NULL;	/* has room for FOUND_MAX; NULL: none */
 static int	ndoomed = 0;
 static int	next_doomed = 0;	/* the first that has not been tried */
@@ -284,13 +290,23 @@ doomed_done(void)
 bool
 adopt_work(bool (*fail) (Oid role, int64 key))
 {
+	TimestampTz start;
+
 	if (fail_some(fail))
 		return true;
 	doomed_done();
 	if (!requested)
 		return false;
+	start = GetCurrentTimestamp();
+	/* the clock may have been set back */
+	look_at = Min(look_at, start + LOOK_PAUSE_MAX);
+	if (start < look_at)
+		return true;
 	requested = look();
-	return requested || ndoomed > 0;
+	if (requested || ndoomed > 0)
+		return true;
+	look_at = Min(LOOK_SHARE * (GetCurrentTimestamp() - start), LOOK_PAUSE_MAX) + GetCurrentTimestamp();
+	return false;
 }
 
 /* durable_internal.move_instances(owner_name, role) */

@@ -28,7 +28,7 @@ CREATE TYPE durable.orchestration_status AS (
     continuation_token text
 );
 COMMENT ON TYPE durable.orchestration_status IS
-'All that a client may know of an instance. name: as given to start_new; function: what it was resolved to, with schema and argument types. output: result of a completed instance, failure message of a failed one, reason of a terminated one. failure: of a failed instance, {"sqlstate", "message", "detail", "hint", "context", "activity", "task_id", "attempts", "instance_id", "sub_orchestration"}, without the keys that do not apply: activity, task_id and attempts are those of an activity that failed, instance_id is that of a sub-orchestration that failed, sub_orchestration the name of one that could not be started. history and continuation_token are filled in only by functions that say so.';
+'All that a client may know of an instance. name: as given to start_new; function: what it was resolved to, with schema and argument types. owner: NULL if the role does not exist here, see durable.instances. output: result of a completed instance, failure message of a failed one, reason of a terminated one. failure: of a failed instance, {"sqlstate", "message", "detail", "hint", "context", "activity", "task_id", "attempts", "instance_id", "sub_orchestration"}, without the keys that do not apply: activity, task_id and attempts are those of an activity that failed, instance_id is that of a sub-orchestration that failed, sub_orchestration the name of one that could not be started. history and continuation_token are filled in only by functions that say so.';
 
 CREATE TYPE durable.retry_policy AS (
     max_attempts integer,
