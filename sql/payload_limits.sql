@@ -48,9 +48,9 @@ SELECT durable.start_new('wait', instance_id => 'limits-none');
 SET search_path = limits;
 SELECT count(*) FROM durable.instances WHERE instance_id = 'limits-none';
 -- A row of theirs in the table of schedules.
-INSERT INTO durable.schedules (schedule_name, owner, cron_expression, name, search_path, input)
+INSERT INTO durable.schedules (schedule_name, owner_name, cron_expression, name, search_path, input)
 VALUES ('huge', 'regress_durable_wordy', '* * * * *', 'echo', 'limits', huge());
-INSERT INTO durable.schedules (schedule_name, owner, cron_expression, name, search_path, tags)
+INSERT INTO durable.schedules (schedule_name, owner_name, cron_expression, name, search_path, tags)
 VALUES ('small', 'regress_durable_wordy', '* * * * *', 'echo', 'limits', '{"a": 1}');
 UPDATE durable.schedules SET version = long() WHERE schedule_name = 'small';
 UPDATE durable.schedules SET tags = jsonb_build_object('a', huge()) WHERE schedule_name = 'small';

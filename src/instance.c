@@ -807,7 +807,7 @@ instance_load(Round *round, int64 key, int flags, FetchResult *result)
 	if (instance == NULL || !cache_renew(instance, &row))
 	{
 		instance_forget(key);
-		if (row.awaiting > 0 && (flags & ~READY_MESSAGE) == 0 &&
+		if (row.awaiting > 0 && flags == READY_MESSAGE &&
 			receive_blindly(round, &row, messages))
 			return NULL;
 		instance = cache_fill(round, &row);

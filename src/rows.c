@@ -126,7 +126,7 @@ find_from_root(Table *table, int64 key, const ItemPointerData *root, ItemPointer
 	found = table_index_fetch_tuple(fetch, tid, GetActiveSnapshot(), table->slot, &again, NULL) &&
 		DatumGetInt64(slot_getattr(table->slot, COL_KEY + 1, &is_null)) == key;
 	if (found)
-		*owner = DatumGetObjectId(slot_getattr(table->slot, COL_OWNER + 1, &is_null));
+		*owner = owner_role(slot_getattr(table->slot, COL_OWNER + 1, &is_null));
 	table_index_fetch_end(fetch);
 	*tid = table->slot->tts_tid;
 	return found;
@@ -145,7 +145,7 @@ find_by_key(Store *store, int64 key, ItemPointer root, ItemPointer tid, Oid *own
 	{
 		*root = scan.scan->xs_heaptid;
 		*tid = slot->tts_tid;
-		*owner = DatumGetObjectId(slot->tts_values[COL_OWNER]);
+		*owner = owner_role(slot->tts_values[COL_OWNER]);
 	}
 	scan_end(&scan);
 	return slot != NULL;
