@@ -8,6 +8,7 @@ OBJS = $(patsubst %.c,%.o,$(sort $(wildcard src/*.c)))
 DATA_built = $(EXTENSION)--$(EXTVERSION).sql
 DATA = $(wildcard src/sql/upgrade/$(EXTENSION)--*--*.sql)
 PG_CFLAGS = -Wall -Wextra -Wno-unused-parameter -Wno-sign-compare -Wno-missing-field-initializers
+PG_CPPFLAGS = -DDURABLE_VERSION='"$(EXTVERSION)"'
 EXTRA_CLEAN = src/.build-for results regression.diffs regression.out output_iso test/output
 
 PG_CONFIG ?= pg_config

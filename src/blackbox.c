@@ -183,6 +183,13 @@ blackbox_is_overdue(void)
 	return my_note != NULL && my_note->state == NOTE_RUNNING && my_note->note.overdue;
 }
 
+/* Whether this process runs user code. */
+bool
+blackbox_is_running(void)
+{
+	return my_note != NULL && my_note->state == NOTE_RUNNING;
+}
+
 /*
  * Close the gate.  What has been sent is pending by then and is delivered when
  * a system call returns, if not before; it was meant for the call that is over.

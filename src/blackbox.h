@@ -47,6 +47,8 @@ extern void blackbox_yield(pid_t pid);
 /* what runs has ignored its timeout for so long that its worker has to end */
 extern void blackbox_overdue(void);
 extern bool blackbox_is_overdue(void);
+/* whether this process runs user code */
+extern bool blackbox_is_running(void);
 /* the scheduler's side: the next note left in this database, to be released once it is counted */
 extern int	blackbox_next(Oid db, BlackboxNote *note);
 extern void blackbox_release(int i);

@@ -127,16 +127,17 @@ durable_queues(PG_FUNCTION_ARGS)
 	count = shared_available() ? queue_list(MyDatabaseId, &infos) : 0;
 	for (int i = 0; i < count; i++)
 	{
-		Datum		values[6];
-		bool		nulls[6] = {false};
+		Datum		values[7];
+		bool		nulls[7] = {false};
 
 		values[0] = ObjectIdGetDatum(infos[i].role);
 		values[1] = Int32GetDatum(infos[i].instances);
 		values[2] = Int32GetDatum(infos[i].claimed);
 		values[3] = Int32GetDatum(infos[i].activities);
-		values[4] = Int32GetDatum(infos[i].workers);
-		values[5] = TimestampTzGetDatum(infos[i].waiting_since);
-		nulls[5] = infos[i].waiting_since == 0;
+		values[4] = BoolGetDatum(infos[i].complete);
+		values[5] = Int32GetDatum(infos[i].workers);
+		values[6] = TimestampTzGetDatum(queue_waiting_since(&infos[i]));
+		nulls[6] = queue_waiting_since(&infos[i]) == 0;
 		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
 	}
 	return (Datum) 0;

@@ -20,6 +20,7 @@
 
 #include "create.h"
 #include "failure.h"
+#include "failurelog.h"
 #include "hint.h"
 #include "instance.h"
 #include "json.h"
@@ -464,6 +465,16 @@ instance_complete(Round *round, Instance *instance, Jsonb *output)
 	notify_status(&instance->row, NULL, round->now);
 }
 
+/* Whether there is a live parent that is told how this instance ends. */
+static bool
+parent_listens(Round *round, const Instance *instance)
+{
+	InstanceRow parent;
+
+	return instance->row.parent_key != 0 && instance->row.parent_task != 0 &&
+		instance_get(round->store, instance->row.parent_key, &parent) && !STATE_IS_TERMINAL(parent.state);
+}
+
 /* The orchestrator failed, and its tasks are marked with what was handled. */
 void
 instance_fail(Round *round, Instance *instance, Jsonb *failure)
@@ -475,6 +486,7 @@ instance_fail(Round *round, Instance *instance, Jsonb *failure)
 	};
 
 	instance_append(round, instance, &row);
+	failure_log_add(&instance->row, parent_listens(round, instance), row.result);
 	finish(round, instance, STATE_FAILED, true,
 		   failure_with_text(row.result, "instance_id", instance->row.instance_id));
 	notify_status(&instance->row, failure_get(row.result, "message"), round->now);

@@ -27,6 +27,7 @@
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 
+#include "blackbox.h"
 #include "database.h"
 #include "process.h"
 #include "settings.h"
@@ -151,6 +152,7 @@ stop(Oid db)
 		if (started[i].db == db)
 			TerminateBackgroundWorker(started[i].handle);
 	stats_reset(db);
+	blackbox_excuse(db);
 	for (int i = 0; i < count; i++)
 		if (workers[i].db == db && workers[i].pid != 0)
 			kill(workers[i].pid, SIGTERM);

@@ -81,7 +81,7 @@ queue_get(Oid db, Oid role, bool create)
 	free_queue->role = role;
 	free_queue->workers = free_queue->idle = free_queue->advancing = 0;
 	free_queue->step_us = 0;
-	free_queue->left = free_queue->entries_left = free_queue->ranges_left = false;
+	free_queue->left = free_queue->entries_left = free_queue->ranges_left = free_queue->unlisted = false;
 	free_queue->retry_at = free_queue->needed_since = 0;
 	return free_queue;
 }
@@ -262,7 +262,7 @@ slot_set_advancing(Queue *queue, Slot *slot, bool advancing)
 	queue->advancing += advancing - slot->advancing;
 	slot->advancing = advancing;
 	if (advancing)
-		queue->last_take = GetCurrentTimestamp();
+		slot->taken = queue->last_take = GetCurrentTimestamp();
 }
 
 /*

@@ -17,6 +17,7 @@
 
 #include "lib/ilist.h"
 #include "storage/latch.h"
+#include "storage/proc.h"
 #include "utils/hsearch.h"
 
 #include "ready.h"
@@ -63,6 +64,7 @@ typedef struct Queue
 	int			nranges;		/* length of ranges */
 	bool		entries_left;	/* some did not fit, or a scan left them out; see ready_drained */
 	bool		ranges_left;
+	bool		unlisted;		/* the last look into the tables has left something out, of whatever queue */
 	int			workers;		/* slots reserved for this queue */
 	int			idle;			/* of which idle */
 	int			advancing;		/* of which advance instances and will be back soon */
@@ -81,6 +83,8 @@ typedef struct Slot
 	Oid			role;
 	pid_t		pid;
 	Latch	   *latch;
+	PGPROC	   *proc;			/* its process's, as long as pid is not 0 */
+	TimestampTz taken;			/* when it last took instances to advance */
 	TimestampTz since;			/* of the state */
 	TimestampTz started;
 	dlist_head	claims;

@@ -19,6 +19,8 @@ StaticAssertDecl(sizeof(WorkerExtra) <= BGW_EXTRALEN, "worker data must fit into
 
 static ProcessKind process_kind = PROCESS_SESSION;
 static bool reloaded = false;
+static bool connecting = false; /* as somebody who, or to what, may just have gone */
+static emit_log_hook_type next_log_hook = NULL;
 
 /* A zeroed struct with what all processes have in common. */
 static void
@@ -71,6 +73,24 @@ worker_start(Oid db, Oid role, int slot, BackgroundWorkerHandle **handle)
 }
 
 /*
+ * Log hook of the engine's processes.  They are ended with SIGTERM whenever the
+ * engine leaves a database or the server stops, which PostgreSQL would report
+ * as FATAL.  A role or database that goes between the scheduler's look and its
+ * worker's start is no failure either: the scheduler looks again and says why.
+ */
+static void
+leave_in_order(ErrorData *error)
+{
+	if (error->elevel == FATAL &&
+		(error->sqlerrcode == ERRCODE_ADMIN_SHUTDOWN ||
+		 (connecting && (error->sqlerrcode == ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION ||
+						 error->sqlerrcode == ERRCODE_UNDEFINED_DATABASE))))
+		error->output_to_server = false;
+	if (next_log_hook != NULL)
+		next_log_hook(error);
+}
+
+/*
  * Signal handlers of every process of the engine, and the settings that no role
  * may give it: with exit_on_error a process ends when an orchestrator waits,
  * as that leaves it by an error.
@@ -82,6 +102,8 @@ process_init(ProcessKind kind)
 	SetConfigOption("exit_on_error", "off", PGC_SUSET, PGC_S_OVERRIDE);
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
 	pqsignal(SIGTERM, die);
+	next_log_hook = emit_log_hook;
+	emit_log_hook = leave_in_order;
 	BackgroundWorkerUnblockSignals();
 }
 
@@ -93,6 +115,15 @@ process_require_role(Oid role)
 		elog(ERROR, "a process that is trusted was about to run code of a user");
 	if (GetUserId() != role)
 		elog(ERROR, "code of role %u was about to run as role %u", role, GetUserId());
+}
+
+/* Connect a worker to its database as its role. */
+void
+process_connect(Oid db, Oid role)
+{
+	connecting = true;
+	BackgroundWorkerInitializeConnectionByOid(db, role, 0);
+	connecting = false;
 }
 
 /* Whether the configuration has been reloaded. */
@@ -108,6 +139,9 @@ process_handle_interrupts(void)
 {
 	/* a cancellation is for a function that runs, which is none now: this one came too late */
 	QueryCancelPending = false;
+	/* the postmaster forgets a process that ends with 0, so the launcher never does */
+	if (ProcDiePending)
+		proc_exit(MyBgworkerEntry->bgw_restart_time == BGW_NEVER_RESTART ? 0 : 1);
 	CHECK_FOR_INTERRUPTS();
 	if (ConfigReloadPending)
 	{

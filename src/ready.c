@@ -5,6 +5,8 @@
 #include "postgres.h"
 
 #include "miscadmin.h"
+#include "utils/timestamp.h"
+#include "utils/wait_event.h"
 
 #include "database.h"
 #include "lists.h"
@@ -286,6 +288,17 @@ ready_leave_out(Oid db, Oid role)
 	LWLockRelease(shared_lock);
 }
 
+/* Whether the scheduler's last look into the tables of a database has announced all that it found. */
+void
+ready_all_listed(Oid db, bool all)
+{
+	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
+	for (int i = 0; i < READY_QUEUES; i++)
+		if (lists->queues[i].db == db)
+			lists->queues[i].unlisted = !all;
+	LWLockRelease(shared_lock);
+}
+
 /*
  * Whether a scan that did not fit may get further now: it comes first by what
  * is in the lists already, which is therefore to be the smaller part of what
@@ -369,11 +382,51 @@ ready_forget(Oid db)
 	LWLockRelease(shared_lock);
 }
 
-/* What is queued for each role of a database. */
+/* The longer of two waits. */
+static Wait
+longer_wait(Wait a, Wait b)
+{
+	return a.since == 0 || (b.since != 0 && b.since < a.since) ? b : a;
+}
+
+/* Since when a worker has waited for a lock (a heavy one, as pg_locks shows them); 0: it does not. */
+static TimestampTz
+lock_wait(const Slot *slot)
+{
+	uint32		event = *(volatile uint32 *) &slot->proc->wait_event_info;
+
+	return (event & 0xFF000000) == PG_WAIT_LOCK ? pg_atomic_read_u64(&slot->proc->waitStart) : 0;
+}
+
+/* Add a worker of the queue to what is known of it. */
+static void
+add_worker(QueueInfo *info, const Slot *slot)
+{
+	Wait		wait = {.pid = slot->pid};
+
+	info->claimed += slot->nclaims;
+	if (slot->pid == 0)
+		return;
+	wait.since = lock_wait(slot);
+	info->for_lock = longer_wait(info->for_lock, wait);
+	/* a round lasts no longer than durable.batch_time unless a function does */
+	wait.since = slot->advancing && slot->nclaims > 1 ? slot->taken : 0;
+	info->for_function = longer_wait(info->for_function, wait);
+}
+
+/* The beginning of the longest wait. */
+TimestampTz
+queue_waiting_since(const QueueInfo *info)
+{
+	return longer_wait(longer_wait(info->for_worker, info->for_function), info->for_lock).since;
+}
+
+/* What is queued for each role of a database, and how long some of it has waited. */
 int
 queue_list(Oid db, QueueInfo **infos)
 {
 	int			count = 0;
+	TimestampTz now = GetCurrentTimestamp();
 
 	*infos = palloc(READY_QUEUES * sizeof(QueueInfo));
 	LWLockAcquire(shared_lock, LW_SHARED);
@@ -388,7 +441,8 @@ queue_list(Oid db, QueueInfo **infos)
 		*info = (QueueInfo)
 		{
 			.role = queue->role, .instances = queue->queued, .workers = queue->workers,
-			.waiting_since = queue->needed_since
+			.complete = !queue->entries_left && !queue->ranges_left && !queue->unlisted,
+			.pausing = queue->retry_at > now
 		};
 		dlist_foreach(iter, &queue->ranges)
 		{
@@ -399,7 +453,9 @@ queue_list(Oid db, QueueInfo **infos)
 		for (int slot = 0; slot < DURABLE_WORKERS_LIMIT; slot++)
 			if (lists->slots[slot].state != WORKER_FREE && lists->slots[slot].db == db &&
 				lists->slots[slot].role == queue->role)
-				info->claimed += lists->slots[slot].nclaims;
+				add_worker(info, &lists->slots[slot]);
+		if (queue_has_work(queue))
+			info->for_worker.since = queue->needed_since;
 		count++;
 	}
 	LWLockRelease(shared_lock);

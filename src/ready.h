@@ -54,6 +54,13 @@ typedef struct ReadyHint
 	bool		slow;			/* of a range */
 } ReadyHint;
 
+/* since when something waits, and for which worker */
+typedef struct Wait
+{
+	TimestampTz since;			/* 0: nothing waits */
+	pid_t		pid;
+} Wait;
+
 /* how much work a role of a database has */
 typedef struct QueueInfo
 {
@@ -61,8 +68,12 @@ typedef struct QueueInfo
 	int			instances;		/* ready, and held by no worker */
 	int			claimed;		/* held by workers */
 	int			activities;		/* queued, and taken by no worker */
+	bool		complete;		/* the tables have no more than that */
 	int			workers;
-	TimestampTz waiting_since;	/* for an idle worker; 0: not so */
+	bool		pausing;		/* no worker is started for the moment */
+	Wait		for_worker;		/* nobody takes what is queued; pid 0 */
+	Wait		for_function;	/* instances that a worker holds, while it runs a function of another one */
+	Wait		for_lock;		/* a worker, in the midst of something */
 } QueueInfo;
 
 /* announcing: false when something did not fit */
@@ -81,10 +92,13 @@ extern void ready_release(int slot, const ReadyItem *items, int count, bool away
 /* the scheduler's side */
 extern void ready_scan_begins(Oid db);
 extern void ready_leave_out(Oid db, Oid role);
+extern void ready_all_listed(Oid db, bool all);
 extern bool ready_drained(Oid db);
 extern void ready_forget(Oid db);
 extern int	ready_take_unserved(Oid db, Oid role, int64 *keys, int max);
 /* of one database, palloc'd */
 extern int	queue_list(Oid db, QueueInfo **infos);
+/* the beginning of the longest wait, 0: nothing waits */
+extern TimestampTz queue_waiting_since(const QueueInfo *info);
 
 #endif

@@ -19,6 +19,7 @@
 
 #include "blackbox.h"
 #include "failure.h"
+#include "failurelog.h"
 #include "makeway.h"
 #include "obstacle.h"
 #include "process.h"
@@ -90,6 +91,7 @@ round_begin(const int64 *keys, int count)
 	XactIsoLevel = XACT_READ_COMMITTED;
 	XactReadOnly = false;
 	MemoryContextSwitchTo(round_context);
+	failure_log_begin();
 	PushActiveSnapshot(GetTransactionSnapshot());
 	/* DROP EXTENSION waits for the round, and the round never for some of its tables */
 	makeway_lock(my_extension, AccessShareLock);
@@ -141,6 +143,7 @@ round_commit(void)
 	PopActiveSnapshot();
 	stats_count(STATS_BATCHES, 1);
 	CommitTransactionCommand();
+	failure_log_commit();
 	MemoryContextSwitchTo(round_context);
 	MemoryContextReset(round_context);
 	pgstat_report_stat(false);

@@ -33,6 +33,7 @@
 #include "pgstat.h"
 #include "storage/ipc.h"
 #include "utils/backend_status.h"
+#include "utils/guc.h"
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
@@ -42,6 +43,7 @@
 #include "blackbox.h"
 #include "database.h"
 #include "failure.h"
+#include "failurelog.h"
 #include "hint.h"
 #include "instance.h"
 #include "need.h"
@@ -50,12 +52,14 @@
 #include "ready.h"
 #include "settings.h"
 #include "slot.h"
+#include "watch.h"
 #include "stats.h"
 
 #define HINTS			256		/* announced at a time */
 #define NEEDS			64		/* roles served at a time */
 #define BLOCKED_PAUSE	(10 * USECS_PER_SEC)
 #define NO_PROCESS_PAUSE	(USECS_PER_SEC)
+#define COMPLAINT_PAUSE_MS	60000
 #define SOON_MS			10
 /* how long rows of an instance that does not exist are left alone, and of how many instances it is known since when */
 #define ORPHAN_AGE		(600 * USECS_PER_SEC)
@@ -79,6 +83,7 @@ typedef struct Found
 	Oid			owner;			/* whose instances are found at the moment */
 	TimestampTz fire_at;		/* of the last timer */
 	bool		all;			/* nothing had to be left out */
+	int64		total;			/* how many it has found */
 	int			count;
 	ReadyHint	hints[HINTS];
 } Found;
@@ -102,6 +107,7 @@ static Started started[DURABLE_WORKERS_LIMIT];
 static HTAB *orphans = NULL;	/* Orphan by key; NULL: none so far */
 static Oid	my_database;
 static bool extension_absent = false;
+static int64 found_instances = 0;	/* by the first scan */
 static bool scan_requested = false;
 static TimestampTz scan_again = 0;	/* the last scan left something out; 0: it did not */
 static int64 scan_pause = 0;	/* until then, us */
@@ -111,6 +117,7 @@ static int64 messages_from = 0;
 static int64 tasks_from = 0;
 static TimestampTz timers_left = PG_INT64_MAX;	/* due timers from this time on were left out */
 static bool timers_again = false;	/* and may fit now */
+static bool timers_unlisted = false;	/* the last look for them has left some out */
 static MemoryContext transaction_context;	/* reset after each time that it wakes */
 
 /* Tell the others that the scheduler is gone; the next one, if there is one, looks into the tables. */
@@ -119,6 +126,7 @@ scheduler_exit(int code, Datum arg)
 {
 	scheduler_detach(my_database, extension_absent);
 	ready_forget(my_database);
+	failure_log_forget(my_database);
 }
 
 /* Begin a transaction with a snapshot; what is allocated in it outlives it. */
@@ -168,6 +176,7 @@ end_workers(void)
 	int			count = slot_list(workers);
 	pid_t		pid;
 
+	blackbox_excuse(my_database);
 	for (int i = 0; i < DURABLE_WORKERS_LIMIT; i++)
 		if (started[i].handle != NULL)
 			TerminateBackgroundWorker(started[i].handle);
@@ -197,6 +206,8 @@ check_extension(void)
 				 errmsg("durable does not run in database \"%s\": the tables of the extension are of another version than its library",
 						get_database_name(my_database)),
 				 errhint(STORE_MISMATCH_HINT)));
+	if (!OidIsValid(extension))
+		watch_dropped();
 	commit();
 	if (OidIsValid(extension) && fits)
 		return;
@@ -221,6 +232,7 @@ static void
 found_add(Found *found, ReadyHint hint)
 {
 	found->rest--;
+	found->total++;
 	found->hints[found->count++] = hint;
 	if (found->count == HINTS)
 		found_flush(found);
@@ -355,6 +367,7 @@ left_out(TimestampTz start)
 
 	scan_pause = Min(Max(10 * (now - start), SCAN_PAUSE_MS * INT64CONST(1000)), SCAN_PAUSE_MAX);
 	scan_again = now + scan_pause;
+	ready_all_listed(my_database, false);
 }
 
 /* Microseconds of CPU that this process has had. */
@@ -383,6 +396,7 @@ scan_tables(void)
 	if (whole)
 		ready_scan_begins(my_database);
 	instances_ready(found->store, found_instance, found);
+	found_instances = found->total;
 	found->rest = SCAN_MAX;
 	messages_from = messages_scan(found->store, messages_from, found_messages, found);
 	found->rest = SCAN_MAX;
@@ -391,6 +405,8 @@ scan_tables(void)
 	scan_again = 0;
 	if (!scan_finish(found) || !whole)
 		left_out(start);
+	else
+		ready_all_listed(my_database, !timers_unlisted);
 	scan_cpu = cpu_time() - cpu;
 }
 
@@ -429,7 +445,8 @@ fire_timers(TimestampTz from, TimestampTz now)
 
 	found->flags = READY_TIMER;
 	next = timers_scan(found->store, from, now, found_timer, found);
-	if (!scan_finish(found))
+	timers_unlisted = !scan_finish(found);
+	if (timers_unlisted)
 	{
 		timers_left = Min(timers_left, from);
 		left_out(start);
@@ -459,6 +476,7 @@ round_begin(void)
 	Round		round = {.now = GetCurrentTimestamp()};
 
 	begin();
+	failure_log_begin();
 	round.store = store_open();
 	return round;
 }
@@ -471,6 +489,7 @@ round_commit(Round *round, Instance *instance)
 		instance_save(round, instance);
 	store_close(round->store);
 	commit();
+	failure_log_commit();
 	if (instance != NULL)
 		instance_forget(instance->row.key);
 }
@@ -673,6 +692,7 @@ look_for_obstacle(Oid role, char **database, bool *gone)
 static void
 start_worker(Oid role)
 {
+	static TimestampTz complained = 0;
 	MemoryContext old;
 	Started    *entry = NULL;
 	uint32		generation;
@@ -699,10 +719,13 @@ start_worker(Oid role)
 	slot_unreserve(slot, generation);
 	need_retire_one();
 	need_back_off(my_database, role, GetCurrentTimestamp() + NO_PROCESS_PAUSE);
+	if (!TimestampDifferenceExceeds(complained, GetCurrentTimestamp(), COMPLAINT_PAUSE_MS))
+		return;
+	complained = GetCurrentTimestamp();
 	ereport(LOG,
 			(errcode(ERRCODE_INSUFFICIENT_RESOURCES),
 			 errmsg("durable could not start a worker"),
-			 errdetail("Instances wait; the next attempt is in a second."),
+			 errdetail("Instances wait; there is an attempt each second."),
 			 errhint("Increase max_worker_processes.")));
 }
 
@@ -794,13 +817,14 @@ static long
 work(TimestampTz *last_poll, TimestampTz *next_timer, TimestampTz *fired)
 {
 	TimestampTz now = GetCurrentTimestamp();
-	TimestampTz announced;
+	TimestampTz stalled;
+	TimestampTz told;
 	bool		changed;
 	bool		roles;
 	bool		soon;
 	long		sleep;
 
-	scan_requested |= database_collect(my_database, &announced, &changed, &roles);
+	scan_requested |= database_collect(my_database, &told, &changed, &roles);
 	/* first of all, as workers can do nothing without it but end */
 	if (changed)
 		check_extension();
@@ -824,10 +848,10 @@ work(TimestampTz *last_poll, TimestampTz *next_timer, TimestampTz *fired)
 		remove_orphans();
 		timers_again = timers_left != PG_INT64_MAX;
 	}
-	if (announced != 0 && (*next_timer == 0 || announced < *next_timer))
+	if (told != 0 && (*next_timer == 0 || told < *next_timer))
 	{
-		*next_timer = announced;
-		*fired = Min(*fired, announced);
+		*next_timer = told;
+		*fired = Min(*fired, told);
 	}
 	if (timer_is_due(*next_timer, now))
 		look_for_timers(*fired, now, next_timer, fired);
@@ -842,9 +866,11 @@ work(TimestampTz *last_poll, TimestampTz *next_timer, TimestampTz *fired)
 	}
 	soon = timer_is_due(*next_timer, now);
 	soon |= adopt_work(fail_ownerless_one);
+	watch_running(found_instances, scan_again == 0);
+	stalled = watch_look(my_database);
 	if (start_workers() || soon)
 		return SOON_MS;
-	sleep = time_to_sleep(*last_poll + poll_pause(), *next_timer);
+	sleep = time_to_sleep(earlier(*last_poll + poll_pause(), stalled), *next_timer);
 	return scan_again != 0 ? Min(sleep, SCAN_PAUSE_MS) : sleep;
 }
 
@@ -864,6 +890,8 @@ durable_scheduler_main(Datum arg)
 	on_shmem_exit(scheduler_exit, (Datum) 0);
 	BackgroundWorkerInitializeConnectionByOid(my_database, InvalidOid, 0);
 	pgstat_report_appname("durable scheduler");
+	/* a lock that stops it stops the engine: its wait is told of after deadlock_timeout */
+	SetConfigOption("log_lock_waits", "on", PGC_SUSET, PGC_S_OVERRIDE);
 	check_extension();
 	context = AllocSetContextCreate(TopMemoryContext, "durable scheduler", ALLOCSET_DEFAULT_SIZES);
 	MemoryContextSwitchTo(context);

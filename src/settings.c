@@ -30,6 +30,7 @@ int			durable_notify_channel = NOTIFY_SHARED;
 double		durable_notify_queue_limit = 0.5;
 char	   *durable_http_base_url = NULL;
 bool		durable_wakeups = true;
+int			durable_log_failures = LOG_FAILURES_TOP;
 
 static const struct config_enum_entry notify_options[] = {
 	{"none", NOTIFY_NONE, false},
@@ -41,6 +42,13 @@ static const struct config_enum_entry notify_options[] = {
 static const struct config_enum_entry channel_options[] = {
 	{"shared", NOTIFY_SHARED, false},
 	{"owner", NOTIFY_OWNER, false},
+	{NULL, 0, false}
+};
+
+static const struct config_enum_entry log_failures_options[] = {
+	{"none", LOG_FAILURES_NONE, false},
+	{"top", LOG_FAILURES_TOP, false},
+	{"all", LOG_FAILURES_ALL, false},
 	{NULL, 0, false}
 };
 
@@ -88,6 +96,11 @@ define_process_settings(void)
 							"A safety net: ordinary work is announced at commit.",
 							&durable_poll_interval, 5000, 10, 3600000,
 							PGC_SIGHUP, GUC_UNIT_MS, NULL, NULL, NULL);
+	DefineCustomEnumVariable("durable.log_failures",
+							 "Of which instances that fail the server's log is told.",
+							 "none, top (all but sub-orchestrations whose live parent is told) or all; 20 a minute for each role of a database, and the number of the others.",
+							 &durable_log_failures, LOG_FAILURES_TOP, log_failures_options,
+							 PGC_SIGHUP, 0, NULL, NULL, NULL);
 	DefineCustomBoolVariable("durable.wakeups",
 							 "Whether commits wake the engine.",
 							 "Off only in tests: everything then waits for durable.poll_interval.",

@@ -24,6 +24,14 @@ typedef enum NotifyChannel
 	NOTIFY_OWNER
 } NotifyChannel;
 
+/* durable.log_failures */
+typedef enum LogFailures
+{
+	LOG_FAILURES_NONE,
+	LOG_FAILURES_TOP,
+	LOG_FAILURES_ALL
+} LogFailures;
+
 extern char *durable_databases;
 extern int	durable_max_workers;
 extern int	durable_worker_idle_timeout;
@@ -40,6 +48,7 @@ extern int	durable_notify_channel;
 extern double durable_notify_queue_limit;
 extern char *durable_http_base_url;
 extern bool durable_wakeups;
+extern int	durable_log_failures;
 
 extern void settings_define(void);
 /* whether durable.databases lets the engine into this database */

@@ -10,6 +10,7 @@
 
 #include "blackbox.h"
 #include "database.h"
+#include "failurelog.h"
 #include "lists.h"
 #include "quota.h"
 #include "shared.h"
@@ -33,8 +34,9 @@ request_hook(void)
 									add_size(database_shmem_size(),
 											 add_size(add_size(waiter_shmem_size(), wanted_shmem_size()),
 													  add_size(timing_shmem_size(),
-															   add_size(stats_shmem_size(), quota_shmem_size()))))));
-	RequestNamedLWLockTranche("durable", 2);
+															   add_size(stats_shmem_size(),
+																		add_size(quota_shmem_size(), failure_log_shmem_size())))))));
+	RequestNamedLWLockTranche("durable", 3);
 }
 
 /* Lay out the parts, or find them where another process has. */
@@ -55,6 +57,7 @@ startup_hook(void)
 	timing_shmem_init();
 	stats_shmem_init(&locks[1].lock);
 	quota_shmem_init();
+	failure_log_shmem_init(&locks[2].lock);
 	LWLockRelease(AddinShmemInitLock);
 	blackbox_open();
 }

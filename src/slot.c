@@ -27,6 +27,7 @@ slot_attach(int index)
 	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
 	slot->pid = MyProcPid;
 	slot->latch = MyLatch;
+	slot->proc = MyProc;
 	LWLockRelease(shared_lock);
 }
 

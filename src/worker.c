@@ -53,6 +53,11 @@ worker_exit(int code, Datum arg)
 				(errcode(ERRCODE_QUERY_CANCELED),
 				 errmsg("a durable worker ended itself because a function ignored its timeout"),
 				 errdetail("The function handled the cancellation (SQLSTATE 57014) and went on.")));
+	else if (blackbox_is_running())
+		ereport(LOG,
+				(errcode(ERRCODE_ADMIN_SHUTDOWN),
+				 errmsg("a durable worker was ended while it ran a function"),
+				 errdetail("What the function did is undone, and it runs again.")));
 	blackbox_leave();
 	slot_detach(my_slot, overdue);
 }
@@ -585,7 +590,7 @@ durable_worker_main(Datum arg)
 	on_shmem_exit(worker_exit, (Datum) 0);
 	slot_attach(my_slot);
 	process_init(PROCESS_WORKER);
-	BackgroundWorkerInitializeConnectionByOid(DatumGetObjectId(arg), extra.role, 0);
+	process_connect(DatumGetObjectId(arg), extra.role);
 	pgstat_report_appname("durable worker");
 	blackbox_attach(my_slot);
 	stats_register();

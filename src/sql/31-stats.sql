@@ -18,19 +18,31 @@ COMMENT ON FUNCTION durable_internal.function_stats() IS
 'What the functions of each role have done in this database.';
 
 CREATE FUNCTION durable_internal.queues()
-RETURNS TABLE (role oid, instances integer, claimed integer, activities integer, workers integer, waiting_since timestamptz)
+RETURNS TABLE (role oid, instances integer, claimed integer, activities integer, complete boolean, workers integer, waiting_since timestamptz)
 LANGUAGE C VOLATILE PARALLEL RESTRICTED
 AS 'MODULE_PATHNAME', 'durable_queues';
 COMMENT ON FUNCTION durable_internal.queues() IS
-'What is queued for the workers of each role in this database.';
+'What the lists in shared memory have for the workers of each role in this database; complete: the tables have no more.';
 
+-- The lists are bounded.  What does not fit is counted in the tables, but only then and only if the column is asked for.
 CREATE VIEW durable.stats WITH (security_barrier) AS
 SELECT coalesce(s.role, q.role)::pg_catalog.regrole AS role,
-       coalesce(q.instances, 0) AS ready_instances,
+       CASE WHEN q.complete OR q.role IS NULL THEN coalesce(q.instances, 0)::bigint
+            ELSE (SELECT greatest(q.instances, r.ready + w.ready - q.claimed)
+                    FROM (SELECT count(*) AS ready FROM durable_internal.instances i WHERE i.state = 'R' AND i.owner = q.role) r,
+                         (SELECT count(*) AS ready
+                            FROM (SELECT m.key FROM durable_internal.messages m
+                                   UNION
+                                  SELECT t.key FROM durable_internal.timers t WHERE t.fire_at <= pg_catalog.clock_timestamp()) k
+                            JOIN durable_internal.instances i ON i.key = k.key
+                           WHERE i.state = 'W' AND i.owner = q.role) w)
+       END AS ready_instances,
        coalesce(q.claimed, 0) AS running_instances,
-       coalesce(q.activities, 0) AS ready_activities,
+       CASE WHEN q.complete OR q.role IS NULL THEN coalesce(q.activities, 0)::bigint
+            ELSE (SELECT count(*) FROM durable_internal.tasks t JOIN durable_internal.instances i ON i.key = t.key WHERE i.owner = q.role)
+       END AS ready_activities,
        coalesce(q.workers, 0) AS workers,
-       CASE WHEN q.instances > 0 OR q.activities > 0 THEN pg_catalog.clock_timestamp() - q.waiting_since END AS waiting,
+       pg_catalog.clock_timestamp() - q.waiting_since AS waiting,
        coalesce(s.batches, 0) AS batches,
        coalesce(s.rollbacks, 0) AS rollbacks,
        coalesce(s.advanced, 0) AS advanced,
@@ -56,7 +68,8 @@ SELECT coalesce(s.role, q.role)::pg_catalog.regrole AS role,
     OR (SELECT pg_catalog.pg_has_role('pg_monitor'::pg_catalog.name, 'USAGE'));
 COMMENT ON VIEW durable.stats IS
 'What the engine has to do and has done for each role that you may see, in this database.
-Now: ready_instances: that wait for a worker; running_instances: that workers hold; ready_activities: queued (fan-out, slow ones) that no worker has taken; workers: processes of this role; waiting: for how long the work has found no idle worker, NULL if it does not wait.
+Now: ready_instances: that have something to do and wait for a worker; running_instances: that workers hold; ready_activities: queued (fan-out, slow ones) that no worker has taken; workers: processes of this role; waiting: how long some of the work has waited, NULL if none does: queued work for a worker that takes it, instances that a worker holds for the function that it runs of another one, or a worker for a lock; the longest of these.
+They are what the engine''s lists in shared memory have at this moment. Those have room for 65536 instances of the server and 4096 ranges of activities. While something of this database did not fit, ready_instances and ready_activities are counted in the tables (the latter with those that run): exact, in a time that grows with the number, and only by a query that asks for these columns. An instance whose row somebody else has locked is in no list until that transaction ends.
 Since stats_since (start or crash of the server, or durable.reset_stats): batches: transactions of workers, each one commit; rollbacks: those that failed and were tried again in smaller ones; advanced: instances in the batches; wakeups: how often an idle worker was woken; turns: calls of orchestrators; replays: those after the first of an instance; replayed_tasks: tasks in them whose result was there already; history_reads, history_events_read: histories not found in a worker''s cache, and their events; activities: calls, retries included; queued_activities: those of them that went through the queue; completed, failed, terminated: instances; timers: that came due (sleeps, timeouts, pauses before retries, start_at); total_lateness, mean_lateness, max_lateness: how long after its time a worker took such a timer in, in milliseconds.
 Work that was rolled back is not counted. Counting is always on.';
 

@@ -1,0 +1,33 @@
+/*
+ * failurelog.h
+ *	  Tells the server's log of instances that fail.
+ */
+#ifndef DURABLE_FAILURELOG_H
+#define DURABLE_FAILURELOG_H
+
+#include "durable.h"
+
+#include "storage/lwlock.h"
+
+#include "store.h"
+
+extern Size failure_log_shmem_size(void);
+extern void failure_log_shmem_init(LWLock *lock);
+
+/* of a transaction: at its begin; when an instance fails in it; when it has committed */
+extern void failure_log_begin(void);
+extern void failure_log_add(const InstanceRow *row, bool told, Jsonb *failure);
+extern void failure_log_commit(void);
+
+/* the scheduler's side: tell of those that were too many, once their minute is over */
+extern void failure_log_sum_up(Oid db);
+extern void failure_log_forget(Oid db);
+
+/*
+ * A text of anybody's for one line of the log: cut to so many bytes, without
+ * control characters and what else may look like a line of its own; quoted: in
+ * quotation marks, which it cannot end.
+ */
+extern char *log_text(const char *text, int max, bool quoted);
+
+#endif

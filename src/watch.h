@@ -1,0 +1,17 @@
+/*
+ * watch.h
+ *	  What a scheduler tells the server's log of its database.
+ */
+#ifndef DURABLE_WATCH_H
+#define DURABLE_WATCH_H
+
+#include "durable.h"
+
+/* the engine runs, said once; all: there are no more instances than that to be run */
+extern void watch_running(int64 instances, bool all);
+/* the extension is not there; in a transaction */
+extern void watch_dropped(void);
+/* work that waits for long, failures that were too many; tells when to look again, 0: whenever */
+extern TimestampTz watch_look(Oid db);
+
+#endif
