@@ -93,6 +93,7 @@ share_rest(ReadyRange *range)
 {
 	if (range->low < range->high)
 	{
+		ready_range_narrow(my_slot, range->low);
 		push_tasks(range->key, range->low + 1, range->high, range->slow);
 		range->high = range->low;
 	}

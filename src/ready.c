@@ -182,6 +182,15 @@ ready_take_range(int index, int max, ReadyRange *range)
 	return first != NULL;
 }
 
+/* Of the range last taken only this task is in work: the worker gives the others away. */
+void
+ready_range_narrow(int index, int task_id)
+{
+	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
+	lists->slots[index].range.low = lists->slots[index].range.high = task_id;
+	LWLockRelease(shared_lock);
+}
+
 /* What is in work of the range last taken may take long. */
 void
 ready_range_is_slow(int index)
@@ -414,6 +423,21 @@ add_worker(QueueInfo *info, const Slot *slot)
 	info->for_function = longer_wait(info->for_function, wait);
 }
 
+/* Whether all of a range is in work: a scan announces again what a worker runs. */
+static bool
+range_in_work(const Range *range)
+{
+	for (int i = 0; i < DURABLE_WORKERS_LIMIT; i++)
+	{
+		const Slot *slot = &lists->slots[i];
+
+		if (slot->state != WORKER_FREE && slot->db == range->db && slot->range.key == range->range.key &&
+			slot->range.low <= range->range.low && slot->range.high >= range->range.high)
+			return true;
+	}
+	return false;
+}
+
 /* The beginning of the longest wait. */
 TimestampTz
 queue_waiting_since(const QueueInfo *info)
@@ -446,15 +470,16 @@ queue_list(Oid db, QueueInfo **infos)
 		};
 		dlist_foreach(iter, &queue->ranges)
 		{
-			ReadyRange *range = &dlist_container(Range, link, iter.cur)->range;
+			const Range *range = dlist_container(Range, link, iter.cur);
 
-			info->activities += range->high - range->low + 1;
+			if (!range_in_work(range))
+				info->activities += range->range.high - range->range.low + 1;
 		}
 		for (int slot = 0; slot < DURABLE_WORKERS_LIMIT; slot++)
 			if (lists->slots[slot].state != WORKER_FREE && lists->slots[slot].db == db &&
 				lists->slots[slot].role == queue->role)
 				add_worker(info, &lists->slots[slot]);
-		if (queue_has_work(queue))
+		if (info->instances > 0 || info->activities > 0)
 			info->for_worker.since = queue->needed_since;
 		count++;
 	}

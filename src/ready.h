@@ -82,6 +82,7 @@ extern bool ready_push(Oid db, const ReadyHint *hints, int count);
 /* the worker's side */
 extern int	ready_take(int slot, ReadyItem *items, int held, int max, int step_us, bool *retire);
 extern bool ready_take_range(int slot, int max, ReadyRange *range);
+extern void ready_range_narrow(int slot, int task_id);
 extern void ready_range_is_slow(int slot);
 extern bool ready_may_be_slow(int slot);
 extern void ready_range_done(int slot);
