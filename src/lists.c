@@ -229,11 +229,40 @@ queue_has_work_now(const Queue *queue)
 	return queue->queued > 0 || queue_range(queue) != NULL;
 }
 
+/* Whether all of a range is in work: a scan announces again what a worker runs. */
+bool
+range_in_work(const Range *range)
+{
+	for (int i = 0; i < DURABLE_WORKERS_LIMIT; i++)
+	{
+		const Slot *slot = &lists->slots[i];
+
+		if (slot->state != WORKER_FREE && slot->db == range->db && slot->range.key == range->range.key &&
+			slot->range.low <= range->range.low && slot->range.high >= range->range.high)
+			return true;
+	}
+	return false;
+}
+
+/* Whether a queue has work that is not in work already. */
+static bool
+queue_has_open_work(const Queue *queue)
+{
+	dlist_iter	iter;
+
+	if (queue->queued > 0)
+		return true;
+	dlist_foreach(iter, (dlist_head *) &queue->ranges)
+		if (!range_in_work(dlist_container(Range, link, iter.cur)))
+			return true;
+	return false;
+}
+
 /* Whether there is something in a queue that no idle worker of it may take. */
 bool
 queue_waits(const Queue *queue)
 {
-	return queue->db != InvalidOid && queue_has_work(queue) &&
+	return queue->db != InvalidOid && queue_has_open_work(queue) &&
 		(queue->idle == 0 || !queue_has_work_now(queue));
 }
 

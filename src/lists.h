@@ -131,6 +131,7 @@ extern bool queue_can_wait(const Queue *queue);
 extern void slot_set_advancing(Queue *queue, Slot *slot, bool advancing);
 extern void queue_wake(Queue *queue);
 extern void entry_enqueue(Queue *queue, Entry *entry, int flags, bool solo, int late);
+extern bool range_in_work(const Range *range);
 extern void range_free(Queue *queue, Range *range);
 extern void queue_drop_ranges(Queue *queue);
 extern bool range_push(Queue *queue, const ReadyRange *wanted);

@@ -423,21 +423,6 @@ add_worker(QueueInfo *info, const Slot *slot)
 	info->for_function = longer_wait(info->for_function, wait);
 }
 
-/* Whether all of a range is in work: a scan announces again what a worker runs. */
-static bool
-range_in_work(const Range *range)
-{
-	for (int i = 0; i < DURABLE_WORKERS_LIMIT; i++)
-	{
-		const Slot *slot = &lists->slots[i];
-
-		if (slot->state != WORKER_FREE && slot->db == range->db && slot->range.key == range->range.key &&
-			slot->range.low <= range->range.low && slot->range.high >= range->range.high)
-			return true;
-	}
-	return false;
-}
-
 /* The beginning of the longest wait. */
 TimestampTz
 queue_waiting_since(const QueueInfo *info)

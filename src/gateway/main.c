@@ -76,7 +76,7 @@ earlier(int64_t a, int64_t b)
 static int
 timeout(void)
 {
-	int64_t		next = earlier(earlier(pool_next(), waiters_next()), server_next());
+	int64_t		next = earlier(earlier(pool_next(), waiters_next()), earlier(metrics_next(), server_next()));
 	int64_t		now = now_ms();
 	int			most = server_timeout();
 
@@ -120,6 +120,7 @@ main(int argc, char **argv)
 		now = now_ms();
 		pool_tick(now);
 		waiters_tick(now);
+		metrics_tick(now);
 		server_tick(now);
 		server_run();
 		if (!ready && pool_tried())
@@ -134,8 +135,8 @@ main(int argc, char **argv)
 	/* requests that are still waiting for the database get 503 from its end */
 	pool_close();
 	waiters_close();
+	metrics_close();
 	server_run();
 	server_stop();
-	metrics_close();
 	return 0;
 }

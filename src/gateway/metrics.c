@@ -2,19 +2,27 @@
  * metrics.c
  *	  /metrics in the text format of Prometheus: what the gateway counts
  *	  itself, what the engine counts (durable.stats, durable.function_stats),
- *	  and what there is in the database.
+ *	  and how much there is in the database.
  *
- * The engine's counters are in shared memory and read for every scrape. To
- * count the instances costs the database time that grows with their number,
- * so that is done at most every --metrics-interval and by one scrape at a
- * time; others get the last counts, and so does one that finds all
- * connections busy. Both cover what the gateway's role may
- * see: with pg_monitor that is all. When the database is away the gateway's
- * own counters are still served, with durable_gateway_database_up 0.
+ * The engine's counters are in shared memory and read for every scrape, by one
+ * statement for all scrapes that wait at a time. A scrape waits for it for
+ * SCRAPE_TIMEOUT, whatever the database does, and then gets what is known, with
+ * durable_up 0.
+ *
+ * To count rows costs the database time that grows with their number. That is
+ * done in the background, on a connection that does nothing else and is made
+ * for the first scrape. A scrape begins a count whose last end is longer ago
+ * than --metrics-interval, and than COUNTS_SHARE times what that count took. A
+ * scrape gets the last counts with their age, also when newer ones failed. As
+ * long as a count has not ended for the first time, a scrape waits for that as
+ * it does for the counters, and goes without if it must.
+ *
+ * All cover what the gateway's role may see: with pg_monitor that is all.
  */
 #include <stdlib.h>
 #include <string.h>
 
+#include "database.h"
 #include "metrics.h"
 #include "options.h"
 #include "pool.h"
@@ -24,12 +32,47 @@
 static uint64_t counts[ROUTE_COUNT][600];
 static uint64_t durations[ROUTE_COUNT];
 static uint64_t totals[ROUTE_COUNT];
-static Buffer stats_text;
-static Buffer counts_text;
-static int64_t counts_read = 0;	/* when they were asked for; 0: never */
-static bool counting = false;	/* somebody waits for them */
 
-/* The metrics of QUERY_COUNTS and QUERY_STATS. */
+#define SCRAPE_TIMEOUT	500		/* ms */
+#define COUNTS_SHARE	10
+
+/* A scrape that waits. */
+typedef struct Scrape Scrape;
+struct Scrape
+{
+	Request    *request;
+	int64_t		deadline;
+	Scrape	   *next;
+};
+
+/* A count that is kept. */
+typedef struct Count
+{
+	Query		query;
+	const char *name;
+	Buffer		text;			/* the last result */
+	int64_t		read_at;		/* when that was asked for; 0: there is none yet */
+	int64_t		begun_at;		/* when it was asked for last; 0: never */
+	int64_t		again_at;		/* not before; 0: the first one has not ended */
+} Count;
+
+static Count kept[] = {
+	{QUERY_COUNT_READY, "ready"},
+	{QUERY_COUNT_OPEN, "open"},
+	{QUERY_COUNT_INSTANCES, "instances"},
+};
+
+#define COUNTS ((int) (sizeof(kept) / sizeof(kept[0])))
+
+static Scrape *scrapes = NULL;
+static bool reading = false;	/* QUERY_STATS runs */
+static bool up = false;			/* its last result is stats_text */
+static Buffer stats_text;
+static Database counter;		/* the connection that counts */
+static bool counter_started = false;
+static int	next_count = COUNTS;	/* the one that it begins when it is idle; COUNTS: none is asked for */
+
+/* The metrics of QUERY_COUNT_* and QUERY_STATS. */
 static const struct
 {
 	const char *name;
@@ -42,10 +85,10 @@ static const struct
 	{"durable_timers", "gauge", "Timers that have not fired."},
 	{"durable_timers_late_seconds", "gauge", "How long the first of them has been due."},
 	{"durable_workers", "gauge", "Workers of the engine by state."},
-	{"durable_ready_instances", "gauge", "Instances that wait for a worker."},
+	{"durable_ready_instances", "gauge", "Instances that have something to do and wait for a worker."},
 	{"durable_running_instances", "gauge", "Instances that workers hold."},
 	{"durable_ready_activities", "gauge", "Queued activities that no worker has taken."},
-	{"durable_waiting_seconds", "gauge", "How long work has found no idle worker."},
+	{"durable_waiting_seconds", "gauge", "How long some work has waited: for a worker, for a lock, or for the function of another instance."},
 	{"durable_batches_total", "counter", "Transactions of workers, each one commit."},
 	{"durable_rollbacks_total", "counter", "Batches that failed and were tried again in smaller ones."},
 	{"durable_wakeups_total", "counter", "Times an idle worker was woken."},
@@ -130,27 +173,77 @@ add_own(Buffer *text)
 	buffer_printf(text, "durable_gateway_statements_total %llu\n", (unsigned long long) pool_statements());
 }
 
+/* What was counted in the background, and when. */
 static void
-answer(Request *request)
+add_counts(Buffer *text, int64_t now)
+{
+	bool		any = false;
+
+	for (int i = 0; i < COUNTS; i++)
+	{
+		if (kept[i].read_at == 0)
+			continue;
+		if (!any)
+			add_type(text, "durable_counts_age_seconds", "gauge", "Age of what was counted in the background.");
+		any = true;
+		buffer_printf(text, "durable_counts_age_seconds{counts=\"%s\"} %.3f\n", kept[i].name, (now - kept[i].read_at) / 1000.0);
+	}
+	for (int i = 0; i < COUNTS; i++)
+		buffer_append(text, kept[i].text.data, kept[i].text.length);
+}
+
+static void
+answer(Request *request, bool known)
 {
 	request->content_type = "text/plain; version=0.0.4; charset=utf-8";
 	add_own(&request->reply);
-	if (pool_up())
-	{
+	add_gauge(&request->reply, "durable_up", "Whether the database has told the engine's counters in time.", known);
+	if (known)
 		buffer_append(&request->reply, stats_text.data, stats_text.length);
-		buffer_append(&request->reply, counts_text.data, counts_text.length);
-	}
+	add_counts(&request->reply, now_ms());
 	server_answer(request, 200);
 }
 
-/* Keep a result of QUERY_COUNTS or QUERY_STATS as text; nothing if the statement has failed. */
+/* Whether some count has never been tried to its end: a scrape waits for it, as there is nothing yet. */
+static bool
+first_counts(void)
+{
+	for (int i = 0; i < COUNTS; i++)
+		if (kept[i].again_at == 0)
+			return true;
+	return false;
+}
+
+/* Answer the scrapes that need not wait any more. */
 static void
-take(Buffer *text, Outcome outcome, PGresult *result)
+answer_all(int64_t now)
+{
+	bool		complete = !reading && (!up || !first_counts());
+	Scrape	  **link = &scrapes;
+
+	while (*link != NULL)
+	{
+		Scrape	   *scrape = *link;
+
+		if (!complete && now < scrape->deadline)
+		{
+			link = &scrape->next;
+			continue;
+		}
+		*link = scrape->next;
+		answer(scrape->request, !reading && up);
+		free(scrape);
+	}
+}
+
+/* Make text of a result. */
+static void
+take(Buffer *text, PGresult *result)
 {
 	const char *before = "";
 
 	text->length = 0;
-	for (int row = 0; outcome == OUTCOME_OK && row < PQntuples(result); row++)
+	for (int row = 0; row < PQntuples(result); row++)
 	{
 		const char *name = PQgetvalue(result, row, METRIC_NAME);
 		const char *separator = "{";
@@ -172,47 +265,115 @@ take(Buffer *text, Outcome outcome, PGresult *result)
 	}
 }
 
+/* A count has ended: the next one begins when the connection is idle, which is in a moment. */
 static void
-counts_done(void *arg, Outcome outcome, PGresult *result)
+count_done(void *arg, Outcome outcome, PGresult *result)
 {
-	counting = false;
-	take(&counts_text, outcome, result);
-	if (arg != NULL)
-		answer(arg);
+	Count	   *count = arg;
+	int64_t		now = now_ms();
+	int64_t		pause = (now - count->begun_at) * COUNTS_SHARE;
+
+	if (outcome == OUTCOME_OK)
+	{
+		take(&count->text, result);
+		count->read_at = count->begun_at;
+	}
+	if (pause < options.metrics_interval * 1000)
+		pause = options.metrics_interval * 1000;
+	count->again_at = now + pause;
+	answer_all(now);
+}
+
+/* Begin the next count that is due, if the connection is idle. */
+static void
+counter_idle(Database *db)
+{
+	int64_t		now = now_ms();
+
+	while (db->state == DATABASE_IDLE && next_count < COUNTS)
+	{
+		Count	   *count = &kept[next_count++];
+
+		if (now < count->again_at)
+			continue;
+		count->begun_at = now;
+		database_run(db, statement_new(count->query, count_done, count));
+	}
+}
+
+/* There is no connection: no scrape waits for a first count. */
+static void
+counter_down(Database *db)
+{
+	for (int i = 0; i < COUNTS; i++)
+		if (kept[i].again_at == 0)
+			kept[i].again_at = 1;
+	answer_all(now_ms());
 }
 
 static void
 stats_done(void *arg, Outcome outcome, PGresult *result)
 {
-	int64_t		now = now_ms();
-
-	take(&stats_text, outcome, result);
-	if (!pool_up() || counting || (counts_read != 0 && now - counts_read < options.metrics_interval * 1000))
-	{
-		answer(arg);
-		return;
-	}
-	counting = true;
-	counts_read = now;
-	if (pool_busy() < pool_connected())
-		pool_submit(statement_new(QUERY_COUNTS, counts_done, arg));
-	else
-	{
-		/* the next scrape has them */
-		pool_submit(statement_new(QUERY_COUNTS, counts_done, NULL));
-		answer(arg);
-	}
+	reading = false;
+	up = outcome == OUTCOME_OK;
+	if (up)
+		take(&stats_text, result);
+	answer_all(now_ms());
 }
 
 void
 metrics_route(Request *request)
 {
-	pool_submit_watch(statement_new(QUERY_STATS, stats_done, request));
+	Scrape	   *scrape = xcalloc(1, sizeof(Scrape));
+
+	*scrape = (Scrape) {.request = request, .deadline = now_ms() + SCRAPE_TIMEOUT, .next = scrapes};
+	scrapes = scrape;
+	if (next_count == COUNTS)
+		next_count = 0;
+	if (!counter_started)
+	{
+		counter_started = true;
+		counter.setup = session_setup("");
+		counter.idle = counter_idle;
+		counter.down = counter_down;
+		database_start(&counter);
+	}
+	else
+		counter_idle(&counter);
+	if (reading)
+		return;
+	reading = true;
+	pool_submit_watch(statement_new(QUERY_STATS, stats_done, NULL));
+}
+
+int64_t
+metrics_next(void)
+{
+	int64_t		next = counter_started ? database_next(&counter) : INT64_MAX;
+
+	for (Scrape *scrape = scrapes; scrape != NULL; scrape = scrape->next)
+		next = scrape->deadline < next ? scrape->deadline : next;
+	return next;
+}
+
+void
+metrics_tick(int64_t now)
+{
+	if (counter_started)
+		database_tick(&counter, now);
+	answer_all(now);
 }
 
 void
 metrics_close(void)
 {
+	if (counter_started)
+	{
+		database_close(&counter);
+		free((char *) counter.setup);
+	}
+	answer_all(INT64_MAX);
 	buffer_free(&stats_text);
-	buffer_free(&counts_text);
+	for (int i = 0; i < COUNTS; i++)
+		buffer_free(&kept[i].text);
 }

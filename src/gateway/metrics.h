@@ -13,6 +13,10 @@ extern void metrics_count(Route route, int status, int64_t ms);
 
 /* Answer GET /metrics. */
 extern void metrics_route(Request *request);
+
+extern int64_t metrics_next(void);
+extern void metrics_tick(int64_t now);
+/* Answer who waits, and end. */
 extern void metrics_close(void);
 
 #endif

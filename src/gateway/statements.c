@@ -79,11 +79,18 @@ const QueryText query_texts[QUERY_COUNT] = {
 		" LOOP EXECUTE pg_catalog.format('LISTEN %I', channel); END LOOP; END $$", 0},
 	[QUERY_NOTIFY] = {"notify",
 		"SELECT coalesce(pg_catalog.current_setting('durable.notify', true), 'none')", 0},
-	[QUERY_COUNTS] = {"counts",
+	/* what takes the longer the more instances there are: for each, metrics.c keeps the last result */
+	[QUERY_COUNT_INSTANCES] = {"count_instances",
 		"SELECT 'durable_instances', 'name', name, 'status', runtime_status::pg_catalog.text, NULL, NULL, pg_catalog.count(*)::pg_catalog.text"
-		" FROM durable.instances GROUP BY name, runtime_status"
-		" UNION ALL SELECT 'durable_workers', 'state', state, NULL, NULL, NULL, NULL, pg_catalog.count(*)::pg_catalog.text"
-		" FROM durable.workers GROUP BY state"
+		" FROM durable.instances GROUP BY name, runtime_status ORDER BY 3, 5", 0},
+	[QUERY_COUNT_READY] = {"count_ready",
+		"SELECT m.name, 'role', s.role::pg_catalog.text, NULL, NULL, NULL, NULL, m.value::pg_catalog.text"
+		" FROM durable.stats s CROSS JOIN LATERAL (VALUES"
+		" ('durable_ready_instances', ready_instances),"
+		" ('durable_ready_activities', ready_activities)"
+		") m (name, value) ORDER BY 1, 3", 0},
+	[QUERY_COUNT_OPEN] = {"count_open",
+		"SELECT 'durable_workers', 'state', state, NULL, NULL, NULL, NULL, pg_catalog.count(*)::pg_catalog.text FROM durable.workers GROUP BY state"
 		" UNION ALL SELECT m.name, NULL, NULL, NULL, NULL, NULL, NULL, m.value::pg_catalog.text"
 		" FROM (SELECT pg_catalog.count(*), coalesce(extract(epoch FROM pg_catalog.now() OPERATOR(pg_catalog.-) pg_catalog.min(scheduled_time)), 0) FROM durable.activities) a (count, age),"
 		" (SELECT pg_catalog.count(*), greatest(extract(epoch FROM pg_catalog.now() OPERATOR(pg_catalog.-) pg_catalog.min(fire_at)), 0) FROM durable.timers) t (count, late)"
@@ -91,14 +98,12 @@ const QueryText query_texts[QUERY_COUNT] = {
 		" ('durable_activities_open', a.count),"
 		" ('durable_activities_oldest_seconds', a.age),"
 		" ('durable_timers', t.count),"
-		" ('durable_timers_late_seconds', t.late)) m (name, value) ORDER BY 1, 3, 5", 0},
-	/* each column of the views is a metric; a metric's rows must be together */
+		" ('durable_timers_late_seconds', t.late)) m (name, value) ORDER BY 1, 3", 0},
+	/* out of shared memory, without a lock on any table; each column of the views is a metric; a metric's rows must be together */
 	[QUERY_STATS] = {"stats",
 		"SELECT m.name, 'role', s.role::pg_catalog.text, CASE WHEN m.status IS NOT NULL THEN 'status' END, m.status, NULL, NULL, m.value::pg_catalog.text"
 		" FROM durable.stats s CROSS JOIN LATERAL (VALUES"
-		" ('durable_ready_instances', NULL, ready_instances::pg_catalog.numeric),"
-		" ('durable_running_instances', NULL, running_instances),"
-		" ('durable_ready_activities', NULL, ready_activities),"
+		" ('durable_running_instances', NULL, running_instances::pg_catalog.numeric),"
 		" ('durable_waiting_seconds', NULL, pg_catalog.round(coalesce(extract(epoch FROM waiting), 0), 3)),"
 		" ('durable_batches_total', NULL, batches),"
 		" ('durable_rollbacks_total', NULL, rollbacks),"

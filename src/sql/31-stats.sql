@@ -24,23 +24,40 @@ AS 'MODULE_PATHNAME', 'durable_queues';
 COMMENT ON FUNCTION durable_internal.queues() IS
 'What the lists in shared memory have for the workers of each role in this database; complete: the tables have no more.';
 
--- The lists are bounded.  What does not fit is counted in the tables, but only then and only if the column is asked for.
+-- The lists are bounded.  While they do not hold everything, and only then, work is counted in the tables.  Functions
+-- do that, so that whoever reads durable.stats otherwise locks no table of the engine's: it must tell of a stall when
+-- one of these is locked.  They read as the owner of the extension, as views do; nobody else can name them.
+CREATE FUNCTION durable_internal.count_ready(role oid) RETURNS bigint
+LANGUAGE sql STABLE STRICT PARALLEL RESTRICTED SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+    SELECT (SELECT count(*) FROM durable_internal.instances i WHERE i.state = 'R' AND i.owner = count_ready.role)
+         + (SELECT count(*)
+              FROM (SELECT m.key FROM durable_internal.messages m
+                     UNION
+                    SELECT t.key FROM durable_internal.timers t WHERE t.fire_at <= now()) k
+              JOIN durable_internal.instances i ON i.key = k.key
+             WHERE i.state = 'W' AND i.owner = count_ready.role);
+END;
+COMMENT ON FUNCTION durable_internal.count_ready(oid) IS
+'How many instances of a role have something to do, those that workers hold included.';
+
+CREATE FUNCTION durable_internal.count_queued(role oid) RETURNS bigint
+LANGUAGE sql STABLE STRICT PARALLEL RESTRICTED SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+    SELECT count(*) FROM durable_internal.tasks t JOIN durable_internal.instances i ON i.key = t.key WHERE i.owner = count_queued.role;
+END;
+COMMENT ON FUNCTION durable_internal.count_queued(oid) IS
+'How many activities of a role are queued or run out of the queue.';
+
 CREATE VIEW durable.stats WITH (security_barrier) AS
 SELECT coalesce(s.role, q.role)::pg_catalog.regrole AS role,
-       CASE WHEN q.complete OR q.role IS NULL THEN coalesce(q.instances, 0)::bigint
-            ELSE (SELECT greatest(q.instances, r.ready + w.ready - q.claimed)
-                    FROM (SELECT count(*) AS ready FROM durable_internal.instances i WHERE i.state = 'R' AND i.owner = q.role) r,
-                         (SELECT count(*) AS ready
-                            FROM (SELECT m.key FROM durable_internal.messages m
-                                   UNION
-                                  SELECT t.key FROM durable_internal.timers t WHERE t.fire_at <= pg_catalog.clock_timestamp()) k
-                            JOIN durable_internal.instances i ON i.key = k.key
-                           WHERE i.state = 'W' AND i.owner = q.role) w)
+       CASE WHEN q.complete THEN q.instances
+            ELSE greatest(q.instances, coalesce(durable_internal.count_ready(q.role), 0) - coalesce(q.claimed, 0))
        END AS ready_instances,
        coalesce(q.claimed, 0) AS running_instances,
-       CASE WHEN q.complete OR q.role IS NULL THEN coalesce(q.activities, 0)::bigint
-            ELSE (SELECT count(*) FROM durable_internal.tasks t JOIN durable_internal.instances i ON i.key = t.key WHERE i.owner = q.role)
-       END AS ready_activities,
+       CASE WHEN q.complete THEN q.activities ELSE coalesce(durable_internal.count_queued(q.role), 0) END AS ready_activities,
        coalesce(q.workers, 0) AS workers,
        pg_catalog.clock_timestamp() - q.waiting_since AS waiting,
        coalesce(s.batches, 0) AS batches,
