@@ -51,7 +51,8 @@ static const Option table[] = {
 	"How clients reach the gateway, with the path, as in durable.http_base_url. Needed behind a proxy\n"
 	"that changes Host; otherwise links are built from the request's Host header."},
 	{"connections", "N", NULL, &options.connections, NULL, 8, 1, 100,
-	"Database connections that run statements. One more listens for the ends of instances."},
+	"Database connections that run statements. One more listens for the ends of instances, and after the first\n"
+	"GET /metrics another one counts."},
 	{"max-connections", "N", NULL, &options.max_connections, NULL, 4000, 1, 100000,
 	"Most clients that are connected at once; further ones get 503, but for /healthz."},
 	{"max-body", "BYTES", NULL, &options.max_body, NULL, 4194304, 0, 1073741824,
@@ -69,7 +70,7 @@ static const Option table[] = {
 	{"drain-timeout", "SECONDS", NULL, &options.drain_timeout, NULL, 10, 0, 3600,
 	"Time that running requests have to end after SIGTERM."},
 	{"metrics-interval", "SECONDS", NULL, &options.metrics_interval, NULL, 15, 0, 3600,
-	"For /metrics the instances are counted at most this often."},
+	"For /metrics the instances are counted at most this often, and in a tenth of the time at most."},
 };
 
 #define OPTIONS ((int) (sizeof(table) / sizeof(table[0])))
