@@ -41,7 +41,7 @@ SELECT nspname AS public_schema, a.privilege_type
  WHERE nspname IN ('durable', 'durable_internal') AND a.grantee = 0
  ORDER BY 1, 2;
 
--- No function runs with its owner's rights.
+-- No function runs with its owner's rights but these, which count and nobody can name: durable.stats calls them.
 SELECT p.oid::regprocedure AS definer
   FROM member JOIN pg_proc p ON classid = 'pg_proc'::regclass AND p.oid = objid
  WHERE p.prosecdef

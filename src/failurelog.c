@@ -24,8 +24,8 @@
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
 
-#include "call.h"
 #include "compat.h"
+#include "failure.h"
 #include "failurelog.h"
 #include "settings.h"
 #include "shared.h"

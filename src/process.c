@@ -75,8 +75,10 @@ worker_start(Oid db, Oid role, int slot, BackgroundWorkerHandle **handle)
 /*
  * Log hook of the engine's processes.  They are ended with SIGTERM whenever the
  * engine leaves a database or the server stops, which PostgreSQL would report
- * as FATAL.  A role or database that goes between the scheduler's look and its
- * worker's start is no failure either: the scheduler looks again and says why.
+ * as FATAL.  A role or database that goes between the look of whoever starts a
+ * process and its start is no failure either: for a role the scheduler looks
+ * again and says why.  A database without its directory is one; that message
+ * has a detail.
  */
 static void
 leave_in_order(ErrorData *error)
@@ -84,7 +86,7 @@ leave_in_order(ErrorData *error)
 	if (error->elevel == FATAL &&
 		(error->sqlerrcode == ERRCODE_ADMIN_SHUTDOWN ||
 		 (connecting && (error->sqlerrcode == ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION ||
-						 error->sqlerrcode == ERRCODE_UNDEFINED_DATABASE))))
+						 (error->sqlerrcode == ERRCODE_UNDEFINED_DATABASE && error->detail == NULL)))))
 		error->output_to_server = false;
 	if (next_log_hook != NULL)
 		next_log_hook(error);
@@ -117,7 +119,7 @@ process_require_role(Oid role)
 		elog(ERROR, "code of role %u was about to run as role %u", role, GetUserId());
 }
 
-/* Connect a worker to its database as its role. */
+/* Connect a worker to its database as its role, a scheduler without one. */
 void
 process_connect(Oid db, Oid role)
 {

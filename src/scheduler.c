@@ -888,7 +888,7 @@ durable_scheduler_main(Datum arg)
 	if (!scheduler_attach(my_database))
 		proc_exit(0);
 	on_shmem_exit(scheduler_exit, (Datum) 0);
-	BackgroundWorkerInitializeConnectionByOid(my_database, InvalidOid, 0);
+	process_connect(my_database, InvalidOid);
 	pgstat_report_appname("durable scheduler");
 	/* a lock that stops it stops the engine: its wait is told of after deadlock_timeout */
 	SetConfigOption("log_lock_waits", "on", PGC_SUSET, PGC_S_OVERRIDE);

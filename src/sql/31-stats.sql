@@ -31,13 +31,13 @@ CREATE FUNCTION durable_internal.count_ready(role oid) RETURNS bigint
 LANGUAGE sql STABLE STRICT PARALLEL RESTRICTED SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
-    SELECT (SELECT count(*) FROM durable_internal.instances i WHERE i.state = 'R' AND i.owner = count_ready.role)
+    SELECT (SELECT count(*) FROM durable_internal.instances i WHERE i.state = 'R' AND i.owner OPERATOR(durable_internal.=) durable_internal.owner_of(count_ready.role::pg_catalog.regrole))
          + (SELECT count(*)
               FROM (SELECT m.key FROM durable_internal.messages m
                      UNION
                     SELECT t.key FROM durable_internal.timers t WHERE t.fire_at <= now()) k
               JOIN durable_internal.instances i ON i.key = k.key
-             WHERE i.state = 'W' AND i.owner = count_ready.role);
+             WHERE i.state = 'W' AND i.owner OPERATOR(durable_internal.=) durable_internal.owner_of(count_ready.role::pg_catalog.regrole));
 END;
 COMMENT ON FUNCTION durable_internal.count_ready(oid) IS
 'How many instances of a role have something to do, those that workers hold included.';
@@ -46,7 +46,7 @@ CREATE FUNCTION durable_internal.count_queued(role oid) RETURNS bigint
 LANGUAGE sql STABLE STRICT PARALLEL RESTRICTED SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
-    SELECT count(*) FROM durable_internal.tasks t JOIN durable_internal.instances i ON i.key = t.key WHERE i.owner = count_queued.role;
+    SELECT count(*) FROM durable_internal.tasks t JOIN durable_internal.instances i ON i.key = t.key WHERE i.owner OPERATOR(durable_internal.=) durable_internal.owner_of(count_queued.role::pg_catalog.regrole);
 END;
 COMMENT ON FUNCTION durable_internal.count_queued(oid) IS
 'How many activities of a role are queued or run out of the queue.';

@@ -197,13 +197,16 @@ CREATE TABLE locked ();
 GRANT ALL ON locked, gate TO PUBLIC;
 CREATE FUNCTION locks() RETURNS void LANGUAGE sql AS 'INSERT INTO public.locked DEFAULT VALUES';
 CREATE FUNCTION runs_into() RETURNS jsonb LANGUAGE plpgsql AS $$ BEGIN RETURN durable.call_activity('public.locks'); END $$));
+$node->safe_psql('postgres', q(SET ROLE regress_flood; SELECT durable.start_new('public.runs_into', instance_id => 'runs-' || i) FROM generate_series(1, 50) i));
+poll_until($node, q(SELECT count(*) = 50 FROM durable.instances WHERE instance_id LIKE 'runs-%' AND runtime_status = 'Completed'), 'an activity known to be quick');
+$node->safe_psql('postgres', q(SET ROLE regress_other; SELECT durable.start_new('public.sleeps', instance_id => 'sleeps')));
+poll_until($node, q(SELECT count(*) = 1 FROM durable.workers WHERE role = 'regress_other'::regrole AND instance_id = 'sleeps'), 'one worker is taken');
 my $locker = session('BEGIN; LOCK TABLE locked IN ACCESS EXCLUSIVE MODE');
 my $holder = $locker->query_safe('SELECT pg_backend_pid()');
 $offset = -s $node->logfile;
-$node->safe_psql('postgres', q(SET ROLE regress_flood; SELECT durable.start_new('public.runs_into', instance_id => 'locked')));
-poll_until($node, q(SELECT waiting > '1 s' FROM durable.stats WHERE role = 'regress_flood'::regrole), 'durable.stats sees that a worker waits for a lock');
-$node->safe_psql('postgres', q(SET ROLE regress_other; SELECT durable.start_new('public.sleeps', instance_id => 'sleeps')));
-poll_until($node, q(SELECT count(*) = 1 FROM durable.workers WHERE role = 'regress_other'::regrole AND instance_id = 'sleeps'), 'the other worker is taken');
+# a worker takes all of them, and waits for the lock in the first
+$node->safe_psql('postgres', q(SET ROLE regress_flood; SELECT durable.start_new('public.runs_into', instance_id => 'locked-' || i) FROM generate_series(1, 20) i));
+poll_until($node, q(SELECT waiting > '2 s' AND ready_instances = 0 FROM durable.stats WHERE role = 'regress_flood'::regrole), 'durable.stats sees that a worker waits for a lock');
 # the third role has no worker at all
 $node->safe_psql('postgres', q(SELECT durable.start_new('quick', instance_id => 'third')));
 poll_until($node, q(SELECT waiting > '1 s' FROM durable.stats WHERE role = current_user::regrole), 'and that there is no worker');
@@ -212,11 +215,13 @@ log_comes($offset, qr/^durable scheduler\|LOG:  work of role "regress_flood" in 
 log_comes($offset, qr/^durable scheduler\|LOG:  work of role "\w+" in database "postgres" has waited for a worker for 1\d s\n.*DETAIL:  The role has 0 workers of 2 in the server, where durable.max_workers is 2\./m,
 	'a wait for a worker is logged');
 is(count_lines($offset, qr/work of role .* has waited/), 2, '... nothing else');
+is($node->safe_psql('postgres', q(SELECT waiting IS NULL, ready_activities FROM durable.stats WHERE role = 'regress_other'::regrole)), 't|0',
+	'an activity that takes long is no work that waits');
 log_comes($flood, qr/^durable scheduler\|LOG:  123 further instances of role "regress_flood" failed in the last minute$/m, 'the number of failures that were too many is logged');
 is(count_lines($offset, qr/work of role .* has waited/), 2, 'a wait that goes on is not told again') or diag(join "\n", logged($offset) =~ /.*work of role .*\n.*/g);
 $locker->query_safe('ROLLBACK');
 $locker->quit;
-ends('locked', 'Completed', 'it goes on when the lock has gone');
+ends("locked-$_", 'Completed', 'it goes on when the lock has gone') foreach (1, 20);
 ends('third', 'Completed', 'and so does what had no worker');
 $node->safe_psql('postgres', q(SELECT durable.terminate('sleeps', 'enough')));
 $node->safe_psql('postgres', "SELECT pg_terminate_backend(pid, 60000) $held");
