@@ -493,7 +493,7 @@ unlike($err, qr/syntax error|does not exist at character|cannot be matched/, 'th
 
 # Functions that look names up under a search_path that is not their own, with objects of the caller's.
 $node->safe_psql('postgres', q[CREATE FUNCTION public.own() RETURNS text LANGUAGE sql AS $$ SELECT 'own'::pg_catalog.text $$;
-	INSERT INTO durable.schedules (schedule_name, owner, cron_expression, name, search_path) VALUES ('own', 'postgres', '* * * * *', 'public.own', 'hostile, pg_catalog')]);
+	INSERT INTO durable.schedules (schedule_name, owner_name, cron_expression, name, search_path) VALUES ('own', 'postgres', '* * * * *', 'public.own', 'hostile, pg_catalog')]);
 ($out, $err) = administer(0, q[SELECT durable.start_new('public.own', instance_id => 'own'::pg_catalog.text)], q[SELECT durable.run_schedule('own')],
 	q[SELECT durable.schedule('x', '* * * * *', 'public.own', search_path => 'hostile, pg_catalog')], q[SELECT durable.run_sql('SELECT $1::pg_catalog.int4', '[1]')],
 	q[SELECT durable.wait_for_completion_or_create_check_status_response('own', '2 s', '1 s')]);

@@ -32,7 +32,7 @@ SELECT durable.start_new('nothing', instance_id => 'pattern');
 -- Copies of an instance.
 CREATE PROCEDURE fill(first int, last int, state "char", owner regrole, name text) LANGUAGE sql AS $$
 	INSERT INTO durable_internal.instances
-	SELECT -i, 'copy-' || i, execution_id, $3, $4, $5, function, version, search_path, tags, created_time, last_updated_time,
+	SELECT -i, 'copy-' || i, execution_id, $3, durable_internal.owner_of($4), $5, function, version, search_path, tags, created_time, last_updated_time,
 		CASE WHEN $3 IN ('C', 'F') THEN completed_time END, scheduled_start_time, CASE WHEN $3 <> 'R' THEN started_time END,
 		parent_key, parent_task, first_seq, last_seq, turn_seq, first_task, awaiting, deliveries, custom_status
 	FROM durable_internal.instances p, generate_series($1, $2) i WHERE instance_id = 'pattern'
