@@ -9,8 +9,9 @@
  * the postmaster because of another process's crash and clears the note.
  *
  * A note left behind is cleared when its count is committed, not before: the
- * scheduler that counts may itself be ended in between.  A worker that gets
- * the slot meanwhile moves it aside.
+ * scheduler that counts may itself be ended in between, and somebody may hold
+ * the row for long.  A worker that gets the slot meanwhile moves it aside; who
+ * does that, or clears a note that may have been moved, holds shared_lock.
  *
  * The note also says whom to interrupt when an activity is cancelled or has to
  * yield.  A signal that comes late would be the failure of whatever its worker
@@ -30,15 +31,18 @@
 #include <unistd.h>
 
 #include "miscadmin.h"
+#include "pgstat.h"
 #include "port/atomics.h"
 #include "storage/fd.h"
 #include "storage/procarray.h"
 
 #include "blackbox.h"
 #include "settings.h"
+#include "shared.h"
 
-#define BLACKBOX_FILE	"durable.blackbox"
-#define BLACKBOX_MAGIC	0x44524235
+/* PostgreSQL's documentation says that backups may leave out what is in this directory */
+#define BLACKBOX_FILE	PG_STAT_TMP_DIR "/durable.blackbox"
+#define BLACKBOX_MAGIC	0x44524236
 
 /* microseconds between two tries at a gate that another process holds, for the time of a few instructions */
 #define GATE_WAIT		20
@@ -74,6 +78,7 @@ typedef struct Blackbox
 {
 	uint32		magic;
 	uint32		size;
+	ino_t		inode;			/* of the file in which it was written: that of a copy is another */
 	Note		notes[2 * DURABLE_WORKERS_LIMIT];	/* the second half: moved aside */
 } Blackbox;
 
@@ -81,7 +86,7 @@ static Blackbox *box = NULL;
 static Note *my_note = NULL;
 
 /*
- * Map the file, making it if it is missing or of another version.  Children
+ * Map the file, making it if it is missing, of another version or a copy.  Children
  * inherit the mapping.  A server that cannot map it runs without: then only
  * the counting of crashes is lost.
  */
@@ -112,11 +117,12 @@ blackbox_open(void)
 		ereport(LOG, (errmsg("could not map file \"%s\": %m", BLACKBOX_FILE)));
 		return;
 	}
-	if (box->magic != BLACKBOX_MAGIC || box->size != sizeof(Blackbox))
+	if (box->magic != BLACKBOX_MAGIC || box->size != sizeof(Blackbox) || box->inode != st.st_ino)
 	{
 		memset(box, 0, sizeof(Blackbox));
 		box->magic = BLACKBOX_MAGIC;
 		box->size = sizeof(Blackbox);
+		box->inode = st.st_ino;
 	}
 }
 
@@ -129,6 +135,20 @@ quit_without_note(SIGNAL_ARGS)
 	_exit(2);
 }
 
+/* Move a note that was left behind to a free place, or where that of an earlier worker in the slot is, if all are taken. */
+static void
+move_aside(const Note *left, int slot)
+{
+	Note	   *place = &box->notes[DURABLE_WORKERS_LIMIT + slot];
+
+	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
+	for (int i = DURABLE_WORKERS_LIMIT; i < lengthof(box->notes) && place->state != NOTE_NONE; i++)
+		if (box->notes[i].state == NOTE_NONE)
+			place = &box->notes[i];
+	*place = *left;
+	LWLockRelease(shared_lock);
+}
+
 /* Use the note of this slot from now on. */
 void
 blackbox_attach(int slot)
@@ -137,7 +157,7 @@ blackbox_attach(int slot)
 		return;
 	my_note = &box->notes[slot];
 	if (my_note->state != NOTE_NONE)
-		box->notes[DURABLE_WORKERS_LIMIT + slot] = *my_note;
+		move_aside(my_note, slot);
 	my_note->state = NOTE_NONE;
 	my_note->pid = MyProcPid;
 	my_note->server = PgStartTime;
@@ -367,11 +387,11 @@ note_abandoned(int i, Oid db)
 		(note->server != PgStartTime || BackendPidGetProc(note->pid) == NULL);
 }
 
-/* The next note that a dead worker of this database left, or -1; to be released when it is counted. */
+/* The next note, from a place on, that a dead worker of this database left, or -1; to be released when it is counted. */
 int
-blackbox_next(Oid db, BlackboxNote *result)
+blackbox_next(Oid db, int from, BlackboxNote *result)
 {
-	for (int i = 0; box != NULL && i < lengthof(box->notes); i++)
+	for (int i = from; box != NULL && i < lengthof(box->notes); i++)
 	{
 		Note	   *note = &box->notes[i];
 
@@ -385,11 +405,24 @@ blackbox_next(Oid db, BlackboxNote *result)
 	return -1;
 }
 
-/* A note has been counted.  A worker that moved it aside meanwhile has taken its place. */
-void
-blackbox_release(int i)
+/* Whether a place has a note like this, which a dead worker left. */
+static bool
+holds_note(int i, const BlackboxNote *note)
 {
-	if (i < DURABLE_WORKERS_LIMIT && !note_abandoned(i, box->notes[i].note.db))
-		i += DURABLE_WORKERS_LIMIT;
-	box->notes[i].state = NOTE_NONE;
+	const BlackboxNote *other = &box->notes[i].note;
+
+	return note_abandoned(i, note->db) && other->key == note->key && other->task_id == note->task_id &&
+		other->queued == note->queued && other->overdue == note->overdue;
+}
+
+/* A note has been counted.  A worker that has got its slot meanwhile has moved it aside. */
+void
+blackbox_release(int i, const BlackboxNote *note)
+{
+	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
+	for (int j = DURABLE_WORKERS_LIMIT; j < lengthof(box->notes) && !holds_note(i, note); j++)
+		i = j;
+	if (holds_note(i, note))
+		box->notes[i].state = NOTE_NONE;
+	LWLockRelease(shared_lock);
 }

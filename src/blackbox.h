@@ -7,7 +7,9 @@
  * the server.  The scheduler turns the notes of dead workers into delivery
  * counts, so that a function that crashes its process is not tried for ever.
  * A worker that the postmaster stops because of somebody else's crash, or that
- * stops in an orderly shutdown, is not to blame and leaves no note.
+ * stops in an orderly shutdown, is not to blame and leaves no note.  Nor does a
+ * copy of the server: backups leave the directory pg_stat_tmp out, where the
+ * file is, and a file that was copied is another one.
  */
 #ifndef DURABLE_BLACKBOX_H
 #define DURABLE_BLACKBOX_H
@@ -49,8 +51,8 @@ extern void blackbox_overdue(void);
 extern bool blackbox_is_overdue(void);
 /* whether this process runs user code */
 extern bool blackbox_is_running(void);
-/* the scheduler's side: the next note left in this database, to be released once it is counted */
-extern int	blackbox_next(Oid db, BlackboxNote *note);
-extern void blackbox_release(int i);
+/* the scheduler's side: the next note, from a place on, left in this database, to be released once it is counted */
+extern int	blackbox_next(Oid db, int from, BlackboxNote *note);
+extern void blackbox_release(int i, const BlackboxNote *note);
 
 #endif

@@ -9,6 +9,7 @@
 
 #include "access/genam.h"
 #include "access/tableam.h"
+#include "catalog/pg_database.h"
 #include "executor/executor.h"
 #include "nodes/tidbitmap.h"
 #include "storage/proc.h"
@@ -46,6 +47,11 @@
 	pg_database_ownercheck((oid), (role))
 #define compat_extension_ownercheck(oid, role) \
 	pg_extension_ownercheck((oid), (role))
+#endif
+
+/* later minor versions: a database whose DROP was interrupted */
+#ifndef DATCONNLIMIT_INVALID_DB
+#define DATCONNLIMIT_INVALID_DB (-2)
 #endif
 
 /* 16: an update tells which indexes need entries; 19: that is one of several flags */
@@ -126,6 +132,18 @@
 #define compat_tuple_desc_finish(desc) TupleDescFinalize(desc)
 #else
 #define compat_tuple_desc_finish(desc) ((void) (desc))
+#endif
+
+/*
+ * 17: a transaction that lasts too long ends its session.  One of the engine's
+ * holds the calls of many functions, each of which has timeouts of its own, so
+ * what a role or the configuration says of transactions is not for it.
+ */
+#if PG_VERSION_NUM >= 170000
+#define compat_no_transaction_timeout() \
+	SetConfigOption("transaction_timeout", "0", PGC_SUSET, PGC_S_OVERRIDE)
+#else
+#define compat_no_transaction_timeout() ((void) 0)
 #endif
 
 /* 17: processes are known by their proc number */

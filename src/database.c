@@ -3,10 +3,21 @@
  *	  The slots of the databases, and the launcher's latch.
  *
  * A slot is taken when the launcher first looks at a database and kept while
- * the database exists.  Latches are set under shared_lock too, so that they
- * are never those of a process that has left.  Functions called with
- * shared_lock held by this process (database_poke, database_request_scan) know
- * that and do not take it again.
+ * the database exists.  There are durable.max_databases.  Latches are set under
+ * shared_lock too, so that they are never those of a process that has left.
+ * Functions called with shared_lock held by this process (database_poke,
+ * database_request_scan) know that and do not take it again.
+ *
+ * A scheduler that ends soon after it was started, whatever of, is followed by
+ * another after a pause that doubles each time, up to a minute; one that has
+ * lasted for a minute, or news of the extension, ends that.
+ *
+ * Each scheduler takes one of max_worker_processes, of which durable.max_workers
+ * are left to workers.  If there are more databases than places, the scheduler
+ * of one that has nothing to do, or has had its time, makes way, and the
+ * launcher starts it again when somebody wakes it or a timer is due.  Processes
+ * that others take are noticed when one cannot be started: then there is a place
+ * less for a while.
  */
 #include "postgres.h"
 
@@ -14,7 +25,6 @@
 #include "port/atomics.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
-#include "storage/procarray.h"
 #include "storage/shmem.h"
 
 #include "blackbox.h"
@@ -23,17 +33,33 @@
 #include "shared.h"
 #include "slot.h"
 
+/* pauses between schedulers that end soon */
+#define FIRST_PAUSE		USECS_PER_SEC
+#define LONGEST_PAUSE	(60 * USECS_PER_SEC)
+/* one that has lasted for so long has not failed */
+#define LASTING			(60 * USECS_PER_SEC)
+/* a place that was missing is tried again after this */
+#define LACK_TIME		(60 * USECS_PER_SEC)
+
 typedef struct Slot
 {
 	Oid			db;				/* InvalidOid: free */
 	DatabaseState state;
+	TimestampTz since;			/* of the state */
 	Latch	   *scheduler;		/* NULL: none runs */
 	pid_t		scheduler_pid;
-	pid_t		paused_by;		/* session that keeps the engine out, 0: none */
+	int			pauses;			/* sessions that keep the engine out */
 	bool		news;			/* the scheduler was woken since it last collected */
 	bool		changed;		/* the extension, perhaps */
 	bool		roles;			/* some role was created, altered or dropped */
 	bool		scan;			/* the lists did not hold everything */
+	bool		leave;			/* the scheduler is to make way */
+	bool		numbered;		/* numbers are larger than those stored there */
+	int			failures;		/* schedulers that ended soon, in a row */
+	TimestampTz retry_at;		/* none is started before */
+	TimestampTz idle_since;		/* the scheduler has nothing to do; 0: it has */
+	TimestampTz due_since;		/* it is away and has something to do; 0: not so */
+	TimestampTz wake_at;		/* it is away and will have */
 	TimestampTz timer;			/* earliest timer announced since last collected */
 } Slot;
 
@@ -41,7 +67,10 @@ typedef struct DatabaseShared
 {
 	Latch	   *launcher;		/* NULL: it does not run */
 	pg_atomic_uint64 number;	/* last one given out; no lock */
-	Slot		slots[DURABLE_DATABASES_LIMIT];
+	int			lacking;		/* processes that were not to be had */
+	TimestampTz lacking_since;	/* when that number was last changed */
+	int			used;			/* slots beyond these have never been used */
+	Slot		slots[FLEXIBLE_ARRAY_MEMBER];
 } DatabaseShared;
 
 static DatabaseShared *shared = NULL;
@@ -50,7 +79,7 @@ static DatabaseShared *shared = NULL;
 Size
 database_shmem_size(void)
 {
-	return MAXALIGN(sizeof(DatabaseShared));
+	return MAXALIGN(add_size(offsetof(DatabaseShared, slots), mul_size(durable_max_databases, sizeof(Slot))));
 }
 
 /* Lay the slots out, all free. */
@@ -59,10 +88,10 @@ database_shmem_init(void)
 {
 	bool		found;
 
-	shared = ShmemInitStruct("durable databases", sizeof(DatabaseShared), &found);
+	shared = ShmemInitStruct("durable databases", database_shmem_size(), &found);
 	if (found)
 		return;
-	memset(shared, 0, sizeof(DatabaseShared));
+	memset(shared, 0, database_shmem_size());
 	pg_atomic_init_u64(&shared->number, 0);
 }
 
@@ -90,7 +119,7 @@ slot_get(Oid db, bool create)
 {
 	Slot	   *free_slot = NULL;
 
-	for (int i = 0; i < DURABLE_DATABASES_LIMIT; i++)
+	for (int i = 0; i < shared->used; i++)
 	{
 		Slot	   *slot = &shared->slots[i];
 
@@ -99,22 +128,62 @@ slot_get(Oid db, bool create)
 		if (slot->db == InvalidOid && free_slot == NULL)
 			free_slot = slot;
 	}
+	if (create && free_slot == NULL && shared->used < durable_max_databases)
+		free_slot = &shared->slots[shared->used++];
 	if (!create || free_slot == NULL)
 		return NULL;
 	memset(free_slot, 0, sizeof(Slot));
 	free_slot->db = db;
+	free_slot->since = GetCurrentTimestamp();
 	return free_slot;
 }
 
-/* Set the scheduler's latch, or the launcher's when there is no scheduler. */
+/* Set the state. */
+static void
+slot_set_state(Slot *slot, DatabaseState state)
+{
+	slot->state = state;
+	slot->since = GetCurrentTimestamp();
+}
+
+/* Wake the scheduler, or have the launcher start the one that has made way. */
 static void
 slot_wake(Slot *slot)
 {
 	slot->news = true;
 	if (slot->scheduler != NULL)
 		SetLatch(slot->scheduler);
-	else if (shared->launcher != NULL)
-		SetLatch(shared->launcher);
+	else if (slot->state == DATABASE_AWAY && slot->due_since == 0)
+	{
+		slot->due_since = GetCurrentTimestamp();
+		if (shared->launcher != NULL)
+			SetLatch(shared->launcher);
+	}
+}
+
+/* The scheduler has ended, or never came: into which state, and how long until the next. */
+static void
+slot_end(Slot *slot, DatabaseState state)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	int			doublings;
+
+	if (state == DATABASE_ABSENT || state == DATABASE_AWAY || now - slot->since >= LASTING)
+		slot->failures = 0;
+	slot->retry_at = 0;
+	if (state == DATABASE_UNKNOWN || state == DATABASE_UNFIT)
+	{
+		slot->failures++;
+		/* after the first end there may be nothing wrong; tables are */
+		doublings = slot->failures - (state == DATABASE_UNFIT ? 1 : 2);
+		if (doublings >= 0)
+			slot->retry_at = now + Min(FIRST_PAUSE << Min(doublings, 16), LONGEST_PAUSE);
+	}
+	slot->scheduler = NULL;
+	slot->scheduler_pid = 0;
+	slot->leave = false;
+	slot->idle_since = slot->due_since = slot->wake_at = 0;
+	slot_set_state(slot, state);
 }
 
 /* Clear the launcher's latch when it ends. */
@@ -134,41 +203,64 @@ launcher_attach(void)
 	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
 	shared->launcher = MyLatch;
 	/* a scheduler that another launcher has started may never come, and one too many goes by itself */
-	for (int i = 0; i < DURABLE_DATABASES_LIMIT; i++)
+	for (int i = 0; i < shared->used; i++)
 		if (shared->slots[i].state == DATABASE_STARTING)
-			shared->slots[i].state = DATABASE_UNKNOWN;
+			slot_set_state(&shared->slots[i], DATABASE_UNKNOWN);
 	LWLockRelease(shared_lock);
 }
 
-/* What is known of a database. */
-DatabaseState
-database_state(Oid db)
-{
-	Slot	   *slot;
-	DatabaseState state;
-
-	LWLockAcquire(shared_lock, LW_SHARED);
-	slot = slot_get(db, false);
-	state = slot ? slot->state : DATABASE_UNKNOWN;
-	LWLockRelease(shared_lock);
-	return state;
-}
-
-/* A scheduler is about to be started; false when there is no slot left. */
+/* Have a slot for a database; false when there is none left. */
 bool
+database_add(Oid db)
+{
+	bool		added;
+
+	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
+	added = slot_get(db, true) != NULL;
+	LWLockRelease(shared_lock);
+	return added;
+}
+
+/* A scheduler is about to be started. */
+void
 database_set_starting(Oid db)
 {
 	Slot	   *slot;
 
 	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
-	slot = slot_get(db, true);
+	slot = slot_get(db, false);
 	if (slot != NULL)
-		slot->state = DATABASE_STARTING;
+		slot_set_state(slot, DATABASE_STARTING);
 	LWLockRelease(shared_lock);
-	return slot != NULL;
 }
 
-/* The database has gone, or its scheduler never came: forget what is known. */
+/* There was no process for it: it waits for one. */
+void
+database_not_started(Oid db)
+{
+	Slot	   *slot;
+
+	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
+	slot = slot_get(db, false);
+	if (slot != NULL && slot->state == DATABASE_STARTING)
+		slot_set_state(slot, DATABASE_UNKNOWN);
+	LWLockRelease(shared_lock);
+}
+
+/* The process that was started has ended: if it never came, that is a failure. */
+void
+database_ended(Oid db)
+{
+	Slot	   *slot;
+
+	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
+	slot = slot_get(db, false);
+	if (slot != NULL && slot->state == DATABASE_STARTING)
+		slot_end(slot, DATABASE_UNKNOWN);
+	LWLockRelease(shared_lock);
+}
+
+/* The database has gone, or is not to have an engine: forget what is known, but that it is paused. */
 void
 database_forget(Oid db)
 {
@@ -176,45 +268,125 @@ database_forget(Oid db)
 
 	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
 	slot = slot_get(db, false);
-	if (slot != NULL && slot->scheduler == NULL)
+	if (slot != NULL && slot->scheduler == NULL && slot->pauses == 0)
 		memset(slot, 0, sizeof(Slot));
 	LWLockRelease(shared_lock);
 }
 
-/* The databases with a slot; dbs has room for DURABLE_DATABASES_LIMIT. */
-int
-database_list(Oid *dbs)
+/* Ask the scheduler of a database to make way for another. */
+void
+database_ask_to_leave(Oid db)
 {
+	Slot	   *slot;
+
+	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
+	slot = slot_get(db, false);
+	if (slot != NULL && slot->scheduler != NULL)
+	{
+		slot->leave = true;
+		SetLatch(slot->scheduler);
+	}
+	LWLockRelease(shared_lock);
+}
+
+/* All slots in use. */
+int
+database_list(DatabaseInfo **infos)
+{
+	DatabaseInfo *list = palloc(durable_max_databases * sizeof(DatabaseInfo));
 	int			count = 0;
 
 	LWLockAcquire(shared_lock, LW_SHARED);
-	for (int i = 0; i < DURABLE_DATABASES_LIMIT; i++)
-		if (shared->slots[i].db != InvalidOid)
-			dbs[count++] = shared->slots[i].db;
+	for (int i = 0; i < shared->used; i++)
+	{
+		const Slot *slot = &shared->slots[i];
+
+		if (slot->db == InvalidOid)
+			continue;
+		list[count++] = (DatabaseInfo)
+		{
+			.db = slot->db, .state = slot->state, .since = slot->since, .scheduler_pid = slot->scheduler_pid,
+			.pauses = slot->pauses, .failures = slot->failures, .retry_at = slot->retry_at,
+			.idle_since = slot->idle_since, .due_since = slot->due_since, .wake_at = slot->wake_at,
+			.leaving = slot->leave
+		};
+	}
 	LWLockRelease(shared_lock);
+	*infos = list;
 	return count;
 }
 
-/* Whether a living session keeps the engine out of a database. */
-bool
-database_paused(Oid db)
+/* How many schedulers max_worker_processes has places for: one process is the launcher's.  Lock held. */
+static int
+places(void)
 {
-	Slot	   *slot;
-	pid_t		pid;
+	return Max(max_worker_processes - 1 - durable_max_workers - shared->lacking, 1);
+}
 
-	LWLockAcquire(shared_lock, LW_SHARED);
-	slot = slot_get(db, false);
-	pid = slot ? slot->paused_by : 0;
-	LWLockRelease(shared_lock);
-	return pid != 0 && BackendPidGetProc(pid) != NULL;
+/* How many schedulers run or are being started.  Lock held. */
+static int
+schedulers(void)
+{
+	int			count = 0;
+
+	for (int i = 0; i < shared->used; i++)
+		count += shared->slots[i].state == DATABASE_STARTING || shared->slots[i].state == DATABASE_RUNNING;
+	return count;
 }
 
 /*
- * Keep the engine out of a database and end its processes there.  Returns true
- * when none is left; to be called again until then.
+ * The server had no process for a worker or a scheduler: others have them, and
+ * there is a place less for a while; not another one before as many schedulers
+ * as that have left.
  */
+void
+database_lack_process(void)
+{
+	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
+	if (schedulers() <= places() && places() > 1)
+		shared->lacking++;
+	shared->lacking_since = GetCurrentTimestamp();
+	if (shared->launcher != NULL)
+		SetLatch(shared->launcher);
+	LWLockRelease(shared_lock);
+}
+
+/* How many schedulers may run at once. */
+int
+database_places(void)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	int			result;
+
+	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
+	/* the clock may have been set back */
+	if (shared->lacking > 0 && (now < shared->lacking_since || now - shared->lacking_since >= LACK_TIME))
+	{
+		shared->lacking--;
+		shared->lacking_since = now;
+	}
+	result = places();
+	LWLockRelease(shared_lock);
+	return result;
+}
+
+/* Keep the engine out of a database; false if it has no slot and so no engine. */
 bool
 database_pause(Oid db)
+{
+	Slot	   *slot;
+
+	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
+	slot = slot_get(db, true);
+	if (slot != NULL)
+		slot->pauses++;
+	LWLockRelease(shared_lock);
+	return slot != NULL;
+}
+
+/* End the engine's processes in a paused database: true when none is left, to be called again until then. */
+bool
+database_left(Oid db)
 {
 	WorkerInfo	workers[DURABLE_WORKERS_LIMIT];
 	int			nworkers = slot_list(workers);
@@ -222,9 +394,7 @@ database_pause(Oid db)
 	Slot	   *slot;
 
 	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
-	slot = slot_get(db, true);
-	if (slot != NULL)
-		slot->paused_by = MyProcPid;
+	slot = slot_get(db, false);
 	gone = slot == NULL || (slot->scheduler == NULL && slot->state != DATABASE_STARTING);
 	if (slot != NULL && slot->scheduler != NULL)
 		kill(slot->scheduler_pid, SIGTERM);
@@ -241,7 +411,7 @@ database_pause(Oid db)
 	return gone;
 }
 
-/* Let the engine in again. */
+/* Let the engine in again, unless another session keeps it out too. */
 void
 database_resume(Oid db)
 {
@@ -249,8 +419,13 @@ database_resume(Oid db)
 
 	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
 	slot = slot_get(db, false);
-	if (slot != NULL)
-		slot->paused_by = 0;
+	if (slot != NULL && slot->pauses > 0)
+	{
+		slot->pauses--;
+		/* that it was ended is no failure */
+		slot->failures = 0;
+		slot->retry_at = 0;
+	}
 	if (shared->launcher != NULL)
 		SetLatch(shared->launcher);
 	LWLockRelease(shared_lock);
@@ -269,17 +444,18 @@ scheduler_attach(Oid db)
 	{
 		slot->scheduler = MyLatch;
 		slot->scheduler_pid = MyProcPid;
-		slot->state = DATABASE_RUNNING;
+		slot_set_state(slot, DATABASE_RUNNING);
 		slot->scan = true;
+		slot->numbered = false;
 		attached = true;
 	}
 	LWLockRelease(shared_lock);
 	return attached;
 }
 
-/* The scheduler ends; the launcher starts another unless the extension is absent. */
+/* The scheduler ends; the launcher starts another as the state says, one that is away at the latest then. */
 void
-scheduler_detach(Oid db, bool absent)
+scheduler_detach(Oid db, DatabaseState state, TimestampTz wake_at)
 {
 	Slot	   *slot;
 
@@ -287,9 +463,13 @@ scheduler_detach(Oid db, bool absent)
 	slot = slot_get(db, false);
 	if (slot != NULL)
 	{
-		slot->scheduler = NULL;
-		slot->state = absent ? DATABASE_ABSENT : DATABASE_UNKNOWN;
-		slot_wake(slot);
+		slot_end(slot, state);
+		slot->wake_at = wake_at;
+		/* it has been woken and has not looked */
+		if (state == DATABASE_AWAY && slot->news)
+			slot->due_since = slot->since;
+		if (shared->launcher != NULL)
+			SetLatch(shared->launcher);
 	}
 	LWLockRelease(shared_lock);
 }
@@ -329,18 +509,67 @@ database_served(Oid db)
 	return served;
 }
 
-/* Whether somebody has woken the scheduler since then, should its latch say so or not. */
+/*
+ * The scheduler has done what there was to do, and says whether nothing else is
+ * due for a while.  True if it is not to sleep: somebody has woken it since, should
+ * its latch say so or not, or it is to leave.
+ */
 bool
-database_has_news(Oid db)
+database_rest(Oid db, bool idle)
 {
 	Slot	   *slot;
-	bool		news;
+	bool		go_on;
+
+	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
+	slot = slot_get(db, false);
+	if (!idle)
+		slot->idle_since = 0;
+	else if (slot->idle_since == 0)
+		slot->idle_since = GetCurrentTimestamp();
+	go_on = slot->news || slot->leave;
+	LWLockRelease(shared_lock);
+	return go_on;
+}
+
+/* Whether the scheduler is to make way for another. */
+bool
+database_should_leave(Oid db)
+{
+	Slot	   *slot;
+	bool		leave;
 
 	LWLockAcquire(shared_lock, LW_SHARED);
 	slot = slot_get(db, false);
-	news = slot->news;
+	leave = slot->leave;
 	LWLockRelease(shared_lock);
-	return news;
+	return leave;
+}
+
+/* Whether numbers are larger than those that the database had stored when its scheduler came. */
+bool
+database_numbered(Oid db)
+{
+	Slot	   *slot;
+	bool		numbered;
+
+	LWLockAcquire(shared_lock, LW_SHARED);
+	slot = slot_get(db, false);
+	numbered = slot != NULL && slot->numbered;
+	LWLockRelease(shared_lock);
+	return numbered;
+}
+
+/* They are now. */
+void
+database_set_numbered(Oid db)
+{
+	Slot	   *slot;
+
+	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
+	slot = slot_get(db, false);
+	if (slot != NULL)
+		slot->numbered = true;
+	LWLockRelease(shared_lock);
 }
 
 /* The next number of the server, larger than all before and than the bound. */
@@ -415,8 +644,10 @@ database_changed(Oid db)
 	slot = slot_get(db, false);
 	if (slot != NULL)
 	{
-		if (slot->state == DATABASE_ABSENT)
-			slot->state = DATABASE_UNKNOWN;
+		if (slot->state == DATABASE_ABSENT || slot->state == DATABASE_UNFIT)
+			slot_set_state(slot, DATABASE_UNKNOWN);
+		slot->failures = 0;
+		slot->retry_at = 0;
 		slot->changed = true;
 		slot_wake(slot);
 	}

@@ -2,45 +2,72 @@
  * database.h
  *	  Which databases have an engine: slots in shared memory through which the
  *	  launcher, the schedulers and committing sessions reach each other.
+ *
+ *	Unknown -> Starting -> Running;  Running -> Unknown (it ended), Absent,
+ *	Unfit or Away;  Absent, Unfit -> Unknown when something has changed;
+ *	Unknown, Unfit, Away -> Starting.
  */
 #ifndef DURABLE_DATABASE_H
 #define DURABLE_DATABASE_H
 
 #include "durable.h"
 
-#define DURABLE_DATABASES_LIMIT 128
-
 /* what the launcher knows of a database */
 typedef enum DatabaseState
 {
-	DATABASE_UNKNOWN,			/* nobody has looked yet, or something changed */
+	DATABASE_UNKNOWN,			/* it is to get a scheduler, which looks */
 	DATABASE_ABSENT,			/* looked: the extension is not there */
+	DATABASE_UNFIT,				/* looked: its tables are not as they should be */
+	DATABASE_AWAY,				/* its scheduler has made way for another database's */
 	DATABASE_STARTING,			/* a scheduler is being started */
 	DATABASE_RUNNING			/* its scheduler runs */
 } DatabaseState;
+
+/* what others see of a slot */
+typedef struct DatabaseInfo
+{
+	Oid			db;
+	DatabaseState state;
+	TimestampTz since;			/* of the state */
+	pid_t		scheduler_pid;	/* 0: none */
+	int			pauses;			/* sessions that keep the engine out */
+	int			failures;		/* schedulers that ended soon, in a row */
+	TimestampTz retry_at;		/* none is started before; 0: at once */
+	TimestampTz idle_since;		/* of a running one; 0: it has something to do */
+	TimestampTz due_since;		/* of one that is away: it has something to do; 0: not yet */
+	TimestampTz wake_at;		/* of one that is away: when it will, if nobody wakes it before */
+	bool		leaving;		/* it was asked to make way */
+} DatabaseInfo;
 
 extern Size database_shmem_size(void);
 extern void database_shmem_init(void);
 
 /* the launcher's side */
 extern void launcher_attach(void);
-extern DatabaseState database_state(Oid db);
-extern bool database_set_starting(Oid db);
+extern bool database_add(Oid db);
+extern void database_set_starting(Oid db);
+extern void database_not_started(Oid db);
+extern void database_ended(Oid db);
 extern void database_forget(Oid db);
-extern int	database_list(Oid *dbs);
+extern void database_ask_to_leave(Oid db);
+/* all slots in use, palloc'd */
+extern int	database_list(DatabaseInfo **infos);
+/* how many schedulers may run at once */
+extern int	database_places(void);
 
-/* whether a session keeps the engine out of the database */
-extern bool database_paused(Oid db);
-
-/* keep the engine out of a database until resumed; true once its processes have gone */
+/* keep the engine out of a database until resumed; left is true once its processes have gone */
 extern bool database_pause(Oid db);
+extern bool database_left(Oid db);
 extern void database_resume(Oid db);
 
 /* the scheduler's side */
 extern bool scheduler_attach(Oid db);
-extern void scheduler_detach(Oid db, bool absent);
+extern void scheduler_detach(Oid db, DatabaseState state, TimestampTz wake_at);
 extern bool database_collect(Oid db, TimestampTz *timer, bool *changed, bool *roles);
-extern bool database_has_news(Oid db);
+extern bool database_rest(Oid db, bool idle);
+extern bool database_should_leave(Oid db);
+/* the server had no process for a worker, or for a scheduler */
+extern void database_lack_process(void);
 
 /* whether it has one that will look into the tables, or has done so */
 extern bool database_served(Oid db);
@@ -53,7 +80,10 @@ extern void database_request_look(Oid db);
 extern void database_announce_timer(Oid db, TimestampTz fire_at);
 /* the next key or message id, larger than all before and than the bound */
 extern int64 database_next_number(int64 bound);
-/* the extension was created or dropped, or the database itself */
+/* whether numbers are larger than those that the database has stored, and that they are now */
+extern bool database_numbered(Oid db);
+extern void database_set_numbered(Oid db);
+/* the extension was created or dropped, or its tables, or the database itself */
 extern void database_changed(Oid db);
 /* roles have changed: all schedulers look at the owners */
 extern void database_roles_changed(void);

@@ -33,6 +33,8 @@ extern PGDLLEXPORT void _PG_init(void);
 PG_FUNCTION_INFO_V1(durable_extension_changed);
 PG_FUNCTION_INFO_V1(durable_workers);
 PG_FUNCTION_INFO_V1(durable_queues);
+PG_FUNCTION_INFO_V1(durable_databases_known);
+PG_FUNCTION_INFO_V1(durable_database_wanted);
 
 static object_access_hook_type previous_object_access_hook = NULL;
 
@@ -59,7 +61,9 @@ _PG_init(void)
 		return;
 	shared_request();
 	makeway_install();
-	launcher_register();
+	/* pg_upgrade starts the old server and the new one, and nothing must run in either */
+	if (!IsBinaryUpgrade)
+		launcher_register();
 	previous_object_access_hook = object_access_hook;
 	object_access_hook = object_access;
 }
@@ -113,6 +117,49 @@ durable_workers(PG_FUNCTION_ARGS)
 		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
 	}
 	return (Datum) 0;
+}
+
+/* durable_internal.databases(): the databases that the launcher knows */
+Datum
+durable_databases_known(PG_FUNCTION_ARGS)
+{
+	static const char *const states[] = {
+		[DATABASE_UNKNOWN] = "waiting", [DATABASE_ABSENT] = "absent", [DATABASE_UNFIT] = "unfit",
+		[DATABASE_AWAY] = "idle", [DATABASE_STARTING] = "starting", [DATABASE_RUNNING] = "served"
+	};
+	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
+	DatabaseInfo *infos = NULL;
+	int			count;
+
+	InitMaterializedSRF(fcinfo, 0);
+	count = shared_available() ? database_list(&infos) : 0;
+	for (int i = 0; i < count; i++)
+	{
+		const DatabaseInfo *info = &infos[i];
+		bool		due = info->state == DATABASE_AWAY &&
+			(info->due_since != 0 || info->wake_at <= GetCurrentTimestamp());
+		Datum		values[7];
+		bool		nulls[7] = {false};
+
+		values[0] = ObjectIdGetDatum(info->db);
+		values[1] = CStringGetTextDatum(due ? states[DATABASE_UNKNOWN] : states[info->state]);
+		values[2] = TimestampTzGetDatum(due && info->due_since != 0 ? info->due_since : due ? info->wake_at : info->since);
+		values[3] = Int32GetDatum(info->scheduler_pid);
+		nulls[3] = info->scheduler_pid == 0;
+		values[4] = Int32GetDatum(info->pauses);
+		values[5] = Int32GetDatum(info->failures);
+		values[6] = TimestampTzGetDatum(info->retry_at);
+		nulls[6] = info->retry_at <= GetCurrentTimestamp();
+		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
+	}
+	return (Datum) 0;
+}
+
+/* durable_internal.database_wanted(name): whether durable.databases lets the engine in */
+Datum
+durable_database_wanted(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_BOOL(settings_want_database(NameStr(*PG_GETARG_NAME(0))));
 }
 
 /* durable_internal.queues(): what is queued for each role in this database */

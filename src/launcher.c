@@ -8,6 +8,12 @@
  * extension (hint_extension_changed), when a scheduler ended, and once a
  * minute for databases that have come or gone.  It ends the engine where a
  * changed durable.databases no longer wants it.
+ *
+ * No more schedulers run at once than there are places (database_places).
+ * Databases that have something to do come first, in the order in which it
+ * came; when they find no place, one scheduler is asked to leave for each: that
+ * of the database that has been idle for longest, or else the one that has run
+ * for longest, if it has had its time.
  */
 #include "postgres.h"
 
@@ -36,6 +42,11 @@
 
 #define LOOK_INTERVAL_MS	60000
 #define RETRY_INTERVAL_MS	1000
+/* how long a scheduler runs at least, idle or not, before it is asked to make way */
+#define IDLE_TIME			USECS_PER_SEC
+#define BUSY_TIME			(10 * USECS_PER_SEC)
+/* a database that waits for a place for longer is complained of */
+#define LONG_WAIT			(5 * USECS_PER_SEC)
 
 /* a scheduler that this launcher has started */
 typedef struct Started
@@ -44,7 +55,15 @@ typedef struct Started
 	BackgroundWorkerHandle *handle;
 } Started;
 
-static Started started[DURABLE_DATABASES_LIMIT];
+/* a database that might get a scheduler now */
+typedef struct Candidate
+{
+	Oid			db;
+	bool		urgent;			/* it has something to do, or nobody knows */
+	TimestampTz since;			/* and waits since then */
+} Candidate;
+
+static Started *started;		/* as many as there are slots */
 
 /* The databases in which there may be an engine. */
 static List *
@@ -64,7 +83,9 @@ wanted_databases(void)
 	{
 		Form_pg_database form = (Form_pg_database) GETSTRUCT(tuple);
 
-		if (form->datallowconn && !form->datistemplate && settings_want_database(NameStr(form->datname)))
+		/* nobody can connect to one whose DROP was interrupted */
+		if (form->datallowconn && !form->datistemplate && form->datconnlimit != DATCONNLIMIT_INVALID_DB &&
+			settings_want_database(NameStr(form->datname)))
 		{
 			MemoryContext old = MemoryContextSwitchTo(context);
 
@@ -83,80 +104,267 @@ wanted_databases(void)
 static void
 reap(void)
 {
-	for (int i = 0; i < DURABLE_DATABASES_LIMIT; i++)
+	for (int i = 0; i < durable_max_databases; i++)
 	{
 		pid_t		pid;
 
 		if (started[i].db == InvalidOid ||
 			GetBackgroundWorkerPid(started[i].handle, &pid) != BGWH_STOPPED)
 			continue;
-		if (database_state(started[i].db) == DATABASE_STARTING)
-			database_forget(started[i].db);
+		database_ended(started[i].db);
 		pfree(started[i].handle);
 		started[i].db = InvalidOid;
 	}
 }
 
-/* Tell the administrator, now and then, that a scheduler could not be started. */
-static void
-complain(Oid db)
+/* The name of a database for the log. */
+static char *
+database_name(Oid db)
 {
-	static TimestampTz complained = 0;
 	MemoryContext context = CurrentMemoryContext;
 	char	   *name;
 
-	if (!TimestampDifferenceExceeds(complained, GetCurrentTimestamp(), LOOK_INTERVAL_MS))
-		return;
-	complained = GetCurrentTimestamp();
 	StartTransactionCommand();
 	name = get_database_name(db);
-	ereport(LOG,
-			(errcode(ERRCODE_INSUFFICIENT_RESOURCES),
-			 errmsg("durable could not start the scheduler of database \"%s\"", name ? name : psprintf("%u", db)),
-			 errhint("Increase max_worker_processes: durable needs one for the launcher, one for each database, and durable.max_workers.")));
+	name = MemoryContextStrdup(context, name ? name : psprintf("%u", db));
 	CommitTransactionCommand();
 	MemoryContextSwitchTo(context);
+	return name;
 }
 
-/* Start the scheduler of a database; false when that must be tried again. */
+/* Whether a complaint of a kind may go to the log again. */
+static bool
+may_complain(TimestampTz *last)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	if (*last <= now && !TimestampDifferenceExceeds(*last, now, LOOK_INTERVAL_MS))
+		return false;
+	*last = now;
+	return true;
+}
+
+/* Tell the administrator, now and then, that a database has no scheduler for lack of a process. */
+static void
+complain_process(Oid db)
+{
+	static TimestampTz last = 0;
+
+	if (may_complain(&last))
+		ereport(LOG,
+				(errcode(ERRCODE_INSUFFICIENT_RESOURCES),
+				 errmsg("durable could not start the scheduler of database \"%s\": no process is free", database_name(db)),
+				 errhint("Increase max_worker_processes: durable needs one for the launcher, one for each database, and durable.max_workers.")));
+}
+
+/* The same of one that has no slot. */
+static void
+complain_slot(Oid db)
+{
+	static TimestampTz last = 0;
+
+	if (may_complain(&last))
+		ereport(LOG,
+				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+				 errmsg("durable does not serve database \"%s\": there are more databases than durable.max_databases (%d)",
+						database_name(db), durable_max_databases),
+				 errhint("Increase durable.max_databases and restart the server, or name the databases to be served in durable.databases.")));
+}
+
+/* Say once that schedulers take turns. */
+static void
+say_turns(int places)
+{
+	static bool said = false;
+
+	if (!said)
+		ereport(LOG,
+				(errcode(ERRCODE_INSUFFICIENT_RESOURCES),
+				 errmsg("durable has more databases than the %d that max_worker_processes (%d) leaves places for: they take turns",
+						places, max_worker_processes),
+				 errdetail("A process is left to the launcher and each of durable.max_workers (%d).", durable_max_workers),
+				 errhint("Increase max_worker_processes for all databases to be served at once.")));
+	said = true;
+}
+
+/* Start the scheduler of a database; false when there is no process. */
 static bool
 start(Oid db)
 {
 	MemoryContext old = MemoryContextSwitchTo(TopMemoryContext);
 	BackgroundWorkerHandle *handle = NULL;
-	bool		ok = database_set_starting(db) && scheduler_start(db, &handle);
+	Started    *entry = NULL;
+	bool		ok;
 
+	for (int i = 0; i < durable_max_databases && entry == NULL; i++)
+		if (started[i].db == InvalidOid)
+			entry = &started[i];
+	database_set_starting(db);
+	ok = entry != NULL && scheduler_start(db, &handle);
 	MemoryContextSwitchTo(old);
 	if (ok)
+		*entry = (Started) {.db = db, .handle = handle};
+	else
 	{
-		for (int i = 0; i < DURABLE_DATABASES_LIMIT; i++)
-			if (started[i].db == InvalidOid)
-			{
-				started[i] = (Started) {.db = db, .handle = handle};
-				return true;
-			}
+		database_not_started(db);
+		database_lack_process();
+		complain_process(db);
 	}
-	database_forget(db);
-	complain(db);
-	return false;
+	return ok;
 }
 
 /* End the engine in a database that is not to have one any more. */
 static void
-stop(Oid db)
+stop(const DatabaseInfo *info)
 {
 	WorkerInfo	workers[DURABLE_WORKERS_LIMIT];
 	int			count = slot_list(workers);
 
-	for (int i = 0; i < DURABLE_DATABASES_LIMIT; i++)
-		if (started[i].db == db)
+	for (int i = 0; i < durable_max_databases; i++)
+		if (started[i].db == info->db)
 			TerminateBackgroundWorker(started[i].handle);
-	stats_reset(db);
-	blackbox_excuse(db);
+	/* one that an earlier launcher has started */
+	if (info->scheduler_pid != 0)
+		kill(info->scheduler_pid, SIGTERM);
+	stats_reset(info->db);
+	blackbox_excuse(info->db);
 	for (int i = 0; i < count; i++)
-		if (workers[i].db == db && workers[i].pid != 0)
+		if (workers[i].db == info->db && workers[i].pid != 0)
 			kill(workers[i].pid, SIGTERM);
-	database_forget(db);
+	database_forget(info->db);
+}
+
+/* What is known of a database, NULL if nothing is. */
+static const DatabaseInfo *
+find(const DatabaseInfo *infos, int count, Oid db)
+{
+	for (int i = 0; i < count; i++)
+		if (infos[i].db == db)
+			return &infos[i];
+	return NULL;
+}
+
+/* Milliseconds until a time, no more than so many. */
+static long
+until(TimestampTz time, long most)
+{
+	return Min(TimestampDifferenceMilliseconds(GetCurrentTimestamp(), time) + 1, most);
+}
+
+/*
+ * Whether a database without a scheduler might get one now; *sleep is lowered to
+ * when it is to be asked again if not.
+ */
+static bool
+is_candidate(const DatabaseInfo *info, Candidate *candidate, long *sleep)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	if (info->state == DATABASE_ABSENT)
+		return false;
+	if (info->pauses > 0)
+	{
+		*sleep = Min(*sleep, RETRY_INTERVAL_MS);
+		return false;
+	}
+	if (info->retry_at > now)
+	{
+		*sleep = until(info->retry_at, *sleep);
+		return false;
+	}
+	*candidate = (Candidate) {.db = info->db, .urgent = true, .since = info->since};
+	if (info->state != DATABASE_AWAY)
+		return true;
+	candidate->urgent = info->due_since != 0 || info->wake_at <= now;
+	if (candidate->urgent)
+		candidate->since = info->due_since != 0 ? info->due_since : info->wake_at;
+	else
+		*sleep = until(info->wake_at, *sleep);
+	return true;
+}
+
+/* Those that have something to do first, then by the time for which they have waited. */
+static int
+compare_candidates(const void *a, const void *b)
+{
+	const Candidate *x = a;
+	const Candidate *y = b;
+
+	if (x->urgent != y->urgent)
+		return x->urgent ? -1 : 1;
+	return (x->since > y->since) - (x->since < y->since);
+}
+
+/* Whether the scheduler of x is to make way rather than that of y. */
+static bool
+leaves_first(const DatabaseInfo *x, const DatabaseInfo *y)
+{
+	if ((x->idle_since != 0) != (y->idle_since != 0))
+		return x->idle_since != 0;
+	return x->idle_since != 0 ? x->idle_since < y->idle_since : x->since < y->since;
+}
+
+/* Have so many schedulers make way, as far as they have had their time. */
+static void
+ask_to_leave(DatabaseInfo *infos, int count, int wanted)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	for (int i = 0; i < count; i++)
+		wanted -= infos[i].leaving;
+	for (; wanted > 0; wanted--)
+	{
+		DatabaseInfo *first = NULL;
+
+		for (int i = 0; i < count; i++)
+		{
+			DatabaseInfo *info = &infos[i];
+
+			if (info->state == DATABASE_RUNNING && !info->leaving &&
+				now - info->since >= (info->idle_since != 0 ? IDLE_TIME : BUSY_TIME) &&
+				(first == NULL || leaves_first(info, first)))
+				first = info;
+		}
+		if (first == NULL)
+			return;
+		database_ask_to_leave(first->db);
+		first->leaving = true;
+	}
+}
+
+/* Give places to the candidates; returns how long to sleep. */
+static long
+give_places(Candidate *candidates, int ncandidates, DatabaseInfo *infos, int count, long sleep)
+{
+	int			places = database_places();
+	int			free = places;
+	int			waiting = 0;
+
+	for (int i = 0; i < count; i++)
+		free -= infos[i].state == DATABASE_STARTING || infos[i].state == DATABASE_RUNNING;
+	qsort(candidates, ncandidates, sizeof(Candidate), compare_candidates);
+	for (int i = 0; i < ncandidates; i++)
+	{
+		const Candidate *candidate = &candidates[i];
+
+		if (free > 0 && start(candidate->db))
+			free--;
+		else if (candidate->urgent)
+		{
+			free = Min(free, 0);
+			waiting++;
+			if (GetCurrentTimestamp() - candidate->since >= LONG_WAIT)
+				complain_process(candidate->db);
+		}
+	}
+	/* there may be fewer places than there were */
+	waiting += Max(-free, 0);
+	if (waiting == 0)
+		return sleep;
+	if (places > 1 || count > 1)
+		say_turns(places);
+	ask_to_leave(infos, count, waiting);
+	return Min(sleep, RETRY_INTERVAL_MS);
 }
 
 /* Look at all databases; returns how long to sleep. */
@@ -164,20 +372,30 @@ static long
 look(void)
 {
 	List	   *wanted = wanted_databases();
-	Oid			known[DURABLE_DATABASES_LIMIT];
-	int			nknown;
+	Candidate  *candidates = palloc((list_length(wanted) + 1) * sizeof(Candidate));
+	int			ncandidates = 0;
+	DatabaseInfo *infos;
+	int			count;
 	ListCell   *cell;
 	long		sleep = LOOK_INTERVAL_MS;
 
 	reap();
 	foreach(cell, wanted)
-		if (database_state(lfirst_oid(cell)) == DATABASE_UNKNOWN &&
-			(database_paused(lfirst_oid(cell)) || !start(lfirst_oid(cell))))
-			sleep = RETRY_INTERVAL_MS;
-	nknown = database_list(known);
-	for (int i = 0; i < nknown; i++)
-		if (!list_member_oid(wanted, known[i]))
-			stop(known[i]);
+		if (!database_add(lfirst_oid(cell)))
+			complain_slot(lfirst_oid(cell));
+	count = database_list(&infos);
+	foreach(cell, wanted)
+	{
+		const DatabaseInfo *info = find(infos, count, lfirst_oid(cell));
+
+		if (info != NULL && info->state != DATABASE_STARTING && info->state != DATABASE_RUNNING &&
+			is_candidate(info, &candidates[ncandidates], &sleep))
+			ncandidates++;
+	}
+	sleep = give_places(candidates, ncandidates, infos, count, sleep);
+	for (int i = 0; i < count; i++)
+		if (!list_member_oid(wanted, infos[i].db))
+			stop(&infos[i]);
 	return sleep;
 }
 
@@ -192,6 +410,7 @@ durable_launcher_main(Datum arg)
 	BackgroundWorkerInitializeConnection(NULL, NULL, 0);
 	pgstat_report_appname("durable launcher");
 	launcher_attach();
+	started = MemoryContextAllocZero(TopMemoryContext, durable_max_databases * sizeof(Started));
 	context = AllocSetContextCreate(TopMemoryContext, "durable launcher", ALLOCSET_DEFAULT_SIZES);
 	MemoryContextSwitchTo(context);
 	for (;;)

@@ -35,6 +35,7 @@
 #include "executor/spi.h"
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
+#include "storage/ipc.h"
 #include "storage/latch.h"
 #include "storage/lmgr.h"
 #include "tcop/utility.h"
@@ -88,11 +89,37 @@ needed_database(Node *statement)
 	}
 }
 
+static Oid	paused = InvalidOid;	/* the database that this session keeps the engine out of */
+
+/* Let the engine in again. */
+static void
+end_pause(void)
+{
+	if (OidIsValid(paused))
+		database_resume(paused);
+	paused = InvalidOid;
+}
+
+/* The session ends, perhaps in the middle of such a command. */
+static void
+end_pause_at_exit(int code, Datum arg)
+{
+	end_pause();
+}
+
 /* Have the engine leave a database and wait until it has. */
 static void
 make_way(Oid db)
 {
-	while (!database_pause(db))
+	static bool registered = false;
+
+	if (!registered)
+		on_shmem_exit(end_pause_at_exit, (Datum) 0);
+	registered = true;
+	if (!database_pause(db))
+		return;
+	paused = db;
+	while (!database_left(db))
 	{
 		CHECK_FOR_INTERRUPTS();
 		process_wait(20);
@@ -197,7 +224,7 @@ process_utility(PlannedStmt *pstmt, const char *query, bool read_only, ProcessUt
 	}
 	PG_FINALLY();
 	{
-		database_resume(db);
+		end_pause();
 	}
 	PG_END_TRY();
 }

@@ -95,13 +95,15 @@ leave_in_order(ErrorData *error)
 /*
  * Signal handlers of every process of the engine, and the settings that no role
  * may give it: with exit_on_error a process ends when an orchestrator waits,
- * as that leaves it by an error.
+ * as that leaves it by an error, and with transaction_timeout a worker would end
+ * in the middle of a function that is not to blame.
  */
 void
 process_init(ProcessKind kind)
 {
 	process_kind = kind;
 	SetConfigOption("exit_on_error", "off", PGC_SUSET, PGC_S_OVERRIDE);
+	compat_no_transaction_timeout();
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
 	pqsignal(SIGTERM, die);
 	next_log_hook = emit_log_hook;

@@ -118,6 +118,30 @@ messages_take(Store *store, int64 key)
 }
 
 /*
+ * The largest id of a message, 0 if there is none.  It reads the index alone, so
+ * that of messages that are gone or not committed counts too.
+ */
+int64
+messages_largest_id(Store *store)
+{
+	TableScan	scan;
+	int64		largest = 0;
+
+	scan_begin_with(&scan, table_get(store, TABLE_MESSAGES), "messages_pkey", 0, NULL, SnapshotAny);
+	scan.scan->xs_want_itup = true;
+	index_rescan(scan.scan, NULL, 0, NULL, 0);
+	while (index_getnext_tid(scan.scan, ForwardScanDirection) != NULL)
+	{
+		bool		isnull;
+
+		CHECK_FOR_INTERRUPTS();
+		largest = Max(largest, DatumGetInt64(index_getattr(scan.scan->xs_itup, MESSAGE_ID + 1, scan.scan->xs_itupdesc, &isnull)));
+	}
+	scan_end(&scan);
+	return largest;
+}
+
+/*
  * Count the messages of an instance.  A dirty read, since those of transactions
  * that may still commit, prepared ones too, take room; rows of this table are
  * never updated, so none is seen twice.
@@ -229,6 +253,22 @@ tasks_seize(Store *store, int64 key, int low, int high)
 	if (rows != NIL && instance_get(store, key, &instance))
 		hint_locked_tasks(instance.owner, key, ((TaskRow *) linitial(rows))->task_id, ((TaskRow *) llast(rows))->task_id);
 	return rows;
+}
+
+/* Whether a task is queued, whoever has it. */
+bool
+task_exists(Store *store, int64 key, int task_id)
+{
+	ScanKeyData keys[2];
+	TableScan	scan;
+	bool		exists;
+
+	ScanKeyInit(&keys[0], 1, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(key));
+	ScanKeyInit(&keys[1], 2, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(task_id));
+	scan_begin(&scan, table_get(store, TABLE_TASKS), "tasks_pkey", 2, keys);
+	exists = scan_next(&scan) != NULL;
+	scan_end(&scan);
+	return exists;
 }
 
 /* Remember how many workers have died with a locked task. */

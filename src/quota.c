@@ -11,7 +11,8 @@
  * back.  As a count is slow, shared memory also has an upper bound, good for a
  * few seconds; as long as it is below the limit nothing is counted.  Nobody
  * could give back what a prepared transaction has taken, so one that has taken
- * anything is not prepared.
+ * anything is not prepared.  When memory is full, the roles of which nothing is
+ * open make room.
  *
  * Events that wait in an instance's inbox count for its history.  They are
  * counted in the table, with those of transactions under way, when an upper
@@ -45,7 +46,8 @@
 #include "shared.h"
 
 #define COUNTED_KINDS	2		/* QUOTA_LIVE, QUOTA_PENDING */
-#define MAX_ROLES		1024
+/* a session under way has seldom something open of more than one role */
+#define MAX_ROLES		(1024 + MaxBackends)
 #define BOUND_AGE		(5 * USECS_PER_SEC)
 #define MAX_RECOUNTS	10
 #define INBOXES			1024
@@ -468,13 +470,38 @@ taken_here(const UseKey *key, QuotaKind kind)
 	return count;
 }
 
-/* The entry of a role; NULL when there are too many.  Under shared_lock. */
+/* Forget the roles of which no transaction has anything open: what they use is counted when they come again.  Under shared_lock. */
+static void
+evict(void)
+{
+	HASH_SEQ_STATUS scan;
+	Use		   *use;
+
+	hash_seq_init(&scan, uses);
+	while ((use = hash_seq_search(&scan)) != NULL)
+	{
+		bool		open = false;
+
+		for (int kind = 0; kind < COUNTED_KINDS; kind++)
+			open |= use->open[kind] != 0;
+		/* the entry that was returned last may be removed */
+		if (!open)
+			(void) hash_search(uses, &use->key, HASH_REMOVE, NULL);
+	}
+}
+
+/* The entry of a role, made if there is none; NULL when transactions have something open of too many.  Under shared_lock. */
 static Use *
 use_of(const UseKey *key)
 {
 	bool		found;
 	Use		   *use = hash_search(uses, key, HASH_ENTER_NULL, &found);
 
+	if (use == NULL)
+	{
+		evict();
+		use = hash_search(uses, key, HASH_ENTER_NULL, &found);
+	}
 	if (use != NULL && !found)
 		memset((char *) use + sizeof(UseKey), 0, sizeof(Use) - sizeof(UseKey));
 	return use;

@@ -55,7 +55,10 @@ ready_push(Oid db, const ReadyHint *hints, int count)
 	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
 	/* where there is no scheduler nobody would take it, and the one that comes looks into the tables */
 	if (!database_served(db))
+	{
+		database_poke(db);
 		count = 0;
+	}
 	for (int i = 0; i < count; i++)
 	{
 		const ReadyHint *hint = &hints[i];

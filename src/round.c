@@ -18,6 +18,7 @@
 #include "utils/snapmgr.h"
 
 #include "blackbox.h"
+#include "database.h"
 #include "failure.h"
 #include "failurelog.h"
 #include "makeway.h"
@@ -95,12 +96,16 @@ round_begin(const int64 *keys, int count)
 	PushActiveSnapshot(GetTransactionSnapshot());
 	/* DROP EXTENSION waits for the round, and the round never for some of its tables */
 	makeway_lock(my_extension, AccessShareLock);
-	if (!store_fits())
+	this_round.store = store_open_all();
+	if (this_round.store == NULL)
+	{
+		/* the scheduler says what is wrong */
+		database_changed(MyDatabaseId);
 		proc_exit(0);
+	}
 	/* the role was dropped or may not connect any more: the scheduler says so */
 	if (!role_still_welcome())
 		proc_exit(0);
-	this_round.store = store_open();
 	this_round.owner = GetSessionUserId();
 	this_round.now = GetCurrentTimestamp();
 	this_round.full = round_full;

@@ -515,14 +515,23 @@ largest_key(Store *store)
 /*
  * A number larger than all before.  The counter is lost when the server stops;
  * it begins again with the time in microseconds, since nobody takes a million
- * numbers a second, and beyond what is stored, should the clock be wrong.
+ * numbers a second, and beyond what is stored, should the clock stand behind.
  */
 int64
 store_number(Store *store)
 {
 	static bool bounded = false;
-	int64		bound = bounded ? 0 : Max(largest_key(store), GetCurrentTimestamp());
+	int64		bound;
+	int64		number;
 
+	if (bounded)
+		return database_next_number(0);
+	bound = Max(largest_key(store), GetCurrentTimestamp());
+	/* one look at the messages does for all processes */
+	if (!database_numbered(MyDatabaseId))
+		bound = Max(bound, messages_largest_id(store));
+	number = database_next_number(bound);
+	database_set_numbered(MyDatabaseId);
 	bounded = true;
-	return database_next_number(bound);
+	return number;
 }

@@ -44,6 +44,7 @@
 #include "database.h"
 #include "failure.h"
 #include "failurelog.h"
+#include "fit.h"
 #include "hint.h"
 #include "instance.h"
 #include "need.h"
@@ -64,6 +65,10 @@
 /* how long rows of an instance that does not exist are left alone, and of how many instances it is known since when */
 #define ORPHAN_AGE		(600 * USECS_PER_SEC)
 #define ORPHANS			1024
+/* a dead worker's note that could not be counted is tried again after this */
+#define UNCOUNTED_PAUSE	(USECS_PER_SEC / 2)
+/* it has nothing to do if no timer is due within this */
+#define IDLE_TIME		USECS_PER_SEC
 /* a scan that did not fit is repeated after this, and after ten times what it took; but it may have waited for a lock */
 #define SCAN_PAUSE_MS	100
 #define SCAN_PAUSE_MAX	(10 * USECS_PER_SEC)
@@ -108,6 +113,8 @@ static HTAB *orphans = NULL;	/* Orphan by key; NULL: none so far */
 static Oid	my_database;
 static bool extension_absent = false;
 static int64 found_instances = 0;	/* by the first scan */
+static DatabaseState left_as = DATABASE_UNKNOWN;	/* what this process says of the database when it ends */
+static TimestampTz wake_at = 0;	/* and when the next one is to come at the latest, if it makes way */
 static bool scan_requested = false;
 static TimestampTz scan_again = 0;	/* the last scan left something out; 0: it did not */
 static int64 scan_pause = 0;	/* until then, us */
@@ -118,13 +125,21 @@ static int64 tasks_from = 0;
 static TimestampTz timers_left = PG_INT64_MAX;	/* due timers from this time on were left out */
 static bool timers_again = false;	/* and may fit now */
 static bool timers_unlisted = false;	/* the last look for them has left some out */
+static TimestampTz count_again = 0; /* when the notes that could not be counted are tried again; 0: there are none */
 static MemoryContext transaction_context;	/* reset after each time that it wakes */
+
+/* The earlier of two times, 0 being none. */
+static TimestampTz
+earlier(TimestampTz a, TimestampTz b)
+{
+	return a == 0 ? b : b == 0 ? a : Min(a, b);
+}
 
 /* Tell the others that the scheduler is gone; the next one, if there is one, looks into the tables. */
 static void
 scheduler_exit(int code, Datum arg)
 {
-	scheduler_detach(my_database, extension_absent);
+	scheduler_detach(my_database, left_as, wake_at);
 	ready_forget(my_database);
 	failure_log_forget(my_database);
 }
@@ -190,30 +205,41 @@ end_workers(void)
 	reap();
 }
 
-/* Leave if the extension is not, or no longer, there, or not of the library's version. */
+/*
+ * Leave if the extension is not, or no longer, there, or its tables are not as
+ * they should be: the launcher starts another scheduler when that may have
+ * changed.
+ */
 static void
 check_extension(void)
 {
-	Oid			extension;
+	bool		exists;
 	bool		fits;
 
 	begin();
-	extension = get_extension_oid("durable", true);
-	fits = store_fits();
-	if (OidIsValid(extension) && !fits)
-		ereport(LOG,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("durable does not run in database \"%s\": the tables of the extension are of another version than its library",
-						get_database_name(my_database)),
-				 errhint(STORE_MISMATCH_HINT)));
-	if (!OidIsValid(extension))
+	exists = OidIsValid(get_extension_oid("durable", true));
+	fits = exists && tables_fit(LOG);
+	if (!exists)
 		watch_dropped();
 	commit();
-	if (OidIsValid(extension) && fits)
+	if (fits)
 		return;
-	stats_reset(my_database);
+	if (!exists)
+		stats_reset(my_database);
+	blackbox_excuse(my_database);
 	end_workers();
-	extension_absent = true;
+	left_as = exists ? DATABASE_UNFIT : DATABASE_ABSENT;
+	proc_exit(0);
+}
+
+/* Make way for the scheduler of another database; the workers go on with what they have. */
+static void
+make_way(bool idle, TimestampTz next_timer)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	left_as = DATABASE_AWAY;
+	wake_at = idle ? earlier(next_timer, now + POLL_PAUSE_MAX) : now;
 	proc_exit(0);
 }
 
@@ -527,28 +553,42 @@ remove_orphans(void)
 	}
 }
 
-/* Count that a worker died while running a queued activity. */
-static void
-count_task_delivery(Store *store, const BlackboxNote *note)
+/*
+ * Lock the queued activity of a note; NULL if it is no more, or if another
+ * transaction has it (*locked).
+ */
+static TaskRow *
+seize_task(Store *store, const BlackboxNote *note, bool *locked)
 {
 	List	   *tasks = tasks_seize(store, note->key, note->task_id, note->task_id);
-	TaskRow    *task = tasks != NIL ? linitial(tasks) : NULL;
+
+	*locked = tasks == NIL && task_exists(store, note->key, note->task_id);
+	return tasks != NIL ? linitial(tasks) : NULL;
+}
+
+/* Count that a worker died while running a queued activity; false if its row is locked. */
+static bool
+count_task_delivery(Store *store, const BlackboxNote *note)
+{
+	bool		locked;
+	TaskRow    *task = seize_task(store, note, &locked);
 	InstanceRow instance;
 
 	if (task == NULL)
-		return;
+		return !locked;
 	task_set_deliveries(store, task, task->deliveries + 1);
 	/* announced again, as another worker may have passed over the locked row */
 	if (instance_get(store, note->key, &instance))
 		hint_tasks(instance.owner, task->key, task->task_id, task->task_id, false);
+	return true;
 }
 
-/* An activity has ignored its timeout: it fails with that. */
-static void
+/* An activity has ignored its timeout: it fails with that; false if its row is locked. */
+static bool
 fail_overdue_task(Store *store, const BlackboxNote *note)
 {
-	List	   *tasks = tasks_seize(store, note->key, note->task_id, note->task_id);
-	TaskRow    *task = tasks != NIL ? linitial(tasks) : NULL;
+	bool		locked;
+	TaskRow    *task = seize_task(store, note, &locked);
 	InstanceRow instance;
 	HistoryRow	scheduled;
 	MessageRow	message = {
@@ -557,7 +597,7 @@ fail_overdue_task(Store *store, const BlackboxNote *note)
 
 	if (task == NULL || !instance_get(store, note->key, &instance) ||
 		!history_get(store, task->key, task->seq, &scheduled) || scheduled.task_id != task->task_id)
-		return;
+		return !locked;
 	message.name = scheduled.name;
 	message.attempt = task->attempt;
 	message.payload = failure_of_activity(failure_timed_out(scheduled.name,
@@ -565,6 +605,7 @@ fail_overdue_task(Store *store, const BlackboxNote *note)
 										  scheduled.name, task->task_id, task->attempt);
 	message_send(store, instance.owner, &message);
 	task_delete(store, task);
+	return true;
 }
 
 /* The failure of an orchestrator whose turn has ignored durable.turn_timeout. */
@@ -578,51 +619,66 @@ overdue_turn(void)
 						"Do not handle query_canceled in an orchestrator: durable uses it to leave the code.");
 }
 
-/* A worker died while running something of this instance: count it. */
-static void
+/* A worker died while running code of this instance, a turn or an activity of its own: count it; false if its row is locked. */
+static bool
+count_instance_delivery(Round *round, const BlackboxNote *note, Instance **loaded)
+{
+	FetchResult result;
+	Instance   *instance;
+	InstanceRow row;
+
+	if (!instance_get(round->store, note->key, &row))
+		return true;
+	/* a worker that takes it up again meanwhile passes over it */
+	hint_locked(row.owner, note->key);
+	*loaded = instance = instance_load(round, note->key, 0, &result);
+	if (instance == NULL || STATE_IS_TERMINAL(instance->row.state))
+		return result != FETCH_LOCKED;
+	instance->row.deliveries++;
+	instance->dirty = true;
+	if (note->overdue)
+		instance_fail_whole(round, instance, overdue_turn());
+	else if (note->task_id == 0 && instance->row.deliveries >= durable_max_activity_deliveries)
+		instance_fail_whole(round, instance,
+							failure_make(ERRCODE_DURABLE_ACTIVITY_LOST,
+										 psprintf("orchestrator %s was lost: %d workers died while running it",
+												  instance->row.name, instance->row.deliveries),
+										 NULL,
+										 "Look into the server's log for what the process died of."));
+	return true;
+}
+
+/* A worker died while running something: count it; false if another transaction has the row. */
+static bool
 count_delivery(const BlackboxNote *note)
 {
 	Round		round = round_begin();
-	FetchResult result;
 	Instance   *instance = NULL;
-	InstanceRow row;
+	bool		counted;
 
 	if (note->queued && note->overdue)
-		fail_overdue_task(round.store, note);
+		counted = fail_overdue_task(round.store, note);
 	else if (note->queued)
-		count_task_delivery(round.store, note);
-	else if (instance_get(round.store, note->key, &row))
-	{
-		/* a worker that takes it up again meanwhile passes over it */
-		hint_locked(row.owner, note->key);
-		instance = instance_load(&round, note->key, 0, &result);
-		if (instance != NULL && !STATE_IS_TERMINAL(instance->row.state))
-		{
-			instance->row.deliveries++;
-			instance->dirty = true;
-			if (note->overdue)
-				instance_fail_whole(&round, instance, overdue_turn());
-			else if (note->task_id == 0 && instance->row.deliveries >= durable_max_activity_deliveries)
-				instance_fail_whole(&round, instance,
-							  failure_make(ERRCODE_DURABLE_ACTIVITY_LOST,
-										   psprintf("orchestrator %s was lost: %d workers died while running it",
-													instance->row.name, instance->row.deliveries),
-										   NULL,
-										   "Look into the server's log for what the process died of."));
-		}
-	}
+		counted = count_task_delivery(round.store, note);
+	else
+		counted = count_instance_delivery(&round, note, &instance);
 	round_commit(&round, instance);
+	return counted;
 }
 
-/* Count it; an instance that cannot even be loaded is not to keep the others waiting. */
-static void
+/*
+ * Count it; an instance that cannot even be loaded is not to keep the others
+ * waiting.  False if it is to be tried again.
+ */
+static bool
 try_count_delivery(const BlackboxNote *note)
 {
 	MemoryContext context = CurrentMemoryContext;
+	volatile bool counted = true;
 
 	PG_TRY();
 	{
-		count_delivery(note);
+		counted = count_delivery(note);
 	}
 	PG_CATCH();
 	{
@@ -633,6 +689,7 @@ try_count_delivery(const BlackboxNote *note)
 		instance_forget(note->key);
 	}
 	PG_END_TRY();
+	return counted;
 }
 
 /*
@@ -718,6 +775,7 @@ start_worker(Oid role)
 	entry->handle = NULL;
 	slot_unreserve(slot, generation);
 	need_retire_one();
+	database_lack_process();
 	need_back_off(my_database, role, GetCurrentTimestamp() + NO_PROCESS_PAUSE);
 	if (!TimestampDifferenceExceeds(complained, GetCurrentTimestamp(), COMPLAINT_PAUSE_MS))
 		return;
@@ -781,24 +839,26 @@ start_workers(void)
 	return soon;
 }
 
-/* The earlier of two times, 0 being none. */
-static TimestampTz
-earlier(TimestampTz a, TimestampTz b)
-{
-	return a == 0 ? b : b == 0 ? a : Min(a, b);
-}
-
-/* Count what dead workers were running. */
+/*
+ * Count what dead workers were running.  A note whose row another transaction
+ * has is kept and tried again some time later: nobody waits for the row.
+ */
 static void
 count_deliveries(void)
 {
+	TimestampTz now = GetCurrentTimestamp();
 	BlackboxNote note;
-	int			abandoned;
 
-	while ((abandoned = blackbox_next(my_database, &note)) >= 0)
+	/* the clock may have been set back */
+	if (count_again > now && count_again - now <= UNCOUNTED_PAUSE)
+		return;
+	count_again = 0;
+	for (int i = 0; (i = blackbox_next(my_database, i, &note)) >= 0; i++)
 	{
-		try_count_delivery(&note);
-		blackbox_release(abandoned);
+		if (try_count_delivery(&note))
+			blackbox_release(i, &note);
+		else
+			count_again = now + UNCOUNTED_PAUSE;
 	}
 }
 
@@ -806,7 +866,7 @@ count_deliveries(void)
 static long
 time_to_sleep(TimestampTz next_poll, TimestampTz next_timer)
 {
-	TimestampTz next = earlier(earlier(next_poll, next_timer), need_retry_at(my_database));
+	TimestampTz next = earlier(earlier(earlier(next_poll, next_timer), need_retry_at(my_database)), count_again);
 	TimestampTz now = GetCurrentTimestamp();
 
 	return next <= now ? 0 : Min((next - now) / 1000 + 1, PG_INT32_MAX);
@@ -874,6 +934,27 @@ work(TimestampTz *last_poll, TimestampTz *next_timer, TimestampTz *fired)
 	return scan_again != 0 ? Min(sleep, SCAN_PAUSE_MS) : sleep;
 }
 
+/* Whether there is nothing to do in the database: no work, no worker, no timer that is due soon. */
+static bool
+is_idle(long sleep, TimestampTz next_timer)
+{
+	WorkerInfo	workers[DURABLE_WORKERS_LIMIT];
+	int			count;
+	QueueInfo  *queues = NULL;
+	bool		idle = sleep > SOON_MS && scan_again == 0 && count_again == 0 &&
+		!timer_is_due(next_timer, GetCurrentTimestamp() + IDLE_TIME);
+
+	count = idle ? slot_list(workers) : 0;
+	for (int i = 0; i < count; i++)
+		idle &= workers[i].db != my_database;
+	if (!idle)
+		return false;
+	count = queue_list(my_database, &queues);
+	for (int i = 0; i < count; i++)
+		idle &= queues[i].instances == 0 && queues[i].activities == 0;
+	return idle;
+}
+
 /* Main function of a scheduler. */
 void
 durable_scheduler_main(Datum arg)
@@ -898,15 +979,19 @@ durable_scheduler_main(Datum arg)
 	for (;;)
 	{
 		long		sleep;
+		bool		idle;
 
 		process_handle_interrupts();
 		pgstat_report_activity(STATE_RUNNING, "looking for work");
 		sleep = work(&last_poll, &next_timer, &fired);
+		idle = is_idle(sleep, next_timer);
+		if (database_should_leave(my_database))
+			make_way(idle, next_timer);
 		MemoryContextSwitchTo(context);
 		MemoryContextReset(context);
 		pgstat_report_stat(false);
 		pgstat_report_activity(STATE_IDLE, NULL);
-		if (!database_has_news(my_database))
+		if (!database_rest(my_database, idle))
 			process_wait(sleep);
 	}
 }

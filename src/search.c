@@ -33,8 +33,8 @@
 #include "postgres.h"
 
 #include "access/genam.h"
+#include "access/relation.h"
 #include "access/stratnum.h"
-#include "access/table.h"
 #include "access/tableam.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_collation.h"
@@ -50,6 +50,7 @@
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 
+#include "fit.h"
 #include "listing.h"
 #include "owner.h"
 #include "ranges.h"
@@ -113,7 +114,8 @@ search_begin(const Filter *filter)
 											ALLOCSET_DEFAULT_SIZES);
 	search->snapshot = GetActiveSnapshot();
 	search->namespace = get_namespace_oid(DURABLE_INTERNAL_SCHEMA, false);
-	search->heap = table_open(relation_oid(search, "instances"), AccessShareLock);
+	search->heap = relation_open(relation_oid(search, table_name(TABLE_INSTANCES)), AccessShareLock);
+	(void) table_readable(search->heap, TABLE_INSTANCES, ERROR);
 	search->slot = table_slot_create(search->heap, NULL);
 	search->owners = hash_create("durable owners", 16, &info, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 	search->budget = UNLIMITED;
@@ -125,7 +127,7 @@ void
 search_end(Search *search)
 {
 	ExecDropSingleTupleTableSlot(search->slot);
-	table_close(search->heap, NoLock);
+	relation_close(search->heap, NoLock);
 	hash_destroy(search->owners);
 	MemoryContextDelete(search->scratch);
 	pfree(search);

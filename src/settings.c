@@ -3,18 +3,20 @@
  *	  Definition of every setting.
  *
  * Those that the engine's processes read are PGC_SIGHUP: a reload is enough.
- * None needs a restart, since shared memory is sized by fixed limits.
+ * Only durable.max_databases needs a restart, as it sizes shared memory.
  */
 #include "postgres.h"
 
 #include <limits.h>
 
+#include "miscadmin.h"
 #include "utils/guc.h"
 #include "utils/varlena.h"
 
 #include "settings.h"
 
 char	   *durable_databases = NULL;
+int			durable_max_databases = 1000;
 int			durable_max_workers = 4;
 int			durable_worker_idle_timeout = 60;
 int			durable_batch_size = 200;
@@ -81,6 +83,13 @@ define_process_settings(void)
 							   "Empty: every database in which the extension exists.",
 							   &durable_databases, "", PGC_SIGHUP, GUC_LIST_INPUT,
 							   NULL, NULL, NULL);
+	/* PostgreSQL refuses to define it later, when it could not be set any more */
+	if (process_shared_preload_libraries_in_progress)
+		DefineCustomIntVariable("durable.max_databases",
+								"Most databases of the server that the engine can look after.",
+								"Also those without the extension count, unless durable.databases leaves them out. Each takes about 150 bytes of shared memory.",
+								&durable_max_databases, 1000, 1, 100000,
+								PGC_POSTMASTER, 0, NULL, NULL, NULL);
 	DefineCustomIntVariable("durable.max_workers",
 							"Most worker processes that run at once in the whole server.",
 							"Each takes one of max_worker_processes. The last one is kept for a role that has none, and one of a role's from its slow activities.",

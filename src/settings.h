@@ -33,6 +33,7 @@ typedef enum LogFailures
 } LogFailures;
 
 extern char *durable_databases;
+extern int	durable_max_databases;
 extern int	durable_max_workers;
 extern int	durable_worker_idle_timeout;
 extern int	durable_batch_size;

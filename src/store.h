@@ -19,12 +19,12 @@
 
 typedef struct Store Store;
 
-/* whether this library knows the tables: not in the middle of an update */
-extern bool store_fits(void);
 #define STORE_MISMATCH_HINT \
 	"Run ALTER EXTENSION durable UPDATE; if that has been done, restart the server, so that it loads the new library."
 
 extern Store *store_open(void);
+/* with all tables open, so that nobody changes them before the transaction ends; NULL if they do not fit */
+extern Store *store_open_all(void);
 extern void store_flush(Store *store);
 extern void store_sync(Store *store);
 extern void store_discard(Store *store);
@@ -132,6 +132,8 @@ typedef struct MessageRow
 extern void message_send(Store *store, Oid owner, MessageRow *row);
 /* the messages of an instance in order, deleted */
 extern List *messages_take(Store *store, int64 key);
+/* the largest id of a message of any instance */
+extern int64 messages_largest_id(Store *store);
 /* how many there are, up to a maximum, with those of transactions that have not ended */
 extern int64 messages_count(Store *store, int64 key, int64 max);
 
@@ -152,6 +154,8 @@ extern void task_insert(Store *store, const TaskRow *row);
 extern List *tasks_lock(Store *store, int64 key, int low, int high);
 /* the same, for who does not run them */
 extern List *tasks_seize(Store *store, int64 key, int low, int high);
+/* whether it is there, locked or not */
+extern bool task_exists(Store *store, int64 key, int task_id);
 extern void task_set_deliveries(Store *store, TaskRow *row, int deliveries);
 extern void task_delete(Store *store, const TaskRow *row);
 extern void tasks_delete(Store *store, int64 key);

@@ -10,6 +10,7 @@
 #include "postgres.h"
 
 #include "access/htup_details.h"
+#include "access/relation.h"
 #include "access/table.h"
 #include "access/tableam.h"
 #include "access/xact.h"
@@ -28,59 +29,6 @@
 
 #define PENDING_ROWS	256
 #define PENDING_BYTES	(4 * 1024 * 1024)
-
-static const char *const table_names[TABLES] = {
-	"instances", "history", "messages", "tasks", "timers"
-};
-
-/* how many columns each has, which are known by number; dropped ones count */
-static const int table_columns[TABLES] = {24, 9, 8, 6, 3};
-
-static bool fit_known = false;	/* no table has changed since store_fits last looked */
-
-/* Some table has changed. */
-static void
-forget_fit(Datum arg, Oid relid)
-{
-	fit_known = false;
-}
-
-/* Whether a table has the columns that this library knows. */
-static bool
-table_fits(TableId id, Oid namespace)
-{
-	Oid			relid = get_relname_relid(table_names[id], namespace);
-	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
-	bool		fits = HeapTupleIsValid(tuple) && ((Form_pg_class) GETSTRUCT(tuple))->relnatts == table_columns[id];
-
-	if (HeapTupleIsValid(tuple))
-		ReleaseSysCache(tuple);
-	return fits;
-}
-
-/*
- * Whether the tables are of the version that this library is of.  They are not
- * between an update of the package and ALTER EXTENSION UPDATE, or between that
- * and the restart of the server: then nothing must run.
- */
-bool
-store_fits(void)
-{
-	static bool registered = false;
-	static bool fits;
-	Oid			namespace = get_namespace_oid(DURABLE_INTERNAL_SCHEMA, true);
-
-	if (!registered)
-		CacheRegisterRelcacheCallback(forget_fit, (Datum) 0);
-	registered = true;
-	if (fit_known)
-		return fits;
-	fit_known = true;
-	fits = OidIsValid(namespace);
-	for (int i = 0; i < TABLES && fits; i++)
-		fits = table_fits(i, namespace);
-	return fits;
-}
 
 /* Open the store for the current transaction. */
 Store *
@@ -139,38 +87,69 @@ open_indexes(Table *table)
 	table->rri = rri;
 }
 
-/* The table, opened at the first use in a transaction. */
-Table *
-table_get(Store *store, TableId id)
+/*
+ * Open a table.  One that does not fit is reported at this level; false if that
+ * is 0.
+ */
+static bool
+open_table(Store *store, TableId id, int level)
 {
 	Table	   *table = &store->tables[id];
+	bool		fits;
 	Oid			relid;
 	Relation	rel;
 	MemoryContext old;
 	ResourceOwner owner = CurrentResourceOwner;
 
 	if (table->rel != NULL)
-		return table;
-	relid = get_relname_relid(table_names[id], store->namespace);
+		return true;
+	relid = get_relname_relid(table_name(id), store->namespace);
 	if (!OidIsValid(relid))
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_TABLE),
-				 errmsg("table \"%s.%s\" does not exist", DURABLE_INTERNAL_SCHEMA, table_names[id])));
+		return table_missing(id, level);
 	old = MemoryContextSwitchTo(store->estate->es_query_cxt);
 	/* it stays open when a subtransaction that uses it first ends */
 	CurrentResourceOwner = store->owner;
-	rel = table_open(relid, RowExclusiveLock);
-	if (RelationGetNumberOfAttributes(rel) != table_columns[id])
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("the tables of extension \"durable\" are of another version than its library"),
-				 errhint(STORE_MISMATCH_HINT)));
-	table->store = store;
-	table->slot = table_slot_create(rel, NULL);
-	table->rel = rel;
+	rel = relation_open(relid, RowExclusiveLock);
+	/* whoever had it may have put another in its place */
+	fits = get_relname_relid(table_name(id), store->namespace) == relid ?
+		table_fits(rel, id, level) : table_missing(id, level);
+	if (fits)
+	{
+		table->store = store;
+		table->slot = table_slot_create(rel, NULL);
+		table->rel = rel;
+	}
+	else
+		relation_close(rel, NoLock);
 	CurrentResourceOwner = owner;
 	MemoryContextSwitchTo(old);
-	return table;
+	return fits;
+}
+
+/* The table, opened at the first use in a transaction. */
+Table *
+table_get(Store *store, TableId id)
+{
+	(void) open_table(store, id, ERROR);
+	return &store->tables[id];
+}
+
+/*
+ * Open the store and all tables for a worker's round: what has begun finds no
+ * table that does not fit.
+ */
+Store *
+store_open_all(void)
+{
+	Store	   *store;
+
+	if (!OidIsValid(get_namespace_oid(DURABLE_INTERNAL_SCHEMA, true)))
+		return NULL;
+	store = store_open();
+	for (int i = 0; i < TABLES; i++)
+		if (!open_table(store, i, 0))
+			return NULL;
+	return store;
 }
 
 /* A cleared slot, all columns null, that becomes a row with table_add_row. */

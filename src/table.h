@@ -14,18 +14,8 @@
 #include "utils/rel.h"
 #include "utils/resowner.h"
 
+#include "fit.h"
 #include "store.h"
-
-typedef enum TableId
-{
-	TABLE_INSTANCES,
-	TABLE_HISTORY,
-	TABLE_MESSAGES,
-	TABLE_TASKS,
-	TABLE_TIMERS
-} TableId;
-
-#define TABLES (TABLE_TIMERS + 1)
 
 typedef struct Table
 {

@@ -1,8 +1,9 @@
 -- The channels of lifecycle events (src/notify.c).
 
 -- The key of the channels' names, for nobody to read.  Not dumped: a restored database has a key of its own.
+-- A publication of all tables needs the primary key; it is the secret, so that one that comes by replication finds no row in its way.
 CREATE TABLE durable_internal.notify_secret (
-    secret bytea NOT NULL
+    secret bytea PRIMARY KEY
 ) USING heap;
 COMMENT ON TABLE durable_internal.notify_secret IS 'Of what durable.notify_channel makes the names of channels.';
 ALTER TABLE durable_internal.notify_secret ENABLE ROW LEVEL SECURITY;

@@ -1,0 +1,45 @@
+-- In which databases of the server the engine runs (src/database.c).
+
+CREATE FUNCTION durable_internal.databases()
+RETURNS TABLE (database oid, state text, since timestamptz, scheduler_pid integer, pauses integer, failures integer, retry_at timestamptz)
+LANGUAGE C VOLATILE PARALLEL RESTRICTED
+AS 'MODULE_PATHNAME', 'durable_databases_known';
+COMMENT ON FUNCTION durable_internal.databases() IS
+'What the launcher knows of the databases of the server: of those that durable.databases and durable.max_databases let it look after.';
+
+CREATE FUNCTION durable_internal.database_wanted(database name) RETURNS boolean
+LANGUAGE C STABLE STRICT PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'durable_database_wanted';
+COMMENT ON FUNCTION durable_internal.database_wanted(name) IS
+'Whether the setting durable.databases lets the engine into a database.';
+
+CREATE VIEW durable.databases WITH (security_barrier) AS
+SELECT d.datname AS database,
+       s.state,
+       s.since,
+       s.reason,
+       s.retry_at,
+       k.scheduler_pid AS pid,
+       CASE WHEN k.database IS NOT NULL THEN k.failures END AS failures
+  FROM pg_catalog.pg_database d
+  LEFT JOIN durable_internal.databases() k ON k.database = d.oid
+ CROSS JOIN LATERAL (
+       SELECT * FROM (VALUES
+           (d.datistemplate, 'excluded', 'it is a template', NULL::timestamptz, NULL::timestamptz),
+           (NOT d.datallowconn, 'excluded', 'it does not accept connections', NULL, NULL),
+           (d.datconnlimit = -2, 'excluded', 'it is invalid, as its DROP DATABASE was interrupted: drop it', NULL, NULL),
+           (NOT durable_internal.database_wanted(d.datname), 'excluded', 'the setting durable.databases does not name it', NULL, NULL),
+           (k.database IS NULL, 'excluded', 'the launcher does not run or has not looked yet, or there are more databases than durable.max_databases', NULL, NULL),
+           (k.pauses > 0, 'paused', 'a session copies, moves, renames or drops it', k.since, NULL),
+           (k.state = 'served', 'served', NULL, k.since, NULL),
+           (k.state = 'starting', 'starting', NULL, k.since, NULL),
+           (k.state = 'absent', 'absent', 'it does not have the extension', k.since, NULL),
+           (k.state = 'idle', 'idle', 'there are too few processes for all databases, and it has nothing to do: increase max_worker_processes', k.since, NULL),
+           (k.state = 'unfit', 'unfit', 'the tables of the extension are not as they should be: the server''s log says what is wrong', k.since, k.retry_at),
+           (k.retry_at IS NOT NULL, 'failing', 'its scheduler has ended soon after its start: the server''s log says why', k.since, k.retry_at),
+           (true, 'waiting', 'no process is free: increase max_worker_processes', k.since, NULL)
+       ) cases (applies, state, reason, since, retry_at)
+        WHERE cases.applies LIMIT 1) s
+ WHERE pg_catalog.pg_has_role('pg_monitor'::pg_catalog.name, 'USAGE');
+COMMENT ON VIEW durable.databases IS
+'The databases of the server, and whether the engine looks after each; for superusers and members of pg_monitor, others see no rows. state: served: its scheduler runs, with process pid; starting: about to be; absent: it does not have the extension; idle: it has nothing to do and has left its place to another database, since there are fewer processes than databases, and is served again when it has; waiting: it has, or may have, something to do and no process is free; paused: a session copies, moves, renames or drops it; unfit: the tables of the extension are not as they should be; failing: its scheduler ends soon after its start, failures times in a row; excluded: it is not to have an engine. since: in this state; reason: why it is not served, and what to do; retry_at: when a scheduler is started again, after a pause that doubles up to a minute. Durable Functions has nothing like it.';
