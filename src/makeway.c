@@ -5,6 +5,8 @@
  *	  The engine's processes leave it before such a command and come back after
  *	  it, if it is still there.
  *
+ * Several sessions may keep the engine out of a database at once, as two copies
+ * of it may be made; it comes back when the last of them is done or has ended.
  * Activities that run in it are undone and run again later.  Only for those
  * who may do this to the database: others get their error as ever.
  *
