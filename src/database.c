@@ -661,7 +661,7 @@ void
 database_roles_changed(void)
 {
 	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
-	for (int i = 0; i < DURABLE_DATABASES_LIMIT; i++)
+	for (int i = 0; i < durable_max_databases; i++)
 	{
 		Slot	   *slot = &shared->slots[i];
 

@@ -47,6 +47,9 @@
 #define INDEX_COLUMNS	5		/* the most that an index has */
 #define TABLE_INDEXES	5		/* the most that a table has */
 
+/* in place of its OID, which each database has its own of: durable_internal.owner */
+#define OWNER_TYPE		InvalidOid
+
 typedef struct ColumnShape
 {
 	const char *name;
@@ -78,7 +81,7 @@ typedef struct Misfit
 
 static const ColumnShape instances_columns[] = {
 	{"key", INT8OID}, {"instance_id", TEXTOID}, {"execution_id", UUIDOID}, {"state", CHAROID},
-	{"owner", REGROLEOID}, {"name", TEXTOID}, {"function", TEXTOID}, {"version", TEXTOID},
+	{"owner", OWNER_TYPE}, {"name", TEXTOID}, {"function", TEXTOID}, {"version", TEXTOID},
 	{"search_path", TEXTOID}, {"tags", JSONBOID}, {"created_time", TIMESTAMPTZOID},
 	{"last_updated_time", TIMESTAMPTZOID}, {"completed_time", TIMESTAMPTZOID},
 	{"scheduled_start_time", TIMESTAMPTZOID}, {"started_time", TIMESTAMPTZOID},
@@ -98,7 +101,8 @@ static const ColumnShape messages_columns[] = {
 };
 
 static const ColumnShape tasks_columns[] = {
-	{"key", INT8OID}, {"task_id", INT4OID}, {"seq", INT4OID}, {"attempt", INT4OID}, {"deliveries", INT4OID}
+	{"key", INT8OID}, {"task_id", INT4OID}, {"seq", INT4OID}, {"attempt", INT4OID}, {"deliveries", INT4OID},
+	{"rewinds", INT4OID}
 };
 
 static const ColumnShape timers_columns[] = {
@@ -177,6 +181,16 @@ kind_misfit(Relation rel)
 	return NULL;
 }
 
+/* The type that a column should have. */
+static Oid
+column_type(Relation rel, const ColumnShape *column)
+{
+	if (column->type != OWNER_TYPE)
+		return column->type;
+	return GetSysCacheOid2(TYPENAMENSP, Anum_pg_type_oid, CStringGetDatum("owner"),
+						   ObjectIdGetDatum(RelationGetNamespace(rel)));
+}
+
 /* What is wrong with the columns.  One that was added and dropped again does no harm. */
 static char *
 columns_misfit(Relation rel, const TableShape *shape)
@@ -197,9 +211,9 @@ columns_misfit(Relation rel, const TableShape *shape)
 			return psprintf("Column %d, \"%s\", is missing.", i + 1, shape->columns[i].name);
 		else if (strcmp(NameStr(column->attname), shape->columns[i].name) != 0)
 			return psprintf("Column %d is called \"%s\", not \"%s\".", i + 1, NameStr(column->attname), shape->columns[i].name);
-		else if (column->atttypid != shape->columns[i].type)
+		else if (column->atttypid != column_type(rel, &shape->columns[i]))
 			return psprintf("Column \"%s\" is of type %s, not %s.", shape->columns[i].name,
-							format_type_be(column->atttypid), format_type_be(shape->columns[i].type));
+							format_type_be(column->atttypid), format_type_be(column_type(rel, &shape->columns[i])));
 	}
 	return NULL;
 }

@@ -111,7 +111,6 @@ typedef struct Started
 static Started started[DURABLE_WORKERS_LIMIT];
 static HTAB *orphans = NULL;	/* Orphan by key; NULL: none so far */
 static Oid	my_database;
-static bool extension_absent = false;
 static int64 found_instances = 0;	/* by the first scan */
 static DatabaseState left_as = DATABASE_UNKNOWN;	/* what this process says of the database when it ends */
 static TimestampTz wake_at = 0;	/* and when the next one is to come at the latest, if it makes way */
