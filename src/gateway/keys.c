@@ -1,8 +1,13 @@
 /*
  * keys.c
  *	  The keys that open the gateway: one a line in a file, so that an old and
- *	  a new one can be valid at once while clients change over. Blank lines and
- *	  spaces at the ends of a line do not count.
+ *	  a new one can be valid at once while clients change over. Blank lines,
+ *	  spaces at the ends of a line and a UTF-8 byte order mark do not count.
+ *
+ * Whoever can read the file can call the gateway, so the file must be closed
+ * to others, by the rules that PostgreSQL has for the keys of TLS: it belongs
+ * to the gateway's user, who alone may read it, or to root, and then its group
+ * may read it too.
  *
  * A comparison takes the same time wherever the first difference is, and each
  * key is compared whether or not an earlier one matched. Only the length of
@@ -11,56 +16,108 @@
  */
 #include <ctype.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "keys.h"
 
 #define MAX_KEYS	16
 #define MAX_LENGTH	256
+#define MAX_FILE	65536
+#define MARK		"\xef\xbb\xbf"
 
 static char *keys[MAX_KEYS];
 static int	count = 0;
 
+/* What is wrong with who owns the file and who may read it, or NULL. */
+static const char *
+access_problem(const struct stat *file)
+{
+	if (!S_ISREG(file->st_mode))
+		return "it is not a regular file";
+	if (file->st_uid == 0)
+		return file->st_mode & (S_IWGRP | S_IXGRP | S_IRWXO) ? "others can read or change it; run chmod 0640 on it as root" : NULL;
+	if (file->st_uid != geteuid())
+		return "it belongs to another user; it must belong to the gateway's user or to root";
+	return file->st_mode & (S_IRWXG | S_IRWXO) ? "others can read or change it; run chmod 0600 on it" : NULL;
+}
+
+/* Read the file into a buffer of MAX_FILE + 1 bytes; what is wrong with it, or NULL. */
+static const char *
+file_read(const char *file, char *text)
+{
+	/* a FIFO must not hold up who opens it */
+	int			fd = open(file, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+	struct stat status;
+	size_t		length = 0;
+	ssize_t		n = 1;
+	const char *problem;
+
+	if (fd < 0)
+		return strerror(errno);
+	problem = fstat(fd, &status) != 0 ? strerror(errno) : access_problem(&status);
+	while (problem == NULL && n > 0 && length < MAX_FILE)
+	{
+		n = read(fd, text + length, MAX_FILE - length);
+		if (n < 0)
+			problem = strerror(errno);
+		else
+			length += n;
+	}
+	close(fd);
+	if (problem == NULL && length == MAX_FILE)
+		problem = "it is longer than 64 kB";
+	else if (problem == NULL && memchr(text, '\0', length) != NULL)
+		problem = "it contains a NUL byte; it must be UTF-8 text";
+	text[length] = '\0';
+	return problem;
+}
+
+/* Divide text into keys; what is wrong with it, or NULL. */
+static const char *
+keys_parse(const char *text, char **found, int *n)
+{
+	if (strncmp(text, MARK, strlen(MARK)) == 0)
+		text += strlen(MARK);
+	while (*text != '\0')
+	{
+		size_t		line = strcspn(text, "\n");
+		const char *begin = text;
+		const char *end = text + line;
+
+		while (begin < end && isspace((unsigned char) *begin))
+			begin++;
+		while (begin < end && isspace((unsigned char) end[-1]))
+			end--;
+		if (end - begin > MAX_LENGTH)
+			return "a key is longer than 256 bytes";
+		if (end > begin)
+		{
+			if (*n == MAX_KEYS)
+				return "more than 16 keys";
+			found[(*n)++] = xstrndup(begin, end - begin);
+		}
+		text += line + (text[line] == '\n');
+	}
+	return *n == 0 ? "it holds no key" : NULL;
+}
+
 bool
 keys_load(const char *file)
 {
-	char		line[MAX_LENGTH + 3];
+	char	   *text = xmalloc(MAX_FILE + 1);
 	char	   *found[MAX_KEYS];
 	int			n = 0;
-	FILE	   *in = fopen(file, "r");
-	const char *problem = NULL;
+	const char *problem = file_read(file, text);
 
-	if (in == NULL)
-	{
-		log_line("key file %s: %s", file, strerror(errno));
-		return false;
-	}
-	while (problem == NULL && fgets(line, sizeof(line), in) != NULL)
-	{
-		char	   *begin = line;
-		size_t		length = strlen(line);
-
-		if (length == sizeof(line) - 1 && line[length - 1] != '\n')
-			problem = "a key is longer than 256 bytes";
-		while (isspace((unsigned char) *begin))
-			begin++;
-		length = strlen(begin);
-		while (length > 0 && isspace((unsigned char) begin[length - 1]))
-			length--;
-		if (length > 0 && problem == NULL)
-		{
-			if (n == MAX_KEYS)
-				problem = "more than 16 keys";
-			else
-				found[n++] = xstrndup(begin, length);
-		}
-	}
-	if (problem == NULL && (n == 0 || ferror(in)))
-		problem = ferror(in) ? strerror(errno) : "it holds no key";
-	fclose(in);
-	explicit_bzero(line, sizeof(line));
+	if (problem == NULL)
+		problem = keys_parse(text, found, &n);
+	explicit_bzero(text, MAX_FILE + 1);
+	free(text);
 	if (problem != NULL)
 	{
 		log_line("key file %s: %s", file, problem);

@@ -7,7 +7,10 @@
 
 #include "gateway.h"
 
-/* Read the file; false, with a line in the log, if it cannot be read or holds no key. The keys are then as before. */
+/*
+ * Read the file; false, with a line in the log, if it cannot be read, others can read it too, or it holds no key. The keys are
+ * then as before.
+ */
 extern bool keys_load(const char *file);
 
 /* Whether clients need a key. */

@@ -417,6 +417,7 @@ is($gateway->stop, '0', 'exit 0');
 # Keys
 my $keys = "$ENV{DURABLE_TMP}/tmp/keys-$$";
 append_to_file($keys, "first+key\n\n second \n");
+chmod(0600, $keys);
 my ($stdout, $stderr);
 sub refuses
 {
@@ -429,7 +430,7 @@ sub refuses
 refuses(qr/^1 .*not a loopback address.*--key-file/, 'no key, no loopback: it refuses to start', '--listen', '0.0.0.0:0');
 refuses(qr/^1 .*not a loopback address/, 'nor on IPv6', '--listen', '[::]:0');
 refuses(qr/^1 .*key file .*No such file/, 'no key file', '--key-file', '/nowhere');
-refuses(qr/^1 .*holds no key/, 'an empty key file', '--key-file', '/dev/null');
+refuses(qr/^1 .*not a regular file/, 'no key file but a device', '--key-file', '/dev/null');
 refuses(qr/^2 .*max-body must be a number/, 'bad option', '--max-body', 'big');
 refuses(qr/^2 .*unrecognized option/, 'unknown option', '--frob');
 refuses(qr/^1 .*address:port/, 'bad address', '--listen', 'localhost');
