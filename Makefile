@@ -16,7 +16,7 @@ PG_CONFIG ?= pg_config
 # The HTTP gateway is a program; PGXS builds and installs it as what it calls a script.
 GATEWAY = src/gateway/durable-gateway
 GATEWAY_CFLAGS = -D_GNU_SOURCE -DDURABLE_VERSION='"$(EXTVERSION)"' -I$(shell $(PG_CONFIG) --includedir 2>/dev/null)
-ifeq ($(shell printf '\043include <%s>\n' microhttpd.h json-c/json.h libpq-fe.h | $(CC) $(GATEWAY_CFLAGS) -E - >/dev/null 2>&1 && echo yes),yes)
+ifeq ($(shell printf '\043include <%s>\n' microhttpd.h libpq-fe.h | $(CC) $(GATEWAY_CFLAGS) -E - >/dev/null 2>&1 && echo yes),yes)
 SCRIPTS_built = $(GATEWAY)
 endif
 
@@ -45,14 +45,14 @@ $(shell echo '$(BUILD_FOR)' | cmp -s - src/.build-for || { [ ! -d src ] || echo 
 $(OBJS): src/.build-for $(wildcard src/*.h)
 
 ifeq ($(SCRIPTS_built)$(filter test demo deps clean,$(MAKECMDGOALS)),)
-$(info durable-gateway is left out: it needs libmicrohttpd-dev, libjson-c-dev and libpq-dev (`make deps`))
+$(info durable-gateway is left out: it needs libmicrohttpd-dev and libpq-dev (`make deps`))
 endif
 .PHONY: gateway
 gateway: $(GATEWAY)
 GATEWAY_CC = $(CC) $(filter -D_FORTIFY_SOURCE=%,$(CPPFLAGS)) $(filter-out -Wdeclaration-after-statement,$(CFLAGS)) $(GATEWAY_CFLAGS)
 $(GATEWAY): $(wildcard src/gateway/*.[ch]) src/.build-for durable.control
 	$(GATEWAY_CC) $(filter %.c,$^) -o $@ \
-		-L$(shell $(PG_CONFIG) --libdir) -Wl,-z,relro,-z,now $(GATEWAY_LDFLAGS) -lmicrohttpd -ljson-c -lpq
+		-L$(shell $(PG_CONFIG) --libdir) -Wl,-z,relro,-z,now $(GATEWAY_LDFLAGS) -lmicrohttpd -lpq
 
 # The directory is a prerequisite so that a removed part is noticed.
 $(DATA_built): $(sort $(wildcard src/sql/*.sql)) src/sql durable.control

@@ -36,7 +36,8 @@ void
 statement_end(Statement *statement, Outcome outcome, PGresult *result)
 {
 	statement->done(statement->arg, outcome, result);
-	PQclear(result);
+	if (!statement->keep_result)
+		PQclear(result);
 	statement_free(statement);
 }
 

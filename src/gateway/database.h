@@ -57,7 +57,7 @@ extern void database_tick(Database *db, int64_t now);
 /* Close it for good. */
 extern void database_close(Database *db);
 
-/* Hand a statement its end and free it. */
+/* Hand a statement its end and free it, and the result unless done keeps it. */
 extern void statement_end(Statement *statement, Outcome outcome, PGresult *result);
 
 #endif

@@ -6,9 +6,13 @@
  * through libmicrohttpd (server.c), is parsed (request.c) and dispatched by
  * method and path (routes.c); its statement goes through a few connections
  * (pool.c, each a database.c) and its connection is suspended until the result
- * is there, which json.c turns into a body. A request with timeout= then waits
+ * is there, which answers.c turns into a body. A request with timeout= then waits
  * in waiters.c, which learns from one LISTEN connection what has ended.
  * Nothing blocks but the resolution of the server's name by libpq.
+ *
+ * No request may hold the loop for longer than it takes to copy its bytes.  So
+ * the gateway neither parses bodies nor prints values: PostgreSQL does both, in
+ * a process of its own, within --statement-timeout.
  */
 #ifndef GATEWAY_H
 #define GATEWAY_H

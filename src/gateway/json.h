@@ -1,11 +1,9 @@
 /*
  * json.h
- *	  Bodies: growing buffers, and JSON made and checked.
+ *	  Growing buffers, and JSON made.
  */
 #ifndef GATEWAY_JSON_H
 #define GATEWAY_JSON_H
-
-#include <libpq-fe.h>
 
 #include "gateway.h"
 
@@ -26,17 +24,5 @@ extern void buffer_add_element(Buffer *buffer, const char *value);
 
 /* Append text as a JSON string. */
 extern void json_add_string(Buffer *buffer, const char *text);
-
-/* What is wrong with a JSON text of this length, or NULL. */
-extern const char *json_problem(const char *text, size_t length);
-
-/* The string under a key of a JSON object, or NULL; to be freed. */
-extern char *json_get_string(const char *text, const char *key);
-
-/* Append row number row of a result in the columns of a status (statements.h), without the closing brace. */
-extern void json_add_status(Buffer *buffer, PGresult *result, int row);
-
-/* Append "historyEvents": [...] from the second row of QUERY_STATUS_HISTORY on. */
-extern void json_add_history(Buffer *buffer, PGresult *result, bool show_output);
 
 #endif

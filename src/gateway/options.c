@@ -46,10 +46,11 @@ static const Option table[] = {
 	"PGPORT, PGUSER, PGDATABASE, PGPASSFILE and so on. The gateway can see and do what this role can."},
 	{"key-file", "FILE", &options.key_file, NULL, "", 0, 0, 0,
 	"File with the keys that clients must give, one a line, as code= or in the header x-functions-key.\n"
-	"Read again at SIGHUP."},
+	"It must be closed to others: mode 0600, or 0640 if it belongs to root. Read again at SIGHUP."},
 	{"base-url", "URL", &options.base_url, NULL, "", 0, 0, 0,
 	"How clients reach the gateway, with the path, as in durable.http_base_url. Needed behind a proxy\n"
-	"that changes Host; otherwise links are built from the request's Host header."},
+	"that changes Host; otherwise links are built from the request's Host header. Without --key-file\n"
+	"its host may be the request's Host, and its scheme, host and port the request's Origin."},
 	{"connections", "N", NULL, &options.connections, NULL, 8, 1, 100,
 	"Database connections that run statements. One more listens for the ends of instances, and after the first\n"
 	"GET /metrics another one counts."},

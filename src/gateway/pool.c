@@ -118,12 +118,6 @@ can_batch(const Statement *statement)
 	return statement->query == QUERY_START && !statement->alone;
 }
 
-static size_t
-input_length(const Statement *statement)
-{
-	return statement->parameters[1] ? strlen(statement->parameters[1]) : 0;
-}
-
 /* The next statement of the queue, or NULL: if it is a start it takes others with it. */
 static Statement *
 queue_take(void)
@@ -139,17 +133,17 @@ queue_take(void)
 		return statement;
 	batch = xcalloc(1, sizeof(Batch));
 	batch->members[batch->count++] = statement;
-	length = input_length(statement);
+	length = statement->input_length;
 	while (*link != NULL && batch->count < BATCH_MOST)
 	{
 		Statement  *next = *link;
 
-		if (!can_batch(next) || length + input_length(next) > BATCH_BYTES)
+		if (!can_batch(next) || length + next->input_length > BATCH_BYTES)
 		{
 			link = &next->next;
 			continue;
 		}
-		length += input_length(next);
+		length += next->input_length;
 		batch->members[batch->count++] = next;
 		*link = next->next;
 		queued--;
@@ -237,8 +231,9 @@ pool_submit(Statement *statement)
 void
 pool_submit_watch(Statement *statement)
 {
-	if (!waiters_lend(statement))
-		pool_submit(statement);
+	if (waiters_lend(statement, false) || (pool_busy() == pool_connected() && waiters_lend(statement, true)))
+		return;
+	pool_submit(statement);
 }
 
 bool

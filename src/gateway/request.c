@@ -15,7 +15,11 @@
 #include <string.h>
 #include <strings.h>
 
+#include "options.h"
 #include "request.h"
+
+/* A value of fewer bytes is copied. */
+#define LONG_VALUE 4096
 
 static const char *const parameters[] = {
 	"taskHub", "connection", "code", "showHistory", "showHistoryOutput", "showInput", "createdTimeFrom", "createdTimeTo",
@@ -49,6 +53,7 @@ utf8_valid(const char *text)
 void
 uri_add_segment(Buffer *buffer, const char *text)
 {
+	static const char digits[] = "0123456789ABCDEF";
 	static const char plain[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_~";
 	bool		dots = strcmp(text, ".") == 0 || strcmp(text, "..") == 0;
 
@@ -57,7 +62,11 @@ uri_add_segment(Buffer *buffer, const char *text)
 		if (strchr(plain, *p) != NULL || (*p == '.' && !dots))
 			buffer_append(buffer, p, 1);
 		else
-			buffer_printf(buffer, "%%%02X", (unsigned char) *p);
+		{
+			char		escape[3] = {'%', digits[(unsigned char) *p >> 4], digits[(unsigned char) *p & 15]};
+
+			buffer_append(buffer, escape, 3);
+		}
 	}
 }
 
@@ -194,6 +203,9 @@ request_new(const char *uri)
 	request->hangup.fd = -1;
 	request->content_type = "application/json; charset=utf-8";
 	request->uri_length = strlen(uri);
+	/* it is refused for its length; what is in it does not matter */
+	if (request->uri_length > (size_t) options.max_header / 2)
+		return request;
 	/* the form that is meant for proxies */
 	if (strncasecmp(uri, "http://", 7) == 0 || strncasecmp(uri, "https://", 8) == 0)
 	{
@@ -222,6 +234,8 @@ request_free(Request *request)
 	}
 	for (int i = 0; i < request->header_count; i++)
 		free(request->header_values[i]);
+	free(request->long_values);
+	PQclear(request->result);
 	free(request->instance_id);
 	free(request->retry_after);
 	buffer_free(&request->body);
@@ -246,4 +260,27 @@ request_header(Request *request, const char *name, const char *value)
 		request->header_names[request->header_count] = name;
 		request->header_values[request->header_count++] = xstrdup(value);
 	}
+}
+
+void
+request_keep(Request *request, PGresult *result)
+{
+	PQclear(request->result);
+	request->result = result;
+}
+
+void
+request_add_value(Request *request, const char *data, size_t length)
+{
+	int			n = request->long_count;
+
+	if (length < LONG_VALUE)
+	{
+		buffer_append(&request->reply, data, length);
+		return;
+	}
+	/* there is room for 1, 2, 4, 8 and so on */
+	if ((n & (n - 1)) == 0)
+		request->long_values = xrealloc(request->long_values, sizeof(LongValue) * (n ? n * 2 : 1));
+	request->long_values[request->long_count++] = (LongValue) {request->reply.length, data, length};
 }

@@ -5,6 +5,8 @@
 #ifndef REQUEST_H
 #define REQUEST_H
 
+#include <libpq-fe.h>
+
 #include "json.h"
 #include "loop.h"
 
@@ -20,6 +22,14 @@ typedef enum RequestState
 	REQUEST_RUNNING,			/* dispatched; its connection is suspended */
 	REQUEST_ANSWERED			/* status and reply are set */
 } RequestState;
+
+/* A long value that is part of an answer and is not copied: it stays in a result. */
+typedef struct LongValue
+{
+	size_t		at;				/* it stands before this byte of the answer's text */
+	const char *data;
+	size_t		length;
+} LongValue;
 
 typedef struct Request Request;
 struct Request
@@ -42,7 +52,10 @@ struct Request
 
 	/* the answer */
 	int			status;
-	Buffer		reply;
+	Buffer		reply;			/* its text, without long values */
+	LongValue  *long_values;
+	int			long_count;
+	PGresult   *result;			/* of the request's last statement; long values point into it */
 	const char *content_type;
 	const char *header_names[MAX_HEADERS];
 	char	   *header_values[MAX_HEADERS];
@@ -52,14 +65,14 @@ struct Request
 	int			route;			/* index of the route, for metrics */
 	char	   *instance_id;
 	char	   *retry_after;
-	bool		show_history;
-	bool		show_output;	/* of the history */
 	bool		error_on_failure;	/* 500 for a failed instance */
 	int64_t		wait_until;		/* 0: does not wait */
 
 	/* while it waits (waiters.c) */
 	bool		waiting;
-	bool		fresh;			/* not looked for yet */
+	int64_t		look_at;		/* when to ask whether it has ended; INT64_MAX: when all are asked for */
+	bool		hinted;			/* a notification asks for that look */
+	int64_t		hints_from;		/* a notification asks for no look before this time */
 	Request    *wait_next,
 			   *wait_previous;
 	Request    *bucket_next;
@@ -76,6 +89,12 @@ extern const char *request_query(const Request *request, const char *key);
 
 /* Add a header of the answer; the value is copied, the name is not. */
 extern void request_header(Request *request, const char *name, const char *value);
+
+/* Keep the result of a statement until the request ends, in place of the one before. */
+extern void request_keep(Request *request, PGresult *result);
+
+/* Append a value of the result that is kept to the answer. */
+extern void request_add_value(Request *request, const char *data, size_t length);
 
 /* Whether bytes are UTF-8, without NUL and other control characters if so asked. */
 extern bool utf8_valid(const char *text);

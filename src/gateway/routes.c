@@ -14,6 +14,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "answers.h"
 #include "metrics.h"
 #include "options.h"
 #include "pool.h"
@@ -21,7 +22,6 @@
 #include "server.h"
 #include "waiters.h"
 
-#define BASE			"/runtime/webhooks/durabletask"
 #define PAGE_DEFAULT	100
 #define PAGE_MOST		1000
 #define NO_DATABASE		"the database is not available"
@@ -29,7 +29,7 @@
 typedef struct RouteText
 {
 	const char *method;
-	const char *path;			/* below BASE; * stands for any segment */
+	const char *path;			/* below the base path; * stands for any segment */
 	int			wrong_state;	/* what OD002 means here */
 	Query		query;
 	void		(*begin) (Request *);
@@ -92,15 +92,15 @@ fail(Request *request, Outcome outcome, PGresult *result)
 	else if (outcome == OUTCOME_UNUSABLE)
 		server_fail(request, 503, "the database does not have the extension durable, or its role may not use it", message);
 	else if (strcmp(sqlstate, "OD001") == 0)
-		server_fail(request, 404, message, NULL);
+		answer_error(request, 404, result);
 	else if (strcmp(sqlstate, "OD002") == 0)
-		server_fail(request, routes[request->route].wrong_state, message, NULL);
+		answer_error(request, routes[request->route].wrong_state, result);
 	else if (strcmp(sqlstate, "OD003") == 0)
-		server_fail(request, 409, message, NULL);
+		answer_error(request, 409, result);
 	else if (strcmp(sqlstate, "42501") == 0)
-		server_fail(request, 403, message, NULL);
+		answer_error(request, 403, result);
 	else if (strcmp(sqlstate, "53400") == 0)
-		server_fail(request, 429, message, NULL);	/* a quota */
+		answer_error(request, 429, result);	/* a quota */
 	else if (strcmp(sqlstate, "57014") == 0)
 		server_fail(request, 503, "the database took too long", NULL);
 	else if (CLASS("08") || CLASS("40") || CLASS("53") || CLASS("57") || strcmp(sqlstate, "25006") == 0 ||
@@ -112,7 +112,7 @@ fail(Request *request, Outcome outcome, PGresult *result)
 	}
 	else if (CLASS("22") || CLASS("54") ||
 			 (CLASS("42") && (request->route == ROUTE_START || request->route == ROUTE_RESTART)))
-		server_fail(request, 400, message, NULL);
+		answer_error(request, 400, result);
 	else
 	{
 		log_line("%s: SQLSTATE %s: %s", route_names[request->route], sqlstate, message);
@@ -126,17 +126,28 @@ done(void *arg, Outcome outcome, PGresult *result)
 {
 	Request    *request = arg;
 
+	request_keep(request, result);
 	if (outcome == OUTCOME_OK)
 		routes[request->route].end(request, result);
 	else
 		fail(request, outcome, result);
 }
 
+/* A statement whose result is kept as long as the request, as its answer may point into it. */
+static Statement *
+statement_of(Request *request, Query query, void (*end) (void *, Outcome, PGresult *))
+{
+	Statement  *statement = statement_new(query, end, request);
+
+	statement->keep_result = true;
+	return statement;
+}
+
 /* A statement of the route's own query. */
 static Statement *
 statement_for(Request *request)
 {
-	return statement_new(routes[request->route].query, done, request);
+	return statement_of(request, routes[request->route].query, done);
 }
 
 static char *
@@ -262,25 +273,24 @@ get_statuses(Request *request, char **value)
 	return true;
 }
 
-/* The body as JSON in *value: NULL there if it is empty; false and the request answered if it is no JSON. */
+/*
+ * The body, which PostgreSQL will take as JSON or refuse, in *value: NULL there if it is empty; false and the request answered
+ * if it cannot be a parameter.
+ */
 static bool
 get_body(Request *request, char **value)
 {
-	const char *problem;
-
 	*value = NULL;
-	if (request->body.data == NULL ||
-		(strlen(request->body.data) == request->body.length &&
-		 strspn(request->body.data, " \t\r\n") == request->body.length))
-		return true;
-	problem = json_problem(request->body.data, request->body.length);
-	if (problem != NULL)
+	if (request->body.length > 0 && memchr(request->body.data, '\0', request->body.length) != NULL)
 	{
-		server_fail(request, 400, "the body is not valid JSON", problem);
+		bad(request, "the body contains a NUL byte");
 		return false;
 	}
-	*value = request->body.data;
-	request->body = (Buffer) {0};
+	if (request->body.length > 0)
+	{
+		*value = request->body.data;
+		request->body = (Buffer) {0};
+	}
 	return true;
 }
 
@@ -291,102 +301,6 @@ get_reason(Request *request)
 	const char *reason = request_query(request, "reason");
 
 	return reason && reason[0] != '\0' && strcmp(reason, "{text}") != 0 ? xstrdup(reason) : NULL;
-}
-
-/* Append the URL of an instance, without query. */
-static void
-add_url(Request *request, Buffer *url, const char *id)
-{
-	const char *host = server_header(request, "Host");
-	bool		usable = host != NULL && host[0] != '\0' && strlen(host) < 256;
-
-	for (const char *p = host; usable && *p != '\0'; p++)
-		usable = isalnum((unsigned char) *p) || strchr(".-_:[]", *p) != NULL;
-	if (options.base_url[0] != '\0')
-		buffer_add(url, options.base_url);
-	else if (usable)
-		buffer_printf(url, "http://%s" BASE, host);
-	else
-		buffer_printf(url, "%s" BASE, server_address());
-	buffer_add(url, "/instances/");
-	uri_add_segment(url, id);
-}
-
-/* Append the parameters that all links have. The key is in them only if it came that way. */
-static void
-add_common(Request *request, Buffer *query)
-{
-	static const char *const names[] = {"taskHub", "connection", "code"};
-	static const char *const defaults[] = {"durable", "Storage", NULL};
-
-	for (int i = 0; i < 3; i++)
-	{
-		const char *value = request_query(request, names[i]);
-
-		if (value == NULL || value[0] == '\0')
-			value = defaults[i];
-		if (value == NULL)
-			continue;
-		buffer_add(query, i > 0 ? "&" : "");
-		buffer_add(query, names[i]);
-		buffer_add(query, "=");
-		uri_add_segment(query, value);
-	}
-}
-
-/* Append the management payload, and set Location. */
-static void
-add_links(Request *request, const char *id)
-{
-	static const struct
-	{
-		const char *name;
-		const char *suffix;
-	}			links[] = {
-		{"statusQueryGetUri", ""},
-		{"sendEventPostUri", "/raiseEvent/{eventName}"},
-		{"terminatePostUri", "/terminate?reason={text}"},
-		{"rewindPostUri", "/rewind?reason={text}"},
-		{"purgeHistoryDeleteUri", ""},
-		{"restartPostUri", "/restart"},
-		{"suspendPostUri", "/suspend?reason={text}"},
-		{"resumePostUri", "/resume?reason={text}"},
-	};
-	Buffer		url = {0};
-	Buffer		query = {0};
-	Buffer		link = {0};
-
-	add_url(request, &url, id);
-	add_common(request, &query);
-	buffer_add(&request->reply, "{\"id\":");
-	json_add_string(&request->reply, id);
-	for (size_t i = 0; i < sizeof(links) / sizeof(links[0]); i++)
-	{
-		link.length = 0;
-		buffer_append(&link, url.data, url.length);
-		buffer_add(&link, links[i].suffix);
-		buffer_add(&link, strchr(links[i].suffix, '?') ? "&" : "?");
-		buffer_append(&link, query.data, query.length);
-		buffer_add(&request->reply, ",\"");
-		buffer_add(&request->reply, links[i].name);
-		buffer_add(&request->reply, "\":");
-		json_add_string(&request->reply, link.data);
-		if (i == 0)
-			request_header(request, "Location", link.data);
-	}
-	buffer_add(&request->reply, "}");
-	buffer_free(&url);
-	buffer_free(&query);
-	buffer_free(&link);
-}
-
-/* 202 and where to ask. */
-static void
-answer_links(Request *request, const char *id)
-{
-	add_links(request, id);
-	request_header(request, "Retry-After", request->retry_after ? request->retry_after : "10");
-	server_answer(request, 202);
 }
 
 /*
@@ -421,6 +335,7 @@ begin_start(Request *request)
 	const char *version = request_query(request, "version");
 	int64_t		timeout = get_seconds(request, "timeout");
 	int64_t		interval = timeout == -2 ? -2 : get_seconds(request, "pollingInterval");
+	size_t		length = request->body.length;
 	char	   *input;
 	Statement  *statement;
 
@@ -450,45 +365,53 @@ begin_start(Request *request)
 	statement->parameters[3] = version && version[0] ? xstrdup(version) : NULL;
 	statement->parameters[4] = xstrdup(statuses);
 	statement->parameters[5] = xstrdup(action);
+	statement->input_length = length;
 	pool_submit(statement);
 }
 
 static void wait_woken(Request *request, bool ended);
 
-/* The instance has ended, or seems to have: its status is here. */
+/* Wait for the end of the instance; false if there is no time to. */
+static bool
+wait_more(Request *request)
+{
+	if (request->wait_until <= now_ms() || server_draining())
+		return false;
+	waiters_add(request, wait_woken);
+	server_watch_hangup(request);
+	return true;
+}
+
+/* The instance had ended a moment ago: its status is here. */
 static void
 wait_done(void *arg, Outcome outcome, PGresult *result)
 {
 	Request    *request = arg;
-	const char *status;
+	const char *status = "";
 
-	/* the listener may have found the database again before the pool did */
-	if ((outcome == OUTCOME_AWAY || outcome == OUTCOME_LOST) && request->wait_until > now_ms() && !server_draining())
-	{
-		waiters_add(request, wait_woken);
-		server_watch_hangup(request);
-		return;
-	}
-	/* it was accepted, and that is what counts */
-	if (outcome != OUTCOME_OK || PQntuples(result) == 0)
-	{
-		answer_links(request, request->instance_id);
-		return;
-	}
-	status = PQgetvalue(result, 0, STATUS_STATUS);
+	request_keep(request, result);
+	if (outcome == OUTCOME_OK && PQntuples(result) > 0)
+		status = PQgetvalue(result, 0, STATUS_STATUS);
 	if (strcmp(status, "Completed") == 0)
-		buffer_add(&request->reply, PQgetisnull(result, 0, STATUS_OUTPUT) ? "null" : PQgetvalue(result, 0, STATUS_OUTPUT));
+	{
+		if (PQgetisnull(result, 0, STATUS_OUTPUT))
+			buffer_add(&request->reply, "null");
+		else
+			request_add_value(request, PQgetvalue(result, 0, STATUS_OUTPUT), PQgetlength(result, 0, STATUS_OUTPUT));
+		server_answer(request, 200);
+	}
 	else if (strcmp(status, "Failed") == 0 || strcmp(status, "Terminated") == 0)
 	{
-		json_add_status(&request->reply, result, 0);
+		answer_add_status(request, result, 0);
 		buffer_add(&request->reply, "}");
+		server_answer(request, 200);
 	}
+	/* the listener has found the database again before the pool has, or another instance has taken the id */
+	else if ((outcome == OUTCOME_AWAY || outcome == OUTCOME_LOST || status[0] != '\0') && wait_more(request))
+		;
+	/* it was accepted, and that is what counts */
 	else
-	{
 		answer_links(request, request->instance_id);
-		return;
-	}
-	server_answer(request, 200);
 }
 
 static void
@@ -501,7 +424,7 @@ wait_woken(Request *request, bool ended)
 		answer_links(request, request->instance_id);
 		return;
 	}
-	statement = statement_new(QUERY_STATUS, wait_done, request);
+	statement = statement_of(request, QUERY_STATUS, wait_done);
 	statement->parameters[0] = xstrdup(request->instance_id);
 	statement->parameters[1] = xstrdup("true");
 	pool_submit(statement);
@@ -511,12 +434,7 @@ static void
 end_start(Request *request, PGresult *result)
 {
 	request->instance_id = xstrdup(PQgetvalue(result, 0, 0));
-	if (request->wait_until > now_ms() && !server_draining())
-	{
-		waiters_add(request, wait_woken);
-		server_watch_hangup(request);
-	}
-	else
+	if (!wait_more(request))
 		answer_links(request, request->instance_id);
 }
 
@@ -524,17 +442,19 @@ static void
 begin_status(Request *request)
 {
 	bool		history = false;
+	bool		history_output = false;
 	bool		show_input = true;
 	Statement  *statement;
 
-	if (!get_boolean(request, "showHistory", &history) || !get_boolean(request, "showHistoryOutput", &request->show_output) ||
+	if (!get_boolean(request, "showHistory", &history) || !get_boolean(request, "showHistoryOutput", &history_output) ||
 		!get_boolean(request, "showInput", &show_input) ||
 		!get_boolean(request, "returnInternalServerErrorOnFailure", &request->error_on_failure))
 		return;
-	request->show_history = history;
-	statement = statement_new(history ? QUERY_STATUS_HISTORY : QUERY_STATUS, done, request);
+	statement = statement_of(request, history ? QUERY_STATUS_HISTORY : QUERY_STATUS, done);
 	statement->parameters[0] = xstrdup(request->segments[1]);
 	statement->parameters[1] = xstrdup(show_input ? "true" : "false");
+	if (history)
+		statement->parameters[2] = xstrdup(history_output ? "true" : "false");
 	pool_submit(statement);
 }
 
@@ -549,9 +469,10 @@ end_status(Request *request, PGresult *result)
 		return;
 	}
 	status = PQgetvalue(result, 0, STATUS_STATUS);
-	json_add_status(&request->reply, result, 0);
-	if (request->show_history)
-		json_add_history(&request->reply, result, request->show_output);
+	answer_add_status(request, result, 0);
+	/* only then are there further rows, as the start is an event */
+	if (PQntuples(result) > 1)
+		answer_add_history(request, result);
 	buffer_add(&request->reply, "}");
 	if (strcmp(status, "Failed") == 0 && request->error_on_failure)
 		server_answer(request, 500);
@@ -559,14 +480,8 @@ end_status(Request *request, PGresult *result)
 		server_answer(request, 200);
 	else
 	{
-		Buffer		url = {0};
-
-		add_url(request, &url, PQgetvalue(result, 0, STATUS_ID));
-		buffer_add(&url, "?");
-		add_common(request, &url);
-		request_header(request, "Location", url.data);
+		answer_location(request, PQgetvalue(result, 0, STATUS_ID));
 		request_header(request, "Retry-After", "5");
-		buffer_free(&url);
 		server_answer(request, 202);
 	}
 }
@@ -620,7 +535,7 @@ end_list(Request *request, PGresult *result)
 	{
 		if (row > 0)
 			buffer_add(&request->reply, ",");
-		json_add_status(&request->reply, result, row);
+		answer_add_status(request, result, row);
 		buffer_add(&request->reply, "}");
 	}
 	buffer_add(&request->reply, "]");

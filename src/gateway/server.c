@@ -39,11 +39,15 @@
 #include "keys.h"
 #include "metrics.h"
 #include "options.h"
+#include "origin.h"
 #include "routes.h"
 #include "server.h"
 
 /* How much of a body that is too long is read for the sake of a proper answer. */
 #define BODY_GRACE (8 * 1024 * 1024)
+
+/* How much of an answer with long values is copied at a time. */
+#define READ_SIZE 65536
 
 /* Connections on which clients beyond the limit are refused. */
 #define RESERVE 64
@@ -216,6 +220,7 @@ void
 server_fail(Request *request, int status, const char *message, const char *detail)
 {
 	request->reply.length = 0;
+	request->long_count = 0;
 	request->content_type = "application/json; charset=utf-8";
 	buffer_add(&request->reply, "{\"Message\":");
 	json_add_string(&request->reply, message);
@@ -248,22 +253,107 @@ peer_over(Request *request)
 	return peer != NULL && peer->over;
 }
 
+/* An answer with values, as libmicrohttpd reads it from the beginning to the end. */
+typedef struct Reader
+{
+	Buffer		text;
+	LongValue  *long_values;
+	int			long_count;
+	PGresult   *result;
+	int			next;			/* value */
+	size_t		text_read;
+	size_t		value_read;		/* of the next value */
+} Reader;
+
+static ssize_t
+reader_read(void *arg, uint64_t position, char *buffer, size_t size)
+{
+	Reader	   *reader = arg;
+	size_t		done = 0;
+
+	while (done < size)
+	{
+		const LongValue *value = reader->next < reader->long_count ? &reader->long_values[reader->next] : NULL;
+		size_t		text = (value ? value->at : reader->text.length) - reader->text_read;
+		size_t		rest = text > 0 ? text : value ? value->length - reader->value_read : 0;
+		size_t		part = rest < size - done ? rest : size - done;
+
+		if (text > 0)
+		{
+			memcpy(buffer + done, reader->text.data + reader->text_read, part);
+			reader->text_read += part;
+		}
+		else if (value != NULL)
+		{
+			memcpy(buffer + done, value->data + reader->value_read, part);
+			reader->value_read += part;
+			if (part == rest)
+			{
+				reader->next++;
+				reader->value_read = 0;
+			}
+		}
+		else
+			break;
+		done += part;
+	}
+	return done > 0 ? (ssize_t) done : MHD_CONTENT_READER_END_OF_STREAM;
+}
+
+static void
+reader_free(void *arg)
+{
+	Reader	   *reader = arg;
+
+	buffer_free(&reader->text);
+	free(reader->long_values);
+	PQclear(reader->result);
+	free(reader);
+}
+
+/* The answer for libmicrohttpd, which owns what is in it. Long values are copied while they are sent, a part at a time. */
+static struct MHD_Response *
+make_response(Request *request)
+{
+	Buffer		text = request->reply;
+	Reader	   *reader;
+	uint64_t	length = text.length;
+
+	request->reply = (Buffer) {0};
+	if (request->long_count == 0)
+		return MHD_create_response_from_buffer(text.length, text.data ? text.data : (char *) "",
+											   text.data ? MHD_RESPMEM_MUST_FREE : MHD_RESPMEM_PERSISTENT);
+	reader = xcalloc(1, sizeof(Reader));
+	reader->text = text;
+	reader->long_values = request->long_values;
+	reader->long_count = request->long_count;
+	reader->result = request->result;
+	request->long_values = NULL;
+	request->long_count = 0;
+	request->result = NULL;
+	for (int i = 0; i < reader->long_count; i++)
+		length += reader->long_values[i].length;
+	return MHD_create_response_from_callback(length, READ_SIZE, reader_read, reader, reader_free);
+}
+
 /* Hand the answer over to libmicrohttpd. */
 static enum MHD_Result
 queue_answer(Request *request)
 {
 	struct MHD_Response *response;
 	enum MHD_Result queued;
+	bool		empty = request->reply.length == 0 && request->long_count == 0;
 
 	peer_set(peer_of(request->connection), PEER_BUSY);
-	response = MHD_create_response_from_buffer(request->reply.length, request->reply.data ? request->reply.data : (char *) "",
-											   request->reply.data ? MHD_RESPMEM_MUST_FREE : MHD_RESPMEM_PERSISTENT);
+	response = make_response(request);
 	if (response == NULL)
 		return MHD_NO;
-	if (request->reply.length > 0)
+	if (!empty)
 		MHD_add_response_header(response, "Content-Type", request->content_type);
-	request->reply = (Buffer) {0};
 	MHD_add_response_header(response, "Cache-Control", "no-store");
+	/* a page of another site can neither embed it nor take it for a script */
+	MHD_add_response_header(response, "Cross-Origin-Resource-Policy", "same-origin");
+	MHD_add_response_header(response, "X-Content-Type-Options", "nosniff");
 	for (int i = 0; i < request->header_count; i++)
 		MHD_add_response_header(response, request->header_names[i], request->header_values[i]);
 	if (draining || peer_over(request))
@@ -279,6 +369,7 @@ typedef struct Headers
 {
 	size_t		length;
 	int			hosts;
+	int			origins;
 	int			content_lengths;
 	int			transfer_encodings;
 	const char *problem;
@@ -291,6 +382,7 @@ check_header(void *arg, enum MHD_ValueKind kind, const char *name, size_t name_l
 
 	headers->length += name_length + value_length + 4;
 	headers->hosts += strcasecmp(name, "Host") == 0;
+	headers->origins += strcasecmp(name, "Origin") == 0;
 	headers->content_lengths += strcasecmp(name, "Content-Length") == 0;
 	if (strcasecmp(name, "Transfer-Encoding") == 0)
 	{
@@ -321,6 +413,8 @@ headers_problem(Request *request, const char *version, size_t *length)
 		return headers.problem;
 	if (headers.hosts > 1)
 		return "there is more than one Host";
+	if (headers.origins > 1)
+		return "there is more than one Origin";
 	if (headers.hosts == 0 && strcmp(version, "HTTP/1.1") == 0)
 		return "there is no Host";
 	if (headers.content_lengths + headers.transfer_encodings > 1)
@@ -328,29 +422,6 @@ headers_problem(Request *request, const char *version, size_t *length)
 	if (headers.transfer_encodings > 0 && strcmp(version, "HTTP/1.0") == 0)
 		return "HTTP/1.0 knows no Transfer-Encoding";
 	return NULL;
-}
-
-/* Whether a host and perhaps port are the host of this URL. */
-static bool
-host_is_of(const char *host, const char *url)
-{
-	const char *begin = strstr(url, "://");
-	size_t		length = begin ? strcspn(begin + 3, ":/?#") : 0;
-
-	return length > 0 && strncasecmp(host, begin + 3, length) == 0 && (host[length] == '\0' || host[length] == ':');
-}
-
-/*
- * Whether a name that a browser shows pages of may be this gateway's. A page of any site can have its own name resolve to
- * 127.0.0.1 (DNS rebinding) and then call as if it came from here; an address or localhost it cannot have.
- */
-static bool
-host_trusted(const char *host)
-{
-	size_t		name = strcspn(host, ":");
-
-	return host[0] == '[' || (name > 0 && strspn(host, "0123456789.") == name) || (name == 9 && strncasecmp(host, "localhost", 9) == 0) ||
-		host_is_of(host, options.base_url) || host_is_of(host, address) || unix_path != NULL;
 }
 
 /* What can be said before the body is there; true if the request is refused. */
@@ -361,8 +432,6 @@ refuse_early(Request *request, const char *version)
 	const char *problem = headers_problem(request, version, &length);
 	const char *content_length = server_header(request, "Content-Length");
 	const char *key = server_header(request, "x-functions-key");
-	const char *site = server_header(request, "Sec-Fetch-Site");
-	const char *host = server_header(request, "Host");
 
 	if (peer_over(request) && !routes_open(request))
 		server_fail(request, 503, "there are too many clients", NULL);
@@ -379,11 +448,8 @@ refuse_early(Request *request, const char *version)
 		server_fail(request, 413, "the body is too long", NULL);
 	else if (keys_required() && !routes_open(request) && !keys_match(key) && !keys_match(request_query(request, "code")))
 		server_fail(request, 401, "the key is missing or wrong: it is expected as code= or in the header x-functions-key", NULL);
-	/* without a key anything on this machine may call, but not any page that its browser shows */
-	else if (!keys_required() && site != NULL && strcasecmp(site, "cross-site") == 0)
-		server_fail(request, 403, "a request from a page of another site needs a key", NULL);
-	else if (!keys_required() && host != NULL && !host_trusted(host))
-		server_fail(request, 403, "without a key Host must be an address, localhost or the host of --base-url", NULL);
+	else if (!keys_required() && (problem = origin_problem(request)) != NULL)
+		server_fail(request, 403, problem, NULL);
 	return request->state == REQUEST_ANSWERED;
 }
 
@@ -416,6 +482,12 @@ static bool
 take_body(Request *request, const char *data, size_t size)
 {
 	request->body_total += size;
+	/* blanks before the value, or without one */
+	while (request->body.length == 0 && size > 0 && strchr(" \t\r\n", *data) != NULL && *data != '\0')
+	{
+		data++;
+		size--;
+	}
 	if (request->body_total <= (size_t) options.max_body)
 		buffer_append(&request->body, data, size);
 	else if (request->body_total > (size_t) options.max_body + BODY_GRACE)
@@ -598,6 +670,12 @@ const char *
 server_address(void)
 {
 	return address;
+}
+
+bool
+server_on_unix(void)
+{
+	return unix_path != NULL;
 }
 
 int

@@ -13,6 +13,9 @@ extern void server_start(void);
 /* What it listens on, as the beginning of a URL: http://127.0.0.1:8080 */
 extern const char *server_address(void);
 
+/* Whether it listens on a Unix socket. */
+extern bool server_on_unix(void);
+
 /* Answer with this status and what is in request->reply. */
 extern void server_answer(Request *request, int status);
 

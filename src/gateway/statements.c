@@ -9,8 +9,13 @@
  * Times come out as text in UTC, so that no setting of the role changes them.
  * Statuses are read from the view durable.instances rather than through
  * durable.get_status: it costs half of the time and says the same. The status
- * with history is one statement for one snapshot, so both fit together: its
- * first row is the status, the others are the events, in the same columns.
+ * with history is one statement for one snapshot, so both fit together.
+ *
+ * History events take the shape that Durable Functions gives them: keys in
+ * Pascal case, and a row that schedules something is folded into the one that
+ * ends it, which gets its FunctionName and ScheduledTime.  What is still open
+ * stays as it was scheduled.  PostgreSQL makes their text, as a history may be
+ * long and the gateway has one thread for all clients.
  */
 #include <stdlib.h>
 
@@ -20,6 +25,44 @@
 #define STATUS(show) \
 	"name, instance_id, runtime_status::pg_catalog.text, CASE WHEN " show " THEN input END," \
 	" custom_status, output, " TIME("created_time") ", " TIME("last_updated_time")
+
+/*
+ * What the types of history events become: kind, what an end finds its beginning by (with the task's number), keys of name,
+ * input and result, and OrchestrationStatus, with which the event is an ExecutionCompleted.
+ */
+#define EVENT_TYPES \
+	"('ExecutionStarted', 'plain', NULL, 'FunctionName', 'Input', NULL, NULL)," \
+	" ('TaskScheduled', 'open', 'task', 'FunctionName', 'Input', NULL, NULL)," \
+	" ('TaskCompleted', 'close', 'task', 'FunctionName', NULL, 'Result', NULL)," \
+	" ('TaskFailed', 'close', 'task', 'FunctionName', NULL, NULL, NULL)," \
+	" ('TaskRetried', 'plain', NULL, 'FunctionName', NULL, NULL, NULL)," \
+	" ('SubOrchestrationInstanceCreated', 'open', 'child', 'FunctionName', 'Input', NULL, NULL)," \
+	" ('SubOrchestrationInstanceCompleted', 'close', 'child', 'FunctionName', NULL, 'Result', NULL)," \
+	" ('SubOrchestrationInstanceFailed', 'close', 'child', 'FunctionName', NULL, NULL, NULL)," \
+	" ('TimerCreated', 'open', 'timer', NULL, 'FireAt', NULL, NULL)," \
+	" ('TimerFired', 'close', 'timer', NULL, 'FireAt', NULL, NULL)," \
+	" ('TimerCanceled', 'close', 'timer', NULL, 'FireAt', NULL, NULL)," \
+	" ('EventRaised', 'plain', NULL, 'Name', NULL, 'Input', NULL)," \
+	" ('EventSent', 'plain', NULL, 'Name', 'Input', NULL, NULL)," \
+	" ('ContinueAsNew', 'plain', NULL, NULL, 'Input', 'Result', NULL)," \
+	" ('ExecutionSuspended', 'plain', NULL, NULL, NULL, 'Reason', NULL)," \
+	" ('ExecutionResumed', 'plain', NULL, NULL, NULL, 'Reason', NULL)," \
+	" ('ExecutionRewound', 'plain', NULL, NULL, NULL, 'Reason', NULL)," \
+	" ('ExecutionTerminated', 'plain', NULL, NULL, NULL, 'Reason', NULL)," \
+	" ('ExecutionCompleted', 'plain', NULL, NULL, NULL, 'Result', 'Completed')," \
+	" ('ExecutionFailed', 'plain', NULL, NULL, NULL, NULL, 'Failed')"
+
+/* An event as JSON text; concat leaves out what is NULL. */
+#define EVENT \
+	"pg_catalog.concat('{\"EventType\":\"', CASE WHEN status IS NULL THEN type ELSE 'ExecutionCompleted' END, '\"'," \
+	" ',\"' OPERATOR(pg_catalog.||) name_key OPERATOR(pg_catalog.||) '\":' OPERATOR(pg_catalog.||) pg_catalog.to_json(coalesce(name, CASE WHEN paired THEN begin_name END))::pg_catalog.text," \
+	" ',\"OrchestrationStatus\":\"' OPERATOR(pg_catalog.||) status OPERATOR(pg_catalog.||) '\"'," \
+	" ',\"' OPERATOR(pg_catalog.||) input_key OPERATOR(pg_catalog.||) '\":' OPERATOR(pg_catalog.||) coalesce(input, CASE WHEN paired THEN begin_input END)::pg_catalog.text," \
+	" ',\"' OPERATOR(pg_catalog.||) result_key OPERATOR(pg_catalog.||) '\":' OPERATOR(pg_catalog.||) result::pg_catalog.text," \
+	" CASE WHEN failure IS NOT NULL AND status IS NOT NULL THEN ',\"Result\":' OPERATOR(pg_catalog.||) message" \
+	" ELSE ',\"Reason\":' OPERATOR(pg_catalog.||) message OPERATOR(pg_catalog.||) ',\"Details\":' OPERATOR(pg_catalog.||) failure::pg_catalog.text END," \
+	" ',\"ScheduledTime\":\"' OPERATOR(pg_catalog.||) CASE WHEN paired THEN " TIME("begin_time") " END OPERATOR(pg_catalog.||) '\"'," \
+	" ',\"Timestamp\":\"', " TIME("event_time") ", '\"}')"
 
 const QueryText query_texts[QUERY_COUNT] = {
 	[QUERY_START] = {"start",
@@ -38,11 +81,21 @@ const QueryText query_texts[QUERY_COUNT] = {
 	[QUERY_STATUS] = {"status",
 		"SELECT " STATUS("$2::pg_catalog.bool") " FROM durable.instances WHERE instance_id OPERATOR(pg_catalog.=) $1", 2},
 	[QUERY_STATUS_HISTORY] = {"status_history",
-		"SELECT * FROM ("
+		"WITH t (type, kind, family, name_key, input_key, result_key, status) AS (VALUES " EVENT_TYPES "),"
+		" h AS (SELECT t.*, h.sequence_number AS seq, h.event_time, h.name, CASE WHEN $2::pg_catalog.bool THEN h.input END AS input,"
+		" CASE WHEN $3::pg_catalog.bool OR t.result_key OPERATOR(pg_catalog.<>) 'Result' THEN h.result END AS result,"
+		" h.failure, pg_catalog.to_json(coalesce(h.failure OPERATOR(pg_catalog.->>) 'message', ''))::pg_catalog.text AS message, h.task_id"
+		" FROM durable.history h JOIN t ON t.type OPERATOR(pg_catalog.=) h.event_type WHERE h.instance_id OPERATOR(pg_catalog.=) $1),"
+		" e AS (SELECT h.*, h.kind OPERATOR(pg_catalog.=) 'open' AND pg_catalog.lead(h.kind) OVER w OPERATOR(pg_catalog.=) 'close' AS folded,"
+		" h.kind OPERATOR(pg_catalog.=) 'close' AND pg_catalog.lag(h.kind) OVER w OPERATOR(pg_catalog.=) 'open' AS paired,"
+		" pg_catalog.lag(h.name) OVER w AS begin_name, pg_catalog.lag(h.input) OVER w AS begin_input, pg_catalog.lag(h.event_time) OVER w AS begin_time"
+		" FROM h WINDOW w AS (PARTITION BY h.family, h.task_id ORDER BY h.seq)),"
+		" o AS (SELECT e.*, pg_catalog.row_number() OVER (ORDER BY seq) OPERATOR(pg_catalog./) 200 AS slice FROM e WHERE folded IS NOT TRUE)"
+		" SELECT * FROM ("
 		"SELECT " STATUS("$2::pg_catalog.bool") ", (-1)::pg_catalog.int8 AS seq FROM durable.instances WHERE instance_id OPERATOR(pg_catalog.=) $1"
 		" UNION ALL "
-		"SELECT name, task_id::pg_catalog.text, event_type, CASE WHEN $2::pg_catalog.bool THEN input END, failure, result, "
-		TIME("event_time") ", NULL, sequence_number FROM durable.history WHERE instance_id OPERATOR(pg_catalog.=) $1) r ORDER BY seq", 2},
+		"SELECT pg_catalog.string_agg(" EVENT ", ',' ORDER BY seq), NULL, NULL, NULL, NULL, NULL, NULL, NULL, slice FROM o GROUP BY slice"
+		") r ORDER BY seq", 3},
 	[QUERY_LIST] = {"list",
 		"SELECT " STATUS("true") ", continuation_token FROM durable.query_instances("
 		"runtime_status => $1::pg_catalog.text[]::durable.runtime_status[], created_time_from => $2, created_time_to => $3,"

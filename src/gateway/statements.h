@@ -38,17 +38,15 @@ typedef enum Query
 	QUERY_COUNT
 } Query;
 
-/* The columns of a status, which QUERY_STATUS, _STATUS_HISTORY (its first row) and _LIST return. */
+/*
+ * The columns of a status, which QUERY_STATUS, _STATUS_HISTORY (its first row) and _LIST return. The further rows of
+ * QUERY_STATUS_HISTORY have JSON text in the first column: some of the events, in order, with commas between.
+ */
 enum
 {
 	STATUS_NAME, STATUS_ID, STATUS_STATUS, STATUS_INPUT, STATUS_CUSTOM, STATUS_OUTPUT, STATUS_CREATED, STATUS_UPDATED,
-	LIST_TOKEN
-};
-
-/* The columns of the further rows of QUERY_STATUS_HISTORY. */
-enum
-{
-	HISTORY_NAME, HISTORY_TASK, HISTORY_TYPE, HISTORY_INPUT, HISTORY_FAILURE, HISTORY_RESULT, HISTORY_TIME
+	LIST_TOKEN,
+	HISTORY_EVENTS = 0
 };
 
 /* The columns of QUERY_COUNT_* and QUERY_STATS: a metric, its labels (names may be NULL) and its value. */
@@ -82,8 +80,10 @@ struct Statement
 {
 	Query		query;
 	char	   *parameters[MAX_PARAMETERS];	/* owned by the statement */
+	size_t		input_length;	/* of a start */
 	int			attempts;
 	bool		alone;			/* not to be run together with others */
+	bool		keep_result;	/* done takes the result over; otherwise it is freed after done */
 	void		(*done) (void *arg, Outcome outcome, PGresult *result);
 	void	   *arg;
 	int64_t		submitted;

@@ -3,17 +3,24 @@
  *	  Requests that wait for the end of an instance.
  *
  * One connection that LISTENs serves them all, so a client that waits costs
- * some memory and a socket. A notification of an end wakes who waits for that
- * id. Whether there are notifications, and on which channels for this role, are
- * settings of the server (durable.notify, durable.notify_channel), which are
- * asked for again every ten seconds; where there are none, one query a second
- * asks for all ids that are waited for. With notifications the same query runs every ten seconds, as the engine drops
- * some rather than be held up by a full queue.
+ * some memory and a socket.  A wait ends when the database says that the
+ * instance has ended or is gone: the connection runs one query at a time,
+ * QUERY_ENDED, for the ids of all waiters whose look_at has come.
  *
- * A new waiter's instance may have ended before it got here, so the ids of new
- * waiters are asked for once, together, after FRESH_DELAY; most short
- * orchestrations are answered by that. What lived through a lost connection is
- * asked for when there is a new one.
+ * Anybody can send a notification of any text, so it is a hint and no more: it
+ * sets look_at of who waits for its id to now.  If the hint was wrong the next
+ * one for that waiter counts only after HINT_PAUSE, and looks are LOOK_INTERVAL
+ * apart.  So however many notifications come, the database is asked less than
+ * where there are none.
+ *
+ * A new waiter's instance may have ended before it got here, so its look_at is
+ * FRESH_DELAY later; most short orchestrations are answered by that.  Besides,
+ * all ids are asked for every SLOW_INTERVAL, as the engine drops notifications
+ * rather than be held up by a full queue, or every POLL_INTERVAL where there
+ * are none, and when a lost connection is back.  Whether there are
+ * notifications, and on which channels for this role, are settings of the
+ * server (durable.notify, durable.notify_channel), which are asked for again
+ * every SLOW_INTERVAL.
  */
 #include <limits.h>
 #include <stdlib.h>
@@ -26,18 +33,26 @@
 #include "waiters.h"
 
 #define BUCKETS			8192
+/* in ms */
 #define FRESH_DELAY		20
+#define LOOK_INTERVAL	10
+#define HINT_PAUSE		1000
 #define POLL_INTERVAL	1000
 #define SLOW_INTERVAL	10000
+
+/* bytes; a notification's text has at most 8000 */
+#define MAX_ID			8000
 
 static Database listener;
 static Request *buckets[BUCKETS];
 static Request *first = NULL;
 static int	count = 0;
-static int	fresh = 0;			/* of them, how many are new */
 static bool listens = false;	/* to the channels as they were last */
 static bool notifies = false;	/* and durable.notify is not none */
-static int64_t fresh_at;		/* when to ask for the new ones */
+static int64_t look_at = INT64_MAX; /* not later than the first waiter's */
+static int64_t looked_at = 0;	/* when ids were asked for last */
+static Statement *lent,			/* statements of others that come next */
+		  **lent_last = &lent;
 static int64_t poll_at = 0;		/* when to ask for all */
 static int64_t listen_at = 0;	/* when to ask for the channels */
 static int64_t setting_at = 0;	/* when to read durable.notify */
@@ -68,7 +83,6 @@ waiter_remove(Request *request)
 	if (request->wait_next)
 		request->wait_next->wait_previous = request->wait_previous;
 	count--;
-	fresh -= request->fresh;
 	request->waiting = false;
 	loop_unwatch(&request->hangup);
 }
@@ -78,6 +92,16 @@ waiter_wake(Request *request, bool ended)
 {
 	waiter_remove(request);
 	request->wake(request, ended);
+}
+
+/* Ask for this waiter at a time, or earlier if that was so before. */
+static void
+waiter_look(Request *request, int64_t at)
+{
+	if (at < request->look_at)
+		request->look_at = at;
+	if (at < look_at)
+		look_at = at;
 }
 
 /* Its client has gone: nobody need be told anything. */
@@ -110,7 +134,8 @@ waiters_add(Request *request, void (*wake) (Request *, bool))
 
 	request->wake = wake;
 	request->waiting = true;
-	request->fresh = true;
+	request->look_at = INT64_MAX;
+	request->hinted = false;
 	request->bucket_next = *link;
 	*link = request;
 	request->wait_previous = NULL;
@@ -119,8 +144,7 @@ waiters_add(Request *request, void (*wake) (Request *, bool))
 		first->wait_previous = request;
 	first = request;
 	count++;
-	if (fresh++ == 0)
-		fresh_at = now_ms() + FRESH_DELAY;
+	waiter_look(request, now_ms() + FRESH_DELAY);
 	if (request->wait_until < expiry)
 		expiry = request->wait_until;
 	if (request->hangup.ready == NULL)
@@ -140,6 +164,9 @@ waiters_wake_all(void)
 static void
 poll_done(void *arg, Outcome outcome, PGresult *result)
 {
+	/* those who were asked for are asked for again, with all */
+	if (outcome != OUTCOME_OK && poll_at > now_ms() + POLL_INTERVAL)
+		poll_at = now_ms() + POLL_INTERVAL;
 	for (int row = 0; outcome == OUTCOME_OK && row < PQntuples(result); row++)
 		wake_id(PQgetvalue(result, row, 0));
 }
@@ -157,44 +184,75 @@ setting_done(void *arg, Outcome outcome, PGresult *result)
 		notifies = listens && strcmp(PQgetvalue(result, 0, 0), "none") != 0;
 }
 
+/* When to ask for ids. */
+static int64_t
+next_look(void)
+{
+	int64_t		at = looked_at + LOOK_INTERVAL;
+
+	at = look_at > at ? look_at : at;
+	return poll_at < at ? poll_at : at;
+}
+
+/* Ask for the ids whose time has come, or all. */
+static void
+look(int64_t now, bool all)
+{
+	Buffer		ids = {0};
+	Statement  *statement = statement_new(QUERY_ENDED, poll_done, NULL);
+
+	look_at = INT64_MAX;
+	looked_at = now;
+	if (all)
+		poll_at = now + (notifies ? SLOW_INTERVAL : POLL_INTERVAL);
+	buffer_add(&ids, "{");
+	for (Request *request = first; request != NULL; request = request->wait_next)
+	{
+		if (!all && request->look_at > now)
+		{
+			waiter_look(request, request->look_at);
+			continue;
+		}
+		buffer_add_element(&ids, request->instance_id);
+		if (request->hinted)
+			request->hints_from = now + HINT_PAUSE;
+		request->hinted = false;
+		request->look_at = INT64_MAX;
+	}
+	buffer_add(&ids, "}");
+	statement->parameters[0] = ids.data;
+	database_run(&listener, statement);
+}
+
 /* What is next for the listener, if it is idle. */
 static void
 waiters_poll(int64_t now)
 {
-	bool		all = now >= poll_at;
-	Buffer		ids = {0};
-	Statement  *statement;
+	Statement  *statement = lent;
 
-	if (listener.state != DATABASE_IDLE || count == 0)
+	if (listener.state != DATABASE_IDLE)
 		return;
-	if (now >= listen_at)
+	if (statement != NULL)
+	{
+		lent = statement->next;
+		if (lent == NULL)
+			lent_last = &lent;
+		database_run(&listener, statement);
+	}
+	else if (count == 0)
+		return;
+	else if (now >= listen_at)
 	{
 		listen_at = now + SLOW_INTERVAL;
 		database_run(&listener, statement_new(QUERY_LISTEN, listen_done, NULL));
-		return;
 	}
-	if (now >= setting_at)
+	else if (now >= setting_at)
 	{
 		setting_at = now + SLOW_INTERVAL;
 		database_run(&listener, statement_new(QUERY_NOTIFY, setting_done, NULL));
-		return;
 	}
-	if (!all && (fresh == 0 || now < fresh_at))
-		return;
-	buffer_add(&ids, "{");
-	for (Request *request = first; request != NULL; request = request->wait_next)
-	{
-		if (all || request->fresh)
-			buffer_add_element(&ids, request->instance_id);
-		request->fresh = false;
-	}
-	buffer_add(&ids, "}");
-	fresh = 0;
-	if (all)
-		poll_at = now + (notifies ? SLOW_INTERVAL : POLL_INTERVAL);
-	statement = statement_new(QUERY_ENDED, poll_done, NULL);
-	statement->parameters[0] = ids.data;
-	database_run(&listener, statement);
+	else if (now >= next_look())
+		look(now, now >= poll_at);
 }
 
 static void
@@ -206,24 +264,67 @@ listener_idle(Database *db)
 static void
 listener_down(Database *db)
 {
+	Statement  *statement = lent;
+
+	lent = NULL;
+	lent_last = &lent;
+	while (statement != NULL)
+	{
+		Statement  *next = statement->next;
+
+		pool_submit(statement);
+		statement = next;
+	}
 	/* ask for everything when it is back */
 	poll_at = listen_at = setting_at = 0;
 }
 
+/*
+ * The id in a notification of an end, in a buffer of MAX_ID bytes; false if it is none. The engine (notify.c) writes the
+ * members in a fixed order; in a string each quote has a backslash before it, so that no value looks like a member.
+ */
+static bool
+parse_end(const char *payload, char *id)
+{
+	static const char begin[] = "{\"instanceId\": \"";
+	static const char member[] = ", \"runtimeStatus\": \"";
+	static const char *const ends[] = {"Completed\"", "Failed\"", "Terminated\""};
+	const char *status = strstr(payload, member);
+	const char *p = payload + sizeof(begin) - 1;
+	size_t		length = 0;
+	bool		ended = false;
+
+	if (status == NULL || strncmp(payload, begin, sizeof(begin) - 1) != 0)
+		return false;
+	for (int i = 0; i < 3; i++)
+		ended |= strncmp(status + sizeof(member) - 1, ends[i], strlen(ends[i])) == 0;
+	/* an id has no backslash of its own, nor control characters */
+	for (; ended && *p != '"' && *p != '\0' && length < MAX_ID - 1; p++)
+	{
+		if (*p == '\\' && *++p != '"')
+			return false;
+		id[length++] = *p;
+	}
+	id[length] = '\0';
+	return ended && *p == '"';
+}
+
+/* A notification: who waits for the id that it names may look whether that has ended. */
 static void
 listener_notified(Database *db, const char *payload)
 {
-	char	   *status = json_get_string(payload, "runtimeStatus");
-	char	   *id;
+	char		id[MAX_ID];
+	int64_t		now = now_ms();
 
-	if (status != NULL && (strcmp(status, "Completed") == 0 || strcmp(status, "Failed") == 0 || strcmp(status, "Terminated") == 0))
+	if (count == 0 || !parse_end(payload, id))
+		return;
+	for (Request *request = *bucket(id); request != NULL; request = request->bucket_next)
 	{
-		id = json_get_string(payload, "instanceId");
-		if (id != NULL)
-			wake_id(id);
-		free(id);
+		if (request->hinted || strcmp(request->instance_id, id) != 0)
+			continue;
+		request->hinted = true;
+		waiter_look(request, request->hints_from > now ? request->hints_from : now);
 	}
-	free(status);
 }
 
 void
@@ -237,11 +338,18 @@ waiters_start(void)
 }
 
 bool
-waiters_lend(Statement *statement)
+waiters_lend(Statement *statement, bool queue)
 {
-	if (listener.state != DATABASE_IDLE)
+	if (listener.state == DATABASE_IDLE)
+	{
+		database_run(&listener, statement);
+		return true;
+	}
+	if (!queue || !database_up(&listener))
 		return false;
-	database_run(&listener, statement);
+	statement->next = NULL;
+	*lent_last = statement;
+	lent_last = &statement->next;
 	return true;
 }
 
@@ -266,10 +374,7 @@ waiters_next(void)
 		return next;
 	next = expiry < next ? expiry : next;
 	if (listener.state == DATABASE_IDLE)
-	{
-		next = poll_at < next ? poll_at : next;
-		next = fresh > 0 && fresh_at < next ? fresh_at : next;
-	}
+		next = next_look() < next ? next_look() : next;
 	return next;
 }
 
@@ -298,5 +403,12 @@ void
 waiters_close(void)
 {
 	database_close(&listener);
+	while (lent != NULL)
+	{
+		Statement  *statement = lent;
+
+		lent = statement->next;
+		statement_end(statement, OUTCOME_AWAY, NULL);
+	}
 	free((char *) listener.setup);
 }

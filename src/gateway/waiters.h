@@ -16,8 +16,11 @@ extern void waiters_add(Request *request, void (*wake) (Request *request, bool e
 /* Wake everybody, as if their time were up. */
 extern void waiters_wake_all(void);
 
-/* Run a short statement on the connection for notifications, if it is idle; false: it is not. */
-extern bool waiters_lend(Statement *statement);
+/*
+ * Run a short statement on the connection for notifications; false: it is busy, or away. queue: if it is busy the statement
+ * comes next.
+ */
+extern bool waiters_lend(Statement *statement, bool queue);
 
 /* For /metrics. */
 extern int	waiters_count(void);

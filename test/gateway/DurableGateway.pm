@@ -34,7 +34,7 @@ sub gateway_program
 	my $version = qx($program --version) =~ /(\S+)$/ ? $1 : '';
 	my $built = -d 'src/gateway' && system("gcc -g -O1 -std=gnu99 -D_GNU_SOURCE -DDURABLE_VERSION='\"$version\"' -I$include "
 			. "-fsanitize=address,undefined -fno-sanitize-recover=all src/gateway/*.c -o $checked "
-			. "-lmicrohttpd -ljson-c -lpq 2>$checked.log") == 0;
+			. "-lmicrohttpd -lpq 2>$checked.log") == 0;
 	if ($built)
 	{
 		$program = $checked;

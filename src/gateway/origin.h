@@ -1,0 +1,13 @@
+/*
+ * origin.h
+ *	  Who may call a gateway without a key.
+ */
+#ifndef ORIGIN_H
+#define ORIGIN_H
+
+#include "request.h"
+
+/* Why a request without a key must be refused, or NULL. */
+extern const char *origin_problem(Request *request);
+
+#endif
