@@ -98,7 +98,7 @@ is(exchange("HEAD /healthz HTTP/1.1\r\n$host\r\n$last"), '200 200', 'HEAD has no
 is(exchange("${start}X-HTTP-Method-Override: DELETE\r\n\r\n$last"), '202 200', 'a method is what it is');
 my $response = $gateway->call('OPTIONS', '/instances', undef,
 	{ Origin => 'http://evil.example', 'Access-Control-Request-Method' => 'GET' });
-is("$response->{status} " . join(' ', grep { /^access-control/ } keys %{ $response->{headers} }), '405 ', 'no CORS');
+is("$response->{status} " . join(' ', grep { /^access-control/ } keys %{ $response->{headers} }), '403 ', 'no CORS');
 
 # Expect: 100-continue is answered before the body comes, with 100 or with what there is against it.
 my $socket = connect_to();
@@ -236,6 +236,7 @@ sub keys_are
 	open(my $out, '>', "$keys.new") or die;
 	print $out map { "$_\n" } @_;
 	close($out);
+	chmod(0600, "$keys.new");
 	rename("$keys.new", $keys) or die;
 	kill('HUP', $gateway->{pid}) if $gateway->{pid};
 }
