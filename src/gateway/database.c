@@ -259,11 +259,24 @@ database_result(Database *db, PGresult *result)
 	}
 }
 
+/* Hand out the notifications that libpq has found so far. */
+static void
+database_notifies(Database *db)
+{
+	PGnotify   *notify;
+
+	while ((notify = PQnotifies(db->conn)) != NULL)
+	{
+		if (db->notified != NULL)
+			db->notified(db, notify->extra);
+		PQfreemem(notify);
+	}
+}
+
 /* Take what has come in. */
 static void
 database_input(Database *db)
 {
-	PGnotify   *notify;
 	PGresult   *result;
 
 	if (!PQconsumeInput(db->conn))
@@ -274,12 +287,7 @@ database_input(Database *db)
 		database_lose(db);
 		return;
 	}
-	while (db->conn != NULL && (notify = PQnotifies(db->conn)) != NULL)
-	{
-		if (db->notified != NULL)
-			db->notified(db, notify->extra);
-		PQfreemem(notify);
-	}
+	database_notifies(db);
 	if (db->state == DATABASE_IDLE)
 	{
 		if (PQstatus(db->conn) == CONNECTION_BAD)
@@ -297,6 +305,8 @@ database_input(Database *db)
 		PQclear(db->result);
 		db->result = result;
 	}
+	/* libpq has found those after the end of the result only now */
+	database_notifies(db);
 	result = db->result;
 	db->result = NULL;
 	if (result != NULL)

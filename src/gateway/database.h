@@ -24,7 +24,7 @@ struct Database
 	const char *setup;			/* SQL to run on each new connection */
 	void		(*idle) (Database *);	/* it can take a statement */
 	void		(*down) (Database *);	/* it has lost its connection or failed to get one */
-	void		(*notified) (Database *, const char *payload);
+	void		(*notified) (Database *, const char *payload);	/* must not run a statement */
 
 	/* private */
 	DatabaseState state;

@@ -296,6 +296,28 @@ foreach my $id (@ids)
 	is(json({ content => $answer =~ s/.*\r\n\r\n//sr }), Encode::decode('UTF-8', $id), '... with its own output');
 }
 cmp_ok(time - $began, '<', 8, '... and not only when all are asked for');
+
+# A true one that comes together with the end of a look is not overlooked. The look waits for a lock, and the gateway is stopped
+# while the look ends and the notification comes.
+my $forged = q({"instanceId": "slow-2", "name": "approval", "runtimeStatus": "Completed"});
+my @slow = map { waiting("slow-$_") } 1, 2;
+poll_until($node, q(SELECT count(*) = 2 FROM durable.instances WHERE instance_id LIKE 'slow-%' AND runtime_status = 'Running'), 'two wait');
+my $locker = $node->background_psql('postgres');
+$locker->query_safe('BEGIN; LOCK durable_internal.instances IN ACCESS EXCLUSIVE MODE');
+$node->safe_psql('postgres', "SELECT pg_notify('durable', '$forged')");
+poll_until($node, q(SELECT count(*) = 1 FROM pg_stat_activity WHERE application_name = 'durable-gateway' AND wait_event_type = 'Lock'), 'it looks');
+kill('STOP', $gateway->{pid});
+$locker->query_safe('ROLLBACK');
+$locker->quit;
+poll_until($node, q(SELECT count(*) = 0 FROM pg_stat_activity WHERE application_name = 'durable-gateway' AND state <> 'idle'), 'the look has ended');
+$node->safe_psql('postgres', q(SELECT durable.raise_event('slow-1', 'Approval', '1')));
+poll_until($node, q(SELECT runtime_status = 'Completed' FROM durable.instances WHERE instance_id = 'slow-1'), 'so has the instance');
+$began = time;
+kill('CONT', $gateway->{pid});
+like(DurableGateway::answer_one($slow[0]), qr{^HTTP/1\.1 200 }, 'it is told');
+cmp_ok(time - $began, '<', 4, '... and not only when all are asked for');
+$node->safe_psql('postgres', q(SELECT durable.raise_event('slow-2', 'Approval', '1')));
+like(DurableGateway::answer_one($slow[1]), qr{^HTTP/1\.1 200 }, '... and so is the other');
 is($gateway->stop, '0', 'exit 0');
 is($node->safe_psql('postgres', 'SELECT count(*) FROM durable_internal.violations'), '0', 'the engine is well');
 done_testing();
