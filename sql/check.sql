@@ -109,15 +109,19 @@ SELECT count(*) FROM durable.check_orchestrator('check_bad(jsonb)');
 -- plpgsql_check does not look at what others own
 SELECT problem, regexp_replace(hint, 'role .*', 'role ...') AS hint FROM durable.check_orchestrator('check_bad(jsonb)') WHERE severity = 'info';
 SELECT object FROM durable.check_orchestrator('check_sql(jsonb)');
--- but at what it owns, and at what a role owns whose member it is
+-- nor at what a role owns whose member it is, but at what it owns itself
 RESET ROLE;
 CREATE ROLE regress_durable_check_owner;
 ALTER FUNCTION check_path OWNER TO regress_durable_check_owner;
 GRANT USAGE ON SCHEMA check_extension, check_elsewhere TO regress_durable_check_owner;
 GRANT regress_durable_check_owner TO regress_durable_check;
+SELECT durable.grant_usage('regress_durable_check_owner');
 SET ROLE regress_durable_check;
 SELECT severity, object, problem FROM durable.check_orchestrator('check_path()', 'check_elsewhere');
+SET ROLE regress_durable_check_owner;
+SELECT severity, object, problem FROM durable.check_orchestrator('check_path()', 'check_elsewhere');
 RESET ROLE;
+SELECT durable.revoke_usage('regress_durable_check_owner');
 ALTER FUNCTION check_path OWNER TO CURRENT_USER;
 DROP OWNED BY regress_durable_check_owner;
 DROP ROLE regress_durable_check_owner;

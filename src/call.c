@@ -424,8 +424,8 @@ bind_input(CallableFunction *fn, Jsonb *input, bool check_only)
  */
 
 /* Errors out unless the role may execute the function. */
-static void
-check_execute(Oid function, Oid role)
+void
+function_check_execute(Oid function, Oid role)
 {
 	AclResult	result = compat_proc_aclcheck(function, role, ACL_EXECUTE);
 
@@ -697,7 +697,7 @@ call(Oid function, Jsonb *input, bool only_compute, Jsonb **result)
 	*result = NULL;
 	if (called)
 	{
-		check_execute(function, GetUserId());
+		function_check_execute(function, GetUserId());
 		fn->in_use++;
 		PG_TRY();
 		{
@@ -752,7 +752,7 @@ function_check(Oid function, Oid role, Jsonb *input)
 
 	process_require_role(role);
 	fn = callable_get(function);
-	check_execute(function, role);
+	function_check_execute(function, role);
 	fn->in_use++;
 	PG_TRY();
 	{

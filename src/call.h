@@ -16,6 +16,8 @@ extern char *function_signature(Oid function);
 extern Oid	function_by_signature(const char *signature);
 /* error unless role may execute the function and it can take this input (NULL: none given) */
 extern void function_check(Oid function, Oid role, Jsonb *input);
+/* error unless role may execute the function; runs nothing */
+extern void function_check_execute(Oid function, Oid role);
 /* call it as the current user; the result lives in the current memory context; NULL for SQL null or void */
 extern Jsonb *function_call(Oid function, Jsonb *input);
 /* the same, but only if it computes its result from its input and does nothing else; false: it may */

@@ -1,22 +1,21 @@
 /*
  * checker.c
  *	  What durable.check_orchestrator needs that SQL cannot do: resolving a
- *	  search_path that is not its own, and running plpgsql_check as the owner of
- *	  the function that is checked.
+ *	  search_path that is not its own, and running plpgsql_check under it.
  *
  * plpgsql_check has PostgreSQL plan the statements of the function, and the
- * planner calls functions that are declared IMMUTABLE.  So all of that runs as
- * the owner (asowner.c).  Resolving a search_path runs nobody's code.
+ * planner calls functions that are declared IMMUTABLE.  So it is asked about
+ * functions of the caller's own only.  Resolving a search_path runs nobody's code.
  */
 #include "postgres.h"
 
 #include "access/htup_details.h"
+#include "access/xact.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
 #include "fmgr.h"
 #include "miscadmin.h"
-#include "utils/acl.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
@@ -24,24 +23,16 @@
 #include "utils/json.h"
 #include "utils/jsonb.h"
 #include "utils/lsyscache.h"
+#include "utils/resowner.h"
 #include "utils/syscache.h"
 
-#include "asowner.h"
 #include "call.h"
 
 /* schemas of a search_path that are looked at */
 #define MAX_SCHEMAS 1000
 
 PG_FUNCTION_INFO_V1(durable_path_schemas);
-PG_FUNCTION_INFO_V1(durable_call_as_owner);
-
-/* A call of a function, for as_owner. */
-typedef struct Call
-{
-	Oid			function;
-	Jsonb	   *input;
-	Jsonb	   *result;
-} Call;
+PG_FUNCTION_INFO_V1(durable_call_checker);
 
 /* durable_internal.path_schemas(search_path) */
 Datum
@@ -68,18 +59,9 @@ durable_path_schemas(PG_FUNCTION_ARGS)
 	PG_RETURN_ARRAYTYPE_P(construct_array(names, count, NAMEOID, NAMEDATALEN, false, TYPALIGN_CHAR));
 }
 
-/* Run the call. */
+/* Error unless the current user owns the function. */
 static void
-run_call(void *arg)
-{
-	Call	   *call = arg;
-
-	call->result = function_call(call->function, call->input);
-}
-
-/* The owner of a function; an error unless the caller is a member of that role. */
-static Oid
-require_owner(Oid function)
+require_own(Oid function)
 {
 	HeapTuple	tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(function));
 	Oid			owner;
@@ -90,11 +72,10 @@ require_owner(Oid function)
 				 errmsg("function with OID %u does not exist", function)));
 	owner = ((Form_pg_proc) GETSTRUCT(tuple))->proowner;
 	ReleaseSysCache(tuple);
-	if (!is_member_of_role(GetUserId(), owner))
+	if (owner != GetUserId())
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("you are no member of the role that owns function %s", get_func_name(function))));
-	return owner;
+				 errmsg("you do not own function %s", get_func_name(function))));
 }
 
 /* {key: value}, a piece of text or the rows. */
@@ -113,20 +94,50 @@ outcome(const char *key, Jsonb *rows, const char *message)
 	return DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(json.data)));
 }
 
-/* durable_internal.call_as_owner(callee, function, search_path) */
+/* Call a function in a subtransaction under a search_path and undo what it did; *result is what it returned, or the error is returned. */
+static ErrorData *
+call_undone(Oid callee, Jsonb *input, const char *search_path, Jsonb **result)
+{
+	MemoryContext context = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	ErrorData  *volatile error = NULL;
+
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(context);
+	PG_TRY();
+	{
+		XactReadOnly = true;
+		(void) set_config_option("search_path", search_path, PGC_USERSET, PGC_S_SESSION,
+								 GUC_ACTION_SAVE, true, 0, false);
+		*result = function_call(callee, input);
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(context);
+		error = CopyErrorData();
+		FlushErrorState();
+	}
+	PG_END_TRY();
+	RollbackAndReleaseCurrentSubTransaction();
+	MemoryContextSwitchTo(context);
+	CurrentResourceOwner = owner;
+	return error;
+}
+
+/* durable_internal.call_checker(callee, function, search_path) */
 Datum
-durable_call_as_owner(PG_FUNCTION_ARGS)
+durable_call_checker(PG_FUNCTION_ARGS)
 {
 	Oid			function = PG_GETARG_OID(1);
-	Oid			owner = require_owner(function);
-	Call		call = {.function = PG_GETARG_OID(0)};
 	char	   *input = psprintf("[\"%u\"]", function);
+	Jsonb	   *rows = NULL;
 	ErrorData  *error;
 
-	call.input = DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(input)));
-	error = as_owner(owner, text_to_cstring(PG_GETARG_TEXT_PP(2)), run_call, &call);
+	require_own(function);
+	error = call_undone(PG_GETARG_OID(0), DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(input))),
+						text_to_cstring(PG_GETARG_TEXT_PP(2)), &rows);
 	if (error == NULL)
-		PG_RETURN_JSONB_P(outcome("rows", call.result, NULL));
+		PG_RETURN_JSONB_P(outcome("rows", rows, NULL));
 	/* a cancel request, a timeout and the end of the server are not about the function */
 	if (ERRCODE_TO_CATEGORY(error->sqlerrcode) == ERRCODE_OPERATOR_INTERVENTION)
 		ReThrowError(error);

@@ -94,11 +94,11 @@ client_no_instance(const char *instance_id)
 	pg_unreachable();
 }
 
-/* Error unless a worker could connect as the current user. */
+/* Error unless a worker could connect as the role. */
 void
-client_require_worker_role(void)
+client_require_worker_role(Oid role)
 {
-	HeapTuple	tuple = SearchSysCache1(AUTHOID, ObjectIdGetDatum(GetUserId()));
+	HeapTuple	tuple = SearchSysCache1(AUTHOID, ObjectIdGetDatum(role));
 	bool		login = HeapTupleIsValid(tuple) && ((Form_pg_authid) GETSTRUCT(tuple))->rolcanlogin;
 
 	if (HeapTupleIsValid(tuple))
@@ -107,14 +107,14 @@ client_require_worker_role(void)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION),
 				 errmsg("role \"%s\" cannot own instances because it cannot log in",
-						GetUserNameFromId(GetUserId(), false)),
+						GetUserNameFromId(role, false)),
 				 errdetail("The engine runs an instance in a process that is connected as its owner."),
 				 errhint("Use ALTER ROLE ... LOGIN, or start it as a role that can log in. PostgreSQL 17 and later do not need this.")));
-	if (compat_database_aclcheck(MyDatabaseId, GetUserId(), ACL_CONNECT) != ACLCHECK_OK)
+	if (compat_database_aclcheck(MyDatabaseId, role, ACL_CONNECT) != ACLCHECK_OK)
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("role \"%s\" cannot own instances because it cannot connect to this database",
-						GetUserNameFromId(GetUserId(), false)),
+						GetUserNameFromId(role, false)),
 				 errdetail("The engine runs an instance in a process that is connected as its owner."),
 				 errhint("GRANT CONNECT ON DATABASE to the role.")));
 }
@@ -190,7 +190,7 @@ durable_start_new(PG_FUNCTION_ARGS)
 	client_begin("durable.start_new");
 	read_request(fcinfo, &request);
 	ignore = ignore_argument(fcinfo, 7);
-	client_require_worker_role();
+	client_require_worker_role(GetUserId());
 	resolve_function(&request);
 
 	PushActiveSnapshot(GetTransactionSnapshot());

@@ -14,7 +14,7 @@ extern void client_begin(const char *function);
 /* error where a function that writes cannot work; each begins with it */
 extern void client_begin(const char *function);
 /* error unless a worker could connect as the current user */
-extern void client_require_worker_role(void);
+extern void client_require_worker_role(Oid role);
 /* a text argument as a string, NULL for null */
 extern char *client_text(FunctionCallInfo fcinfo, int number);
 /* a text argument as the name of an event; error 22023 if it cannot be one */

@@ -15,7 +15,6 @@
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
-#include "asowner.h"
 #include "blackbox.h"
 #include "database.h"
 #include "hint.h"
@@ -56,7 +55,6 @@ void
 _PG_init(void)
 {
 	settings_define();
-	asowner_install();
 	if (!process_shared_preload_libraries_in_progress)
 		return;
 	shared_request();

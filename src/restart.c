@@ -2,10 +2,12 @@
  * restart.c
  *	  durable.restart: an instance once more.
  *
- * The new instance has the owner of the old one, not the caller: a superuser
- * who restarts somebody's orchestration must not run their code as superuser.
- * So the function is looked up and checked as the owner too (asowner.c), and
- * what their code does in the check, such as conditions of domains, is undone.
+ * The new instance has the owner of the old one, not the caller.  Only the owner
+ * has the input checked against the function here, as that converts the input,
+ * which may run code of the owner (conditions of domains).  In a session of
+ * somebody else this code could do harm that no rollback undoes, with whatever
+ * rights it ran.  There the function is looked up in the catalogs and nothing
+ * else, and an input that does not fit fails the new instance in its first turn.
  */
 #include "postgres.h"
 
@@ -14,10 +16,10 @@
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
+#include "utils/guc.h"
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
 
-#include "asowner.h"
 #include "call.h"
 #include "client.h"
 #include "create.h"
@@ -27,19 +29,25 @@
 
 PG_FUNCTION_INFO_V1(durable_restart);
 
-/* Find the function of a request as the current user, by its search_path. */
+/* Find the function of a request by the search_path of its owner, who must be allowed to execute it. */
 static void
-resolve_function(void *arg)
+resolve_function(CreateRequest *request)
 {
-	CreateRequest *request = arg;
+	int			level = NewGUCNestLevel();
 	Oid			function;
 
-	client_require_worker_role();
+	client_require_worker_role(request->owner);
 	/* before it is converted */
 	quota_check_payload(request->owner, request->input);
+	(void) set_config_option("search_path", request->search_path, PGC_USERSET, PGC_S_SESSION,
+							 GUC_ACTION_SAVE, true, 0, false);
 	function = function_lookup(request->name);
-	function_check(function, GetUserId(), request->input);
+	if (request->owner == GetUserId())
+		function_check(function, request->owner, request->input);
+	else
+		function_check_execute(function, request->owner);
 	request->function = function_signature(function);
+	AtEOXact_GUC(false, level);
 }
 
 /*
@@ -109,7 +117,6 @@ durable_restart(PG_FUNCTION_ARGS)
 	InstanceRow row;
 	HistoryRow	started;
 	Store	   *store;
-	ErrorData  *error;
 	char	   *instance_id;
 	bool		replace;
 
@@ -126,9 +133,7 @@ durable_restart(PG_FUNCTION_ARGS)
 		refuse_live(&row);
 	require_owner(&row);
 	fill_request(&row, &started, &request);
-	error = as_owner(request.owner, request.search_path, resolve_function, &request);
-	if (error != NULL)
-		ReThrowError(error);
+	resolve_function(&request);
 	if (replace)
 	{
 		request.instance_id = instance_id;

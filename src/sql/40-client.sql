@@ -167,7 +167,7 @@ AS $$
                 'EXECUTE ON FUNCTION durable_internal.check_text(regprocedure)',
                 'EXECUTE ON FUNCTION durable_internal.check_call(regprocedure)',
                 'EXECUTE ON FUNCTION durable_internal.path_schemas(text)',
-                'EXECUTE ON FUNCTION durable_internal.call_as_owner(regprocedure, regprocedure, text)',
+                'EXECUTE ON FUNCTION durable_internal.call_checker(regprocedure, regprocedure, text)',
                 'EXECUTE ON FUNCTION durable_internal.check_references(regprocedure, text, name[], jsonb, jsonb)',
                 'EXECUTE ON FUNCTION durable_internal.check_statements(regprocedure, text)'])
             UNION ALL

@@ -108,11 +108,11 @@ AS 'MODULE_PATHNAME', 'durable_path_schemas';
 COMMENT ON FUNCTION durable_internal.path_schemas(text) IS
 'The schemas in which names are looked up under a search_path, in order, without that of temporary objects.';
 
-CREATE FUNCTION durable_internal.call_as_owner(callee regprocedure, function regprocedure, search_path text) RETURNS jsonb
+CREATE FUNCTION durable_internal.call_checker(callee regprocedure, function regprocedure, search_path text) RETURNS jsonb
 LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE
-AS 'MODULE_PATHNAME', 'durable_call_as_owner';
-COMMENT ON FUNCTION durable_internal.call_as_owner(regprocedure, regprocedure, text) IS
-'Calls callee with the OID of a function, as the owner of that function and under a search_path: {"rows": what it returned} or {"error": message}. All that happens meanwhile is read-only and undone. For members of the owner.';
+AS 'MODULE_PATHNAME', 'durable_call_checker';
+COMMENT ON FUNCTION durable_internal.call_checker(regprocedure, regprocedure, text) IS
+'Calls callee with the OID of a function that the caller owns, under a search_path: {"rows": what it returned} or {"error": message}. It is read-only and undone.';
 
 -- Functions and tables that a function refers to, by its text and by what is
 -- known better, and remarks on how well it could be looked at.  search_path is
@@ -159,14 +159,14 @@ BEGIN
             CASE WHEN complaint IS NULL THEN 'info' ELSE 'warning' END,
             coalesce('plpgsql_check found an error: ' || complaint, CASE language
                 WHEN 'plpgsql' THEN CASE
-                    WHEN pg_has_role(proc.proowner, 'MEMBER') THEN 'only its text was searched, as the extension plpgsql_check is not installed in this database'
-                    ELSE 'only its text was searched, as only members of its owner may have plpgsql_check look at it'
+                    WHEN proc.proowner = quote_ident(current_user)::regrole THEN 'only its text was searched, as the extension plpgsql_check is not installed in this database'
+                    ELSE 'only its text was searched, as plpgsql_check may run its code and looks at your own functions only'
                 END
                 WHEN 'sql' THEN 'only its text was searched'
                 ELSE format('is in language %s, which cannot be checked', language)
             END),
             CASE WHEN complaint IS NOT NULL THEN 'Mend that first; the rest is what the text shows.'
-                 WHEN language = 'plpgsql' AND NOT pg_has_role(proc.proowner, 'MEMBER') THEN format('Check it as role %s.', proc.proowner::regrole)
+                 WHEN language = 'plpgsql' AND proc.proowner <> quote_ident(current_user)::regrole THEN format('Check it as role %s.', proc.proowner::regrole)
                  WHEN language = 'plpgsql' THEN format('CREATE EXTENSION plpgsql_check (Debian: package postgresql-%s-plpgsql-check).',
                                                        current_setting('server_version_num')::integer / 10000)
                  WHEN language = 'sql' THEN 'A body in BEGIN ATOMIC can be checked better.'
@@ -252,7 +252,7 @@ BEGIN ATOMIC
         SELECT p.oid::regprocedure AS function,
                CASE WHEN l.lanname IN ('sql', 'plpgsql') THEN durable_internal.check_text(p.oid) ELSE '' END AS code,
                -- may plpgsql_check look at it?
-               l.lanname = 'plpgsql' AND pg_has_role(p.proowner, 'MEMBER') AS checked,
+               l.lanname = 'plpgsql' AND p.proowner = quote_ident(current_user)::regrole AS checked,
                coalesce((SELECT substr(c, 13) FROM unnest(p.proconfig) c WHERE c LIKE 'search!_path=%' ESCAPE '!'),
                         check_orchestrator.search_path, '') AS path
           FROM pg_proc p
@@ -267,8 +267,8 @@ BEGIN ATOMIC
          WHERE e.extname = 'plpgsql_check' AND p.proargtypes[0] = 'regprocedure'::regtype
     ), known AS MATERIALIZED (
         SELECT s.function, s.code, durable_internal.path_schemas(s.path) AS schemas,
-               CASE WHEN s.checked THEN durable_internal.call_as_owner(c.dependencies, s.function, s.path) END AS dependencies,
-               CASE WHEN s.checked THEN durable_internal.call_as_owner(c.errors, s.function, s.path) END AS errors
+               CASE WHEN s.checked THEN durable_internal.call_checker(c.dependencies, s.function, s.path) END AS dependencies,
+               CASE WHEN s.checked THEN durable_internal.call_checker(c.errors, s.function, s.path) END AS errors
           FROM source s, checker c
     ), reference AS MATERIALIZED (
         SELECT r.class, r.object, r.name, r.severity, r.problem, r.hint
@@ -300,5 +300,5 @@ END;
 COMMENT ON FUNCTION durable.check_orchestrator(regprocedure, text) IS
 'Look through the code of an orchestrator for what would not be the same on each replay, without running it. One row a finding: severity (error, warning, info), object, problem, hint.
 error: calls of clocks, random and other VOLATILE built-in functions, of durable''s functions for clients, and writes. warning: other VOLATILE functions, tables, dynamic SQL, and errors that plpgsql_check finds. info: what could not be looked at.
-PL/pgSQL is checked with the extension plpgsql_check where it is installed in the database and you are a member of the role that owns the function, else by its text alone, and a row says so. plpgsql_check has PostgreSQL plan the statements, and planning calls functions that are declared IMMUTABLE: all of that runs as the owner of the function, not as you, read-only, and is undone. SQL is checked by its text, or better in BEGIN ATOMIC; other languages cannot be checked. Functions that it calls are not looked into. No row is no proof that it is deterministic.
+PL/pgSQL is checked with the extension plpgsql_check where it is installed in the database and you own the function, else by its text alone, and a row says so. plpgsql_check has PostgreSQL plan the statements, and planning calls functions that are declared IMMUTABLE: so nobody has it look at a function of another role, superusers included. SET ROLE to the owner in a session of its own to check one of those. SQL is checked by its text, or better in BEGIN ATOMIC; other languages cannot be checked. Functions that it calls are not looked into. No row is no proof that it is deterministic.
 search_path: with which names in it are looked up unless it sets its own; your current one unless given.';

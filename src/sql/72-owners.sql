@@ -5,6 +5,12 @@ LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
+    -- users may lock durable.schedules, and the scheduler must not wait for them
+    BEGIN
+        LOCK TABLE durable_internal.quotas, durable.schedules IN ACCESS SHARE MODE NOWAIT;
+    EXCEPTION WHEN lock_not_available THEN
+        RETURN;
+    END;
     IF NOT EXISTS (SELECT FROM durable_internal.quotas q WHERE durable_internal.owner_found(q.role) IS NOT NULL)
        AND NOT EXISTS (SELECT FROM durable.schedules s WHERE durable_internal.owner_found(s.owner_name) IS NOT NULL) THEN
         RETURN;
