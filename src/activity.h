@@ -11,7 +11,7 @@ typedef enum ActivityOutcome
 {
 	ACTIVITY_COMPLETED,
 	ACTIVITY_FAILED,
-	ACTIVITY_PUT_OFF,			/* the server takes no writes for the time being; result is the error */
+	ACTIVITY_PUT_OFF,			/* the server takes no writes for the time being, or another transaction holds the id of an instance that it was to start; result is the error */
 	ACTIVITY_YIELDS,			/* somebody waits for the round: it is to run from the queue */
 	ACTIVITY_AGAIN				/* a deadlock or the like with what else is in this transaction */
 } ActivityOutcome;

@@ -36,6 +36,8 @@
 #include "status.h"
 
 #define ID_LENGTH		256
+/* ms; longer than a lock that is held for a moment only */
+#define HELD_TIMEOUT	100
 
 /* every name is qualified, every parameter has its column's type: no search_path matters */
 #define INSERT_QUERY \
@@ -253,20 +255,24 @@ run_insert(const InstanceRow *row)
 static void
 report_held(const char *instance_id)
 {
+	/* an activity that lets this error out is tried again (activity.c) */
+	if (current_activity != NULL)
+		current_activity->obstructed = true;
 	ereport(ERROR,
 			(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
 			 errmsg("the id \"%s\" is held by another transaction", instance_id),
-			 errdetail("That transaction starts or removes an instance of this id and has not ended.")));
+			 errdetail("That transaction starts, changes or removes an instance of this id and has not ended.")));
 }
 
 /*
- * Insert the row unless the id is taken.  A transaction that inserts or deletes
- * a row of the id is waited for, or with no_wait for a millisecond only.  As the
- * owner of the table, since clients have no rights on it, the way foreign-key
- * checks do.
+ * Insert the row unless the id is taken.  A transaction that has written a row of
+ * the id is waited for; with no_wait it is an error (55P03).  One that does so
+ * after the look into the index is waited for a moment, and so are short locks
+ * such as the one under which a table grows.  As the owner of the table, since
+ * clients have no rights on it, the way foreign-key checks do.
  */
 static bool
-insert_unless_exists(const InstanceRow *row, bool no_wait)
+insert_unless_exists(Store *store, const InstanceRow *row, bool no_wait)
 {
 	Oid			user;
 	int			context;
@@ -274,11 +280,13 @@ insert_unless_exists(const InstanceRow *row, bool no_wait)
 	int			lock_timeout = LockTimeout;
 	MemoryContext memory = CurrentMemoryContext;
 
+	if (no_wait && instance_id_is_held(store, row->instance_id))
+		report_held(row->instance_id);
 	GetUserIdAndSecContext(&user, &context);
 	SetUserIdAndSecContext(relation_owner(internal_relation("instances")),
 						   context | SECURITY_LOCAL_USERID_CHANGE | SECURITY_NOFORCE_RLS);
 	if (no_wait)
-		LockTimeout = 1;
+		LockTimeout = HELD_TIMEOUT;
 	PG_TRY();
 	{
 		inserted = run_insert(row);
@@ -356,6 +364,9 @@ instance_create(Store *store, CreateRequest *request)
 		.result = jsonb_from_text(request->parent_id)
 	};
 
+	/* an activity holds up its round */
+	request->no_wait |= current_activity != NULL;
+
 	quota_check_payload(request->owner, request->input);
 	quota_check_payload(request->owner, request->tags);
 	quota_check_text(request->owner, request->version);
@@ -367,7 +378,7 @@ instance_create(Store *store, CreateRequest *request)
 	{
 		/* the SQL and the look-ups see only what is written */
 		store_sync(store);
-		while (!insert_unless_exists(row, request->no_wait))
+		while (!insert_unless_exists(store, row, request->no_wait))
 		{
 			CreateResult result;
 

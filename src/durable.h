@@ -103,7 +103,9 @@ typedef enum MessageKind
 	MESSAGE_RESUME = 8,
 	MESSAGE_CUSTOM_STATUS = 9,	/* an operator's set_custom_status */
 	MESSAGE_REWIND = 10,
-	MESSAGE_TASK_PUT_OFF = 11	/* a queued activity met an obstacle that passes */
+	MESSAGE_TASK_PUT_OFF = 11,	/* a queued activity met an obstacle that passes */
+	MESSAGE_WORKER_LOST = 12,	/* a worker died while running a turn (task_id 0) or an activity of it */
+	MESSAGE_TURN_OVERDUE = 13	/* a worker ended itself, as a turn had ignored its timeout */
 } MessageKind;
 
 /* timers.task_id of a turn that is to be run again; 0 is the delayed start of the instance */

@@ -33,8 +33,6 @@
 #define LINES			20		/* of a role in a minute */
 #define MINUTE			(60 * USECS_PER_SEC)
 #define MAX_ROLES		1024
-#define NAME_LENGTH		200		/* bytes of an id or a name in a line */
-#define MESSAGE_LENGTH	1000
 
 typedef struct WindowKey
 {
@@ -106,7 +104,7 @@ char *
 log_text(const char *text, int max, bool quoted)
 {
 	StringInfoData line;
-	int			length = strlen(text);
+	int			length = text != NULL ? strlen(text) : 0;
 	int			kept = length > max ? pg_mbcliplen(text, length, max) : length;
 
 	initStringInfo(&line);
@@ -141,7 +139,7 @@ role_text(Oid role)
 {
 	char	   *name = GetUserNameFromId(role, true);
 
-	return name != NULL ? log_text(name, NAME_LENGTH, true) : psprintf("with OID %u", role);
+	return name != NULL ? log_text(name, LOG_NAME, true) : psprintf("with OID %u", role);
 }
 
 /* A transaction begins. */
@@ -165,12 +163,12 @@ cause_text(Jsonb *failure)
 	char	   *unstarted = failure_get(failure, "sub_orchestration");
 
 	if (activity != NULL)
-		return psprintf("Activity %s failed, task %s.", log_text(activity, NAME_LENGTH, true),
-						task != NULL ? log_text(task, NAME_LENGTH, false) : "unknown");
+		return psprintf("Activity %s failed, task %s.", log_text(activity, LOG_NAME, true),
+						task != NULL ? log_text(task, LOG_NAME, false) : "unknown");
 	if (child != NULL)
-		return psprintf("Sub-orchestration %s failed.", log_text(child, NAME_LENGTH, true));
+		return psprintf("Sub-orchestration %s failed.", log_text(child, LOG_NAME, true));
 	if (unstarted != NULL)
-		return psprintf("Sub-orchestration %s could not be started.", log_text(unstarted, NAME_LENGTH, true));
+		return psprintf("Sub-orchestration %s could not be started.", log_text(unstarted, LOG_NAME, true));
 	return NULL;
 }
 
@@ -194,9 +192,9 @@ failure_log_add(const InstanceRow *row, bool told, Jsonb *failure)
 	line->owner = row->owner;
 	line->sqlstate = failure_sqlstate(failure);
 	line->message = psprintf("instance %s of orchestrator %s, role %s, failed: %s: %s",
-							 log_text(row->instance_id, NAME_LENGTH, true), log_text(row->name, NAME_LENGTH, true),
+							 log_text(row->instance_id, LOG_NAME, true), log_text(row->name, LOG_NAME, true),
 							 role_text(row->owner), unpack_sql_state(line->sqlstate),
-							 log_text(message != NULL ? message : "missing error text", MESSAGE_LENGTH, false));
+							 log_text(message, LOG_MESSAGE, false));
 	line->detail = cause_text(failure);
 	nlines++;
 	MemoryContextSwitchTo(old);

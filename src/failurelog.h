@@ -28,6 +28,8 @@ extern void failure_log_forget(Oid db);
  * control characters and what else may look like a line of its own; quoted: in
  * quotation marks, which it cannot end.
  */
+#define LOG_NAME	200			/* bytes of an id or a name */
+#define LOG_MESSAGE	1000
 extern char *log_text(const char *text, int max, bool quoted);
 
 #endif

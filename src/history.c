@@ -6,6 +6,7 @@
 
 #include "access/stratnum.h"
 #include "fmgr.h"
+#include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 
@@ -138,6 +139,43 @@ history_get(Store *store, int64 key, int seq, HistoryRow *row)
 	found = slot != NULL && row->seq == seq;
 	scan_end(&scan);
 	return found;
+}
+
+/* The name in an event of a task. */
+char *
+history_name(Store *store, int64 key, int seq, int task_id)
+{
+	TableScan	scan;
+	TupleTableSlot *slot;
+	char	   *name = NULL;
+
+	scan_after(&scan, store, key, seq - 1);
+	slot = scan_next(&scan);
+	if (slot != NULL && row_int(slot, COL_SEQ) == seq && row_int(slot, COL_TASK_ID) == task_id)
+		name = row_text(slot, COL_NAME);
+	scan_end(&scan);
+	return name;
+}
+
+/* The numbers of tasks that failed. */
+List *
+history_failed_tasks(Store *store, int64 key, int after_seq)
+{
+	TableScan	scan;
+	TupleTableSlot *slot;
+	List	   *tasks = NIL;
+
+	scan_after(&scan, store, key, after_seq);
+	while ((slot = scan_next(&scan)) != NULL)
+	{
+		int			event = DatumGetInt16(slot->tts_values[COL_EVENT]);
+
+		CHECK_FOR_INTERRUPTS();
+		if (event == EVENT_TASK_FAILED || event == EVENT_CHILD_FAILED)
+			tasks = lappend_int(tasks, row_int(slot, COL_TASK_ID));
+	}
+	scan_end(&scan);
+	return tasks;
 }
 
 /* Delete the events of an instance after a sequence number. */

@@ -24,6 +24,7 @@
 #include "hint.h"
 #include "instance.h"
 #include "json.h"
+#include "lost.h"
 #include "notify.h"
 #include "ready.h"
 #include "retry.h"
@@ -475,21 +476,24 @@ parent_listens(Round *round, const Instance *instance)
 		instance_get(round->store, instance->row.parent_key, &parent) && !STATE_IS_TERMINAL(parent.state);
 }
 
-/* The orchestrator failed, and its tasks are marked with what was handled. */
-void
-instance_fail(Round *round, Instance *instance, Jsonb *failure)
+/* Fail an instance with the marks of its tasks. */
+static void
+fail(Round *round, Instance *instance, Jsonb *marks, Jsonb *failure)
 {
-	HistoryRow	row = {
-		.event = EVENT_EXECUTION_FAILED,
-		.input = rewind_marks(round, instance),
-		.result = failure
-	};
+	HistoryRow	row = {.event = EVENT_EXECUTION_FAILED, .input = marks, .result = failure};
 
 	instance_append(round, instance, &row);
 	failure_log_add(&instance->row, parent_listens(round, instance), row.result);
 	finish(round, instance, STATE_FAILED, true,
 		   failure_with_text(row.result, "instance_id", instance->row.instance_id));
 	notify_status(&instance->row, failure_get(row.result, "message"), round->now);
+}
+
+/* The orchestrator failed, and its tasks are marked with what was handled. */
+void
+instance_fail(Round *round, Instance *instance, Jsonb *failure)
+{
+	fail(round, instance, rewind_marks(round, instance), failure);
 }
 
 /* The instance failed outside a turn: no failure of a task led to it. */
@@ -502,6 +506,22 @@ instance_fail_whole(Round *round, Instance *instance, Jsonb *failure)
 		instance->tasks[i]->expired = instance->tasks[i]->halted = false;
 	}
 	instance_fail(round, instance, failure);
+}
+
+/*
+ * The same for one that is not in memory and whose row is locked.  Its history
+ * and messages are not read, as they may be larger than the memory of a process
+ * that serves everybody.
+ */
+void
+instance_fail_unread(Round *round, const InstanceRow *row, Jsonb *failure)
+{
+	Instance	instance = {.context = CurrentMemoryContext, .row = *row, .open_timers = 1};
+
+	fail(round, &instance, rewind_marks_unread(round->store, row), failure);
+	instance.row.awaiting = 0;
+	instance.row.last_updated_time = round->now;
+	instance_update(round->store, &instance.row);
 }
 
 /* Pass a termination on to the live children. */
@@ -665,6 +685,10 @@ receive_message(Round *round, Instance *instance, const MessageRow *message)
 		case MESSAGE_TASK_PUT_OFF:
 			receive_put_off(round, instance, message);
 			break;
+		case MESSAGE_WORKER_LOST:
+		case MESSAGE_TURN_OVERDUE:
+			lost_receive(round, instance, message);
+			break;
 	}
 }
 
@@ -790,8 +814,8 @@ receive_blindly(Round *round, InstanceRow *row, List *messages)
  * when a transaction other than a round has it, which announces it at its end
  * (FETCH_LOCKED; see hint.c), when it is another role's than the round's, to
  * which it is announced (FETCH_FOREIGN), and when all was taken in without it
- * (FETCH_FOUND).  Nothing of users is run here, as the scheduler calls this too:
- * what has to be started is noted in the tasks.
+ * (FETCH_FOUND).  Nothing of users is run here: what has to be started is noted
+ * in the tasks.
  */
 Instance *
 instance_load(Round *round, int64 key, int flags, FetchResult *result)

@@ -110,7 +110,7 @@ typedef struct Instance
 typedef struct Round
 {
 	Store	   *store;
-	Oid			owner;			/* whose instances it may load; InvalidOid, in the scheduler: anybody's */
+	Oid			owner;			/* whose instances it may load; InvalidOid in the scheduler, which loads none */
 	TimestampTz now;			/* turn time of all that happens in it */
 	bool		(*full) (void);	/* whether it is to end before anything else is run */
 	bool		(*wanted) (void);	/* whether somebody waits for the row of one of its instances */
@@ -151,6 +151,8 @@ extern void instance_set_custom_status(Round *round, Instance *instance, Jsonb *
 extern void instance_complete(Round *round, Instance *instance, Jsonb *output);
 /* tasks say what of them was handled; whole: nothing is known, so all of it was */
 extern void instance_fail_whole(Round *round, Instance *instance, Jsonb *failure);
+/* the same for one whose row is locked and whose history is not to be read */
+extern void instance_fail_unread(Round *round, const InstanceRow *row, Jsonb *failure);
 extern void instance_fail(Round *round, Instance *instance, Jsonb *failure);
 extern void instance_continue_as_new(Round *round, Instance *instance, Jsonb *input,
 									 bool keep_events, const char *version);

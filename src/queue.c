@@ -117,6 +117,13 @@ messages_take(Store *store, int64 key)
 	return rows;
 }
 
+/* Remove the messages of an instance. */
+void
+messages_delete(Store *store, int64 key)
+{
+	delete_instance(table_get(store, TABLE_MESSAGES), "messages_pkey", key);
+}
+
 /*
  * The largest id of a message, 0 if there is none.  It reads the index alone, so
  * that of messages that are gone or not committed counts too.

@@ -16,6 +16,7 @@
 #include "activity.h"
 #include "database.h"
 #include "failure.h"
+#include "failurelog.h"
 #include "hint.h"
 #include "process.h"
 #include "queued.h"
@@ -218,7 +219,7 @@ range_failed(ReadyRange *range, bool alone)
 	{
 		ereport(LOG,
 				(errcode(error->sqlerrcode),
-				 errmsg("durable could not store the end of an activity: %s", error->message)));
+				 errmsg("durable could not store the end of an activity: %s", log_text(error->message, LOG_MESSAGE, false))));
 		if (sqlstate_is_passing(error->sqlerrcode))
 		{
 			process_wait(200);

@@ -92,7 +92,7 @@ static void
 remove_one(Store *store, const InstanceRow *row)
 {
 	history_delete(store, row->key, 0);
-	list_free_deep(messages_take(store, row->key));
+	messages_delete(store, row->key);
 	tasks_delete(store, row->key);
 	timers_delete(store, row->key);
 	instance_delete(store, row);

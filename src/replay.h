@@ -65,6 +65,7 @@ typedef struct ActivityContext
 	int			task_id;
 	int			attempt;
 	int			rewinds;
+	bool		obstructed;		/* it wanted an id that another transaction holds */
 } ActivityContext;
 
 extern ActivityContext *current_activity;

@@ -29,6 +29,7 @@
 
 #include "child.h"
 #include "failure.h"
+#include "failurelog.h"
 #include "hint.h"
 #include "json.h"
 #include "retry.h"
@@ -214,7 +215,8 @@ retry_log(const Instance *instance, const char *what, Jsonb *obstacle)
 	logged = now;
 	ereport(LOG,
 			(errcode(failure_sqlstate(obstacle)),
-			 errmsg("durable puts off %s of instance \"%s\": %s", what, instance->row.instance_id, failure_get(obstacle, "message")),
+			 errmsg("durable puts off %s of instance %s: %s", what, log_text(instance->row.instance_id, LOG_NAME, true),
+					log_text(failure_get(obstacle, "message"), LOG_MESSAGE, false)),
 			 errdetail("It is tried again until that has passed.")));
 }
 

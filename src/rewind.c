@@ -34,15 +34,27 @@
 
 /* Task numbers as a text with commas; NULL if there are none. */
 static Jsonb *
-list_tasks(Instance *instance, bool (*chosen) (const Task *task))
+list_numbers(List *numbers)
 {
 	StringInfoData text;
+	ListCell   *cell;
 
 	initStringInfo(&text);
+	foreach(cell, numbers)
+		appendStringInfo(&text, "%s%d", text.len ? "," : "", lfirst_int(cell));
+	return text.len ? jsonb_from_text(text.data) : NULL;
+}
+
+/* The same of the tasks that are chosen. */
+static Jsonb *
+list_tasks(Instance *instance, bool (*chosen) (const Task *task))
+{
+	List	   *numbers = NIL;
+
 	for (int i = 0; i < instance->ntasks; i++)
 		if (chosen(instance->tasks[i]))
-			appendStringInfo(&text, "%s%d", text.len ? "," : "", instance->tasks[i]->id);
-	return text.len ? jsonb_from_text(text.data) : NULL;
+			numbers = lappend_int(numbers, instance->tasks[i]->id);
+	return list_numbers(numbers);
 }
 
 /* Call back for each task of such a list. */
@@ -99,7 +111,8 @@ set_expired(Instance *instance, Task *task)
 static void
 set_halted(Instance *instance, Task *task)
 {
-	task->halted = true;
+	/* of an instance that was not in memory all that had timers are listed */
+	task->halted = task->kind != TASK_TIMER;
 }
 
 /* Open a task again. */
@@ -136,18 +149,37 @@ mark_pauses(Round *round, Instance *instance)
 	}
 }
 
+/* The marks as ExecutionFailed keeps them. */
+static Jsonb *
+marks(Jsonb *handled, Jsonb *expired, Jsonb *halted)
+{
+	static const char *const names[] = {"handled", "expired", "halted"};
+	Jsonb	   *values[] = {handled, expired, halted};
+
+	return handled || expired || halted ? jsonb_from_members(lengthof(names), names, values) : NULL;
+}
+
 /* What ExecutionFailed keeps of the tasks' marks. */
 Jsonb *
 rewind_marks(Round *round, Instance *instance)
 {
-	static const char *const names[] = {"handled", "expired", "halted"};
-	Jsonb	   *values[3];
-
 	mark_pauses(round, instance);
-	values[0] = list_tasks(instance, was_handled);
-	values[1] = list_tasks(instance, has_expired);
-	values[2] = list_tasks(instance, is_halted);
-	return values[0] || values[1] || values[2] ? jsonb_from_members(3, names, values) : NULL;
+	return marks(list_tasks(instance, was_handled), list_tasks(instance, has_expired),
+				 list_tasks(instance, is_halted));
+}
+
+/* The same of what the tables say without its payloads. */
+Jsonb *
+rewind_marks_unread(Store *store, const InstanceRow *row)
+{
+	List	   *halted = NIL;
+	ListCell   *cell;
+
+	foreach(cell, timers_tasks(store, row->key))
+		if (lfirst_int(cell) > 0)
+			halted = lappend_int(halted, lfirst_int(cell));
+	return marks(list_numbers(history_failed_tasks(store, row->key, row->first_seq)), NULL,
+				 list_numbers(halted));
 }
 
 /* Take the marks of an ExecutionFailed event into memory. */

@@ -284,6 +284,24 @@ instance_find(Store *store, const char *instance_id, InstanceRow *row)
 	return read_by(store, "instances_instance_id", CStringGetTextDatum(instance_id), F_TEXTEQ, row);
 }
 
+/* Whether another transaction has an id.  The unique index would wait for that one. */
+bool
+instance_id_is_held(Store *store, const char *instance_id)
+{
+	ScanKeyData key;
+	SnapshotData dirty;
+	TableScan	scan;
+	bool		held = false;
+
+	InitDirtySnapshot(dirty);
+	ScanKeyInit(&key, 1, BTEqualStrategyNumber, F_TEXTEQ, CStringGetTextDatum(instance_id));
+	scan_begin_with(&scan, table_get(store, TABLE_INSTANCES), "instances_instance_id", 1, &key, &dirty);
+	while (!held && index_getnext_slot(scan.scan, ForwardScanDirection, scan.table->slot))
+		held = TransactionIdIsValid(dirty.xmin) || TransactionIdIsValid(dirty.xmax);
+	scan_end(&scan);
+	return held;
+}
+
 /* Read whose it is, InvalidOid if that role is absent, and nothing else of it. */
 bool
 instance_owner(Store *store, int64 key, Oid *owner)

@@ -47,6 +47,7 @@
 #include "fit.h"
 #include "hint.h"
 #include "instance.h"
+#include "lost.h"
 #include "need.h"
 #include "obstacle.h"
 #include "process.h"
@@ -506,17 +507,13 @@ round_begin(void)
 	return round;
 }
 
-/* Commit such a round; instances in memory are of no further use. */
+/* Commit such a round. */
 static void
-round_commit(Round *round, Instance *instance)
+round_commit(Round *round)
 {
-	if (instance != NULL)
-		instance_save(round, instance);
 	store_close(round->store);
 	commit();
 	failure_log_commit();
-	if (instance != NULL)
-		instance_forget(instance->row.key);
 }
 
 /* Take away what belongs to instances that have not existed for long. */
@@ -543,141 +540,31 @@ remove_orphans(void)
 		round = round_begin();
 		if (!instance_owner(round.store, key, &owner))
 		{
-			(void) messages_take(round.store, key);
+			messages_delete(round.store, key);
 			tasks_delete(round.store, key);
 			timers_delete(round.store, key);
 		}
-		round_commit(&round, NULL);
+		round_commit(&round);
 		hash_search(orphans, &key, HASH_REMOVE, NULL);
 	}
 }
 
 /*
- * Lock the queued activity of a note; NULL if it is no more, or if another
- * transaction has it (*locked).
- */
-static TaskRow *
-seize_task(Store *store, const BlackboxNote *note, bool *locked)
-{
-	List	   *tasks = tasks_seize(store, note->key, note->task_id, note->task_id);
-
-	*locked = tasks == NIL && task_exists(store, note->key, note->task_id);
-	return tasks != NIL ? linitial(tasks) : NULL;
-}
-
-/* Count that a worker died while running a queued activity; false if its row is locked. */
-static bool
-count_task_delivery(Store *store, const BlackboxNote *note)
-{
-	bool		locked;
-	TaskRow    *task = seize_task(store, note, &locked);
-	InstanceRow instance;
-
-	if (task == NULL)
-		return !locked;
-	task_set_deliveries(store, task, task->deliveries + 1);
-	/* announced again, as another worker may have passed over the locked row */
-	if (instance_get(store, note->key, &instance))
-		hint_tasks(instance.owner, task->key, task->task_id, task->task_id, false);
-	return true;
-}
-
-/* An activity has ignored its timeout: it fails with that; false if its row is locked. */
-static bool
-fail_overdue_task(Store *store, const BlackboxNote *note)
-{
-	bool		locked;
-	TaskRow    *task = seize_task(store, note, &locked);
-	InstanceRow instance;
-	HistoryRow	scheduled;
-	MessageRow	message = {
-		.key = note->key, .kind = MESSAGE_TASK_FAILED, .time = GetCurrentTimestamp(), .task_id = note->task_id
-	};
-
-	if (task == NULL || !instance_get(store, note->key, &instance) ||
-		!history_get(store, task->key, task->seq, &scheduled) || scheduled.task_id != task->task_id)
-		return !locked;
-	message.name = scheduled.name;
-	message.attempt = task->attempt;
-	message.payload = failure_of_activity(failure_timed_out(scheduled.name,
-															"It handled the cancellation and went on, so its worker was ended."),
-										  scheduled.name, task->task_id, task->attempt);
-	message_send(store, instance.owner, &message);
-	task_delete(store, task);
-	return true;
-}
-
-/* The failure of an orchestrator whose turn has ignored durable.turn_timeout. */
-static Jsonb *
-overdue_turn(void)
-{
-	return failure_make(ERRCODE_QUERY_CANCELED,
-						psprintf("a turn of the orchestrator took longer than durable.turn_timeout (%d ms)",
-								 durable_turn_timeout),
-						"It handled the cancellation and went on, so its worker was ended.",
-						"Do not handle query_canceled in an orchestrator: durable uses it to leave the code.");
-}
-
-/* A worker died while running code of this instance, a turn or an activity of its own: count it; false if its row is locked. */
-static bool
-count_instance_delivery(Round *round, const BlackboxNote *note, Instance **loaded)
-{
-	FetchResult result;
-	Instance   *instance;
-	InstanceRow row;
-
-	if (!instance_get(round->store, note->key, &row))
-		return true;
-	/* a worker that takes it up again meanwhile passes over it */
-	hint_locked(row.owner, note->key);
-	*loaded = instance = instance_load(round, note->key, 0, &result);
-	if (instance == NULL || STATE_IS_TERMINAL(instance->row.state))
-		return result != FETCH_LOCKED;
-	instance->row.deliveries++;
-	instance->dirty = true;
-	if (note->overdue)
-		instance_fail_whole(round, instance, overdue_turn());
-	else if (note->task_id == 0 && instance->row.deliveries >= durable_max_activity_deliveries)
-		instance_fail_whole(round, instance,
-							failure_make(ERRCODE_DURABLE_ACTIVITY_LOST,
-										 psprintf("orchestrator %s was lost: %d workers died while running it",
-												  instance->row.name, instance->row.deliveries),
-										 NULL,
-										 "Look into the server's log for what the process died of."));
-	return true;
-}
-
-/* A worker died while running something: count it; false if another transaction has the row. */
-static bool
-count_delivery(const BlackboxNote *note)
-{
-	Round		round = round_begin();
-	Instance   *instance = NULL;
-	bool		counted;
-
-	if (note->queued && note->overdue)
-		counted = fail_overdue_task(round.store, note);
-	else if (note->queued)
-		counted = count_task_delivery(round.store, note);
-	else
-		counted = count_instance_delivery(&round, note, &instance);
-	round_commit(&round, instance);
-	return counted;
-}
-
-/*
- * Count it; an instance that cannot even be loaded is not to keep the others
- * waiting.  False if it is to be tried again.
+ * Count what a dead worker was running; what cannot be counted is not to keep
+ * the others waiting.  False if it is to be tried again.
  */
 static bool
-try_count_delivery(const BlackboxNote *note)
+try_lost_count(const BlackboxNote *note)
 {
 	MemoryContext context = CurrentMemoryContext;
 	volatile bool counted = true;
 
 	PG_TRY();
 	{
-		counted = count_delivery(note);
+		Round		round = round_begin();
+
+		counted = lost_count(round.store, note);
+		round_commit(&round);
 	}
 	PG_CATCH();
 	{
@@ -685,7 +572,6 @@ try_count_delivery(const BlackboxNote *note)
 		MemoryContextSwitchTo(context);
 		EmitErrorReport();
 		FlushErrorState();
-		instance_forget(note->key);
 	}
 	PG_END_TRY();
 	return counted;
@@ -699,20 +585,27 @@ static bool
 fail_ownerless_one(Oid role, int64 key)
 {
 	Round		round = round_begin();
+	InstanceRow row;
 	FetchResult result;
-	Instance   *instance = instance_load(&round, key, 0, &result);
 
-	if (result != FETCH_LOCKED)
-		tasks_delete(round.store, key);
-	if (instance != NULL && !STATE_IS_TERMINAL(instance->row.state))
-		instance_fail_whole(&round, instance,
-							failure_make(ERRCODE_UNDEFINED_OBJECT,
-										 psprintf("the role with OID %u that owned the instance was dropped", role),
-										 NULL, NULL));
-	if (result != FETCH_LOCKED)
-		(void) messages_take(round.store, key);
-	round_commit(&round, instance);
-	return result != FETCH_LOCKED;
+	ItemPointerSetInvalid(&row.root);
+	result = instance_claim(round.store, key, InvalidOid, &row);
+	/* durable.reassign_owner may have come first */
+	if (result == FETCH_LOCKED ||
+		(result == FETCH_FOUND && SearchSysCacheExists1(AUTHOID, ObjectIdGetDatum(row.owner))))
+	{
+		round_commit(&round);
+		return result != FETCH_LOCKED;
+	}
+	tasks_delete(round.store, key);
+	messages_delete(round.store, key);
+	if (result == FETCH_FOUND && !STATE_IS_TERMINAL(row.state))
+		instance_fail_unread(&round, &row,
+							 failure_make(ERRCODE_UNDEFINED_OBJECT,
+										  psprintf("the role with OID %u that owned the instance was dropped", role),
+										  NULL, NULL));
+	round_commit(&round);
+	return true;
 }
 
 /* Fail all that is queued for it. */
@@ -806,7 +699,7 @@ serve(const Need *need)
 		ereport(LOG,
 				(errcode(ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION),
 				 errmsg("durable cannot run instances in database \"%s\": %s",
-						database, obstacle),
+						database, log_text(obstacle, LOG_MESSAGE, false)),
 				 errdetail("They wait; the next attempt is in 10 seconds.")));
 	}
 	else
@@ -854,7 +747,7 @@ count_deliveries(void)
 	count_again = 0;
 	for (int i = 0; (i = blackbox_next(my_database, i, &note)) >= 0; i++)
 	{
-		if (try_count_delivery(&note))
+		if (try_lost_count(&note))
 			blackbox_release(i, &note);
 		else
 			count_again = now + UNCOUNTED_PAUSE;

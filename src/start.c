@@ -16,8 +16,7 @@
  * off one by one.  A child that cannot be started for good is a failure of its
  * task.
  *
- * No round waits for another transaction: an id that one holds is left to it
- * after a millisecond.
+ * No round waits for another transaction: an id that one holds is left to it.
  */
 #include "postgres.h"
 

@@ -79,6 +79,8 @@ extern FetchResult instance_claim(Store *store, int64 key, Oid owner, InstanceRo
 extern FetchResult instance_lock(Store *store, int64 key, bool wait, InstanceRow *row);
 extern bool instance_get(Store *store, int64 key, InstanceRow *row);
 extern bool instance_owner(Store *store, int64 key, Oid *owner);
+/* whether a transaction that has not ended, other than this one, has written a row of the id */
+extern bool instance_id_is_held(Store *store, const char *instance_id);
 extern bool instance_find(Store *store, const char *instance_id, InstanceRow *row);
 extern void instance_insert(Store *store, const InstanceRow *row);
 extern void instance_update(Store *store, InstanceRow *row);
@@ -114,6 +116,9 @@ typedef struct HistoryRow
 extern void history_append(Store *store, const HistoryRow *row);
 extern List *history_read(Store *store, int64 key, int after_seq);
 extern bool history_get(Store *store, int64 key, int seq, HistoryRow *row);
+/* without reading payloads, which may be large: the name in one event of a task, NULL if there is none; which tasks failed after a sequence number */
+extern char *history_name(Store *store, int64 key, int seq, int task_id);
+extern List *history_failed_tasks(Store *store, int64 key, int after_seq);
 extern void history_delete(Store *store, int64 key, int after_seq);
 
 /* messages */
@@ -132,6 +137,8 @@ typedef struct MessageRow
 extern void message_send(Store *store, Oid owner, MessageRow *row);
 /* the messages of an instance in order, deleted */
 extern List *messages_take(Store *store, int64 key);
+/* the same without reading them */
+extern void messages_delete(Store *store, int64 key);
 /* the largest id of a message of any instance */
 extern int64 messages_largest_id(Store *store);
 /* how many there are, up to a maximum, with those of transactions that have not ended */

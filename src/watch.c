@@ -32,7 +32,6 @@
 
 #define STALL			(10 * USECS_PER_SEC)
 #define REPEAT			(300 * USECS_PER_SEC)
-#define NAME_LENGTH		200
 
 /* when the log was told of a role's wait; one that is older than REPEAT is free */
 typedef struct Told
@@ -71,7 +70,7 @@ role_name(Oid role)
 {
 	char	   *name = GetUserNameFromId(role, true);
 
-	return name != NULL ? log_text(name, NAME_LENGTH, true) : psprintf("with OID %u", role);
+	return name != NULL ? log_text(name, LOG_NAME, true) : psprintf("with OID %u", role);
 }
 
 /* The lock for which a process waits, for a line of the log. */
@@ -94,7 +93,7 @@ lock_text(pid_t pid)
 		name = lock->locktag.locktag_type == LOCKTAG_RELATION && lock->locktag.locktag_field1 == MyDatabaseId ?
 			get_rel_name(lock->locktag.locktag_field2) : NULL;
 		if (name != NULL)
-			appendStringInfo(&text, " (%s)", log_text(name, NAME_LENGTH, true));
+			appendStringInfo(&text, " (%s)", log_text(name, LOG_NAME, true));
 		return text.data;
 	}
 	return pstrdup("a lock");

@@ -23,6 +23,7 @@
 #include "activity.h"
 #include "blackbox.h"
 #include "failure.h"
+#include "failurelog.h"
 #include "instance.h"
 #include "process.h"
 #include "queued.h"
@@ -277,7 +278,7 @@ run_round(ReadyItem *batch, int count)
 		if (result == FETCH_ABSENT)
 		{
 			/* it was purged or replaced: nobody wants what came for it */
-			(void) messages_take(this_round.store, batch[i].key);
+			messages_delete(this_round.store, batch[i].key);
 			timers_delete(this_round.store, batch[i].key);
 		}
 	}
@@ -358,7 +359,7 @@ batch_failed(ReadyItem *batch, int count, ErrorData *error)
 	{
 		ereport(LOG,
 				(errcode(error->sqlerrcode),
-				 errmsg("durable will try an instance again: %s", error->message)));
+				 errmsg("durable will try an instance again: %s", log_text(error->message, LOG_MESSAGE, false))));
 		process_wait(200);
 	}
 	else

@@ -184,7 +184,8 @@ bystander('regress_app', 'held ids');
 as('regress_app', q[SELECT durable.terminate('parent-1')]);
 ends('parent-1', 'Terminated', 'one of them is terminated');
 is($node->safe_psql('postgres', q[SELECT count(*) FROM pg_stat_activity WHERE application_name = 'durable worker' AND wait_event_type = 'Lock']), 0, 'no worker waits for a lock');
-like(slurp_file($node->logfile), qr/durable puts off a turn of instance "[a-z]+-?\d*": the id "order-\d+" is held by another transaction/, 'the log says what is in the way');
+# each process says so once in a while
+poll_until($node, q[SELECT pg_read_file('] . server_log($node) . q[') ~ 'durable puts off a turn of instance "[a-z]+-?\d*": the id "order-\d+" is held by another transaction'], 'the log says what is in the way');
 $holder->query_safe('SAVEPOINT s; ROLLBACK');
 $holder->quit;
 ends("parent-$_", 'Completed', 'they go on when it rolls back') foreach (2 .. 8, 12);
@@ -213,6 +214,73 @@ bystander('regress_app', 'a removal');
 $holder->query_safe('COMMIT');
 $holder->quit;
 ends('parent-purged', 'Completed', 'the id is free then');
+
+# An activity that starts an instance whose id is held waits for nobody either: it is undone and tried again.
+as('regress_app', q[
+CREATE FUNCTION places(id text) RETURNS text LANGUAGE plpgsql AS $$
+BEGIN
+	INSERT INTO public.effects VALUES ('placed ' || id);
+	RETURN durable.start_new('public.hello', instance_id => id);
+END $$;
+CREATE FUNCTION asks(id text) RETURNS text LANGUAGE plpgsql AS $$
+BEGIN
+	RETURN durable.start_new('public.hello', instance_id => id);
+EXCEPTION WHEN lock_not_available THEN
+	RETURN 'held';
+END $$;
+CREATE FUNCTION wraps(id text) RETURNS text LANGUAGE plpgsql AS $$
+BEGIN
+	RETURN durable.start_new('public.hello', instance_id => id);
+EXCEPTION WHEN lock_not_available THEN
+	RAISE EXCEPTION 'not now';
+END $$;
+CREATE FUNCTION calls(input jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$ BEGIN RETURN durable.call_activity(input->>0, input->1); END $$;
+CREATE FUNCTION calls_many(id text) RETURNS text LANGUAGE plpgsql AS $$
+BEGIN
+	RETURN array_length(durable.when_all(VARIADIC ARRAY(SELECT durable.schedule_activity('places', to_jsonb(id || '-' || i)) FROM generate_series(1, 3) i)), 1);
+END $$;
+SELECT durable.start_new('public.hello', instance_id => 'place-5');
+]);
+ends('place-5', 'Completed', 'an instance that is to be replaced');
+$holder = $node->background_psql('postgres', extra_params => [ '-U', 'regress_tenant' ]);
+$holder->query_safe(q[BEGIN; SELECT durable.start_new('public.hello', instance_id => 'place-' || i) FROM unnest('{1,2,3,4-1,4-2,4-3}'::text[]) i]);
+my $purger = $node->background_psql('postgres');
+$purger->query_safe(q[BEGIN; SELECT durable.purge_instance_history('place-5')]);
+as('regress_app', q[SELECT durable.start_new('calls', '["places", "place-1"]', 'places'), durable.start_new('calls', '["asks", "place-2"]', 'asks'),
+	durable.start_new('calls', '["wraps", "place-3"]', 'wraps'), durable.start_new('calls_many', '"place-4"', 'calls-many'), durable.start_new('calls', '["places", "place-5"]', 'replaces')]);
+ends('asks', 'Completed', 'an activity that handles the error');
+is($node->safe_psql('postgres', q[SELECT output FROM durable.get_status('asks')]), '"held"', 'is not tried again');
+poll_until($node, q[SELECT count(DISTINCT instance_id) = 4 FROM durable.history WHERE event_type = 'TaskRetried' AND instance_id IN ('places', 'wraps', 'calls-many', 'replaces')],
+	'the others are put off, also one that makes another error of it');
+bystander('regress_app', 'activities that want held ids');
+is($node->safe_psql('postgres', q[SELECT count(*) FROM pg_stat_activity WHERE application_name = 'durable worker' AND wait_event_type = 'Lock']), 0, 'no worker waits for a lock');
+$holder->query_safe('ROLLBACK');
+$holder->quit;
+$purger->query_safe('ROLLBACK');
+$purger->quit;
+ends($_, 'Completed', "$_: it goes on") foreach qw(places wraps calls-many replaces);
+is($node->safe_psql('postgres', q[SELECT count(*), count(DISTINCT what) FROM effects WHERE what LIKE 'placed %']), '5|5', 'its effects are there once');
+
+#
+# The table of schedules, which whoever may write to it may also lock.  The scheduler looks into it when a role comes.
+#
+as('regress_app', q[CREATE FUNCTION sleeps() RETURNS text LANGUAGE plpgsql AS $$ BEGIN PERFORM durable.sleep('10 ms'); RETURN 'slept'; END $$]);
+$node->safe_psql('postgres', 'GRANT ALL ON durable.schedules TO regress_tenant');
+$holder = $node->background_psql('postgres', extra_params => [ '-U', 'regress_tenant' ]);
+$holder->query_safe('BEGIN; LOCK TABLE durable.schedules IN ACCESS EXCLUSIVE MODE');
+foreach my $how ('open', 'prepared')
+{
+	my $begun = time;
+
+	$node->safe_psql('postgres', "CREATE ROLE regress_$how LOGIN; SELECT durable.grant_usage('regress_$how')");
+	bystander("regress_$how", "a lock on the schedules in an $how transaction");
+	as('regress_app', "SELECT durable.start_new('sleeps', instance_id => 'slept-$how')");
+	ends("slept-$how", 'Completed', 'a timer fires');
+	cmp_ok(time - $begun, '<', 5, 'at once');
+	$holder->query_safe("PREPARE TRANSACTION 'locked'") if $how eq 'open';
+}
+$holder->quit;
+$node->safe_psql('postgres', "ROLLBACK PREPARED 'locked'");
 
 #
 # Locks that anybody may ask for, while an activity holds those of its round.

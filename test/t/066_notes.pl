@@ -16,7 +16,7 @@ CREATE FUNCTION long() RETURNS int LANGUAGE plpgsql AS $$ BEGIN PERFORM durable.
 ]);
 my $waits = q[SELECT count(*) = 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted];
 my %rows = (
-	in_turn => q[SELECT key FROM durable_internal.instances WHERE instance_id = 'in_turn' FOR NO KEY UPDATE],
+	in_turn => q[SELECT durable.start_new('in_turn', instance_id => 'in_turn', dedupe_statuses => '{}')],
 	in_activity => q[SELECT t.key FROM durable_internal.tasks t FOR UPDATE]);
 
 # A client gets the row as soon as the worker is dead, before the scheduler, and keeps it for a while.
@@ -29,11 +29,11 @@ foreach my $function (sort keys %rows)
 	my $run = { in => "BEGIN;\n$rows{$function};\n", out => '', err => '' };
 	$run->{handle} = IPC::Run::start([ 'psql', '-XAtq', $node->connstr('postgres') ], '<', \$run->{in}, '>', \$run->{out}, '2>', \$run->{err});
 	$run->{handle}->pump_nb;
-	poll_until($node, q[SELECT count(*) = 1 FROM pg_stat_activity WHERE query LIKE 'SELECT%UPDATE;' AND wait_event_type = 'Lock'], "$function: a client waits for the row");
+	poll_until($node, qq[SELECT count(*) = 1 FROM pg_stat_activity WHERE query = \$\$$rows{$function};\$\$ AND wait_event_type = 'Lock'], "$function: a client waits for the row");
 	my $scheduler = $node->safe_psql('postgres', q[SELECT pid FROM pg_stat_activity WHERE backend_type = 'durable scheduler']);
 	kill 'STOP', $scheduler;
 	$node->safe_psql('postgres', q[SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type = 'durable worker']);
-	poll_until($node, q[SELECT count(*) = 1 FROM pg_stat_activity WHERE query LIKE 'SELECT%UPDATE;' AND state = 'idle in transaction'], "$function: the client has it");
+	poll_until($node, qq[SELECT count(*) = 1 FROM pg_stat_activity WHERE query = \$\$$rows{$function};\$\$ AND state = 'idle in transaction'], "$function: the client has it");
 	kill 'CONT', $scheduler;
 	# it looks in vain
 	my $looked = q[SELECT state = 'idle' AND state_change > (SELECT state_change + interval '100 ms' FROM pg_stat_activity WHERE state = 'idle in transaction') FROM pg_stat_activity WHERE backend_type = 'durable scheduler'];
