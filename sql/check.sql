@@ -128,6 +128,24 @@ DROP ROLE regress_durable_check_owner;
 SELECT durable.revoke_usage('regress_durable_check');
 DROP ROLE regress_durable_check;
 
+-- a large body takes as long as it is large, whatever it consists of
+DO $$
+BEGIN
+	EXECUTE format('CREATE FUNCTION check_large() RETURNS int LANGUAGE plpgsql AS %L',
+		'BEGIN ' || repeat($x$ IF 'e' || E'\'' /* ' */ = $y$ ' $y$ THEN NULL; END IF; -- ' $x$ || chr(10), 8000)
+		|| 'PERFORM ''' || repeat('x', 300000) || $x$'; PERFORM pg_sleep(1); PERFORM 'pg_backend_pid()'; RETURN 1; END $x$);
+END
+$$;
+SET statement_timeout = '60 s';
+SELECT durable_internal.check_text('check_large()') LIKE '%perform ''''; perform pg_sleep(1); perform ''''; return 1; end %' AS is_cleared;
+RESET statement_timeout;
+-- what has no end takes all that follows
+SET check_function_bodies = off;
+CREATE FUNCTION check_endless() RETURNS int LANGUAGE plpgsql AS $$ BEGIN PERFORM PI() /* 'x'; PERFORM now(); $$;
+SELECT durable_internal.check_text('check_endless()');
+RESET check_function_bodies;
+DROP FUNCTION check_large, check_endless;
+
 DROP EXTENSION plpgsql_check;
 DROP VIEW check_view;
 DROP FUNCTION check_volatile, check_immutable, check_good, check_bad, check_sql, check_atomic, check_internal, check_broken, check_path, check_own_path;

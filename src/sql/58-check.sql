@@ -11,32 +11,56 @@ SET search_path = pg_catalog, pg_temp
 SET standard_conforming_strings = on
 AS $$
 DECLARE
-    rest text := (SELECT coalesce(pg_get_function_sqlbody(oid), prosrc) FROM pg_proc WHERE oid = function);
+    size CONSTANT integer := 1024;
+    source text := (SELECT coalesce(pg_get_function_sqlbody(oid), prosrc) FROM pg_proc WHERE oid = function);
+    total CONSTANT integer := length(source);
+    taken integer := 0;     -- how much of the source has come into the view
+    view text := '';        -- the part that is looked at: each step costs as much as the view is long
     result text := '';
+    line text := '';
     part text;
-    stop integer;
+    cut boolean;
 BEGIN
-    WHILE rest <> '' LOOP
-        -- a comment, a string, the beginning of a string in dollars, a quoted name, or anything else
-        part := substring(rest FROM '^(?:--[^\n]*|/\*(?:[^*]|\*(?!/))*\*/|[eE]''(?:[^''\\]|''''|\\.)*''|''(?:[^'']|'''')*''|\$(?:[[:alpha:]_]\w*)?\$|"(?:[^"]|"")*"|[^-/''$"eE]+|.)');
-        rest := substr(rest, length(part) + 1);
-        IF part LIKE '$%$' THEN
-            stop := strpos(rest, part);
-            rest := CASE stop WHEN 0 THEN '' ELSE substr(rest, stop + length(part)) END;
-            part := '''';
+    LOOP
+        IF length(view) < size / 2 THEN
+            view := view || substr(source, taken + 1, size);
+            taken := least(taken + size, total);
         END IF;
-        result := result || CASE
-            WHEN part ~ '^(--|/\*)' THEN ' '
-            WHEN part ~ '^[eE]?''' THEN ''''''
+        EXIT WHEN view = '';
+        -- a comment, a string, the beginning of a string in dollars, a quoted name, or anything else
+        part := substring(view FROM '^(?:--[^\n]*|/\*(?:[^*]|\*(?!/))*\*/|[eE]''(?:[^''\\]|''''|\\.)*''|''(?:[^'']|'''')*''|\$(?:[[:alpha:]_]\w*)?\$|"(?:[^"]|"")*"|(?:[^-/''$"eE]|[eE](?!''))+|.)');
+        -- one that ends behind the view, or nowhere
+        cut := length(part) = length(view) OR (length(part) = 1 AND view ~ '^([eE]?''|"|/\*)')
+            OR (part LIKE '$%$' AND strpos(substr(view, length(part) + 1), part) = 0);
+        IF cut AND taken < total THEN
+            part := substr(source, taken + 1, length(view));
+            taken := taken + length(part);
+            view := view || part;
+            CONTINUE;
+        END IF;
+        line := line || CASE
+            WHEN part ~ '^(--|/\*)' OR cut AND view ~ '^/\*' THEN ' '
+            WHEN part ~ '^[eE]?''' OR part LIKE '$%$' OR cut AND view ~ '^[eE]''' THEN ''''''
             WHEN part ~ '^"' THEN part
             ELSE lower(part)
         END;
+        view := CASE WHEN cut THEN ''
+                     WHEN part LIKE '$%$' THEN substr(view, 2 * length(part) + strpos(substr(view, length(part) + 1), part))
+                     ELSE substr(view, length(part) + 1) END;
+        IF length(view) > 2 * size THEN
+            taken := taken - length(view) + size;
+            view := left(view, size);
+        END IF;
+        IF length(line) > size THEN
+            result := result || line;
+            line := '';
+        END IF;
     END LOOP;
-    RETURN result;
+    RETURN result || line;
 END
 $$;
 COMMENT ON FUNCTION durable_internal.check_text(regprocedure) IS
-'Text of a function in SQL or PL/pgSQL without comments and strings, in lower case but for quoted names.';
+'Text of a function in SQL or PL/pgSQL without comments and strings, in lower case but for quoted names; a comment, string or quoted name without an end takes all that follows.';
 
 CREATE FUNCTION durable_internal.check_call(function regprocedure, OUT severity text, OUT problem text, OUT hint text)
 LANGUAGE plpgsql STABLE STRICT
