@@ -157,22 +157,22 @@ history_name(Store *store, int64 key, int seq, int task_id)
 	return name;
 }
 
-/* The numbers of tasks that failed. */
-List *
-history_failed_tasks(Store *store, int64 key, int after_seq)
+/* The tasks that have an event of a chosen type. */
+Bitmapset *
+history_tasks(Store *store, const InstanceRow *row, bool (*chosen) (int event))
 {
 	TableScan	scan;
 	TupleTableSlot *slot;
-	List	   *tasks = NIL;
+	Bitmapset  *tasks = NULL;
 
-	scan_after(&scan, store, key, after_seq);
+	scan_after(&scan, store, row->key, row->first_seq);
 	while ((slot = scan_next(&scan)) != NULL)
 	{
-		int			event = DatumGetInt16(slot->tts_values[COL_EVENT]);
+		int			task_id = row_int(slot, COL_TASK_ID);
 
 		CHECK_FOR_INTERRUPTS();
-		if (event == EVENT_TASK_FAILED || event == EVENT_CHILD_FAILED)
-			tasks = lappend_int(tasks, row_int(slot, COL_TASK_ID));
+		if (task_id >= row->first_task && chosen(DatumGetInt16(slot->tts_values[COL_EVENT])))
+			tasks = bms_add_member(tasks, task_id - row->first_task);
 	}
 	scan_end(&scan);
 	return tasks;

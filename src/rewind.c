@@ -32,29 +32,31 @@
 #include "shared.h"
 #include "status.h"
 
-/* Task numbers as a text with commas; NULL if there are none. */
-static Jsonb *
-list_numbers(List *numbers)
+/* Add a task number to a text. */
+static void
+add_number(StringInfo text, int number)
 {
-	StringInfoData text;
-	ListCell   *cell;
-
-	initStringInfo(&text);
-	foreach(cell, numbers)
-		appendStringInfo(&text, "%s%d", text.len ? "," : "", lfirst_int(cell));
-	return text.len ? jsonb_from_text(text.data) : NULL;
+	appendStringInfo(text, "%s%d", text->len ? "," : "", number);
 }
 
-/* The same of the tasks that are chosen. */
+/* Such a text as jsonb; NULL if there are none. */
+static Jsonb *
+numbers(StringInfo text)
+{
+	return text->len ? jsonb_from_text(text->data) : NULL;
+}
+
+/* Task numbers as a text with commas; NULL if there are none. */
 static Jsonb *
 list_tasks(Instance *instance, bool (*chosen) (const Task *task))
 {
-	List	   *numbers = NIL;
+	StringInfoData text;
 
+	initStringInfo(&text);
 	for (int i = 0; i < instance->ntasks; i++)
 		if (chosen(instance->tasks[i]))
-			numbers = lappend_int(numbers, instance->tasks[i]->id);
-	return list_numbers(numbers);
+			add_number(&text, instance->tasks[i]->id);
+	return numbers(&text);
 }
 
 /* Call back for each task of such a list. */
@@ -111,8 +113,7 @@ set_expired(Instance *instance, Task *task)
 static void
 set_halted(Instance *instance, Task *task)
 {
-	/* of an instance that was not in memory all that had timers are listed */
-	task->halted = task->kind != TASK_TIMER;
+	task->halted = true;
 }
 
 /* Open a task again. */
@@ -168,18 +169,40 @@ rewind_marks(Round *round, Instance *instance)
 				 list_tasks(instance, is_halted));
 }
 
-/* The same of what the tables say without its payloads. */
+static bool
+is_failure(int event)
+{
+	return event == EVENT_TASK_FAILED || event == EVENT_CHILD_FAILED;
+}
+
+static bool
+is_timer(int event)
+{
+	return event == EVENT_TIMER_CREATED;
+}
+
+/* The same of what the tables say without their payloads: what failed was handled, and what has a timer and is none is in a pause. */
 Jsonb *
 rewind_marks_unread(Store *store, const InstanceRow *row)
 {
-	List	   *halted = NIL;
+	Bitmapset  *failed = history_tasks(store, row, is_failure);
+	Bitmapset  *timers = history_tasks(store, row, is_timer);
+	StringInfoData handled;
+	StringInfoData halted;
 	ListCell   *cell;
 
+	initStringInfo(&handled);
+	initStringInfo(&halted);
+	for (int i = -1; (i = bms_next_member(failed, i)) >= 0;)
+		add_number(&handled, row->first_task + i);
 	foreach(cell, timers_tasks(store, row->key))
-		if (lfirst_int(cell) > 0)
-			halted = lappend_int(halted, lfirst_int(cell));
-	return marks(list_numbers(history_failed_tasks(store, row->key, row->first_seq)), NULL,
-				 list_numbers(halted));
+	{
+		int			task_id = lfirst_int(cell);
+
+		if (task_id >= row->first_task && !bms_is_member(task_id - row->first_task, timers))
+			add_number(&halted, task_id);
+	}
+	return marks(numbers(&handled), NULL, numbers(&halted));
 }
 
 /* Take the marks of an ExecutionFailed event into memory. */

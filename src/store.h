@@ -116,9 +116,13 @@ typedef struct HistoryRow
 extern void history_append(Store *store, const HistoryRow *row);
 extern List *history_read(Store *store, int64 key, int after_seq);
 extern bool history_get(Store *store, int64 key, int seq, HistoryRow *row);
-/* without reading payloads, which may be large: the name in one event of a task, NULL if there is none; which tasks failed after a sequence number */
+/*
+ * Without reading payloads, which may be large: the name in one event of a task,
+ * NULL if there is none; the tasks that have an event of a chosen type in the
+ * current execution, counted from its first task.
+ */
 extern char *history_name(Store *store, int64 key, int seq, int task_id);
-extern List *history_failed_tasks(Store *store, int64 key, int after_seq);
+extern Bitmapset *history_tasks(Store *store, const InstanceRow *row, bool (*chosen) (int event));
 extern void history_delete(Store *store, int64 key, int after_seq);
 
 /* messages */

@@ -107,6 +107,7 @@ CREATE ROLE regress_big LOGIN;
 SELECT durable.grant_usage('regress_big');
 CREATE FUNCTION big() RETURNS text LANGUAGE plpgsql AS $$
 BEGIN
+	PERFORM durable.create_timer(durable.now() + '1 h');
 	BEGIN
 		PERFORM durable.call_activity('public.broken');
 	EXCEPTION WHEN raise_exception THEN
@@ -118,13 +119,14 @@ SET ROLE regress_big;
 SELECT durable.start_new('big', instance_id => 'big');
 SELECT durable.raise_event('big', 'part', to_jsonb(repeat('x', 20000000))) FROM generate_series(1, 8)));
 	poll_until($node, q(SELECT count(*) = 8 FROM durable.history WHERE instance_id = 'big' AND event_type = 'EventRaised'), 'a large history');
-	poll_until($node, q(SELECT count(*) = 1 FROM durable.timers WHERE instance_id = 'big'), 'and a pause before another attempt');
+	poll_until($node, q(SELECT count(*) = 2 FROM durable.timers WHERE instance_id = 'big'), 'and a pause before another attempt');
 	$node->safe_psql('postgres', q(ALTER ROLE regress_big NOLOGIN; SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE usename = 'regress_big'));
 	$node->safe_psql('postgres', q(SELECT durable.raise_event('big', 'part', to_jsonb(repeat('x', 20000000))) FROM generate_series(1, 8)));
 	$big = $node->safe_psql('postgres', q(SELECT 'regress_big'::regrole::oid));
 	$node->safe_psql('postgres', q(DROP OWNED BY regress_big; DROP ROLE regress_big));
 	poll_until($node, q(SELECT runtime_status FROM durable.get_status('big')), 'it fails', 'Failed');
 	is($node->safe_psql('postgres', q(SELECT count(*) FROM durable_internal.messages)), 0, 'its messages are gone');
+	is($node->safe_psql('postgres', q(SELECT input FROM durable.history WHERE instance_id = 'big' AND event_type = 'ExecutionFailed')), '{"halted": "3", "handled": "2"}', 'what a rewind has to know');
 	cmp_ok($peak->() - $before, '<', 60, 'the scheduler has not read it, in MB');
 	$node->safe_psql('postgres', qq(
 SELECT durable.reassign_owner('(dropped role $big)', 'regress_heir');
@@ -133,7 +135,7 @@ SET ROLE regress_heir;
 SELECT durable.rewind('big')));
 	poll_until($node, q(SELECT runtime_status FROM durable.get_status('big')), 'rewound as the heir it goes on', 'Completed');
 	is($node->safe_psql('postgres', q(SELECT string_agg(task_id || ' ' || event_type, ', ' ORDER BY sequence_number) FROM durable.history WHERE instance_id = 'big' AND event_type ~ '^Task(Completed|Failed)')),
-		'1 TaskFailed, 2 TaskCompleted', 'a failure that was handled stays handled, the attempt in the pause is made');
+		'2 TaskFailed, 3 TaskCompleted', 'a failure that was handled stays handled, the attempt in the pause is made');
 	$node->safe_psql('postgres', q(SELECT durable.purge_instance_history('big');
 CREATE OR REPLACE FUNCTION broken() RETURNS int LANGUAGE plpgsql AS $$ BEGIN RAISE 'not yet'; END $$));
 }
