@@ -19,6 +19,11 @@ my %rows = (
 	in_turn => q[SELECT durable.start_new('in_turn', instance_id => 'in_turn', dedupe_statuses => '{}')],
 	in_activity => q[SELECT t.key FROM durable_internal.tasks t FOR UPDATE]);
 
+# The scheduler tells the instance, whoever has its row, and looks in vain for that of a queued activity.
+my %looked = (
+	in_turn => q[SELECT count(*) = 1 FROM durable_internal.messages],
+	in_activity => q[SELECT state = 'idle' AND state_change > (SELECT state_change + interval '100 ms' FROM pg_stat_activity WHERE state = 'idle in transaction') FROM pg_stat_activity WHERE backend_type = 'durable scheduler']);
+
 # A client gets the row as soon as the worker is dead, before the scheduler, and keeps it for a while.
 foreach my $function (sort keys %rows)
 {
@@ -35,9 +40,7 @@ foreach my $function (sort keys %rows)
 	$node->safe_psql('postgres', q[SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type = 'durable worker']);
 	poll_until($node, qq[SELECT count(*) = 1 FROM pg_stat_activity WHERE query = \$\$$rows{$function};\$\$ AND state = 'idle in transaction'], "$function: the client has it");
 	kill 'CONT', $scheduler;
-	# it looks in vain
-	my $looked = q[SELECT state = 'idle' AND state_change > (SELECT state_change + interval '100 ms' FROM pg_stat_activity WHERE state = 'idle in transaction') FROM pg_stat_activity WHERE backend_type = 'durable scheduler'];
-	poll_until($node, $looked, "$function: the scheduler has looked");
+	poll_until($node, $looked{$function}, "$function: the scheduler has looked");
 	$run->{in} .= "ROLLBACK;\n\\q\n";
 	$run->{handle}->finish;
 	poll_until($node, "SELECT runtime_status = 'Failed' AND failure ->> 'sqlstate' = 'OD007' FROM durable.get_status('$function')", "$function: the death is counted");
