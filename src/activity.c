@@ -92,7 +92,7 @@ activity_run(ActivityRun *run)
 	time = timing_since(start);
 	timing_add(run->instance->search_path, run->name, time,
 			   call.error != NULL && call.error->sqlerrcode == ERRCODE_QUERY_CANCELED);
-	if (call.refused || (context.obstructed && call.error != NULL))
+	if (call.refused || (context.obstructed && call.error != NULL && call.error->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE))
 	{
 		run->result = failure_of_activity(failure_from_error(call.error), run->name, run->task_id, run->attempt);
 		return ACTIVITY_PUT_OFF;

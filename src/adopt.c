@@ -122,8 +122,8 @@ tell(Store *store, Datum owner, const char *name)
 	MemoryContextSwitchTo(old);
 	ereport(LOG,
 			(errcode(ERRCODE_UNDEFINED_OBJECT),
-			 errmsg("durable cannot run instances in database \"%s\": role %s does not exist",
-					get_database_name(MyDatabaseId), log_text(name, LOG_NAME, true)),
+			 errmsg("durable cannot run instances in database %s: role %s does not exist",
+					log_database(MyDatabaseId), log_text(name, LOG_NAME, true)),
 			 errdetail_plural("%lld instance that has not ended waits for the role.",
 							  "%lld instances that have not ended wait for the role.", count, (long long) count),
 			 errhint("Create the role, or call durable.reassign_owner.")));

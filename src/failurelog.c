@@ -18,6 +18,7 @@
 
 #include "lib/stringinfo.h"
 #include "mb/pg_wchar.h"
+#include "commands/dbcommands.h"
 #include "miscadmin.h"
 #include "storage/shmem.h"
 #include "utils/builtins.h"
@@ -90,11 +91,17 @@ failure_log_shmem_init(LWLock *log_lock)
 static int
 unicode_control(const unsigned char *c)
 {
+	if (GetDatabaseEncoding() == PG_SQL_ASCII)
+		return c[0] >= 0x80;
 	if (GetDatabaseEncoding() != PG_UTF8)
-		return 0;
+		return pg_database_encoding_max_length() == 1 && c[0] >= 0x80 && c[0] <= 0x9F;
 	if (c[0] == 0xC2 && c[1] >= 0x80 && c[1] <= 0x9F)
 		return 2;
-	if (c[0] == 0xE2 && ((c[1] == 0x80 && c[2] >= 0xA8 && c[2] <= 0xAE) || (c[1] == 0x81 && c[2] >= 0xA6 && c[2] <= 0xA9)))
+	/* U+061C */
+	if (c[0] == 0xD8 && c[1] == 0x9C)
+		return 2;
+	/* U+200E and U+200F, U+2028 to U+202E, U+2066 to U+2069 */
+	if (c[0] == 0xE2 && ((c[1] == 0x80 && ((c[2] >= 0x8E && c[2] <= 0x8F) || (c[2] >= 0xA8 && c[2] <= 0xAE))) || (c[1] == 0x81 && c[2] >= 0xA6 && c[2] <= 0xA9)))
 		return 3;
 	return 0;
 }
@@ -131,6 +138,13 @@ log_text(const char *text, int max, bool quoted)
 	if (quoted)
 		appendStringInfoChar(&line, '"');
 	return line.data;
+}
+
+/* The name of a database for a line of the log. */
+char *
+log_database(Oid db)
+{
+	return log_text(get_database_name(db), LOG_NAME, true);
 }
 
 /* A role for a line of the log. */

@@ -32,4 +32,7 @@ extern void failure_log_forget(Oid db);
 #define LOG_MESSAGE	1000
 extern char *log_text(const char *text, int max, bool quoted);
 
+/* the name of a database, quoted so */
+extern char *log_database(Oid db);
+
 #endif

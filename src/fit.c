@@ -36,6 +36,7 @@
 #include "utils/lsyscache.h"
 #include "utils/syscache.h"
 
+#include "failurelog.h"
 #include "fit.h"
 #include "store.h"
 
@@ -353,8 +354,8 @@ report(int level, TableId id, const Misfit *misfit)
 		return;
 	ereport(level,
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-			 errmsg("durable cannot work in database \"%s\": table \"%s.%s\" is not as it should be",
-					get_database_name(MyDatabaseId), DURABLE_INTERNAL_SCHEMA, shapes[id].name),
+			 errmsg("durable cannot work in database %s: table \"%s.%s\" is not as it should be",
+					log_database(MyDatabaseId), DURABLE_INTERNAL_SCHEMA, shapes[id].name),
 			 errdetail_internal("%s", misfit->detail),
 			 errhint("%s", misfit->hint)));
 }

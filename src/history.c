@@ -6,7 +6,6 @@
 
 #include "access/stratnum.h"
 #include "fmgr.h"
-#include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 
@@ -155,27 +154,6 @@ history_name(Store *store, int64 key, int seq, int task_id)
 		name = row_text(slot, COL_NAME);
 	scan_end(&scan);
 	return name;
-}
-
-/* The tasks that have an event of a chosen type. */
-Bitmapset *
-history_tasks(Store *store, const InstanceRow *row, bool (*chosen) (int event))
-{
-	TableScan	scan;
-	TupleTableSlot *slot;
-	Bitmapset  *tasks = NULL;
-
-	scan_after(&scan, store, row->key, row->first_seq);
-	while ((slot = scan_next(&scan)) != NULL)
-	{
-		int			task_id = row_int(slot, COL_TASK_ID);
-
-		CHECK_FOR_INTERRUPTS();
-		if (task_id >= row->first_task && chosen(DatumGetInt16(slot->tts_values[COL_EVENT])))
-			tasks = bms_add_member(tasks, task_id - row->first_task);
-	}
-	scan_end(&scan);
-	return tasks;
 }
 
 /* Delete the events of an instance after a sequence number. */

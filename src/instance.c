@@ -509,16 +509,16 @@ instance_fail_whole(Round *round, Instance *instance, Jsonb *failure)
 }
 
 /*
- * The same for one that is not in memory and whose row is locked.  Its history
- * and messages are not read, as they may be larger than the memory of a process
- * that serves everybody.
+ * The same for one that is not in memory and whose row is locked.  Its history,
+ * messages and tasks are not read, as they may be larger than the memory of a
+ * process that serves everybody; they stay for a rewind.
  */
 void
 instance_fail_unread(Round *round, const InstanceRow *row, Jsonb *failure)
 {
 	Instance	instance = {.context = CurrentMemoryContext, .row = *row, .open_timers = 1};
 
-	fail(round, &instance, rewind_marks_unread(round->store, row), failure);
+	fail(round, &instance, rewind_marks_unread(round->store, row->key), failure);
 	instance.row.awaiting = 0;
 	instance.row.last_updated_time = round->now;
 	instance_update(round->store, &instance.row);

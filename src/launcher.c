@@ -35,6 +35,7 @@
 
 #include "blackbox.h"
 #include "database.h"
+#include "failurelog.h"
 #include "process.h"
 #include "settings.h"
 #include "slot.h"
@@ -126,7 +127,7 @@ database_name(Oid db)
 
 	StartTransactionCommand();
 	name = get_database_name(db);
-	name = MemoryContextStrdup(context, name ? name : psprintf("%u", db));
+	name = MemoryContextStrdup(context, name ? log_text(name, LOG_NAME, true) : psprintf("%u", db));
 	CommitTransactionCommand();
 	MemoryContextSwitchTo(context);
 	return name;
@@ -153,7 +154,7 @@ complain_process(Oid db)
 	if (may_complain(&last))
 		ereport(LOG,
 				(errcode(ERRCODE_INSUFFICIENT_RESOURCES),
-				 errmsg("durable could not start the scheduler of database \"%s\": no process is free", database_name(db)),
+				 errmsg("durable could not start the scheduler of database %s: no process is free", database_name(db)),
 				 errhint("Increase max_worker_processes: durable needs one for the launcher, one for each database, and durable.max_workers.")));
 }
 
@@ -166,7 +167,7 @@ complain_slot(Oid db)
 	if (may_complain(&last))
 		ereport(LOG,
 				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
-				 errmsg("durable does not serve database \"%s\": there are more databases than durable.max_databases (%d)",
+				 errmsg("durable does not serve database %s: there are more databases than durable.max_databases (%d)",
 						database_name(db), durable_max_databases),
 				 errhint("Increase durable.max_databases and restart the server, or name the databases to be served in durable.databases.")));
 }

@@ -5,9 +5,10 @@
  * The scheduler finds what a dead worker was running in the black box.  For a
  * queued activity it counts the death in the activity's row.  For a turn, or an
  * activity that the worker ran between two turns, it sends the instance a
- * message, and the next worker counts it before it runs anything of the
- * instance.  So the scheduler reads no history, which may be larger than its
- * memory, and waits for no row.
+ * message, and a worker counts it.  A worker that has taken the instance again
+ * by then, as it may unless a timeout was ignored, counts it afterwards.  So the
+ * scheduler reads no history, which may be larger than its memory, and waits for
+ * no row.
  */
 #include "postgres.h"
 

@@ -128,6 +128,8 @@ process_connect(Oid db, Oid role)
 	connecting = true;
 	BackgroundWorkerInitializeConnectionByOid(db, role, 0);
 	connecting = false;
+	/* whoever owns the database, or is the role, may have set another one for it */
+	SetConfigOption("role", "none", PGC_USERSET, PGC_S_OVERRIDE);
 }
 
 /* Whether the configuration has been reloaded. */

@@ -12,6 +12,7 @@
 #include "access/stratnum.h"
 #include "access/tableam.h"
 #include "access/xact.h"
+#include "catalog/pg_type.h"
 #include "miscadmin.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
@@ -37,6 +38,9 @@ enum
 	TIMER_KEY, TIMER_TASK_ID, TIMER_FIRE_AT
 };
 
+/* rows of an instance, one after the other, that nobody sees before a scan goes on to the next instance */
+#define UNSEEN_MAX	64
+
 /* Begin a scan of the rows of one instance in the order of the primary key. */
 static void
 scan_instance(TableScan *scan, Table *table, const char *index, int64 key)
@@ -47,22 +51,24 @@ scan_instance(TableScan *scan, Table *table, const char *index, int64 key)
 	scan_begin(scan, table, index, 1, &scankey);
 }
 
-/* Delete all rows of one instance. */
-static void
-delete_instance(Table *table, const char *index, int64 key)
+/* Delete rows of one instance, at most so many; false if there are more. */
+static bool
+delete_instance(Table *table, const char *index, int64 key, int64 max)
 {
 	TableScan	scan;
 	TupleTableSlot *slot;
 
 	store_sync(table->store);
 	scan_instance(&scan, table, index, key);
-	while ((slot = scan_next(&scan)) != NULL)
+	while ((slot = scan_next(&scan)) != NULL && max-- > 0)
 	{
 		ItemPointerData tid = slot->tts_tid;
 
+		CHECK_FOR_INTERRUPTS();
 		table_delete_row(table, &tid);
 	}
 	scan_end(&scan);
+	return slot == NULL;
 }
 
 /* Put a message into an instance's inbox and announce it at commit. */
@@ -121,7 +127,7 @@ messages_take(Store *store, int64 key)
 void
 messages_delete(Store *store, int64 key)
 {
-	delete_instance(table_get(store, TABLE_MESSAGES), "messages_pkey", key);
+	(void) delete_instance(table_get(store, TABLE_MESSAGES), "messages_pkey", key, PG_INT64_MAX);
 }
 
 /*
@@ -396,7 +402,16 @@ timers_tasks(Store *store, int64 key)
 void
 timers_delete(Store *store, int64 key)
 {
-	delete_instance(table_get(store, TABLE_TIMERS), "timers_pkey", key);
+	(void) delete_instance(table_get(store, TABLE_TIMERS), "timers_pkey", key, PG_INT64_MAX);
+}
+
+/* Remove rows that belong to an instance which does not exist. */
+bool
+queue_remove_orphans(Store *store, int64 key, int64 max)
+{
+	return delete_instance(table_get(store, TABLE_MESSAGES), "messages_pkey", key, max) &&
+		delete_instance(table_get(store, TABLE_TASKS), "tasks_pkey", key, max) &&
+		delete_instance(table_get(store, TABLE_TIMERS), "timers_pkey", key, max);
 }
 
 /* Order of timers: by time, then by task. */
@@ -446,14 +461,55 @@ timers_take(Store *store, int64 key, TimestampTz now)
 	return rows;
 }
 
-/* Begin a scan of all rows of a table in the order of the primary key, from a key on. */
+/*
+ * Step to the first row of an instance in the order of the scan, and read the
+ * two columns of the index.  False if the index ends before.  Of rows that
+ * nobody sees, as they are dead or their transaction has not ended, an instance
+ * may have millions: after a few of them it counts as having one.  So a scan
+ * takes as long as there are instances, however many rows each has.
+ */
+static bool
+next_instance(TableScan *scan, ScanDirection direction, int64 *key, int64 *number)
+{
+	IndexScanDesc index = scan->scan;
+	int			unseen = 0;
+	int64		last = 0;
+
+	while (index_getnext_tid(index, direction) != NULL)
+	{
+		bool		isnull;
+
+		CHECK_FOR_INTERRUPTS();
+		*key = DatumGetInt64(index_getattr(index->xs_itup, 1, index->xs_itupdesc, &isnull));
+		*number = TupleDescAttr(index->xs_itupdesc, 1)->atttypid == INT8OID ?
+			DatumGetInt64(index_getattr(index->xs_itup, 2, index->xs_itupdesc, &isnull)) :
+			DatumGetInt32(index_getattr(index->xs_itup, 2, index->xs_itupdesc, &isnull));
+		unseen = *key == last ? unseen + 1 : 1;
+		last = *key;
+		if (index_fetch_heap(index, scan->table->slot) || unseen == UNSEEN_MAX)
+			return true;
+	}
+	return false;
+}
+
+/* Put a scan where an instance's rows are (F_INT8EQ), or those from a key on. */
 static void
-scan_from(TableScan *scan, Table *table, const char *index, int64 from)
+scan_to(TableScan *scan, RegProcedure compare, int64 key)
 {
 	ScanKeyData scankey;
 
-	ScanKeyInit(&scankey, 1, BTGreaterEqualStrategyNumber, F_INT8GE, Int64GetDatum(from));
-	scan_begin(scan, table, index, 1, &scankey);
+	ScanKeyInit(&scankey, 1, compare == F_INT8EQ ? BTEqualStrategyNumber : BTGreaterEqualStrategyNumber,
+				compare, Int64GetDatum(key));
+	index_rescan(scan->scan, &scankey, 1, NULL, 0);
+}
+
+/* Begin a scan that next_instance reads, from a key on. */
+static void
+scan_from(TableScan *scan, Table *table, const char *index, int64 from)
+{
+	scan_instance(scan, table, index, from);
+	scan->scan->xs_want_itup = true;
+	scan_to(scan, F_INT8GE, from);
 }
 
 /*
@@ -464,21 +520,15 @@ int64
 messages_scan(Store *store, int64 from, bool (*callback) (int64 key, void *arg), void *arg)
 {
 	TableScan	scan;
-	TupleTableSlot *slot;
-	int64		last = 0;
+	int64		key;
+	int64		id;
 	bool		more = true;
 
 	scan_from(&scan, table_get(store, TABLE_MESSAGES), "messages_pkey", from);
-	while (more && (slot = scan_next(&scan)) != NULL)
-	{
-		int64		key = row_int64(slot, MESSAGE_KEY);
-
-		if (key != last)
-			more = callback(key, arg);
-		last = key;
-	}
+	while (next_instance(&scan, ForwardScanDirection, &key, &id) && (more = callback(key, arg)))
+		scan_to(&scan, F_INT8GE, key + 1);
 	scan_end(&scan);
-	return more ? 0 : last;
+	return more ? 0 : key;
 }
 
 /* The same for instances that have queued activities, with their range. */
@@ -486,32 +536,24 @@ int64
 tasks_scan(Store *store, int64 from, bool (*callback) (int64 key, int low, int high, void *arg), void *arg)
 {
 	TableScan	scan;
-	TupleTableSlot *slot;
-	int64		last = 0;
-	int			low = 0;
-	int			high = 0;
+	int64		key;
+	int64		low;
 	bool		more = true;
 
 	scan_from(&scan, table_get(store, TABLE_TASKS), "tasks_pkey", from);
-	while ((slot = scan_next(&scan)) != NULL)
+	while (next_instance(&scan, ForwardScanDirection, &key, &low))
 	{
-		int64		key = row_int64(slot, TASK_KEY);
+		int64		high = low;
 
-		if (key != last)
-		{
-			if (last != 0)
-				more = callback(last, low, high, arg);
-			if (!more)
-				break;
-			low = row_int(slot, TASK_TASK_ID);
-		}
-		high = row_int(slot, TASK_TASK_ID);
-		last = key;
+		scan_to(&scan, F_INT8EQ, key);
+		(void) next_instance(&scan, BackwardScanDirection, &key, &high);
+		more = callback(key, low, Max(low, high), arg);
+		if (!more)
+			break;
+		scan_to(&scan, F_INT8GE, key + 1);
 	}
-	if (more && last != 0)
-		more = callback(last, low, high, arg);
 	scan_end(&scan);
-	return more ? 0 : last;
+	return more ? 0 : key;
 }
 
 /*

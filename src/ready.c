@@ -338,36 +338,32 @@ ready_drained(Oid db)
 	return drained || !left;
 }
 
-/*
- * Take instances off the queue of a role that no worker can serve, because it
- * no longer exists; the scheduler deals with them.
- */
-int
-ready_take_unserved(Oid db, Oid role, int64 *keys, int max)
+/* Drop all that is queued in a queue; lock held. */
+static void
+drop_queued(Queue *queue)
 {
-	Queue	   *queue;
-	int			count = 0;
-
-	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
-	queue = queue_get(db, role, false);
-	while (queue != NULL && queue->queued > 0 && count < max)
+	while (!dlist_is_empty(&queue->entries))
 	{
 		Entry	   *entry = dlist_container(Entry, link, dlist_pop_head_node(&queue->entries));
 
-		keys[count++] = entry->tag.key;
 		hash_search(lists_entries, &entry->tag, HASH_REMOVE, NULL);
 		lists->entries--;
-		queue->queued--;
 	}
-	while (queue != NULL && !dlist_is_empty(&queue->ranges) && count < max)
-	{
-		Range	   *range = dlist_container(Range, link, dlist_pop_head_node(&queue->ranges));
+	queue->queued = 0;
+	queue_drop_ranges(queue);
+}
 
-		keys[count++] = range->range.key;
-		range_free(queue, range);
-	}
+/* Drop all that is queued for a role that does not exist any more. */
+void
+ready_drop(Oid db, Oid role)
+{
+	Queue	   *queue;
+
+	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
+	queue = queue_get(db, role, false);
+	if (queue != NULL)
+		drop_queued(queue);
 	LWLockRelease(shared_lock);
-	return count;
 }
 
 /* Drop all that is queued in a database whose extension has gone. */
@@ -376,21 +372,8 @@ ready_forget(Oid db)
 {
 	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
 	for (int i = 0; i < READY_QUEUES; i++)
-	{
-		Queue	   *queue = &lists->queues[i];
-
-		if (queue->db != db)
-			continue;
-		while (!dlist_is_empty(&queue->entries))
-		{
-			Entry	   *entry = dlist_container(Entry, link, dlist_pop_head_node(&queue->entries));
-
-			hash_search(lists_entries, &entry->tag, HASH_REMOVE, NULL);
-			lists->entries--;
-		}
-		queue->queued = 0;
-		queue_drop_ranges(queue);
-	}
+		if (lists->queues[i].db == db)
+			drop_queued(&lists->queues[i]);
 	LWLockRelease(shared_lock);
 }
 

@@ -96,7 +96,8 @@ extern void ready_leave_out(Oid db, Oid role);
 extern void ready_all_listed(Oid db, bool all);
 extern bool ready_drained(Oid db);
 extern void ready_forget(Oid db);
-extern int	ready_take_unserved(Oid db, Oid role, int64 *keys, int max);
+/* the same for one role, which does not exist any more */
+extern void ready_drop(Oid db, Oid role);
 /* of one database, palloc'd */
 extern int	queue_list(Oid db, QueueInfo **infos);
 /* the beginning of the longest wait, 0: nothing waits */

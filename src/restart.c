@@ -29,6 +29,25 @@
 
 PG_FUNCTION_INFO_V1(durable_restart);
 
+/*
+ * Find a function as a role, whose "$user" and rights on schemas count.  Nothing
+ * of users runs when a name is looked up.
+ */
+static Oid
+look_up_as(Oid role, const char *name)
+{
+	Oid			user;
+	int			context;
+	Oid			function;
+
+	GetUserIdAndSecContext(&user, &context);
+	SetUserIdAndSecContext(role, context | SECURITY_LOCAL_USERID_CHANGE | SECURITY_RESTRICTED_OPERATION);
+	function = function_lookup(name);
+	/* after an error the end of the transaction does this */
+	SetUserIdAndSecContext(user, context);
+	return function;
+}
+
 /* Find the function of a request by the search_path of its owner, who must be allowed to execute it. */
 static void
 resolve_function(CreateRequest *request)
@@ -41,7 +60,7 @@ resolve_function(CreateRequest *request)
 	quota_check_payload(request->owner, request->input);
 	(void) set_config_option("search_path", request->search_path, PGC_USERSET, PGC_S_SESSION,
 							 GUC_ACTION_SAVE, true, 0, false);
-	function = function_lookup(request->name);
+	function = look_up_as(request->owner, request->name);
 	if (request->owner == GetUserId())
 		function_check(function, request->owner, request->input);
 	else

@@ -32,20 +32,6 @@
 #include "shared.h"
 #include "status.h"
 
-/* Add a task number to a text. */
-static void
-add_number(StringInfo text, int number)
-{
-	appendStringInfo(text, "%s%d", text->len ? "," : "", number);
-}
-
-/* Such a text as jsonb; NULL if there are none. */
-static Jsonb *
-numbers(StringInfo text)
-{
-	return text->len ? jsonb_from_text(text->data) : NULL;
-}
-
 /* Task numbers as a text with commas; NULL if there are none. */
 static Jsonb *
 list_tasks(Instance *instance, bool (*chosen) (const Task *task))
@@ -55,8 +41,8 @@ list_tasks(Instance *instance, bool (*chosen) (const Task *task))
 	initStringInfo(&text);
 	for (int i = 0; i < instance->ntasks; i++)
 		if (chosen(instance->tasks[i]))
-			add_number(&text, instance->tasks[i]->id);
-	return numbers(&text);
+			appendStringInfo(&text, "%s%d", text.len ? "," : "", instance->tasks[i]->id);
+	return text.len ? jsonb_from_text(text.data) : NULL;
 }
 
 /* Call back for each task of such a list. */
@@ -116,6 +102,12 @@ set_halted(Instance *instance, Task *task)
 	task->halted = true;
 }
 
+static void
+set_paused(Instance *instance, Task *task)
+{
+	task->halted = task->kind != TASK_TIMER;
+}
+
 /* Open a task again. */
 static void
 reopen(Instance *instance, Task *task)
@@ -150,59 +142,40 @@ mark_pauses(Round *round, Instance *instance)
 	}
 }
 
-/* The marks as ExecutionFailed keeps them. */
-static Jsonb *
-marks(Jsonb *handled, Jsonb *expired, Jsonb *halted)
-{
-	static const char *const names[] = {"handled", "expired", "halted"};
-	Jsonb	   *values[] = {handled, expired, halted};
-
-	return handled || expired || halted ? jsonb_from_members(lengthof(names), names, values) : NULL;
-}
-
 /* What ExecutionFailed keeps of the tasks' marks. */
 Jsonb *
 rewind_marks(Round *round, Instance *instance)
 {
+	static const char *const names[] = {"handled", "expired", "halted"};
+	Jsonb	   *values[3];
+
 	mark_pauses(round, instance);
-	return marks(list_tasks(instance, was_handled), list_tasks(instance, has_expired),
-				 list_tasks(instance, is_halted));
+	values[0] = list_tasks(instance, was_handled);
+	values[1] = list_tasks(instance, has_expired);
+	values[2] = list_tasks(instance, is_halted);
+	return values[0] || values[1] || values[2] ? jsonb_from_members(3, names, values) : NULL;
 }
 
-static bool
-is_failure(int event)
-{
-	return event == EVENT_TASK_FAILED || event == EVENT_CHILD_FAILED;
-}
-
-static bool
-is_timer(int event)
-{
-	return event == EVENT_TIMER_CREATED;
-}
-
-/* The same of what the tables say without their payloads: what failed was handled, and what has a timer and is none is in a pause. */
+/*
+ * The same for an instance whose history is not read: all that had failed was
+ * handled, and what has a timer, but is none, is in a pause.
+ */
 Jsonb *
-rewind_marks_unread(Store *store, const InstanceRow *row)
+rewind_marks_unread(Store *store, int64 key)
 {
-	Bitmapset  *failed = history_tasks(store, row, is_failure);
-	Bitmapset  *timers = history_tasks(store, row, is_timer);
-	StringInfoData handled;
-	StringInfoData halted;
+	static const char *const names[] = {"whole", "timers"};
+	JsonbValue	whole = {.type = jbvBool, .val.boolean = true};
+	Jsonb	   *values[] = {JsonbValueToJsonb(&whole), NULL};
+	StringInfoData timers;
 	ListCell   *cell;
 
-	initStringInfo(&handled);
-	initStringInfo(&halted);
-	for (int i = -1; (i = bms_next_member(failed, i)) >= 0;)
-		add_number(&handled, row->first_task + i);
-	foreach(cell, timers_tasks(store, row->key))
-	{
-		int			task_id = lfirst_int(cell);
-
-		if (task_id >= row->first_task && !bms_is_member(task_id - row->first_task, timers))
-			add_number(&halted, task_id);
-	}
-	return marks(numbers(&handled), NULL, numbers(&halted));
+	initStringInfo(&timers);
+	foreach(cell, timers_tasks(store, key))
+		if (lfirst_int(cell) > 0)
+			appendStringInfo(&timers, "%s%d", timers.len ? "," : "", lfirst_int(cell));
+	if (timers.len > 0)
+		values[1] = jsonb_from_text(timers.data);
+	return jsonb_from_members(2, names, values);
 }
 
 /* Take the marks of an ExecutionFailed event into memory. */
@@ -212,9 +185,14 @@ rewind_decode_failed(Instance *instance, const HistoryRow *row)
 	instance->failed = true;
 	for (int i = 0; i < instance->ntasks; i++)
 		instance->tasks[i]->handled = instance->tasks[i]->expired = instance->tasks[i]->halted = false;
-	each_task(instance, row->input, "handled", set_handled);
+	if (jsonb_member_bool(row->input, "whole", false))
+		for (int i = 0; i < instance->ntasks; i++)
+			instance->tasks[i]->handled = instance->tasks[i]->failed;
+	else
+		each_task(instance, row->input, "handled", set_handled);
 	each_task(instance, row->input, "expired", set_expired);
 	each_task(instance, row->input, "halted", set_halted);
+	each_task(instance, row->input, "timers", set_paused);
 }
 
 /* Open the tasks of an ExecutionRewound event again. */

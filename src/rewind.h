@@ -9,8 +9,8 @@
 
 /* what ExecutionFailed keeps of the tasks' marks; NULL for nothing */
 extern Jsonb *rewind_marks(Round *round, Instance *instance);
-/* the same for an instance that fails outside a turn and is not in memory: all failures were handled */
-extern Jsonb *rewind_marks_unread(Store *store, const InstanceRow *row);
+/* the same for an instance that fails outside a turn and is not in memory */
+extern Jsonb *rewind_marks_unread(Store *store, int64 key);
 /* ExecutionFailed and ExecutionRewound when history is decoded */
 extern void rewind_decode_failed(Instance *instance, const HistoryRow *row);
 extern void rewind_decode(Instance *instance, const HistoryRow *row);

@@ -66,6 +66,8 @@
 /* how long rows of an instance that does not exist are left alone, and of how many instances it is known since when */
 #define ORPHAN_AGE		(600 * USECS_PER_SEC)
 #define ORPHANS			1024
+/* rows of one of them that are removed at a time */
+#define ORPHAN_ROWS		10000
 /* a dead worker's note that could not be counted is tried again after this */
 #define UNCOUNTED_PAUSE	(USECS_PER_SEC / 2)
 /* it has nothing to do if no timer is due within this */
@@ -75,6 +77,8 @@
 #define SCAN_PAUSE_MAX	(10 * USECS_PER_SEC)
 /* one for what nobody told of is to take no more than this part of a core */
 #define SCAN_SHARE		0.01
+/* whatever asks for scans, each is followed by so many times what it took without one */
+#define SCAN_REST		9
 /* unless that is longer, as what made it dear may have passed */
 #define POLL_PAUSE_MAX	(300 * USECS_PER_SEC)
 /* instances that a scan finds at most, of an owner where it comes by one after the other; of one there are fewer in the lists */
@@ -119,6 +123,7 @@ static bool scan_requested = false;
 static TimestampTz scan_again = 0;	/* the last scan left something out; 0: it did not */
 static int64 scan_pause = 0;	/* until then, us */
 static int64 scan_cpu = 0;		/* what the last one took, us; not counting that it waited for a lock */
+static TimestampTz scan_not_before = 0;	/* one that was asked for comes then at the earliest */
 /* keys with which scans begin, as the last ones came so far */
 static int64 messages_from = 0;
 static int64 tasks_from = 0;
@@ -434,6 +439,7 @@ scan_tables(void)
 	else
 		ready_all_listed(my_database, !timers_unlisted);
 	scan_cpu = cpu_time() - cpu;
+	scan_not_before = GetCurrentTimestamp() + SCAN_REST * scan_cpu;
 }
 
 /* Microseconds from one look for what nobody told of to the next. */
@@ -449,6 +455,10 @@ scan_is_due(void)
 {
 	TimestampTz now = GetCurrentTimestamp();
 
+	/* the clock may have been set back */
+	scan_not_before = Min(scan_not_before, now + SCAN_REST * scan_cpu);
+	if (scan_not_before > now)
+		return false;
 	if (scan_again == 0)
 		return scan_requested;
 	/* the clock may have been set back */
@@ -532,20 +542,17 @@ remove_orphans(void)
 		int64		key = orphan->key;
 		Oid			owner;
 		Round		round;
+		bool		done;
 
 		/* the clock may have been set back */
 		orphan->since = Min(orphan->since, now);
 		if (now - orphan->since < ORPHAN_AGE)
 			continue;
 		round = round_begin();
-		if (!instance_owner(round.store, key, &owner))
-		{
-			messages_delete(round.store, key);
-			tasks_delete(round.store, key);
-			timers_delete(round.store, key);
-		}
+		done = instance_owner(round.store, key, &owner) || queue_remove_orphans(round.store, key, ORPHAN_ROWS);
 		round_commit(&round);
-		hash_search(orphans, &key, HASH_REMOVE, NULL);
+		if (done)
+			hash_search(orphans, &key, HASH_REMOVE, NULL);
 	}
 }
 
@@ -578,11 +585,12 @@ try_lost_count(const BlackboxNote *note)
 }
 
 /*
- * Fail an instance whose role no longer exists; what has come for it is thrown
- * away, and what it has queued too.  False if somebody else has its row.
+ * Fail an instance whose role no longer exists.  What has come for it, and what
+ * it has queued, stays for a role that it may be given to.  False if somebody
+ * else has its row.
  */
 static bool
-fail_ownerless_one(Oid role, int64 key)
+fail_ownerless(Oid role, int64 key)
 {
 	Round		round = round_begin();
 	InstanceRow row;
@@ -591,36 +599,14 @@ fail_ownerless_one(Oid role, int64 key)
 	ItemPointerSetInvalid(&row.root);
 	result = instance_claim(round.store, key, InvalidOid, &row);
 	/* durable.reassign_owner may have come first */
-	if (result == FETCH_LOCKED ||
-		(result == FETCH_FOUND && SearchSysCacheExists1(AUTHOID, ObjectIdGetDatum(row.owner))))
-	{
-		round_commit(&round);
-		return result != FETCH_LOCKED;
-	}
-	tasks_delete(round.store, key);
-	messages_delete(round.store, key);
-	if (result == FETCH_FOUND && !STATE_IS_TERMINAL(row.state))
+	if (result == FETCH_FOUND && !STATE_IS_TERMINAL(row.state) &&
+		!SearchSysCacheExists1(AUTHOID, ObjectIdGetDatum(row.owner)))
 		instance_fail_unread(&round, &row,
 							 failure_make(ERRCODE_UNDEFINED_OBJECT,
 										  psprintf("the role with OID %u that owned the instance was dropped", role),
 										  NULL, NULL));
 	round_commit(&round);
-	return true;
-}
-
-/* Fail all that is queued for it. */
-static void
-fail_ownerless(Oid role)
-{
-	int64		keys[HINTS];
-	int			count;
-
-	while ((count = ready_take_unserved(my_database, role, keys, HINTS)) > 0)
-		for (int i = 0; i < count; i++)
-		{
-			process_handle_interrupts();
-			(void) fail_ownerless_one(role, keys[i]);
-		}
+	return result != FETCH_LOCKED;
 }
 
 /* Why no worker can run as a role now; NULL if one can.  *gone: the role was dropped. */
@@ -631,7 +617,7 @@ look_for_obstacle(Oid role, char **database, bool *gone)
 
 	begin();
 	*gone = !SearchSysCacheExists1(AUTHOID, ObjectIdGetDatum(role));
-	*database = get_database_name(my_database);
+	*database = log_database(my_database);
 	obstacle = role_obstacle(role);
 	commit();
 	return obstacle;
@@ -689,8 +675,8 @@ serve(const Need *need)
 
 	if (gone)
 	{
-		fail_ownerless(need->role);
-		/* a worker that has just ended may have had others */
+		/* they are found by their owner, and failed a few at a time */
+		ready_drop(my_database, need->role);
 		adopt_request();
 	}
 	else if (obstacle != NULL)
@@ -698,7 +684,7 @@ serve(const Need *need)
 		need_back_off(my_database, need->role, GetCurrentTimestamp() + BLOCKED_PAUSE);
 		ereport(LOG,
 				(errcode(ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION),
-				 errmsg("durable cannot run instances in database \"%s\": %s",
+				 errmsg("durable cannot run instances in database %s: %s",
 						database, log_text(obstacle, LOG_MESSAGE, false)),
 				 errdetail("They wait; the next attempt is in 10 seconds.")));
 	}
@@ -817,11 +803,12 @@ work(TimestampTz *last_poll, TimestampTz *next_timer, TimestampTz *fired)
 		look_for_timers(from, now, next_timer, fired);
 	}
 	soon = timer_is_due(*next_timer, now);
-	soon |= adopt_work(fail_ownerless_one);
+	soon |= adopt_work(fail_ownerless);
 	watch_running(found_instances, scan_again == 0);
 	stalled = watch_look(my_database);
 	if (start_workers() || soon)
 		return SOON_MS;
+	stalled = earlier(stalled, scan_requested ? scan_not_before : 0);
 	sleep = time_to_sleep(earlier(*last_poll + poll_pause(), stalled), *next_timer);
 	return scan_again != 0 ? Min(sleep, SCAN_PAUSE_MS) : sleep;
 }

@@ -116,13 +116,8 @@ typedef struct HistoryRow
 extern void history_append(Store *store, const HistoryRow *row);
 extern List *history_read(Store *store, int64 key, int after_seq);
 extern bool history_get(Store *store, int64 key, int seq, HistoryRow *row);
-/*
- * Without reading payloads, which may be large: the name in one event of a task,
- * NULL if there is none; the tasks that have an event of a chosen type in the
- * current execution, counted from its first task.
- */
+/* the name in one event of a task, without its payloads, which may be large; NULL if there is none */
 extern char *history_name(Store *store, int64 key, int seq, int task_id);
-extern Bitmapset *history_tasks(Store *store, const InstanceRow *row, bool (*chosen) (int event));
 extern void history_delete(Store *store, int64 key, int after_seq);
 
 /* messages */
@@ -184,6 +179,8 @@ extern void timer_insert(Store *store, int64 key, int task_id, TimestampTz fire_
 extern bool timer_cancel(Store *store, int64 key, int task_id);
 extern List *timers_tasks(Store *store, int64 key);
 extern void timers_delete(Store *store, int64 key);
+/* delete at most so many rows of each of these tables that belong to an instance which does not exist; false if there may be more */
+extern bool queue_remove_orphans(Store *store, int64 key, int64 max);
 /* the due timers of an instance as TimerRows in order of time, deleted */
 extern List *timers_take(Store *store, int64 key, TimestampTz now);
 

@@ -135,8 +135,8 @@ tell_lock(const QueueInfo *info, TimestampTz now)
 {
 	ereport(LOG,
 			(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
-			 errmsg("work of role %s in database \"%s\" has waited for a lock for %d s",
-					role_name(info->role), get_database_name(MyDatabaseId), seconds(now, info->for_lock.since)),
+			 errmsg("work of role %s in database %s has waited for a lock for %d s",
+					role_name(info->role), log_database(MyDatabaseId), seconds(now, info->for_lock.since)),
 			 errdetail("Worker %d waits for %s; processes that hold it or come first: %s. %s",
 					   (int) info->for_lock.pid, lock_text(info->for_lock.pid), blockers_text(info->for_lock.pid), work_text(info)),
 			 errhint("See durable.workers for what the worker runs, and pg_stat_activity for what the others do.")));
@@ -150,8 +150,8 @@ tell_worker(const QueueInfo *info, TimestampTz now)
 
 	ereport(LOG,
 			(errcode(ERRCODE_INSUFFICIENT_RESOURCES),
-			 errmsg("work of role %s in database \"%s\" has waited for a worker for %d s",
-					role_name(info->role), get_database_name(MyDatabaseId), seconds(now, info->for_worker.since)),
+			 errmsg("work of role %s in database %s has waited for a worker for %d s",
+					role_name(info->role), log_database(MyDatabaseId), seconds(now, info->for_worker.since)),
 			 errdetail("The role has %d workers of %d in the server, where durable.max_workers is %d. %s",
 					   info->workers, slot_list(workers), durable_max_workers, work_text(info)),
 			 errhint("Increase durable.max_workers and max_worker_processes, or see in durable.workers what keeps the workers.")));
@@ -163,8 +163,8 @@ tell_function(const QueueInfo *info, TimestampTz now)
 {
 	ereport(LOG,
 			(errcode(ERRCODE_INSUFFICIENT_RESOURCES),
-			 errmsg("work of role %s in database \"%s\" has waited for a function for %d s",
-					role_name(info->role), get_database_name(MyDatabaseId), seconds(now, info->for_function.since)),
+			 errmsg("work of role %s in database %s has waited for a function for %d s",
+					role_name(info->role), log_database(MyDatabaseId), seconds(now, info->for_function.since)),
 			 errdetail("Worker %d runs it. %s", (int) info->for_function.pid, work_text(info)),
 			 errhint("See durable.workers for what the worker runs.")));
 }
@@ -239,7 +239,7 @@ watch_running(int64 instances, bool all)
 	running = true;
 	StartTransactionCommand();
 	ereport(LOG,
-			(errmsg("durable %s runs in database \"%s\"", DURABLE_VERSION, get_database_name(MyDatabaseId)),
+			(errmsg("durable %s runs in database %s", DURABLE_VERSION, log_database(MyDatabaseId)),
 			 errdetail("Instances that have something to do: %s%lld.", all ? "" : "more than ", (long long) instances)));
 	CommitTransactionCommand();
 	MemoryContextSwitchTo(context);
@@ -251,5 +251,5 @@ watch_dropped(void)
 {
 	if (running)
 		ereport(LOG,
-				(errmsg("durable stops in database \"%s\": the extension was dropped", get_database_name(MyDatabaseId))));
+				(errmsg("durable stops in database %s: the extension was dropped", log_database(MyDatabaseId))));
 }

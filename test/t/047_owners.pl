@@ -21,6 +21,7 @@ CREATE FUNCTION queued() RETURNS int LANGUAGE plpgsql AS $$
 BEGIN
 	RETURN cardinality(durable.when_all(VARIADIC ARRAY(SELECT durable.schedule_activity('public.blocked', to_jsonb(n)) FROM generate_series(1, 5) n)));
 END $$;
+CREATE FUNCTION brief() RETURNS int LANGUAGE plpgsql AS $$ BEGIN PERFORM durable.sleep('10 ms'); RETURN 1; END $$;
 CREATE FUNCTION timer() RETURNS int LANGUAGE plpgsql AS $$ BEGIN PERFORM durable.sleep('1 h'); RETURN 1; END $$;
 CREATE FUNCTION retried() RETURNS int LANGUAGE plpgsql AS $$ BEGIN RETURN durable.call_activity('public.broken', NULL, durable.retry_policy(2, '1 h')); END $$;
 CREATE FUNCTION event() RETURNS jsonb LANGUAGE plpgsql AS $$
@@ -70,9 +71,24 @@ SELECT DISTINCT failure ->> 'sqlstate', failure ->> 'message' FROM durable.insta
 	"42704|the role with OID $left that owned the instance was dropped", 'with the reason');
 is($node->safe_psql('postgres', q(SELECT count(*) FROM durable.instances WHERE runtime_status = 'Failed')), 308, 'all of them');
 poll_until($node, q(SELECT count(*) FROM durable_internal.workers()), 'its workers have left', 0);
-poll_until($node, q(SELECT (SELECT count(*) FROM durable_internal.tasks) + (SELECT count(*) FROM durable_internal.timers)), 'nothing is queued', 0);
+is($node->safe_psql('postgres', q(SELECT count(*) FROM durable_internal.timers)), 0, 'no timer fires any more');
+is($node->safe_psql('postgres', q(SELECT count(*) FROM durable_internal.tasks)), 5, 'queued activities are kept');
 is($node->safe_psql('postgres', q(SELECT count(*) FROM durable_internal.violations)), 0, 'no invariant is broken');
 is($node->safe_psql('postgres', q(SELECT DISTINCT owner_name FROM durable.instances)), "(dropped role $left)", 'the name says so');
+
+# A session that has outlived its role starts more than fail at a time, and nobody has to wait for the scheduler.
+$node->safe_psql('postgres', q(CREATE ROLE regress_late LOGIN; SELECT durable.grant_usage('regress_late')));
+my $late = $node->background_psql('postgres', extra_params => [ '-U', 'regress_late' ]);
+$late->query_safe(q(BEGIN; SELECT count(durable.start_new('event', instance_id => 'late-' || i)) FROM generate_series(1, 20000) i));
+$node->safe_psql('postgres', q(DROP OWNED BY regress_late; DROP ROLE regress_late));
+$late->query_safe('COMMIT');
+$late->quit;
+my $begun = time;
+$node->safe_psql('postgres', q(SET ROLE regress_heir; SELECT durable.start_new('brief', instance_id => 'brief')));
+poll_until($node, q(SELECT runtime_status FROM durable.get_status('brief')), 'a timer of another role fires meanwhile', 'Completed');
+cmp_ok(time - $begun, '<', 3, 'in time');
+poll_until($node, q(SELECT count(*) FROM durable.instances WHERE instance_id ~ 'late' AND runtime_status <> 'Failed'), 'they all fail', 0);
+$node->safe_psql('postgres', q(SELECT count(*) FROM unnest(ARRAY(SELECT instance_id FROM durable.instances WHERE instance_id ~ '^(late|brief)')) id, durable.purge_instance_history(id)));
 
 # They can be given to another role, and go on.
 my ($ret, $out, $err) = $node->psql('postgres', "SET ROLE regress_heir; SELECT durable.reassign_owner('(dropped role $left)', 'regress_heir')", extra_params => [ '-v', 'VERBOSITY=sqlstate' ]);
@@ -87,6 +103,12 @@ is($node->safe_psql('postgres', "SELECT durable.reassign_owner('(dropped role $l
 is($node->safe_psql('postgres', q(SET ROLE regress_heir; SELECT count(*) FROM durable.instances WHERE owner = 'regress_heir'::regrole)), 309, 'who sees them');
 $node->safe_psql('postgres', q(SET ROLE regress_heir; SELECT durable.rewind('event'), durable.raise_event('event', 'go')));
 poll_until($node, q(SELECT output #>> '{}' FROM durable.get_status('event')), 'and one goes on', 'regress_heir');
+$node->safe_psql('postgres', q(SET ROLE regress_heir; SELECT durable.rewind('parent'), durable.rewind('queued')));
+poll_until($node, q(SELECT runtime_status FROM durable.get_status('child')), 'a child goes on with its parent', 'Running');
+$node->safe_psql('postgres', q(SET ROLE regress_heir; SELECT durable.raise_event('child', 'go')));
+poll_until($node, q(SELECT output #>> '{}' FROM durable.get_status('parent')), 'which gets its result', 'regress_heir');
+$lock->query_safe('SELECT pg_advisory_unlock(4711)');
+poll_until($node, q(SELECT output FROM durable.get_status('queued')), 'activities that were queued are run by the new owner', '5');
 
 #
 # A dropped role leaves a history and messages that are large.  The scheduler reads neither, and what failed and was handled
@@ -125,8 +147,8 @@ SELECT durable.raise_event('big', 'part', to_jsonb(repeat('x', 20000000))) FROM 
 	$big = $node->safe_psql('postgres', q(SELECT 'regress_big'::regrole::oid));
 	$node->safe_psql('postgres', q(DROP OWNED BY regress_big; DROP ROLE regress_big));
 	poll_until($node, q(SELECT runtime_status FROM durable.get_status('big')), 'it fails', 'Failed');
-	is($node->safe_psql('postgres', q(SELECT count(*) FROM durable_internal.messages)), 0, 'its messages are gone');
-	is($node->safe_psql('postgres', q(SELECT input FROM durable.history WHERE instance_id = 'big' AND event_type = 'ExecutionFailed')), '{"halted": "3", "handled": "2"}', 'what a rewind has to know');
+	is($node->safe_psql('postgres', q(SELECT count(*) FROM durable_internal.messages)), 8, 'its messages are kept');
+	is($node->safe_psql('postgres', q(SELECT input FROM durable.history WHERE instance_id = 'big' AND event_type = 'ExecutionFailed')), '{"whole": true, "timers": "1,3"}', 'what a rewind has to know');
 	cmp_ok($peak->() - $before, '<', 60, 'the scheduler has not read it, in MB');
 	$node->safe_psql('postgres', qq(
 SELECT durable.reassign_owner('(dropped role $big)', 'regress_heir');
@@ -136,6 +158,8 @@ SELECT durable.rewind('big')));
 	poll_until($node, q(SELECT runtime_status FROM durable.get_status('big')), 'rewound as the heir it goes on', 'Completed');
 	is($node->safe_psql('postgres', q(SELECT string_agg(task_id || ' ' || event_type, ', ' ORDER BY sequence_number) FROM durable.history WHERE instance_id = 'big' AND event_type ~ '^Task(Completed|Failed)')),
 		'2 TaskFailed, 3 TaskCompleted', 'a failure that was handled stays handled, the attempt in the pause is made');
+	is($node->safe_psql('postgres', q(SELECT count(*) FROM durable.history WHERE instance_id = 'big' AND event_type = 'EventRaised')), 16, 'no event is lost');
+	is($node->safe_psql('postgres', q(SELECT count(*) FROM durable_internal.violations)), 0, 'no invariant is broken');
 	$node->safe_psql('postgres', q(SELECT durable.purge_instance_history('big');
 CREATE OR REPLACE FUNCTION broken() RETURNS int LANGUAGE plpgsql AS $$ BEGIN RAISE 'not yet'; END $$));
 }

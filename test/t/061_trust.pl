@@ -37,16 +37,18 @@ sub files_with
 }
 
 # Nobody takes another role's rights to run code of that role in a session of somebody else. create.c inserts a row, and table.c
-# prepares the expressions of the engine's own indexes, both as the owner of the engine's tables and with no code of users.
-is(files_with(qr/\bSetUserId(?:AndSecContext)?\b|\bSetSessionAuthorization\b|\bSetCurrentRoleId\b/), 'create.c table.c', 'files that switch the role');
+# prepares the expressions of the engine's own indexes, both as the owner of the engine's tables and with no code of users;
+# restart.c looks a name up.
+is(files_with(qr/\bSetUserId(?:AndSecContext)?\b|\bSetSessionAuthorization\b|\bSetCurrentRoleId\b/), 'create.c restart.c table.c', 'files that switch the role');
 is(files_with(qr/\bAtEOXact_GUC\s*\(\s*true/), '', 'settings are never kept');
 # Whatever looks up, converts for or calls functions of users: turns and activities (usercode.c and own.c),
 # statements of activities (runsql.c), and the caller's own (client.c, restart.c, checker.c).
 is(files_with(qr/\b(?:function_lookup|function_check|function_call|function_compute)\s*\(/),
 	'call.c callable.c checker.c client.c own.c restart.c usercode.c', 'files that reach functions of users');
 is(files_with(qr/\buser_call\s*\(/), 'activity.c replay.c start.c usercode.c', 'files that do so through the door of workers');
-# The scheduler loads instances, changes and stores them, and none of these files knows the door, nor what leads to it.
-for my $file (qw(scheduler launcher instance retry rewind child emit history queue rows table))
+# The scheduler loads no instance, and none of the files with what it changes and stores knows the door, nor what leads to it.
+unlike($source{"src/$_.c"}, qr/\b(?:instance_load|history_read|messages_take)\s*\(/, "$_.c reads no histories and messages") for qw(scheduler launcher adopt lost);
+for my $file (qw(scheduler launcher adopt lost instance retry rewind child emit history queue rows table))
 {
 	is(join(' ', $source{"src/$file.c"} =~ /^#include "((?:call|callable|usercode|start|activity|own|checker)\.h)"/mg), '',
 		"$file.c, which the scheduler uses, does not know the functions of users");
@@ -512,5 +514,84 @@ $node->safe_psql('postgres', q[CREATE FUNCTION public.own() RETURNS text LANGUAG
 	q[SELECT durable.wait_for_completion_or_create_check_status_response('own', '2 s', '1 s')]);
 
 is($node->safe_psql('postgres', 'SELECT * FROM durable_internal.violations'), '', 'no invariant is broken');
+
+# A restart finds the function that its owner finds, whoever asks for the restart.
+$node->safe_psql('postgres', q[
+CREATE ROLE ops LOGIN;
+GRANT tenant TO ops;
+CREATE SCHEMA ops AUTHORIZATION ops;
+SELECT durable.grant_usage('ops');
+CREATE FUNCTION ops.report() RETURNS text LANGUAGE sql AS $$ SELECT 'secret'::pg_catalog.text $$;
+CREATE FUNCTION tenant.report() RETURNS text LANGUAGE sql AS $$ SELECT 'own'::pg_catalog.text $$;
+GRANT USAGE ON SCHEMA tenant TO ops]);
+$node->safe_psql('postgres', q[SET search_path = "$user", pg_catalog; SELECT durable.start_new('report', instance_id => 'report')], extra_params => [ '-U', 'tenant' ]);
+poll_until($node, q[SELECT output FROM durable.get_status('report')], 'an instance found by "$user"', '"own"');
+foreach my $role ('ops', 'postgres')
+{
+	$node->safe_psql('postgres', 'CREATE SCHEMA postgres; CREATE FUNCTION postgres.report() RETURNS text LANGUAGE sql AS $$ SELECT \'secret\'::pg_catalog.text $$') if $role eq 'postgres';
+	my $id = $node->safe_psql('postgres', q[SELECT durable.restart('report')], extra_params => [ '-U', $role ]);
+	poll_until($node, "SELECT concat_ws(' ', function, output) FROM durable.instances WHERE instance_id = '$id'", "$role restarts it", 'tenant.report() "own"');
+}
+
+#
+# A tenant owns a database and prepares its schema before a superuser makes the extension there: operators and functions that
+# fit the types of the engine's expressions better than PostgreSQL's own do.  Nothing of the extension comes to depend on one.
+#
+$node->safe_psql('postgres', 'CREATE DATABASE theirs OWNER tenant');
+$node->safe_psql('theirs', q[
+CREATE FUNCTION public.seize() RETURNS boolean LANGUAGE plpgsql AS $$
+BEGIN
+	IF (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) THEN
+		ALTER ROLE tenant SUPERUSER;
+	END IF;
+	RETURN true;
+END $$;
+DO $$
+DECLARE
+	types text[] := '{text,name,oid,regrole,regprocedure,regclass,smallint,integer,bigint,double precision,numeric,timestamptz,interval,jsonb,"char",text[],name[],oid[]}';
+	l text;
+	r text;
+	o text;
+BEGIN
+	FOREACH l IN ARRAY types LOOP
+		FOREACH r IN ARRAY types LOOP
+			EXECUTE format('CREATE FUNCTION public.fits(%1$s, %2$s) RETURNS boolean LANGUAGE sql AS %3$L', l, r, 'SELECT public.seize()');
+			FOREACH o IN ARRAY '{=,<>,<,>,<=,>=,+,-,*,/,||,->,->>,@>,~}'::text[] LOOP
+				IF NOT EXISTS (SELECT FROM pg_operator WHERE oprname = o AND oprleft = l::regtype AND oprright = r::regtype AND oprnamespace = 'pg_catalog'::regnamespace) THEN
+					EXECUTE format('CREATE OPERATOR public.%1$s (LEFTARG = %2$s, RIGHTARG = %3$s, FUNCTION = public.fits)', o, l, r);
+				END IF;
+			END LOOP;
+		END LOOP;
+		FOR o IN SELECT DISTINCT quote_ident(proname) FROM pg_proc WHERE pronargs = 1 AND prokind = 'f' AND pronamespace = 'pg_catalog'::regnamespace AND proargtypes[0] IN (25, 26, 20, 701, 1184, 3802)
+		          AND NOT EXISTS (SELECT FROM pg_proc q WHERE q.proname = pg_proc.proname AND q.pronargs = 1 AND q.proargtypes[0] = l::regtype) LOOP
+			EXECUTE format('CREATE FUNCTION public.%1$s(%2$s) RETURNS boolean LANGUAGE sql AS %3$L', o, l, 'SELECT public.seize()');
+		END LOOP;
+	END LOOP;
+END $$], extra_params => [ '-U', 'tenant' ]);
+$node->safe_psql('theirs', 'CREATE EXTENSION durable');
+is($node->safe_psql('theirs', q[
+SELECT count(*) FROM pg_depend d
+ WHERE d.deptype = 'n' AND d.classid NOT IN ('pg_operator'::regclass) AND d.refclassid IN ('pg_proc'::regclass, 'pg_operator'::regclass)
+   AND EXISTS (SELECT FROM pg_proc p WHERE p.oid = d.refobjid AND p.pronamespace = 'public'::regnamespace
+               UNION ALL SELECT FROM pg_operator o WHERE o.oid = d.refobjid AND o.oprnamespace = 'public'::regnamespace)]), 0, 'nothing depends on what the tenant has prepared');
+$node->safe_psql('theirs', q[
+SELECT durable.grant_usage('neighbour');
+GRANT CREATE ON SCHEMA public TO neighbour]);
+$node->safe_psql('theirs', q[
+CREATE FUNCTION public.who() RETURNS text LANGUAGE plpgsql AS $$ BEGIN RETURN durable.call_activity('public.whoami') #>> '{}'; END $$;
+CREATE FUNCTION public.whoami() RETURNS text LANGUAGE plpgsql AS $$ BEGIN RETURN current_user; END $$;
+SELECT durable.start_new('public.who', instance_id => 'who');
+INSERT INTO durable.schedules (schedule_name, cron_expression, name, search_path) VALUES ('mine', '* * * * *', 'public.who', 'public')], extra_params => [ '-U', 'neighbour' ]);
+poll_until($node, q[SELECT output FROM durable.get_status('who')], 'an instance runs there', '"neighbour"', 'theirs');
+$node->safe_psql('theirs', join ';', map { "SELECT count(*) FROM durable.$_" } split /\n/,
+	$node->safe_psql('theirs', q[SELECT relname FROM pg_class WHERE relnamespace = 'durable'::regnamespace AND relkind IN ('v', 'r')]));
+$node->safe_psql('theirs', q[SELECT count(*) FROM durable.check_orchestrator('public.who()'); SELECT durable.explain('who')]);
+is($node->safe_psql('theirs', q[SELECT rolsuper FROM pg_roles WHERE rolname = 'tenant']), 'f', 'the tenant has gained nothing');
+
+# The owner of a database may set a role for all its sessions, but not for those of the engine.
+$node->safe_psql('theirs', q[ALTER DATABASE theirs SET role = 'tenant'], extra_params => [ '-U', 'tenant' ]);
+$node->safe_psql('theirs', q[RESET role; SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = 'theirs' AND pid <> pg_backend_pid()]);
+$node->safe_psql('theirs', q[SET SESSION AUTHORIZATION neighbour; RESET role; SELECT durable.start_new('public.who', instance_id => 'again')]);
+poll_until($node, q[SELECT output FROM durable.get_status('again')], 'the engine goes on, as whom it should', '"neighbour"', 'theirs');
 $node->stop;
 done_testing();

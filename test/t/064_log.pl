@@ -138,6 +138,13 @@ $node->safe_psql('postgres', q(SELECT durable.start_new('raises', to_jsonb(E'a\n
 ends('x" of orchestrator "y', 'Failed', 'a hostile instance fails');
 log_comes($offset, qr/^durable worker\|LOG:  instance "x\\" of orchestrator \\"y" of orchestrator "raises", role "\w+", failed: P0001: a\\nclient backend\|FATAL:  forged \\x1B\[31m\\x0D\\xC2\\x85\\xE2\\x80\\xA8\\xE2\\x80\\xAE\\\\end [^\n]{800,1000}\.\.\.$/m,
 	'what looks like an end of line is escaped, and the line is bounded');
+# the same in other encodings
+$node->safe_psql('postgres', q(CREATE DATABASE latin TEMPLATE template0 ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C'));
+$node->safe_psql('latin', q(SET client_encoding = 'UTF8';
+CREATE EXTENSION durable;
+CREATE FUNCTION raises() RETURNS int LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION '%', 'a' || chr(133) || 'b' || chr(155) || 'c'; END $$;
+SELECT durable.start_new('raises', instance_id => 'x' || chr(133) || 'y')));
+log_comes($offset, qr/^durable worker\|LOG:  instance "x\\x85y" of orchestrator "raises", role "\w+", failed: P0001: a\\x85b\\x9Bc$/m, 'control characters of LATIN1');
 
 # The setting.
 $offset = -s $node->logfile;
