@@ -126,14 +126,19 @@ $holder->quit;
 # Nor does it read all the rows of one instance, which may be more than there are instances, and may be nobody's to take away.
 $node->safe_psql('postgres', q(
 CREATE FUNCTION waits() RETURNS void LANGUAGE plpgsql AS $$ BEGIN PERFORM durable.wait_for_external_event('go'); END $$;
-SELECT durable.start_new('waits', instance_id => 'flooded', start_at => now() + '1 day')));
-$holder = $node->background_psql('postgres');
+CREATE ROLE flood LOGIN;
+SELECT durable.grant_usage('flood')));
+$holder = $node->background_psql('postgres', extra_params => [ '-U', 'flood' ]);
+$holder->query_safe(q(SELECT durable.start_new('waits', instance_id => 'flooded', start_at => now() + '1 day')));
+# no worker of its own reads them either
+$node->safe_psql('postgres', 'ALTER ROLE flood NOLOGIN');
 $holder->query_safe(q(BEGIN; SELECT count(durable.raise_event('flooded', 'e', '1')) FROM generate_series(1, 100000)));
 my ($scans, $read) = split /\|/, $node->safe_psql('postgres', q(SELECT idx_scan, idx_tup_read FROM pg_stat_all_indexes WHERE indexrelname = 'messages_pkey'));
 poll_until($node, "SELECT idx_scan > $scans + 10 FROM pg_stat_all_indexes WHERE indexrelname = 'messages_pkey'", 'scans go on');
 cmp_ok($node->safe_psql('postgres', q(SELECT idx_tup_read FROM pg_stat_all_indexes WHERE indexrelname = 'messages_pkey')) - $read, '<', 50000, 'they pass over rows of one instance');
 $holder->query_safe('COMMIT');
 $holder->quit;
+$node->safe_psql('postgres', 'ALTER ROLE flood LOGIN');
 poll_until($node, q(SELECT count(*) = 0 FROM durable_internal.messages), 'all are taken in');
 $node->stop;
 done_testing();

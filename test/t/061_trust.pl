@@ -520,7 +520,7 @@ $node->safe_psql('postgres', q[
 CREATE ROLE ops LOGIN;
 GRANT tenant TO ops;
 CREATE SCHEMA ops AUTHORIZATION ops;
-SELECT durable.grant_usage('ops');
+SELECT durable.grant_usage('ops'), durable.grant_usage('tenant');
 CREATE FUNCTION ops.report() RETURNS text LANGUAGE sql AS $$ SELECT 'secret'::pg_catalog.text $$;
 CREATE FUNCTION tenant.report() RETURNS text LANGUAGE sql AS $$ SELECT 'own'::pg_catalog.text $$;
 GRANT USAGE ON SCHEMA tenant TO ops]);
@@ -569,7 +569,8 @@ BEGIN
 	END LOOP;
 END $$], extra_params => [ '-U', 'tenant' ]);
 $node->safe_psql('theirs', 'CREATE EXTENSION durable');
-is($node->safe_psql('theirs', q[
+# no operator of this test is to be the tenant's
+is($node->safe_psql('theirs', q[SET search_path = pg_catalog;
 SELECT count(*) FROM pg_depend d
  WHERE d.deptype = 'n' AND d.classid NOT IN ('pg_operator'::regclass) AND d.refclassid IN ('pg_proc'::regclass, 'pg_operator'::regclass)
    AND EXISTS (SELECT FROM pg_proc p WHERE p.oid = d.refobjid AND p.pronamespace = 'public'::regnamespace
@@ -583,15 +584,16 @@ CREATE FUNCTION public.whoami() RETURNS text LANGUAGE plpgsql AS $$ BEGIN RETURN
 SELECT durable.start_new('public.who', instance_id => 'who');
 INSERT INTO durable.schedules (schedule_name, cron_expression, name, search_path) VALUES ('mine', '* * * * *', 'public.who', 'public')], extra_params => [ '-U', 'neighbour' ]);
 poll_until($node, q[SELECT output FROM durable.get_status('who')], 'an instance runs there', '"neighbour"', 'theirs');
-$node->safe_psql('theirs', join ';', map { "SELECT count(*) FROM durable.$_" } split /\n/,
-	$node->safe_psql('theirs', q[SELECT relname FROM pg_class WHERE relnamespace = 'durable'::regnamespace AND relkind IN ('v', 'r')]));
+$node->safe_psql('theirs', join ';', 'SET search_path = pg_catalog', map { "SELECT count(*) FROM durable.$_" } split /\n/,
+	$node->safe_psql('theirs', q[SET search_path = pg_catalog; SELECT relname FROM pg_class WHERE relnamespace = 'durable'::regnamespace AND relkind IN ('v', 'r')]));
 $node->safe_psql('theirs', q[SELECT count(*) FROM durable.check_orchestrator('public.who()'); SELECT durable.explain('who')]);
-is($node->safe_psql('theirs', q[SELECT rolsuper FROM pg_roles WHERE rolname = 'tenant']), 'f', 'the tenant has gained nothing');
+is($node->safe_psql('theirs', q[SET search_path = pg_catalog; SELECT rolsuper FROM pg_roles WHERE rolname = 'tenant']), 'f', 'the tenant has gained nothing');
 
 # The owner of a database may set a role for all its sessions, but not for those of the engine.
 $node->safe_psql('theirs', q[ALTER DATABASE theirs SET role = 'tenant'], extra_params => [ '-U', 'tenant' ]);
-$node->safe_psql('theirs', q[RESET role; SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = 'theirs' AND pid <> pg_backend_pid()]);
-$node->safe_psql('theirs', q[SET SESSION AUTHORIZATION neighbour; RESET role; SELECT durable.start_new('public.who', instance_id => 'again')]);
+$node->safe_psql('theirs', q[SET role = none; SET search_path = pg_catalog; SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = 'theirs' AND pid <> pg_backend_pid()]);
+$node->safe_psql('theirs', q[SET SESSION AUTHORIZATION neighbour; SET role = none; SELECT durable.start_new('public.who', instance_id => 'again')]);
+$ENV{PGOPTIONS} = '-c role=none';
 poll_until($node, q[SELECT output FROM durable.get_status('again')], 'the engine goes on, as whom it should', '"neighbour"', 'theirs');
 $node->stop;
 done_testing();
