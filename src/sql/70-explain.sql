@@ -20,19 +20,23 @@ SELECT p.instance_id AS parent_instance_id,
        durable_internal.owner_role(c.owner) AS owner
   FROM durable_internal.instances p
  CROSS JOIN LATERAL (
-       SELECT i.*, i.parent_task <> 0 AS awaited, coalesce(nullif(i.parent_task, 0), h.task_id) AS task_id
-         FROM (SELECT c.*,
-                      row_number() OVER (PARTITION BY c.parent_task = 0, c.created_time, c.name ORDER BY c.key) AS number
-                 FROM durable_internal.instances c
-                WHERE c.parent_key = p.key) i
-         LEFT JOIN (SELECT h.task_id, h.event_time, h.name,
-                           row_number() OVER (PARTITION BY h.event_time, h.name ORDER BY h.seq) AS number
-                      FROM durable_internal.history h
-                     WHERE h.key = p.key AND h.event = 6 AND h.result ? 'detached'
-                       AND NOT EXISTS (SELECT
-                                         FROM durable_internal.history f
-                                        WHERE f.key = h.key AND f.seq = h.seq + 1 AND f.event = 8)) h
-           ON i.parent_task = 0 AND h.event_time = i.created_time AND h.name = i.name AND h.number = i.number
+       SELECT n.*, coalesce(n.parent_task, n.detached_task) AS task_id
+         FROM (-- the one child and the one event of the same number belong together
+               SELECT m.*, max(m.event_task) OVER (PARTITION BY m.awaited, m.created_time, m.name, m.number) AS detached_task
+                 FROM (SELECT e.*,
+                              row_number() OVER (PARTITION BY e.awaited, e.created_time, e.name, e.event_task IS NULL ORDER BY e.place) AS number
+                         FROM (SELECT c.parent_task <> 0 AS awaited, nullif(c.parent_task, 0) AS parent_task, NULL::integer AS event_task,
+                                      c.key AS place, c.instance_id, c.name, c.state, c.started_time, c.created_time, c.completed_time, c.owner
+                                 FROM durable_internal.instances c
+                                WHERE c.parent_key = p.key
+                               UNION ALL
+                               SELECT false, NULL, h.task_id, h.seq, NULL, h.name, NULL, NULL, h.event_time, NULL, NULL
+                                 FROM durable_internal.history h
+                                WHERE h.key = p.key AND h.event = 6 AND h.result ? 'detached'
+                                  AND NOT EXISTS (SELECT
+                                                    FROM durable_internal.history f
+                                                   WHERE f.key = h.key AND f.seq = h.seq + 1 AND f.event = 8)) e) m) n
+        WHERE n.event_task IS NULL
        ) c
  WHERE pg_catalog.pg_has_role(durable_internal.owner_role(p.owner), 'MEMBER')
     OR (SELECT pg_catalog.pg_has_role('pg_monitor'::pg_catalog.name, 'USAGE'));
@@ -59,117 +63,123 @@ SET search_path = pg_catalog, pg_temp
 SET jit = off
 AS $$
 SELECT durable.require_client('durable.tasks');
-WITH event AS MATERIALIZED (
-    SELECT h.*, lag(h.event_time) OVER (ORDER BY h.sequence_number) AS time_before
+-- Everything that is known about a task is brought together by window functions, never by joins: the planner takes an
+-- instance for a short one and would join by nested loops, which take a day for a long one.
+WITH seen AS (
+    -- events, those that begin and that end a task marked by kind and state
+    SELECT h.task_id, h.sequence_number, h.event_type, h.event_time, h.name, h.attempt, h.failure, k.kind, k.state,
+           CASE WHEN h.event_type = 'TimerCreated' THEN h.input END AS input,
+           lag(h.event_time) OVER (ORDER BY h.sequence_number) AS time_before,
+           max(h.sequence_number) FILTER (WHERE h.event_type = 'ExecutionRewound') OVER () AS rewound,
+           NULL::boolean AS awaited,
+           NULL::integer AS deliveries,
+           NULL::integer AS pid
       FROM durable.history h
+      LEFT JOIN (VALUES ('TaskScheduled', 'activity', NULL),
+                        ('SubOrchestrationInstanceCreated', 'sub-orchestration', NULL),
+                        ('TimerCreated', 'timer', NULL),
+                        ('EventSubscribed', 'event', NULL),
+                        ('EventSent', 'send', NULL),
+                        ('TaskCompleted', NULL, 'completed'),
+                        ('TaskFailed', NULL, 'failed'),
+                        ('SubOrchestrationInstanceCompleted', NULL, 'completed'),
+                        ('SubOrchestrationInstanceFailed', NULL, 'failed'),
+                        ('TimerFired', NULL, 'fired'),
+                        ('TimerCanceled', NULL, 'canceled'),
+                        ('TaskCanceled', NULL, 'canceled')) k (event_type, kind, state) USING (event_type)
      WHERE h.instance_id = tasks.instance_id
-), asked AS MATERIALIZED (
-    SELECT e.*, k.kind
-      FROM event e
-      JOIN (VALUES ('TaskScheduled', 'activity'),
-                   ('SubOrchestrationInstanceCreated', 'sub-orchestration'),
-                   ('TimerCreated', 'timer'),
-                   ('EventSubscribed', 'event'),
-                   ('EventSent', 'send')) k (event_type, kind) USING (event_type)
-), done AS MATERIALIZED (
-    SELECT DISTINCT ON (task_id) e.*, k.state
-      FROM event e
-      JOIN (VALUES ('TaskCompleted', 'completed'),
-                   ('TaskFailed', 'failed'),
-                   ('SubOrchestrationInstanceCompleted', 'completed'),
-                   ('SubOrchestrationInstanceFailed', 'failed'),
-                   ('TimerFired', 'fired'),
-                   ('TimerCanceled', 'canceled'),
-                   ('TaskCanceled', 'canceled')) k (event_type, state) USING (event_type)
-     ORDER BY task_id, sequence_number DESC
-), retried AS (
-    SELECT DISTINCT ON (task_id) *
-      FROM event
-     WHERE event_type = 'TaskRetried'
-     ORDER BY task_id, sequence_number DESC
-), child AS (
-    SELECT DISTINCT ON (c.task_id) *, c.runtime_status IN ('Pending', 'Running', 'Suspended') AS live
-      FROM durable.sub_orchestrations c
-     WHERE c.parent_instance_id = tasks.instance_id
-       AND c.created_time >= (SELECT min(event_time) FROM event)
-     ORDER BY c.task_id, c.created_time DESC
-), timer AS MATERIALIZED (
-    SELECT * FROM durable.timers t WHERE t.instance_id = tasks.instance_id
-), activity AS (
-    SELECT * FROM durable.activities a WHERE a.instance_id = tasks.instance_id
-), given_up AS (
-    -- a rewind gives waits back to the code, which then gives them up again or not
-    SELECT task_id, event_time
-      FROM event
-     WHERE event_type = 'TaskCanceled'
-       AND sequence_number > (SELECT coalesce(max(sequence_number), 0) FROM event WHERE event_type = 'ExecutionRewound')
-), expired AS (
-    -- timeouts that have fired: a wait and its timeout are asked for together
-    SELECT s.task_id, d.sequence_number, d.event_time
-      FROM asked s
-      JOIN asked t ON t.task_id = s.task_id + 1 AND t.kind = 'timer' AND t.name = s.name
-      JOIN done d ON d.task_id = t.task_id AND d.state = 'fired'
-     WHERE s.kind = 'event'
-       AND NOT EXISTS (SELECT FROM timer o WHERE o.task_id = t.task_id)
-), received AS (
+    UNION ALL
+    -- the last child of a task in this execution
+    (SELECT DISTINCT ON (c.task_id)
+            c.task_id, NULL, 'child ' || lower(c.runtime_status::text), c.completed_time, c.instance_id, NULL, NULL, NULL, NULL,
+            NULL, NULL, NULL, c.awaited, NULL, NULL
+       FROM durable.sub_orchestrations c
+      WHERE c.parent_instance_id = tasks.instance_id
+        AND c.created_time >= (SELECT min(h.event_time) FROM durable.history h WHERE h.instance_id = tasks.instance_id)
+      ORDER BY c.task_id, c.created_time DESC)
+    UNION ALL
+    SELECT t.task_id, NULL, 'timer', t.fire_at, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
+      FROM durable.timers t
+     WHERE t.instance_id = tasks.instance_id
+    UNION ALL
+    SELECT a.task_id, NULL, 'activity', NULL, NULL, a.attempt, NULL, NULL, NULL, NULL, NULL, NULL, NULL, a.deliveries, a.pid
+      FROM durable.activities a
+     WHERE a.instance_id = tasks.instance_id
+), known AS (
+    SELECT s.*,
+           -- its last end
+           last_value(state) OVER done AS done,
+           CASE WHEN last_value(state) OVER done IS NOT NULL THEN last_value(sequence_number) OVER done END AS done_number,
+           CASE WHEN last_value(state) OVER done IS NOT NULL THEN last_value(event_time) OVER done END AS done_time,
+           CASE WHEN last_value(state) OVER done IS NOT NULL THEN last_value(attempt) OVER done END AS done_attempt,
+           CASE WHEN last_value(state) OVER done IS NOT NULL THEN last_value(failure) OVER done END AS done_failure,
+           CASE last_value(event_type) OVER retried WHEN 'TaskRetried' THEN coalesce(last_value(attempt) OVER retried, 0) + 1 END AS retry_attempt,
+           CASE last_value(event_type) OVER retried WHEN 'TaskRetried' THEN last_value(failure) OVER retried END AS retry_failure,
+           -- a rewind gives waits back to the code, which then gives them up again or not
+           max(event_time) FILTER (WHERE event_type = 'TaskCanceled' AND sequence_number > coalesce(rewound, 0)) OVER task AS given_up,
+           max(substr(event_type, 7)) FILTER (WHERE event_type LIKE 'child %') OVER task AS child_state,
+           max(name) FILTER (WHERE event_type LIKE 'child %') OVER task AS child_id,
+           max(event_time) FILTER (WHERE event_type LIKE 'child %') OVER task AS child_time,
+           bool_and(awaited) OVER task AS child_awaited,
+           max(event_time) FILTER (WHERE event_type = 'timer') OVER task AS fire_at,
+           max(attempt) FILTER (WHERE event_type = 'activity') OVER task AS queued_attempt,
+           max(deliveries) OVER task AS queued_deliveries,
+           max(pid) OVER task AS queued_pid,
+           bool_or(event_type = 'activity') OVER task AS queued
+      FROM seen s
+    WINDOW task AS (PARTITION BY task_id),
+           done AS (PARTITION BY task_id ORDER BY state IS NOT NULL, sequence_number
+                    ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING),
+           retried AS (PARTITION BY task_id ORDER BY event_type = 'TaskRetried', sequence_number
+                       ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING)
+), numbered AS (
     -- waits for a name are served in their order, but for those that were given up
-    SELECT s.task_id, r.sequence_number, greatest(s.event_time, r.event_time) AS event_time
-      FROM (SELECT *, row_number() OVER (PARTITION BY lower(name) ORDER BY task_id) AS number
-              FROM asked
-             WHERE kind = 'event' AND task_id NOT IN (SELECT task_id FROM given_up)) s
-      JOIN (SELECT *, row_number() OVER (PARTITION BY lower(name) ORDER BY sequence_number) AS number
-              FROM event
-             WHERE event_type = 'EventRaised') r
-        ON lower(r.name) = lower(s.name) AND r.number = s.number
+    SELECT k.*,
+           CASE WHEN event_type = 'EventRaised' OR kind = 'event' AND given_up IS NULL
+                THEN row_number() OVER (PARTITION BY lower(name), event_type, given_up IS NULL ORDER BY task_id, sequence_number)
+           END AS number
+      FROM known k
+), served AS (
+    SELECT n.*,
+           max(sequence_number) FILTER (WHERE event_type = 'EventRaised') OVER pair AS event_number,
+           max(event_time) FILTER (WHERE event_type = 'EventRaised') OVER pair AS raised_time,
+           -- a wait and its timeout are asked for together
+           lead(task_id) OVER asked = task_id + 1 AND lead(kind) OVER asked = 'timer' AND lead(name) OVER asked = name
+               AND lead(done) OVER asked = 'fired' AND lead(fire_at) OVER asked IS NULL AS expired,
+           lead(done_number) OVER asked AS expired_number,
+           lead(done_time) OVER asked AS expired_time
+      FROM numbered n
+    WINDOW pair AS (PARTITION BY lower(name), number),
+           asked AS (PARTITION BY kind IS NULL ORDER BY task_id)
 ), wait AS (
-    SELECT task_id,
-           CASE WHEN o.late THEN 'timed out'
-                WHEN r.task_id IS NOT NULL THEN 'received'
-                WHEN g.task_id IS NOT NULL THEN 'canceled' END AS state,
-           CASE WHEN o.late THEN x.event_time ELSE coalesce(r.event_time, g.event_time) END AS event_time
-      FROM asked a
-      LEFT JOIN given_up g USING (task_id)
-      LEFT JOIN expired x USING (task_id)
-      LEFT JOIN received r USING (task_id)
-     -- of an event and a timeout that came before it was run again, the first counts
-     CROSS JOIN LATERAL (SELECT x.sequence_number < coalesce(r.sequence_number, x.sequence_number + 1) AS late) o
-     WHERE a.kind = 'event'
+    -- of an event and a timeout that came before it was run again, the first counts
+    SELECT s.*,
+           kind = 'event' AND expired AND (event_number IS NULL OR expired_number < event_number) AS late
+      FROM served s
+     WHERE kind IS NOT NULL
 ), task AS (
-    SELECT a.*,
+    SELECT w.*,
            -- what was rewound may be going on again
-           CASE WHEN d.sequence_number < (SELECT max(sequence_number) FROM event WHERE event_type = 'ExecutionRewound')
-                     AND (w.task_id IS NOT NULL OR q.task_id IS NOT NULL OR c.live) THEN NULL
-                WHEN a.kind = 'send' THEN 'sent'
-                WHEN a.kind = 'event' THEN e.state
-                WHEN d.task_id IS NOT NULL THEN d.state
+           CASE WHEN done_number < rewound
+                     AND (fire_at IS NOT NULL OR queued OR child_state IN ('pending', 'running', 'suspended')) THEN NULL
+                WHEN kind = 'send' THEN 'sent'
+                WHEN kind = 'event' THEN CASE WHEN late THEN 'timed out'
+                                              WHEN event_number IS NOT NULL THEN 'received'
+                                              WHEN given_up IS NOT NULL THEN 'canceled' END
+                WHEN done IS NOT NULL THEN done
                 -- nobody awaits it
-                WHEN NOT c.awaited THEN lower(c.runtime_status::text)
+                WHEN NOT child_awaited THEN child_state
            END AS outcome,
            -- both events of an activity that its worker ran between two turns are written at its end
-           CASE WHEN a.kind = 'activity' AND d.event_time = a.event_time AND d.sequence_number = a.sequence_number + 1
-                THEN coalesce(a.time_before, a.event_time) ELSE a.event_time END AS start_time,
-           CASE a.kind WHEN 'send' THEN a.event_time
-                       WHEN 'event' THEN e.event_time
-                       ELSE coalesce(d.event_time, c.completed_time) END AS end_time,
-           coalesce(w.fire_at, CASE WHEN a.kind = 'timer' THEN (a.input #>> '{}')::timestamptz END) AS due_time,
-           w.task_id IS NOT NULL AS pause,
-           d.attempt AS last_attempt,
-           q.attempt AS next_attempt,
-           CASE WHEN t.task_id IS NOT NULL THEN coalesce(t.attempt, 0) + 1 END AS retry_attempt,
-           q.deliveries,
-           q.pid,
-           q.task_id IS NOT NULL AS queued,
-           c.instance_id AS child_instance_id,
-           lower(c.runtime_status::text) AS child_state,
-           d.failure AS last_failure,
-           t.failure AS retry_failure
-      FROM asked a
-      LEFT JOIN done d USING (task_id)
-      LEFT JOIN retried t USING (task_id)
-      LEFT JOIN child c USING (task_id)
-      LEFT JOIN timer w USING (task_id)
-      LEFT JOIN activity q USING (task_id)
-      LEFT JOIN wait e USING (task_id)
+           CASE WHEN kind = 'activity' AND done_time = event_time AND done_number = sequence_number + 1
+                THEN coalesce(time_before, event_time) ELSE event_time END AS start_time,
+           CASE kind WHEN 'send' THEN event_time
+                     WHEN 'event' THEN CASE WHEN late THEN expired_time
+                                            WHEN event_number IS NOT NULL THEN greatest(event_time, raised_time)
+                                            ELSE given_up END
+                     ELSE coalesce(done_time, child_time) END AS end_time,
+           coalesce(fire_at, CASE WHEN kind = 'timer' THEN (input #>> '{}')::timestamptz END) AS due_time
+      FROM wait w
 )
 SELECT t.task_id,
        t.kind,
@@ -177,22 +187,22 @@ SELECT t.task_id,
        CASE WHEN t.outcome IS NOT NULL THEN t.outcome
             WHEN i.runtime_status IN ('Completed', 'Failed', 'Terminated') THEN 'abandoned'
             WHEN t.kind IN ('timer', 'event') THEN 'waiting'
-            WHEN t.pause THEN 'pause'
-            WHEN t.pid IS NOT NULL THEN 'running'
+            WHEN t.fire_at IS NOT NULL THEN 'pause'
+            WHEN t.queued_pid IS NOT NULL THEN 'running'
             WHEN t.queued THEN 'queued'
             ELSE coalesce(t.child_state, 'ended')
        END,
        CASE WHEN t.kind IN ('activity', 'sub-orchestration')
-            THEN coalesce(CASE WHEN t.outcome IS NOT NULL THEN t.last_attempt END, t.next_attempt,
+            THEN coalesce(CASE WHEN t.outcome IS NOT NULL THEN t.done_attempt END, t.queued_attempt,
                           -- whether the next one had begun is not known
                           CASE WHEN t.outcome = 'canceled' THEN t.retry_attempt - 1 ELSE t.retry_attempt END, 1) END,
        t.start_time,
        CASE WHEN t.outcome IS NOT NULL THEN t.end_time END,
        t.due_time,
-       nullif(t.deliveries, 0),
-       t.pid,
-       t.child_instance_id,
-       CASE WHEN t.outcome = 'failed' THEN t.last_failure WHEN t.outcome IS NULL THEN t.retry_failure END
+       nullif(t.queued_deliveries, 0),
+       t.queued_pid,
+       t.child_id,
+       CASE WHEN t.outcome = 'failed' THEN t.done_failure WHEN t.outcome IS NULL THEN t.retry_failure END
   FROM task t
  CROSS JOIN durable.instances i
  WHERE i.instance_id = tasks.instance_id
