@@ -230,6 +230,14 @@ DECLARE
     bar_width CONSTANT integer := 30;
     most_instances CONSTANT integer := 20;
     most_waits CONSTANT integer := 10;
+    widest CONSTANT integer := 200;     -- of a text of a user; cut before anything else looks at the text
+    -- what may end a line, move the cursor or turn the direction of writing; src/failurelog.c has the same for the log
+    control CONSTANT text := CASE WHEN getdatabaseencoding() = 'UTF8' THEN '[\u0001-\u001F\u007F-\u009F\u2028-\u202E\u2066-\u2069]'
+                                  WHEN getdatabaseencoding() ~ '^(LATIN|ISO)' THEN '[\u0001-\u001F\u007F-\u009F]'
+                                  ELSE '[\u0001-\u001F\u007F]' END;
+    -- all that is returned, with control characters: they are escaped where the lines leave the function, and nowhere else
+    lines text[] := '{}';
+    id text;            -- the id as a string constant
     now CONSTANT timestamptz := clock_timestamp();
     root record;
     live boolean;
@@ -273,11 +281,14 @@ BEGIN
     IF NOT FOUND THEN
         RAISE EXCEPTION 'instance "%" does not exist', explain.instance_id USING ERRCODE = 'OD001';
     END IF;
+    -- the escapes that are put in at the end are right in a constant that has an E or a backslash, and so an E
+    id := concat(CASE WHEN root.instance_id ~ control AND strpos(root.instance_id, '\') = 0 THEN 'E' END, quote_literal(root.instance_id));
     live := root.completed_time IS NULL OR root.runtime_status IN ('Pending', 'Running', 'Suspended');
     obstacle := CASE
         WHEN root.owner IS NOT NULL THEN durable.role_obstacle(root.owner)
         WHEN root.owner_name LIKE '(%' THEN 'the role was dropped before the instance was restored here, so the instance is to fail'
-        ELSE format('the role does not exist; create the role, or call durable.reassign_owner(%L, ...) as a superuser', root.owner_name) END;
+        ELSE format('the role does not exist; create the role, or call durable.reassign_owner(%s%L, ...) as a superuser',
+                    CASE WHEN root.owner_name ~ control AND strpos(root.owner_name, '\') = 0 THEN 'E' END, root.owner_name) END;
     SELECT h.event_time, h.result #>> '{}'
       INTO since, reason
       FROM durable.history h
@@ -292,8 +303,9 @@ BEGIN
     since := coalesce(since, root.completed_time, root.began);
 
     -- What it is.
-    RETURN QUERY
-    SELECT format('%-10s %s', v.name, left(regexp_replace(v.value, '\s+', ' ', 'g'), 200) || CASE WHEN length(v.value) > 200 THEN ' ...' ELSE '' END)
+    lines := ARRAY(
+    SELECT format('%-10s %s', v.name, regexp_replace(left(v.value, widest), '\s+', ' ', 'g')
+                                      || CASE WHEN length(left(v.value, widest + 1)) > widest THEN ' ...' ELSE '' END)
       FROM (VALUES ('Instance', root.instance_id),
                    ('Function', replace(root.function, 'pg_catalog.', '') || coalesce(', version ' || root.version, '')),
                    ('Owner', root.owner_name),
@@ -310,39 +322,44 @@ BEGIN
                    ('Input', root.input::text),
                    ('Custom', root.custom_status::text),
                    ('Output', CASE root.runtime_status WHEN 'Completed' THEN root.output::text END)) v (name, value)
-     WHERE v.value IS NOT NULL;
+     WHERE v.value IS NOT NULL);
 
     -- Its tasks and those of its sub-orchestrations, the middle of long lists summed up.
     WHILE next <= cardinality(ids) LOOP
         branch := branches[next];
         margin := margins[next];
         FOR task IN
+            WITH listed AS MATERIALIZED (
+                SELECT t.*,
+                       count(*) OVER () <= room * 3
+                       OR row_number() OVER (ORDER BY task_id) <= room
+                       OR row_number() OVER (ORDER BY task_id DESC) <= room
+                       -- what went wrong and what is going on
+                       OR state = 'failed' AND row_number() OVER (PARTITION BY state ORDER BY task_id) <= 5
+                       OR end_time IS NULL AND row_number() OVER (PARTITION BY end_time IS NULL ORDER BY task_id) <= 5 AS shown
+                  FROM durable.tasks(ids[next]) t,
+                       (SELECT CASE branch WHEN '' THEN 10 ELSE 4 END AS room) r
+            ), told AS MATERIALIZED (
+                -- the inputs of the few that are shown
+                SELECT h.task_id, left(h.input ->> CASE h.event_type WHEN 'EventSent' THEN 'name' ELSE 'statement' END, widest) AS input
+                  FROM durable.history h
+                 WHERE h.instance_id = ids[next] AND h.event_type IN ('TaskScheduled', 'EventSent')
+                   AND h.task_id = ANY (ARRAY(SELECT l.task_id FROM listed l WHERE l.shown AND (l.name = 'durable.run_sql' OR l.kind = 'send')))
+            )
             SELECT min(task_id) AS task_id, max(task_id) AS last_id, count(*) AS count, min(kind) AS kind, min(name) AS name,
                    min(input) AS input,
                    min(start_time) AS start_time, CASE WHEN bool_and(end_time IS NOT NULL) THEN max(end_time) END AS end_time,
                    min(state) AS state, min(attempt) AS attempt, min(due_time) AS due_time, min(deliveries) AS deliveries,
                    min(child_instance_id) AS child_id, min(pid) AS pid,
-                   min(failure ->> 'sqlstate') || ': ' || min(failure ->> 'message') AS failure,
+                   min(CASE WHEN shown THEN concat(failure ->> 'sqlstate', ': ', left(failure ->> 'message', widest)) END)
+                       FILTER (WHERE failure IS NOT NULL) AS failure,
                    (SELECT string_agg(n || ' ' || s, ', ' ORDER BY n DESC, s)
                       FROM (SELECT count(*) AS n, s FROM unnest(array_agg(state)) s GROUP BY s) c) AS summary,
                    max(min(task_id)) OVER () = min(task_id) AS last
-              FROM (SELECT *,
-                           CASE WHEN shown THEN task_id ELSE -count(*) FILTER (WHERE shown) OVER (ORDER BY task_id) END AS line
-                      FROM (SELECT t.*,
-                                   CASE WHEN name = 'durable.run_sql' THEN
-                                       (SELECT h.input ->> 'statement' FROM durable.history h
-                                         WHERE h.instance_id = ids[next] AND h.task_id = t.task_id AND h.event_type = 'TaskScheduled')
-                                        WHEN kind = 'send' THEN
-                                       (SELECT h.input ->> 'name' FROM durable.history h
-                                         WHERE h.instance_id = ids[next] AND h.task_id = t.task_id AND h.event_type = 'EventSent') END AS input,
-                                   count(*) OVER () <= room * 3
-                                   OR row_number() OVER (ORDER BY task_id) <= room
-                                   OR row_number() OVER (ORDER BY task_id DESC) <= room
-                                   -- what went wrong and what is going on
-                                   OR state = 'failed' AND row_number() OVER (PARTITION BY state ORDER BY task_id) <= 5
-                                   OR end_time IS NULL AND row_number() OVER (PARTITION BY end_time IS NULL ORDER BY task_id) <= 5 AS shown
-                              FROM durable.tasks(ids[next]) t,
-                                   (SELECT CASE branch WHEN '' THEN 10 ELSE 4 END AS room) r) t) t
+              FROM (SELECT l.*, o.input,
+                           CASE WHEN shown THEN l.task_id ELSE -count(*) FILTER (WHERE shown) OVER (ORDER BY l.task_id) END AS line
+                      FROM listed l
+                      LEFT JOIN told o ON o.task_id = l.task_id AND l.shown) t
              GROUP BY line
              ORDER BY min(task_id)
         LOOP
@@ -356,13 +373,13 @@ BEGIN
                 states := states || task.summary;
                 CONTINUE;
             END IF;
-            labels := labels || left(regexp_replace(
+            labels := labels || left(
                 concat(margin, CASE WHEN task.last THEN '`- ' ELSE '|- ' END, task.task_id, ' ',
                     CASE WHEN task.kind = 'timer' THEN 'timer'
                          WHEN task.kind = 'event' THEN format('event "%s"', task.name)
                          WHEN task.kind = 'send' THEN format('event "%s" to %s', task.input, task.name)
                          WHEN task.name = 'durable.run_sql' THEN 'SQL ' || regexp_replace(task.input, '\s+', ' ', 'g')
-                         ELSE task.name || coalesce(' -> ' || task.child_id, '') END), '[[:cntrl:]]', ' ', 'g'), 70);
+                         ELSE task.name || coalesce(' -> ' || task.child_id, '') END), 70);
             states := states || concat(task.state,
                 CASE WHEN task.state = 'canceled' THEN ', still ' || coalesce(
                     (SELECT lower(i.runtime_status::text)
@@ -389,9 +406,7 @@ BEGIN
         SELECT concat(sum(n), CASE WHEN sum(n) = 1 THEN ' task: ' ELSE ' tasks: ' END, string_agg(n || ' ' || s, ', ' ORDER BY n DESC, s))
           INTO line
           FROM (SELECT count(*) AS n, t.state AS s FROM durable.tasks(root.instance_id) t GROUP BY 2) c;
-        RETURN NEXT format('%-10s %s', 'Progress', line);
-        RETURN NEXT '';
-        RETURN QUERY
+        lines := lines || ARRAY[format('%-10s %s', 'Progress', line), ''] || ARRAY(
         SELECT CASE WHEN state IS NULL THEN label
                     ELSE format('%s  %s  %10s  %10s  |%s|', rpad(label, label_width), rpad(state, state_width), start, duration, bar) END
           FROM (SELECT *, max(length(label)) FILTER (WHERE state IS NOT NULL) OVER () AS label_width,
@@ -415,20 +430,20 @@ BEGIN
                          CROSS JOIN LATERAL (SELECT least(floor(begins / span * bar_width), bar_width - 1)::integer AS bar_from) f
                          CROSS JOIN LATERAL (SELECT greatest(least(ceil(ends / span * bar_width), bar_width), bar_from + 1)::integer AS bar_to) t
                        ) l) l
-         ORDER BY place COLLATE "C";
+         ORDER BY place COLLATE "C");
     END IF;
     IF cardinality(ids) > 1 AND cardinality(ids) = most_instances THEN
-        RETURN NEXT 'Further sub-orchestrations are not expanded: durable.explain their ids.';
+        lines := array_append(lines, 'Further sub-orchestrations are not expanded: durable.explain their ids.');
     END IF;
 
     -- What it waits for, or why it failed.
     IF root.runtime_status = 'Suspended' THEN
-        RETURN NEXT '';
-        RETURN NEXT format('Waits, since %s, for: SELECT durable.resume(%L)', date_trunc('second', since), root.instance_id);
+        lines := array_append(lines, '');
+        lines := array_append(lines, format('Waits, since %s, for: SELECT durable.resume(%s)', date_trunc('second', since), id));
     ELSIF root.runtime_status = 'Pending' AND root.scheduled_start_time > now THEN
-        RETURN NEXT '';
-        RETURN NEXT format('Waits for its start at %s, in %s', date_trunc('second', root.scheduled_start_time),
-                           date_trunc('second', root.scheduled_start_time - now));
+        lines := array_append(lines, '');
+        lines := array_append(lines, format('Waits for its start at %s, in %s', date_trunc('second', root.scheduled_start_time),
+                           date_trunc('second', root.scheduled_start_time - now)));
     ELSIF live THEN
         FOR task IN
             SELECT t.*, count(*) OVER () AS open,
@@ -439,9 +454,8 @@ BEGIN
               FROM durable.tasks(root.instance_id) t
              WHERE t.end_time IS NULL
                -- a fire-and-forget child is awaited by nobody
-               AND NOT (t.child_instance_id IS NOT NULL
-                        AND EXISTS (SELECT FROM durable.sub_orchestrations c
-                                     WHERE c.parent_instance_id = root.instance_id AND c.instance_id = t.child_instance_id AND NOT c.awaited))
+               AND coalesce(t.child_instance_id NOT IN (SELECT c.instance_id FROM durable.sub_orchestrations c
+                                                         WHERE c.parent_instance_id = root.instance_id AND NOT c.awaited), true)
              ORDER BY t.task_id
              LIMIT most_waits
         LOOP
@@ -450,14 +464,15 @@ BEGIN
                 CASE task.kind WHEN 'timer' THEN 'timer' WHEN 'event' THEN format('event "%s"', task.name)
                      ELSE concat(task.kind, ' ', left(task.name, 60), ' -> ' || task.child_instance_id) END,
                 ', since ', date_trunc('second', task.start_time), ', for ', date_trunc('second', greatest(now - task.start_time, '0')),
-                CASE WHEN task.kind = 'event' THEN format(': SELECT durable.raise_event(%L, %L)', root.instance_id, task.name)
+                CASE WHEN task.kind = 'event' THEN format(': SELECT durable.raise_event(%s, %s%L)', id,
+                         CASE WHEN task.name ~ control AND strpos(task.name, '\') = 0 THEN 'E' END, task.name)
                      WHEN task.state = 'pause' THEN format(', attempt %s begins at %s', task.attempt, date_trunc('second', task.due_time))
                      WHEN task.due_time <= now THEN ', due'
                      WHEN task.due_time IS NOT NULL THEN concat(', until ', date_trunc('second', task.due_time),
                          CASE WHEN isfinite(task.due_time) THEN ', in ' || date_trunc('second', task.due_time - now) END)
                      ELSE coalesce(task.run, ', ' || task.state) END);
         END LOOP;
-        RETURN NEXT '';
+        lines := array_append(lines, '');
         -- what is not queued but belongs to its turn
         SELECT concat('Run by process ', w.pid, ' since ' || date_trunc('second', s.query_start), ': ',
                       coalesce('task ' || w.task_id || ', ' || left(s.query, 60), 'a turn of its orchestrator'),
@@ -468,7 +483,7 @@ BEGIN
          WHERE w.instance_id = root.instance_id
            AND NOT EXISTS (SELECT FROM durable.activities a WHERE a.instance_id = root.instance_id AND a.pid = w.pid);
         IF FOUND THEN
-            RETURN NEXT line;
+            lines := array_append(lines, line);
         END IF;
         -- a turn that was put aside
         SELECT t.fire_at
@@ -478,42 +493,43 @@ BEGIN
         IF open = 0 AND line IS NOT NULL THEN
             NULL;
         ELSIF aside IS NOT NULL THEN
-            RETURN NEXT format('Waits for its turn to be run again at %s: another transaction held the id of a sub-orchestration, or something else that passes stood in its way; the server''s log says what',
-                               date_trunc('second', aside));
+            lines := array_append(lines, format('Waits for its turn to be run again at %s: another transaction held the id of a sub-orchestration, or something else that passes stood in its way; the server''s log says what',
+                               date_trunc('second', aside)));
         ELSIF open = 0 THEN
             -- nothing is asked for: it is being run, or cannot be
-            RETURN NEXT concat('Waits for a worker of ', root.owner_name,
+            lines := array_append(lines, concat('Waits for a worker of ', root.owner_name,
                 CASE WHEN obstacle IS NULL AND NOT EXISTS (SELECT FROM durable.workers w WHERE w.role = root.owner)
                      THEN ': none is running; if none comes, see the server''s log' END,
                 (SELECT '; busy: ' || string_agg(format('process %s (%s)', s.pid, left(s.query, 60)), ', ' ORDER BY s.pid)
                    FROM pg_stat_activity s
                   WHERE s.datname = current_database() AND s.usesysid = root.owner AND s.state = 'active'
-                    AND s.application_name = 'durable worker'));
+                    AND s.application_name = 'durable worker')));
         ELSE
-            RETURN NEXT 'Waits for';
-            RETURN QUERY SELECT unnest(waits);
+            lines := array_append(lines, 'Waits for') || waits;
             IF open > cardinality(waits) THEN
-                RETURN NEXT format('  ... and %s more', open - cardinality(waits));
+                lines := array_append(lines, format('  ... and %s more', open - cardinality(waits)));
             END IF;
         END IF;
     END IF;
     IF live THEN
         IF obstacle IS NOT NULL THEN
-            RETURN NEXT format('No worker can run for %s: %s', root.owner_name, obstacle);
+            lines := array_append(lines, format('No worker can run for %s: %s', root.owner_name, obstacle));
         END IF;
-        SELECT string_agg(format('"%s" (%s)', r.name, r.count - coalesce(t.count, 0)), ', ' ORDER BY r.name)
+        SELECT string_agg(format('"%s" (%s)', name, n), ', ' ORDER BY place) FILTER (WHERE place <= most_waits)
+                   || CASE WHEN count(*) > most_waits THEN format(' and %s more', count(*) - most_waits) ELSE '' END
           INTO line
-          FROM (SELECT lower(h.name) AS name, count(*)
-                  FROM durable.history h
-                 WHERE h.instance_id = root.instance_id AND h.event_type = 'EventRaised'
-                 GROUP BY 1) r
-          LEFT JOIN (SELECT lower(t.name) AS name, count(*)
-                       FROM durable.tasks(root.instance_id) t
-                      WHERE t.kind = 'event' AND t.state = 'received'
-                      GROUP BY 1) t USING (name)
-         WHERE r.count > coalesce(t.count, 0);
+          FROM (SELECT name, sum(n) AS n, row_number() OVER (ORDER BY name) AS place
+                  FROM (SELECT lower(h.name) AS name, 1 AS n
+                          FROM durable.history h
+                         WHERE h.instance_id = root.instance_id AND h.event_type = 'EventRaised'
+                         UNION ALL
+                        SELECT lower(t.name), -1
+                          FROM durable.tasks(root.instance_id) t
+                         WHERE t.kind = 'event' AND t.state = 'received') e
+                 GROUP BY name
+                HAVING sum(n) > 0) e;
         IF line IS NOT NULL THEN
-            RETURN NEXT 'Events that it has not asked for yet: ' || line;
+            lines := array_append(lines, 'Events that it has not asked for yet: ' || line);
         END IF;
     END IF;
     IF root.runtime_status = 'Failed' THEN
@@ -540,8 +556,7 @@ BEGIN
             ids := ids || undone.children;
             next := next + 1;
         END LOOP;
-        RETURN NEXT '';
-        RETURN QUERY
+        lines := array_append(lines, '') || ARRAY(
         SELECT concat(CASE WHEN number = 1 THEN label ELSE '' END, repeat(' ', 11 - CASE WHEN number = 1 THEN length(label) ELSE 0 END), part)
           FROM (VALUES (1, 'Failure', concat(root.failure ->> 'sqlstate', ': ', root.failure ->> 'message')),
                        (2, 'Detail', root.failure ->> 'detail'),
@@ -553,13 +568,24 @@ BEGIN
                        (5, 'Context', root.failure ->> 'context'),
                        (6, 'Repair', CASE WHEN NOT EXISTS (SELECT FROM pg_roles r WHERE r.oid = root.owner)
                                           THEN 'Its owner does not exist: another role has to start it anew, or to get it with durable.reassign_owner.'
-                                          WHEN handled = '{}' THEN format('SELECT durable.rewind(%L)', root.instance_id)
-                                          ELSE format(E'SELECT durable.restart(%L)\nIts code has dealt with the failure of %s, which durable.rewind does not run again:\nit would fail as before, unless something else was mended, such as the code.',
-                                                      root.instance_id, left(array_to_string(handled, ', '), 200)) END)) v (place, label, value),
+                                          WHEN handled = '{}' THEN format('SELECT durable.rewind(%s)', id)
+                                          ELSE format(E'SELECT durable.restart(%s)\nIts code has dealt with the failure of %s, which durable.rewind does not run again:\nit would fail as before, unless something else was mended, such as the code.',
+                                                      id, left(array_to_string(handled, ', '), 200)) END)) v (place, label, value),
                regexp_split_to_table(left(v.value, 2000), '\n') WITH ORDINALITY p (part, number)
          WHERE v.value IS NOT NULL
-         ORDER BY place, number;
+         ORDER BY place, number);
     END IF;
+
+    -- The only way out: whatever the texts hold, each row is one line.
+    RETURN QUERY
+    SELECT CASE WHEN l.line ~ control THEN
+               (SELECT string_agg(CASE WHEN c = E'\n' THEN '\n'
+                                       WHEN c ~ control THEN regexp_replace(upper(encode(convert_to(c, getdatabaseencoding()), 'hex')), '(..)', '\\x\1', 'g')
+                                       ELSE c END, '' ORDER BY n)
+                  FROM unnest(string_to_array(l.line, NULL)) WITH ORDINALITY s (c, n))
+                ELSE l.line END
+      FROM unnest(lines) WITH ORDINALITY l (line, number)
+     ORDER BY l.number;
 END
 $$;
 COMMENT ON FUNCTION durable.explain(text) IS
