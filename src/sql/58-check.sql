@@ -204,8 +204,11 @@ BEGIN
     -- names before a parenthesis; of one without a schema the first schema that has it
     RETURN QUERY
     WITH called AS (
-        SELECT DISTINCT (parse_ident(m[1]))[1] AS schema, (parse_ident(m[2]))[1] AS name
-          FROM regexp_matches(code, format('(?:(%1$s)\s*\.\s*)?(%1$s)\s*\(', identifier), 'g') m
+        -- A match takes a name whether a parenthesis follows or not, so that no part of the name is looked at again.
+        SELECT (parse_ident(c.schema))[1] AS schema, (parse_ident(c.name))[1] AS name
+          FROM (SELECT DISTINCT m[1] AS schema, m[2] AS name
+                  FROM regexp_matches(code, format('(?:(%1$s)\s*\.\s*)?(%1$s)(\s*\()?', identifier), 'g') m
+                 WHERE m[3] IS NOT NULL) c
     ), candidate AS (
         SELECT p.oid, c.name, n.nspname,
                dense_rank() OVER (PARTITION BY c.schema, c.name ORDER BY array_position(schemas, n.nspname)) AS place
