@@ -590,5 +590,6 @@ END
 $$;
 COMMENT ON FUNCTION durable.explain(text) IS
 'The story of one instance, for reading: who and what it is, its tasks and those of its sub-orchestrations with state, attempt, start (when it was asked for, after the beginning of the instance''s execution), duration and a bar on the instance''s time line (dots while it is queued), what it waits for now and since when, or its failure. Of long lists the first and the last tasks are shown, and some of those that failed or are open; 20 instances are expanded. Use psql -At or \t \a for the bare text.
+Each row is one line. Texts are cut, and control characters and line ends in them are escaped, as \n and \xC2\x85 (bytes in the database''s encoding); the statements that it proposes can be run as they are.
 What the orchestrator awaits is not stored: listed is what it has asked for and has not got, so after durable.when_any the losers too.
 Errors: OD001 if there is no such instance or you may not see it; 22004 if instance_id is NULL.';
