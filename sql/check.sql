@@ -139,6 +139,33 @@ $$;
 SET statement_timeout = '60 s';
 SELECT durable_internal.check_text('check_large()') LIKE '%perform ''''; perform pg_sleep(1); perform ''''; return 1; end %' AS is_cleared;
 RESET statement_timeout;
+-- what is neither a string nor a comment, though parts of the text look like one
+CREATE FUNCTION check_tokens(int) RETURNS int LANGUAGE plpgsql AS $f$ BEGIN PERFORM e'it\'s', 'A' LIKE'x', A$b$c(NOW()), "Foo""Bar" - -$1 / 2 + a$, $q$ now() $q$, "É".Now(); END $f$;
+SELECT durable_internal.check_text('check_tokens(int)');
+DROP FUNCTION check_tokens;
+-- names and what is between them take as long as they are long
+SET check_function_bodies = off;
+DO $$
+DECLARE
+	code text;
+	started timestamptz;
+BEGIN
+	FOR code IN SELECT repeat(shape, 400000 / length(shape)) || ending
+	              FROM unnest(ARRAY['a', 'a$', '.', 'a.', ' ', 'a ', '(', 'a(', ')', '"', '"a" ', 'from ', '-']) shape,
+	                   unnest(ARRAY['', ' pg_sleep(1)', ';.(']) ending LOOP
+		EXECUTE format('CREATE OR REPLACE FUNCTION check_shape() RETURNS int LANGUAGE plpgsql AS %L', code);
+		started := clock_timestamp();
+		PERFORM durable_internal.check_text('check_shape()');
+		PERFORM durable_internal.check_references('check_shape()', code, '{pg_catalog,public}', NULL, NULL);
+		PERFORM durable_internal.check_statements('check_shape()', code);
+		IF clock_timestamp() - started > '10 s' THEN
+			RAISE WARNING '% took %', left(code, 10), clock_timestamp() - started;
+		END IF;
+	END LOOP;
+END
+$$;
+RESET check_function_bodies;
+DROP FUNCTION check_shape;
 -- what has no end takes all that follows
 SET check_function_bodies = off;
 CREATE FUNCTION check_endless() RETURNS int LANGUAGE plpgsql AS $$ BEGIN PERFORM PI() /* 'x'; PERFORM now(); $$;

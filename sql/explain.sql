@@ -339,6 +339,86 @@ DROP ROLE regress_explain_dropped;
 SELECT explain_wait('explain-dropped', $$runtime_status = 'Failed'$$);
 SELECT explain_repair('explain-dropped');
 
+-- Each row is one line, in which no text of a user begins a line or moves the cursor; what it proposes can be run.
+CREATE FUNCTION explain_odd() RETURNS text LANGUAGE sql IMMUTABLE AS $$
+    SELECT E'\r\x1B[2K\x0B\u0085\u2028\u2029\u202A\u202E\u2066\u2069\x7F'
+$$;
+CREATE FUNCTION explain_lines(id text) RETURNS SETOF text LANGUAGE sql AS $$
+    SELECT line FROM durable.explain(id) line WHERE line ~ E'[\u0001-\u001F\u007F-\u009F\u2028-\u202E\u2066-\u2069]' OR line LIKE 'Owner%evil%'
+$$;
+CREATE FUNCTION explain_odd_texts() RETURNS jsonb LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM durable.call_sql(E'SELECT 1 /*\nOwner      evil\n' || explain_odd() || '*/');
+    BEGIN
+        PERFORM durable.call_sql(E'DO $x$ BEGIN RAISE EXCEPTION E''a\\nOwner      evil%'', explain_odd(); END $x$');
+    EXCEPTION WHEN raise_exception THEN
+        NULL;
+    END;
+    PERFORM durable.send_event(durable.instance_id(), 'sent' || explain_odd());
+    PERFORM durable.wait_for_external_event(E'a\nOwner      evil\\' || explain_odd());
+    PERFORM durable.wait_for_external_event(E'a\nOwner      evil''' || explain_odd());
+    RAISE EXCEPTION E'failed\nOwner      evil%', explain_odd() USING HINT = E'\nOwner      evil' || explain_odd(), DETAIL = explain_odd();
+END
+$$;
+CREATE PROCEDURE explain_run(id text, which text) LANGUAGE plpgsql AS $$
+BEGIN
+    EXECUTE (SELECT substring(line FROM which || '.*(SELECT durable.*\))$') FROM durable.explain(id) line WHERE line ~ which);
+END
+$$;
+SELECT E'odd\u0085\u202E''s' AS odd \gset
+SELECT durable.start_new('explain_odd_texts', instance_id => :'odd', version => E'v\n' || explain_odd(), tags => '{"a": "\u202e\u0085"}') = :'odd';
+SELECT explain_wait(:'odd', $$(SELECT count(*) = 4 FROM durable.tasks(instance_id))$$);
+SELECT explain_lines(:'odd');
+SELECT line FROM explain_masked(:'odd') line WHERE line ~ '^(Instance|Waits|  4|Events)|[`|]-';
+SELECT durable.suspend(:'odd', E'for\nOwner      evil' || explain_odd());
+SELECT explain_wait(:'odd', $$runtime_status = 'Suspended'$$);
+SELECT explain_lines(:'odd');
+CALL explain_run(:'odd', '^Waits, since');
+SELECT explain_wait(:'odd', $$runtime_status = 'Running'$$);
+CALL explain_run(:'odd', '^  4 event');
+SELECT explain_wait(:'odd', $$(SELECT count(*) = 5 FROM durable.tasks(instance_id))$$);
+CALL explain_run(:'odd', '^  5 event');
+SELECT runtime_status FROM durable.wait_for_completion(:'odd');
+SELECT explain_lines(:'odd');
+SELECT line FROM explain_masked(:'odd') WITH ORDINALITY l (line, n) WHERE n > (SELECT max(n) FROM durable.explain(:'odd') WITH ORDINALITY r (line, n) WHERE line ~ '[`|]-');
+CALL explain_run(:'odd', '^Repair');
+SELECT count(durable.terminate(instance_id)) FROM durable.instances WHERE name = 'explain_odd_texts' AND completed_time IS NULL;
+
+-- It takes as long as the instance is long, whatever the planner expects: waits, events, children, statements.
+CREATE FUNCTION explain_nothing() RETURNS int LANGUAGE sql AS 'SELECT 1';
+CREATE FUNCTION explain_long(waits int, names int, children int, statements int) RETURNS int LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM durable.subscribe_event('wait' || i % names) FROM generate_series(1, waits) i;
+    PERFORM durable.start_sub_orchestrator('explain_nothing') FROM generate_series(1, children) i;
+    PERFORM durable.schedule_sql('SELECT 1') FROM generate_series(1, statements) i;
+    PERFORM durable.wait_for_external_event('end');
+    RETURN 1;
+END
+$$;
+SELECT durable.start_new('explain_long', '[5000, 1, 0, 0]', 'explain-long-one');
+SELECT durable.start_new('explain_long', '[5000, 5000, 0, 0]', 'explain-long-many');
+SELECT durable.start_new('explain_long', '[1, 1, 1500, 1500]', 'explain-long-tasks');
+SELECT count(durable.raise_event('explain-long-one', 'WAIT0')), count(durable.raise_event('explain-long-many', 'unasked' || i)) FROM generate_series(1, 3000) i;
+SELECT explain_wait(id, format('(SELECT count(*) FILTER (WHERE event_type = ''EventRaised'') = %s AND count(*) FILTER (WHERE name = ''end'') = 1 FROM durable.history h WHERE h.instance_id = %L)', n, id))
+  FROM (VALUES ('explain-long-one', 3000), ('explain-long-many', 3000), ('explain-long-tasks', 0)) v (id, n);
+SELECT explain_wait('explain-long-tasks', $$NOT EXISTS (SELECT FROM durable.activities a WHERE a.instance_id = 'explain-long-tasks')$$);
+SET statement_timeout = '20 s';
+SELECT kind, state, count(*), min(task_id) FROM durable.tasks('explain-long-one') GROUP BY 1, 2 ORDER BY 4;
+SELECT count(*) FROM durable.tasks('explain-long-many');
+SELECT count(DISTINCT task_id) FROM durable.sub_orchestrations WHERE parent_instance_id = 'explain-long-tasks';
+SELECT count(*) > 20 FROM durable.explain('explain-long-one');
+SELECT line FROM durable.explain('explain-long-many') line WHERE line ~ '^Events';
+SELECT count(*) > 20 FROM durable.explain('explain-long-tasks');
+RESET statement_timeout;
+-- Large payloads are cut before anything looks at them.
+CREATE FUNCTION explain_large(input jsonb) RETURNS jsonb LANGUAGE sql AS $$ SELECT durable.wait_for_external_event('never') $$;
+SELECT durable.start_new('explain_large', jsonb_build_object('a', repeat('x ', 10000000)), 'explain-large');
+SELECT explain_wait('explain-large', 'EXISTS (SELECT FROM durable.tasks(instance_id))');
+SET statement_timeout = '2 s';
+SELECT length(line) FROM durable.explain('explain-large') line WHERE line LIKE 'Input%';
+RESET statement_timeout;
+SELECT durable.terminate(id) FROM unnest('{explain-long-one,explain-long-many,explain-long-tasks,explain-large}'::text[]) id;
+
 -- What somebody else may see.
 CREATE ROLE regress_explain LOGIN;
 SELECT durable.grant_usage('regress_explain');

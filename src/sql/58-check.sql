@@ -20,6 +20,7 @@ DECLARE
     line text := '';
     part text;
     cut boolean;
+    dollars boolean;        -- whether the part begins a string in dollars
 BEGIN
     LOOP
         IF length(view) < size / 2 THEN
@@ -27,11 +28,12 @@ BEGIN
             taken := least(taken + size, total);
         END IF;
         EXIT WHEN view = '';
-        -- a comment, a string, the beginning of a string in dollars, a quoted name, or anything else
-        part := substring(view FROM '^(?:--[^\n]*|/\*(?:[^*]|\*(?!/))*\*/|[eE]''(?:[^''\\]|''''|\\.)*''|''(?:[^'']|'''')*''|\$(?:[[:alpha:]_]\w*)?\$|"(?:[^"]|"")*"|(?:[^-/''$"eE]|[eE](?!''))+|.)');
+        -- a comment, a string, the beginning of a string in dollars, or as much as there is of quoted names and anything else
+        part := substring(view FROM '^(?:--[^\n]*|/\*(?:[^*]|\*(?!/))*\*/|[eE]''(?:[^''\\]|''''|\\.)*''|''(?:[^'']|'''')*''|\$(?:[[:alpha:]_]\w*)?\$|(?:[^-/''$"eE]|[eE](?!'')|[[:alpha:]_][\w$]+|-(?!-)|/(?!\*)|\$(?![[:alpha:]_$])|"(?:[^"]|"")*")+|.)');
+        dollars := part ~ '^[$](?:[[:alpha:]_]\w*)?[$]$';
         -- one that ends behind the view, or nowhere
         cut := length(part) = length(view) OR (length(part) = 1 AND view ~ '^([eE]?''|"|/\*)')
-            OR (part LIKE '$%$' AND strpos(substr(view, length(part) + 1), part) = 0);
+            OR (dollars AND strpos(substr(view, length(part) + 1), part) = 0);
         IF cut AND taken < total THEN
             part := substr(source, taken + 1, length(view));
             taken := taken + length(part);
@@ -40,12 +42,15 @@ BEGIN
         END IF;
         line := line || CASE
             WHEN part ~ '^(--|/\*)' OR cut AND view ~ '^/\*' THEN ' '
-            WHEN part ~ '^[eE]?''' OR part LIKE '$%$' OR cut AND view ~ '^[eE]''' THEN ''''''
-            WHEN part ~ '^"' THEN part
-            ELSE lower(part)
+            WHEN part ~ '^[eE]?''' OR dollars OR cut AND view ~ '^[eE]''' THEN ''''''
+            WHEN cut AND view ~ '^"' THEN part
+            WHEN strpos(part, '"') = 0 THEN lower(part)
+            -- each second piece is the inside of a quoted name
+            ELSE (SELECT string_agg(CASE n % 2 WHEN 1 THEN lower(piece) ELSE piece END, '"' ORDER BY n)
+                    FROM unnest(string_to_array(part, '"')) WITH ORDINALITY p (piece, n))
         END;
         view := CASE WHEN cut THEN ''
-                     WHEN part LIKE '$%$' THEN substr(view, 2 * length(part) + strpos(substr(view, length(part) + 1), part))
+                     WHEN dollars THEN substr(view, 2 * length(part) + strpos(substr(view, length(part) + 1), part))
                      ELSE substr(view, length(part) + 1) END;
         IF length(view) > 2 * size THEN
             taken := taken - length(view) + size;
@@ -204,8 +209,11 @@ BEGIN
     -- names before a parenthesis; of one without a schema the first schema that has it
     RETURN QUERY
     WITH called AS (
-        SELECT DISTINCT (parse_ident(m[1]))[1] AS schema, (parse_ident(m[2]))[1] AS name
-          FROM regexp_matches(code, format('(?:(%1$s)\s*\.\s*)?(%1$s)\s*\(', identifier), 'g') m
+        -- A match takes a name whether a parenthesis follows or not, so that no part of the name is looked at again.
+        SELECT (parse_ident(c.schema))[1] AS schema, (parse_ident(c.name))[1] AS name
+          FROM (SELECT DISTINCT m[1] AS schema, m[2] AS name
+                  FROM regexp_matches(code, format('(?:(%1$s)\s*\.\s*)?(%1$s)(\s*\()?', identifier), 'g') m
+                 WHERE m[3] IS NOT NULL) c
     ), candidate AS (
         SELECT p.oid, c.name, n.nspname,
                dense_rank() OVER (PARTITION BY c.schema, c.name ORDER BY array_position(schemas, n.nspname)) AS place

@@ -20,19 +20,23 @@ SELECT p.instance_id AS parent_instance_id,
        durable_internal.owner_role(c.owner) AS owner
   FROM durable_internal.instances p
  CROSS JOIN LATERAL (
-       SELECT i.*, i.parent_task <> 0 AS awaited, coalesce(nullif(i.parent_task, 0), h.task_id) AS task_id
-         FROM (SELECT c.*,
-                      row_number() OVER (PARTITION BY c.parent_task = 0, c.created_time, c.name ORDER BY c.key) AS number
-                 FROM durable_internal.instances c
-                WHERE c.parent_key = p.key) i
-         LEFT JOIN (SELECT h.task_id, h.event_time, h.name,
-                           row_number() OVER (PARTITION BY h.event_time, h.name ORDER BY h.seq) AS number
-                      FROM durable_internal.history h
-                     WHERE h.key = p.key AND h.event = 6 AND h.result ? 'detached'
-                       AND NOT EXISTS (SELECT
-                                         FROM durable_internal.history f
-                                        WHERE f.key = h.key AND f.seq = h.seq + 1 AND f.event = 8)) h
-           ON i.parent_task = 0 AND h.event_time = i.created_time AND h.name = i.name AND h.number = i.number
+       SELECT n.*, coalesce(n.parent_task, n.detached_task) AS task_id
+         FROM (-- the one child and the one event of the same number belong together
+               SELECT m.*, max(m.event_task) OVER (PARTITION BY m.awaited, m.created_time, m.name, m.number) AS detached_task
+                 FROM (SELECT e.*,
+                              row_number() OVER (PARTITION BY e.awaited, e.created_time, e.name, e.event_task IS NULL ORDER BY e.place) AS number
+                         FROM (SELECT c.parent_task <> 0 AS awaited, nullif(c.parent_task, 0) AS parent_task, NULL::integer AS event_task,
+                                      c.key AS place, c.instance_id, c.name, c.state, c.started_time, c.created_time, c.completed_time, c.owner
+                                 FROM durable_internal.instances c
+                                WHERE c.parent_key = p.key
+                               UNION ALL
+                               SELECT false, NULL, h.task_id, h.seq, NULL, h.name, NULL, NULL, h.event_time, NULL, NULL
+                                 FROM durable_internal.history h
+                                WHERE h.key = p.key AND h.event = 6 AND h.result ? 'detached'
+                                  AND NOT EXISTS (SELECT
+                                                    FROM durable_internal.history f
+                                                   WHERE f.key = h.key AND f.seq = h.seq + 1 AND f.event = 8)) e) m) n
+        WHERE n.event_task IS NULL
        ) c
  WHERE pg_catalog.pg_has_role(durable_internal.owner_role(p.owner), 'MEMBER')
     OR (SELECT pg_catalog.pg_has_role('pg_monitor'::pg_catalog.name, 'USAGE'));
@@ -59,117 +63,123 @@ SET search_path = pg_catalog, pg_temp
 SET jit = off
 AS $$
 SELECT durable.require_client('durable.tasks');
-WITH event AS MATERIALIZED (
-    SELECT h.*, lag(h.event_time) OVER (ORDER BY h.sequence_number) AS time_before
+-- Everything that is known about a task is brought together by window functions, never by joins: the planner takes an
+-- instance for a short one and would join by nested loops, which take a day for a long one.
+WITH seen AS (
+    -- events, those that begin and that end a task marked by kind and state
+    SELECT h.task_id, h.sequence_number, h.event_type, h.event_time, h.name, h.attempt, h.failure, k.kind, k.state,
+           CASE WHEN h.event_type = 'TimerCreated' THEN h.input END AS input,
+           lag(h.event_time) OVER (ORDER BY h.sequence_number) AS time_before,
+           max(h.sequence_number) FILTER (WHERE h.event_type = 'ExecutionRewound') OVER () AS rewound,
+           NULL::boolean AS awaited,
+           NULL::integer AS deliveries,
+           NULL::integer AS pid
       FROM durable.history h
+      LEFT JOIN (VALUES ('TaskScheduled', 'activity', NULL),
+                        ('SubOrchestrationInstanceCreated', 'sub-orchestration', NULL),
+                        ('TimerCreated', 'timer', NULL),
+                        ('EventSubscribed', 'event', NULL),
+                        ('EventSent', 'send', NULL),
+                        ('TaskCompleted', NULL, 'completed'),
+                        ('TaskFailed', NULL, 'failed'),
+                        ('SubOrchestrationInstanceCompleted', NULL, 'completed'),
+                        ('SubOrchestrationInstanceFailed', NULL, 'failed'),
+                        ('TimerFired', NULL, 'fired'),
+                        ('TimerCanceled', NULL, 'canceled'),
+                        ('TaskCanceled', NULL, 'canceled')) k (event_type, kind, state) USING (event_type)
      WHERE h.instance_id = tasks.instance_id
-), asked AS MATERIALIZED (
-    SELECT e.*, k.kind
-      FROM event e
-      JOIN (VALUES ('TaskScheduled', 'activity'),
-                   ('SubOrchestrationInstanceCreated', 'sub-orchestration'),
-                   ('TimerCreated', 'timer'),
-                   ('EventSubscribed', 'event'),
-                   ('EventSent', 'send')) k (event_type, kind) USING (event_type)
-), done AS MATERIALIZED (
-    SELECT DISTINCT ON (task_id) e.*, k.state
-      FROM event e
-      JOIN (VALUES ('TaskCompleted', 'completed'),
-                   ('TaskFailed', 'failed'),
-                   ('SubOrchestrationInstanceCompleted', 'completed'),
-                   ('SubOrchestrationInstanceFailed', 'failed'),
-                   ('TimerFired', 'fired'),
-                   ('TimerCanceled', 'canceled'),
-                   ('TaskCanceled', 'canceled')) k (event_type, state) USING (event_type)
-     ORDER BY task_id, sequence_number DESC
-), retried AS (
-    SELECT DISTINCT ON (task_id) *
-      FROM event
-     WHERE event_type = 'TaskRetried'
-     ORDER BY task_id, sequence_number DESC
-), child AS (
-    SELECT DISTINCT ON (c.task_id) *, c.runtime_status IN ('Pending', 'Running', 'Suspended') AS live
-      FROM durable.sub_orchestrations c
-     WHERE c.parent_instance_id = tasks.instance_id
-       AND c.created_time >= (SELECT min(event_time) FROM event)
-     ORDER BY c.task_id, c.created_time DESC
-), timer AS MATERIALIZED (
-    SELECT * FROM durable.timers t WHERE t.instance_id = tasks.instance_id
-), activity AS (
-    SELECT * FROM durable.activities a WHERE a.instance_id = tasks.instance_id
-), given_up AS (
-    -- a rewind gives waits back to the code, which then gives them up again or not
-    SELECT task_id, event_time
-      FROM event
-     WHERE event_type = 'TaskCanceled'
-       AND sequence_number > (SELECT coalesce(max(sequence_number), 0) FROM event WHERE event_type = 'ExecutionRewound')
-), expired AS (
-    -- timeouts that have fired: a wait and its timeout are asked for together
-    SELECT s.task_id, d.sequence_number, d.event_time
-      FROM asked s
-      JOIN asked t ON t.task_id = s.task_id + 1 AND t.kind = 'timer' AND t.name = s.name
-      JOIN done d ON d.task_id = t.task_id AND d.state = 'fired'
-     WHERE s.kind = 'event'
-       AND NOT EXISTS (SELECT FROM timer o WHERE o.task_id = t.task_id)
-), received AS (
+    UNION ALL
+    -- the last child of a task in this execution
+    (SELECT DISTINCT ON (c.task_id)
+            c.task_id, NULL, 'child ' || lower(c.runtime_status::text), c.completed_time, c.instance_id, NULL, NULL, NULL, NULL,
+            NULL, NULL, NULL, c.awaited, NULL, NULL
+       FROM durable.sub_orchestrations c
+      WHERE c.parent_instance_id = tasks.instance_id
+        AND c.created_time >= (SELECT min(h.event_time) FROM durable.history h WHERE h.instance_id = tasks.instance_id)
+      ORDER BY c.task_id, c.created_time DESC)
+    UNION ALL
+    SELECT t.task_id, NULL, 'timer', t.fire_at, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
+      FROM durable.timers t
+     WHERE t.instance_id = tasks.instance_id
+    UNION ALL
+    SELECT a.task_id, NULL, 'activity', NULL, NULL, a.attempt, NULL, NULL, NULL, NULL, NULL, NULL, NULL, a.deliveries, a.pid
+      FROM durable.activities a
+     WHERE a.instance_id = tasks.instance_id
+), known AS (
+    SELECT s.*,
+           -- its last end
+           last_value(state) OVER done AS done,
+           CASE WHEN last_value(state) OVER done IS NOT NULL THEN last_value(sequence_number) OVER done END AS done_number,
+           CASE WHEN last_value(state) OVER done IS NOT NULL THEN last_value(event_time) OVER done END AS done_time,
+           CASE WHEN last_value(state) OVER done IS NOT NULL THEN last_value(attempt) OVER done END AS done_attempt,
+           CASE WHEN last_value(state) OVER done IS NOT NULL THEN last_value(failure) OVER done END AS done_failure,
+           CASE last_value(event_type) OVER retried WHEN 'TaskRetried' THEN coalesce(last_value(attempt) OVER retried, 0) + 1 END AS retry_attempt,
+           CASE last_value(event_type) OVER retried WHEN 'TaskRetried' THEN last_value(failure) OVER retried END AS retry_failure,
+           -- a rewind gives waits back to the code, which then gives them up again or not
+           max(event_time) FILTER (WHERE event_type = 'TaskCanceled' AND sequence_number > coalesce(rewound, 0)) OVER task AS given_up,
+           max(substr(event_type, 7)) FILTER (WHERE event_type LIKE 'child %') OVER task AS child_state,
+           max(name) FILTER (WHERE event_type LIKE 'child %') OVER task AS child_id,
+           max(event_time) FILTER (WHERE event_type LIKE 'child %') OVER task AS child_time,
+           bool_and(awaited) OVER task AS child_awaited,
+           max(event_time) FILTER (WHERE event_type = 'timer') OVER task AS fire_at,
+           max(attempt) FILTER (WHERE event_type = 'activity') OVER task AS queued_attempt,
+           max(deliveries) OVER task AS queued_deliveries,
+           max(pid) OVER task AS queued_pid,
+           bool_or(event_type = 'activity') OVER task AS queued
+      FROM seen s
+    WINDOW task AS (PARTITION BY task_id),
+           done AS (PARTITION BY task_id ORDER BY state IS NOT NULL, sequence_number
+                    ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING),
+           retried AS (PARTITION BY task_id ORDER BY event_type = 'TaskRetried', sequence_number
+                       ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING)
+), numbered AS (
     -- waits for a name are served in their order, but for those that were given up
-    SELECT s.task_id, r.sequence_number, greatest(s.event_time, r.event_time) AS event_time
-      FROM (SELECT *, row_number() OVER (PARTITION BY lower(name) ORDER BY task_id) AS number
-              FROM asked
-             WHERE kind = 'event' AND task_id NOT IN (SELECT task_id FROM given_up)) s
-      JOIN (SELECT *, row_number() OVER (PARTITION BY lower(name) ORDER BY sequence_number) AS number
-              FROM event
-             WHERE event_type = 'EventRaised') r
-        ON lower(r.name) = lower(s.name) AND r.number = s.number
+    SELECT k.*,
+           CASE WHEN event_type = 'EventRaised' OR kind = 'event' AND given_up IS NULL
+                THEN row_number() OVER (PARTITION BY lower(name), event_type, given_up IS NULL ORDER BY task_id, sequence_number)
+           END AS number
+      FROM known k
+), served AS (
+    SELECT n.*,
+           max(sequence_number) FILTER (WHERE event_type = 'EventRaised') OVER pair AS event_number,
+           max(event_time) FILTER (WHERE event_type = 'EventRaised') OVER pair AS raised_time,
+           -- a wait and its timeout are asked for together
+           lead(task_id) OVER asked = task_id + 1 AND lead(kind) OVER asked = 'timer' AND lead(name) OVER asked = name
+               AND lead(done) OVER asked = 'fired' AND lead(fire_at) OVER asked IS NULL AS expired,
+           lead(done_number) OVER asked AS expired_number,
+           lead(done_time) OVER asked AS expired_time
+      FROM numbered n
+    WINDOW pair AS (PARTITION BY lower(name), number),
+           asked AS (PARTITION BY kind IS NULL ORDER BY task_id)
 ), wait AS (
-    SELECT task_id,
-           CASE WHEN o.late THEN 'timed out'
-                WHEN r.task_id IS NOT NULL THEN 'received'
-                WHEN g.task_id IS NOT NULL THEN 'canceled' END AS state,
-           CASE WHEN o.late THEN x.event_time ELSE coalesce(r.event_time, g.event_time) END AS event_time
-      FROM asked a
-      LEFT JOIN given_up g USING (task_id)
-      LEFT JOIN expired x USING (task_id)
-      LEFT JOIN received r USING (task_id)
-     -- of an event and a timeout that came before it was run again, the first counts
-     CROSS JOIN LATERAL (SELECT x.sequence_number < coalesce(r.sequence_number, x.sequence_number + 1) AS late) o
-     WHERE a.kind = 'event'
+    -- of an event and a timeout that came before it was run again, the first counts
+    SELECT s.*,
+           kind = 'event' AND expired AND (event_number IS NULL OR expired_number < event_number) AS late
+      FROM served s
+     WHERE kind IS NOT NULL
 ), task AS (
-    SELECT a.*,
+    SELECT w.*,
            -- what was rewound may be going on again
-           CASE WHEN d.sequence_number < (SELECT max(sequence_number) FROM event WHERE event_type = 'ExecutionRewound')
-                     AND (w.task_id IS NOT NULL OR q.task_id IS NOT NULL OR c.live) THEN NULL
-                WHEN a.kind = 'send' THEN 'sent'
-                WHEN a.kind = 'event' THEN e.state
-                WHEN d.task_id IS NOT NULL THEN d.state
+           CASE WHEN done_number < rewound
+                     AND (fire_at IS NOT NULL OR queued OR child_state IN ('pending', 'running', 'suspended')) THEN NULL
+                WHEN kind = 'send' THEN 'sent'
+                WHEN kind = 'event' THEN CASE WHEN late THEN 'timed out'
+                                              WHEN event_number IS NOT NULL THEN 'received'
+                                              WHEN given_up IS NOT NULL THEN 'canceled' END
+                WHEN done IS NOT NULL THEN done
                 -- nobody awaits it
-                WHEN NOT c.awaited THEN lower(c.runtime_status::text)
+                WHEN NOT child_awaited THEN child_state
            END AS outcome,
            -- both events of an activity that its worker ran between two turns are written at its end
-           CASE WHEN a.kind = 'activity' AND d.event_time = a.event_time AND d.sequence_number = a.sequence_number + 1
-                THEN coalesce(a.time_before, a.event_time) ELSE a.event_time END AS start_time,
-           CASE a.kind WHEN 'send' THEN a.event_time
-                       WHEN 'event' THEN e.event_time
-                       ELSE coalesce(d.event_time, c.completed_time) END AS end_time,
-           coalesce(w.fire_at, CASE WHEN a.kind = 'timer' THEN (a.input #>> '{}')::timestamptz END) AS due_time,
-           w.task_id IS NOT NULL AS pause,
-           d.attempt AS last_attempt,
-           q.attempt AS next_attempt,
-           CASE WHEN t.task_id IS NOT NULL THEN coalesce(t.attempt, 0) + 1 END AS retry_attempt,
-           q.deliveries,
-           q.pid,
-           q.task_id IS NOT NULL AS queued,
-           c.instance_id AS child_instance_id,
-           lower(c.runtime_status::text) AS child_state,
-           d.failure AS last_failure,
-           t.failure AS retry_failure
-      FROM asked a
-      LEFT JOIN done d USING (task_id)
-      LEFT JOIN retried t USING (task_id)
-      LEFT JOIN child c USING (task_id)
-      LEFT JOIN timer w USING (task_id)
-      LEFT JOIN activity q USING (task_id)
-      LEFT JOIN wait e USING (task_id)
+           CASE WHEN kind = 'activity' AND done_time = event_time AND done_number = sequence_number + 1
+                THEN coalesce(time_before, event_time) ELSE event_time END AS start_time,
+           CASE kind WHEN 'send' THEN event_time
+                     WHEN 'event' THEN CASE WHEN late THEN expired_time
+                                            WHEN event_number IS NOT NULL THEN greatest(event_time, raised_time)
+                                            ELSE given_up END
+                     ELSE coalesce(done_time, child_time) END AS end_time,
+           coalesce(fire_at, CASE WHEN kind = 'timer' THEN (input #>> '{}')::timestamptz END) AS due_time
+      FROM wait w
 )
 SELECT t.task_id,
        t.kind,
@@ -177,22 +187,22 @@ SELECT t.task_id,
        CASE WHEN t.outcome IS NOT NULL THEN t.outcome
             WHEN i.runtime_status IN ('Completed', 'Failed', 'Terminated') THEN 'abandoned'
             WHEN t.kind IN ('timer', 'event') THEN 'waiting'
-            WHEN t.pause THEN 'pause'
-            WHEN t.pid IS NOT NULL THEN 'running'
+            WHEN t.fire_at IS NOT NULL THEN 'pause'
+            WHEN t.queued_pid IS NOT NULL THEN 'running'
             WHEN t.queued THEN 'queued'
             ELSE coalesce(t.child_state, 'ended')
        END,
        CASE WHEN t.kind IN ('activity', 'sub-orchestration')
-            THEN coalesce(CASE WHEN t.outcome IS NOT NULL THEN t.last_attempt END, t.next_attempt,
+            THEN coalesce(CASE WHEN t.outcome IS NOT NULL THEN t.done_attempt END, t.queued_attempt,
                           -- whether the next one had begun is not known
                           CASE WHEN t.outcome = 'canceled' THEN t.retry_attempt - 1 ELSE t.retry_attempt END, 1) END,
        t.start_time,
        CASE WHEN t.outcome IS NOT NULL THEN t.end_time END,
        t.due_time,
-       nullif(t.deliveries, 0),
-       t.pid,
-       t.child_instance_id,
-       CASE WHEN t.outcome = 'failed' THEN t.last_failure WHEN t.outcome IS NULL THEN t.retry_failure END
+       nullif(t.queued_deliveries, 0),
+       t.queued_pid,
+       t.child_id,
+       CASE WHEN t.outcome = 'failed' THEN t.done_failure WHEN t.outcome IS NULL THEN t.retry_failure END
   FROM task t
  CROSS JOIN durable.instances i
  WHERE i.instance_id = tasks.instance_id
@@ -220,6 +230,14 @@ DECLARE
     bar_width CONSTANT integer := 30;
     most_instances CONSTANT integer := 20;
     most_waits CONSTANT integer := 10;
+    widest CONSTANT integer := 200;     -- of a text of a user; cut before anything else looks at the text
+    -- what may end a line, move the cursor or turn the direction of writing; src/failurelog.c has the same for the log
+    control CONSTANT text := CASE WHEN getdatabaseencoding() = 'UTF8' THEN '[\u0001-\u001F\u007F-\u009F\u2028-\u202E\u2066-\u2069]'
+                                  WHEN getdatabaseencoding() ~ '^(LATIN|ISO)' THEN '[\u0001-\u001F\u007F-\u009F]'
+                                  ELSE '[\u0001-\u001F\u007F]' END;
+    -- all that is returned, with control characters: they are escaped where the lines leave the function, and nowhere else
+    lines text[] := '{}';
+    id text;            -- the id as a string constant
     now CONSTANT timestamptz := clock_timestamp();
     root record;
     live boolean;
@@ -263,11 +281,14 @@ BEGIN
     IF NOT FOUND THEN
         RAISE EXCEPTION 'instance "%" does not exist', explain.instance_id USING ERRCODE = 'OD001';
     END IF;
+    -- the escapes that are put in at the end are right in a constant that has an E or a backslash, and so an E
+    id := concat(CASE WHEN root.instance_id ~ control AND strpos(root.instance_id, '\') = 0 THEN 'E' END, quote_literal(root.instance_id));
     live := root.completed_time IS NULL OR root.runtime_status IN ('Pending', 'Running', 'Suspended');
     obstacle := CASE
         WHEN root.owner IS NOT NULL THEN durable.role_obstacle(root.owner)
         WHEN root.owner_name LIKE '(%' THEN 'the role was dropped before the instance was restored here, so the instance is to fail'
-        ELSE format('the role does not exist; create the role, or call durable.reassign_owner(%L, ...) as a superuser', root.owner_name) END;
+        ELSE format('the role does not exist; create the role, or call durable.reassign_owner(%s%L, ...) as a superuser',
+                    CASE WHEN root.owner_name ~ control AND strpos(root.owner_name, '\') = 0 THEN 'E' END, root.owner_name) END;
     SELECT h.event_time, h.result #>> '{}'
       INTO since, reason
       FROM durable.history h
@@ -282,8 +303,9 @@ BEGIN
     since := coalesce(since, root.completed_time, root.began);
 
     -- What it is.
-    RETURN QUERY
-    SELECT format('%-10s %s', v.name, left(regexp_replace(v.value, '\s+', ' ', 'g'), 200) || CASE WHEN length(v.value) > 200 THEN ' ...' ELSE '' END)
+    lines := ARRAY(
+    SELECT format('%-10s %s', v.name, regexp_replace(left(v.value, widest), '\s+', ' ', 'g')
+                                      || CASE WHEN length(left(v.value, widest + 1)) > widest THEN ' ...' ELSE '' END)
       FROM (VALUES ('Instance', root.instance_id),
                    ('Function', replace(root.function, 'pg_catalog.', '') || coalesce(', version ' || root.version, '')),
                    ('Owner', root.owner_name),
@@ -300,39 +322,44 @@ BEGIN
                    ('Input', root.input::text),
                    ('Custom', root.custom_status::text),
                    ('Output', CASE root.runtime_status WHEN 'Completed' THEN root.output::text END)) v (name, value)
-     WHERE v.value IS NOT NULL;
+     WHERE v.value IS NOT NULL);
 
     -- Its tasks and those of its sub-orchestrations, the middle of long lists summed up.
     WHILE next <= cardinality(ids) LOOP
         branch := branches[next];
         margin := margins[next];
         FOR task IN
+            WITH listed AS MATERIALIZED (
+                SELECT t.*,
+                       count(*) OVER () <= room * 3
+                       OR row_number() OVER (ORDER BY task_id) <= room
+                       OR row_number() OVER (ORDER BY task_id DESC) <= room
+                       -- what went wrong and what is going on
+                       OR state = 'failed' AND row_number() OVER (PARTITION BY state ORDER BY task_id) <= 5
+                       OR end_time IS NULL AND row_number() OVER (PARTITION BY end_time IS NULL ORDER BY task_id) <= 5 AS shown
+                  FROM durable.tasks(ids[next]) t,
+                       (SELECT CASE branch WHEN '' THEN 10 ELSE 4 END AS room) r
+            ), told AS MATERIALIZED (
+                -- the inputs of the few that are shown
+                SELECT h.task_id, left(h.input ->> CASE h.event_type WHEN 'EventSent' THEN 'name' ELSE 'statement' END, widest) AS input
+                  FROM durable.history h
+                 WHERE h.instance_id = ids[next] AND h.event_type IN ('TaskScheduled', 'EventSent')
+                   AND h.task_id = ANY (ARRAY(SELECT l.task_id FROM listed l WHERE l.shown AND (l.name = 'durable.run_sql' OR l.kind = 'send')))
+            )
             SELECT min(task_id) AS task_id, max(task_id) AS last_id, count(*) AS count, min(kind) AS kind, min(name) AS name,
                    min(input) AS input,
                    min(start_time) AS start_time, CASE WHEN bool_and(end_time IS NOT NULL) THEN max(end_time) END AS end_time,
                    min(state) AS state, min(attempt) AS attempt, min(due_time) AS due_time, min(deliveries) AS deliveries,
                    min(child_instance_id) AS child_id, min(pid) AS pid,
-                   min(failure ->> 'sqlstate') || ': ' || min(failure ->> 'message') AS failure,
+                   min(CASE WHEN shown THEN concat(failure ->> 'sqlstate', ': ', left(failure ->> 'message', widest)) END)
+                       FILTER (WHERE failure IS NOT NULL) AS failure,
                    (SELECT string_agg(n || ' ' || s, ', ' ORDER BY n DESC, s)
                       FROM (SELECT count(*) AS n, s FROM unnest(array_agg(state)) s GROUP BY s) c) AS summary,
                    max(min(task_id)) OVER () = min(task_id) AS last
-              FROM (SELECT *,
-                           CASE WHEN shown THEN task_id ELSE -count(*) FILTER (WHERE shown) OVER (ORDER BY task_id) END AS line
-                      FROM (SELECT t.*,
-                                   CASE WHEN name = 'durable.run_sql' THEN
-                                       (SELECT h.input ->> 'statement' FROM durable.history h
-                                         WHERE h.instance_id = ids[next] AND h.task_id = t.task_id AND h.event_type = 'TaskScheduled')
-                                        WHEN kind = 'send' THEN
-                                       (SELECT h.input ->> 'name' FROM durable.history h
-                                         WHERE h.instance_id = ids[next] AND h.task_id = t.task_id AND h.event_type = 'EventSent') END AS input,
-                                   count(*) OVER () <= room * 3
-                                   OR row_number() OVER (ORDER BY task_id) <= room
-                                   OR row_number() OVER (ORDER BY task_id DESC) <= room
-                                   -- what went wrong and what is going on
-                                   OR state = 'failed' AND row_number() OVER (PARTITION BY state ORDER BY task_id) <= 5
-                                   OR end_time IS NULL AND row_number() OVER (PARTITION BY end_time IS NULL ORDER BY task_id) <= 5 AS shown
-                              FROM durable.tasks(ids[next]) t,
-                                   (SELECT CASE branch WHEN '' THEN 10 ELSE 4 END AS room) r) t) t
+              FROM (SELECT l.*, o.input,
+                           CASE WHEN shown THEN l.task_id ELSE -count(*) FILTER (WHERE shown) OVER (ORDER BY l.task_id) END AS line
+                      FROM listed l
+                      LEFT JOIN told o ON o.task_id = l.task_id AND l.shown) t
              GROUP BY line
              ORDER BY min(task_id)
         LOOP
@@ -346,13 +373,13 @@ BEGIN
                 states := states || task.summary;
                 CONTINUE;
             END IF;
-            labels := labels || left(regexp_replace(
+            labels := labels || left(
                 concat(margin, CASE WHEN task.last THEN '`- ' ELSE '|- ' END, task.task_id, ' ',
                     CASE WHEN task.kind = 'timer' THEN 'timer'
                          WHEN task.kind = 'event' THEN format('event "%s"', task.name)
                          WHEN task.kind = 'send' THEN format('event "%s" to %s', task.input, task.name)
                          WHEN task.name = 'durable.run_sql' THEN 'SQL ' || regexp_replace(task.input, '\s+', ' ', 'g')
-                         ELSE task.name || coalesce(' -> ' || task.child_id, '') END), '[[:cntrl:]]', ' ', 'g'), 70);
+                         ELSE task.name || coalesce(' -> ' || task.child_id, '') END), 70);
             states := states || concat(task.state,
                 CASE WHEN task.state = 'canceled' THEN ', still ' || coalesce(
                     (SELECT lower(i.runtime_status::text)
@@ -379,9 +406,7 @@ BEGIN
         SELECT concat(sum(n), CASE WHEN sum(n) = 1 THEN ' task: ' ELSE ' tasks: ' END, string_agg(n || ' ' || s, ', ' ORDER BY n DESC, s))
           INTO line
           FROM (SELECT count(*) AS n, t.state AS s FROM durable.tasks(root.instance_id) t GROUP BY 2) c;
-        RETURN NEXT format('%-10s %s', 'Progress', line);
-        RETURN NEXT '';
-        RETURN QUERY
+        lines := lines || ARRAY[format('%-10s %s', 'Progress', line), ''] || ARRAY(
         SELECT CASE WHEN state IS NULL THEN label
                     ELSE format('%s  %s  %10s  %10s  |%s|', rpad(label, label_width), rpad(state, state_width), start, duration, bar) END
           FROM (SELECT *, max(length(label)) FILTER (WHERE state IS NOT NULL) OVER () AS label_width,
@@ -405,20 +430,20 @@ BEGIN
                          CROSS JOIN LATERAL (SELECT least(floor(begins / span * bar_width), bar_width - 1)::integer AS bar_from) f
                          CROSS JOIN LATERAL (SELECT greatest(least(ceil(ends / span * bar_width), bar_width), bar_from + 1)::integer AS bar_to) t
                        ) l) l
-         ORDER BY place COLLATE "C";
+         ORDER BY place COLLATE "C");
     END IF;
     IF cardinality(ids) > 1 AND cardinality(ids) = most_instances THEN
-        RETURN NEXT 'Further sub-orchestrations are not expanded: durable.explain their ids.';
+        lines := array_append(lines, 'Further sub-orchestrations are not expanded: durable.explain their ids.');
     END IF;
 
     -- What it waits for, or why it failed.
     IF root.runtime_status = 'Suspended' THEN
-        RETURN NEXT '';
-        RETURN NEXT format('Waits, since %s, for: SELECT durable.resume(%L)', date_trunc('second', since), root.instance_id);
+        lines := array_append(lines, '');
+        lines := array_append(lines, format('Waits, since %s, for: SELECT durable.resume(%s)', date_trunc('second', since), id));
     ELSIF root.runtime_status = 'Pending' AND root.scheduled_start_time > now THEN
-        RETURN NEXT '';
-        RETURN NEXT format('Waits for its start at %s, in %s', date_trunc('second', root.scheduled_start_time),
-                           date_trunc('second', root.scheduled_start_time - now));
+        lines := array_append(lines, '');
+        lines := array_append(lines, format('Waits for its start at %s, in %s', date_trunc('second', root.scheduled_start_time),
+                           date_trunc('second', root.scheduled_start_time - now)));
     ELSIF live THEN
         FOR task IN
             SELECT t.*, count(*) OVER () AS open,
@@ -429,9 +454,8 @@ BEGIN
               FROM durable.tasks(root.instance_id) t
              WHERE t.end_time IS NULL
                -- a fire-and-forget child is awaited by nobody
-               AND NOT (t.child_instance_id IS NOT NULL
-                        AND EXISTS (SELECT FROM durable.sub_orchestrations c
-                                     WHERE c.parent_instance_id = root.instance_id AND c.instance_id = t.child_instance_id AND NOT c.awaited))
+               AND coalesce(t.child_instance_id NOT IN (SELECT c.instance_id FROM durable.sub_orchestrations c
+                                                         WHERE c.parent_instance_id = root.instance_id AND NOT c.awaited), true)
              ORDER BY t.task_id
              LIMIT most_waits
         LOOP
@@ -440,14 +464,15 @@ BEGIN
                 CASE task.kind WHEN 'timer' THEN 'timer' WHEN 'event' THEN format('event "%s"', task.name)
                      ELSE concat(task.kind, ' ', left(task.name, 60), ' -> ' || task.child_instance_id) END,
                 ', since ', date_trunc('second', task.start_time), ', for ', date_trunc('second', greatest(now - task.start_time, '0')),
-                CASE WHEN task.kind = 'event' THEN format(': SELECT durable.raise_event(%L, %L)', root.instance_id, task.name)
+                CASE WHEN task.kind = 'event' THEN format(': SELECT durable.raise_event(%s, %s%L)', id,
+                         CASE WHEN task.name ~ control AND strpos(task.name, '\') = 0 THEN 'E' END, task.name)
                      WHEN task.state = 'pause' THEN format(', attempt %s begins at %s', task.attempt, date_trunc('second', task.due_time))
                      WHEN task.due_time <= now THEN ', due'
                      WHEN task.due_time IS NOT NULL THEN concat(', until ', date_trunc('second', task.due_time),
                          CASE WHEN isfinite(task.due_time) THEN ', in ' || date_trunc('second', task.due_time - now) END)
                      ELSE coalesce(task.run, ', ' || task.state) END);
         END LOOP;
-        RETURN NEXT '';
+        lines := array_append(lines, '');
         -- what is not queued but belongs to its turn
         SELECT concat('Run by process ', w.pid, ' since ' || date_trunc('second', s.query_start), ': ',
                       coalesce('task ' || w.task_id || ', ' || left(s.query, 60), 'a turn of its orchestrator'),
@@ -458,7 +483,7 @@ BEGIN
          WHERE w.instance_id = root.instance_id
            AND NOT EXISTS (SELECT FROM durable.activities a WHERE a.instance_id = root.instance_id AND a.pid = w.pid);
         IF FOUND THEN
-            RETURN NEXT line;
+            lines := array_append(lines, line);
         END IF;
         -- a turn that was put aside
         SELECT t.fire_at
@@ -468,42 +493,43 @@ BEGIN
         IF open = 0 AND line IS NOT NULL THEN
             NULL;
         ELSIF aside IS NOT NULL THEN
-            RETURN NEXT format('Waits for its turn to be run again at %s: another transaction held the id of a sub-orchestration, or something else that passes stood in its way; the server''s log says what',
-                               date_trunc('second', aside));
+            lines := array_append(lines, format('Waits for its turn to be run again at %s: another transaction held the id of a sub-orchestration, or something else that passes stood in its way; the server''s log says what',
+                               date_trunc('second', aside)));
         ELSIF open = 0 THEN
             -- nothing is asked for: it is being run, or cannot be
-            RETURN NEXT concat('Waits for a worker of ', root.owner_name,
+            lines := array_append(lines, concat('Waits for a worker of ', root.owner_name,
                 CASE WHEN obstacle IS NULL AND NOT EXISTS (SELECT FROM durable.workers w WHERE w.role = root.owner)
                      THEN ': none is running; if none comes, see the server''s log' END,
                 (SELECT '; busy: ' || string_agg(format('process %s (%s)', s.pid, left(s.query, 60)), ', ' ORDER BY s.pid)
                    FROM pg_stat_activity s
                   WHERE s.datname = current_database() AND s.usesysid = root.owner AND s.state = 'active'
-                    AND s.application_name = 'durable worker'));
+                    AND s.application_name = 'durable worker')));
         ELSE
-            RETURN NEXT 'Waits for';
-            RETURN QUERY SELECT unnest(waits);
+            lines := array_append(lines, 'Waits for') || waits;
             IF open > cardinality(waits) THEN
-                RETURN NEXT format('  ... and %s more', open - cardinality(waits));
+                lines := array_append(lines, format('  ... and %s more', open - cardinality(waits)));
             END IF;
         END IF;
     END IF;
     IF live THEN
         IF obstacle IS NOT NULL THEN
-            RETURN NEXT format('No worker can run for %s: %s', root.owner_name, obstacle);
+            lines := array_append(lines, format('No worker can run for %s: %s', root.owner_name, obstacle));
         END IF;
-        SELECT string_agg(format('"%s" (%s)', r.name, r.count - coalesce(t.count, 0)), ', ' ORDER BY r.name)
+        SELECT string_agg(format('"%s" (%s)', name, n), ', ' ORDER BY place) FILTER (WHERE place <= most_waits)
+                   || CASE WHEN count(*) > most_waits THEN format(' and %s more', count(*) - most_waits) ELSE '' END
           INTO line
-          FROM (SELECT lower(h.name) AS name, count(*)
-                  FROM durable.history h
-                 WHERE h.instance_id = root.instance_id AND h.event_type = 'EventRaised'
-                 GROUP BY 1) r
-          LEFT JOIN (SELECT lower(t.name) AS name, count(*)
-                       FROM durable.tasks(root.instance_id) t
-                      WHERE t.kind = 'event' AND t.state = 'received'
-                      GROUP BY 1) t USING (name)
-         WHERE r.count > coalesce(t.count, 0);
+          FROM (SELECT name, sum(n) AS n, row_number() OVER (ORDER BY name) AS place
+                  FROM (SELECT lower(h.name) AS name, 1 AS n
+                          FROM durable.history h
+                         WHERE h.instance_id = root.instance_id AND h.event_type = 'EventRaised'
+                         UNION ALL
+                        SELECT lower(t.name), -1
+                          FROM durable.tasks(root.instance_id) t
+                         WHERE t.kind = 'event' AND t.state = 'received') e
+                 GROUP BY name
+                HAVING sum(n) > 0) e;
         IF line IS NOT NULL THEN
-            RETURN NEXT 'Events that it has not asked for yet: ' || line;
+            lines := array_append(lines, 'Events that it has not asked for yet: ' || line);
         END IF;
     END IF;
     IF root.runtime_status = 'Failed' THEN
@@ -530,8 +556,7 @@ BEGIN
             ids := ids || undone.children;
             next := next + 1;
         END LOOP;
-        RETURN NEXT '';
-        RETURN QUERY
+        lines := array_append(lines, '') || ARRAY(
         SELECT concat(CASE WHEN number = 1 THEN label ELSE '' END, repeat(' ', 11 - CASE WHEN number = 1 THEN length(label) ELSE 0 END), part)
           FROM (VALUES (1, 'Failure', concat(root.failure ->> 'sqlstate', ': ', root.failure ->> 'message')),
                        (2, 'Detail', root.failure ->> 'detail'),
@@ -543,16 +568,28 @@ BEGIN
                        (5, 'Context', root.failure ->> 'context'),
                        (6, 'Repair', CASE WHEN NOT EXISTS (SELECT FROM pg_roles r WHERE r.oid = root.owner)
                                           THEN 'Its owner does not exist: another role has to start it anew, or to get it with durable.reassign_owner.'
-                                          WHEN handled = '{}' THEN format('SELECT durable.rewind(%L)', root.instance_id)
-                                          ELSE format(E'SELECT durable.restart(%L)\nIts code has dealt with the failure of %s, which durable.rewind does not run again:\nit would fail as before, unless something else was mended, such as the code.',
-                                                      root.instance_id, left(array_to_string(handled, ', '), 200)) END)) v (place, label, value),
+                                          WHEN handled = '{}' THEN format('SELECT durable.rewind(%s)', id)
+                                          ELSE format(E'SELECT durable.restart(%s)\nIts code has dealt with the failure of %s, which durable.rewind does not run again:\nit would fail as before, unless something else was mended, such as the code.',
+                                                      id, left(array_to_string(handled, ', '), 200)) END)) v (place, label, value),
                regexp_split_to_table(left(v.value, 2000), '\n') WITH ORDINALITY p (part, number)
          WHERE v.value IS NOT NULL
-         ORDER BY place, number;
+         ORDER BY place, number);
     END IF;
+
+    -- The only way out: whatever the texts hold, each row is one line.
+    RETURN QUERY
+    SELECT CASE WHEN l.line ~ control THEN
+               (SELECT string_agg(CASE WHEN c = E'\n' THEN '\n'
+                                       WHEN c ~ control THEN regexp_replace(upper(encode(convert_to(c, getdatabaseencoding()), 'hex')), '(..)', '\\x\1', 'g')
+                                       ELSE c END, '' ORDER BY n)
+                  FROM unnest(string_to_array(l.line, NULL)) WITH ORDINALITY s (c, n))
+                ELSE l.line END
+      FROM unnest(lines) WITH ORDINALITY l (line, number)
+     ORDER BY l.number;
 END
 $$;
 COMMENT ON FUNCTION durable.explain(text) IS
 'The story of one instance, for reading: who and what it is, its tasks and those of its sub-orchestrations with state, attempt, start (when it was asked for, after the beginning of the instance''s execution), duration and a bar on the instance''s time line (dots while it is queued), what it waits for now and since when, or its failure. Of long lists the first and the last tasks are shown, and some of those that failed or are open; 20 instances are expanded. Use psql -At or \t \a for the bare text.
+Each row is one line. Texts are cut, and control characters and line ends in them are escaped, as \n and \xC2\x85 (bytes in the database''s encoding); the statements that it proposes can be run as they are.
 What the orchestrator awaits is not stored: listed is what it has asked for and has not got, so after durable.when_any the losers too.
 Errors: OD001 if there is no such instance or you may not see it; 22004 if instance_id is NULL.';
