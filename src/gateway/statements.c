@@ -15,7 +15,9 @@
  * Pascal case, and a row that schedules something is folded into the one that
  * ends it, which gets its FunctionName and ScheduledTime.  What is still open
  * stays as it was scheduled.  PostgreSQL makes their text, as a history may be
- * long and the gateway has one thread for all clients.
+ * long and the gateway has one thread for all clients.  The subquery that calls
+ * durable.history_size depends on no row, so PostgreSQL runs that subquery
+ * first: a history that is too large is an error before any of its text is made.
  */
 #include <stdlib.h>
 
@@ -90,7 +92,8 @@ const QueryText query_texts[QUERY_COUNT] = {
 		" h AS (SELECT t.*, h.sequence_number AS seq, h.event_time, h.name, CASE WHEN $2::pg_catalog.bool THEN h.input END AS input,"
 		" CASE WHEN $3::pg_catalog.bool OR t.result_key OPERATOR(pg_catalog.<>) 'Result' THEN h.result END AS result,"
 		" h.failure, pg_catalog.to_json(coalesce(h.failure OPERATOR(pg_catalog.->>) 'message', ''))::pg_catalog.text AS message, h.task_id"
-		" FROM durable.history h JOIN t ON t.type OPERATOR(pg_catalog.=) h.event_type WHERE h.instance_id OPERATOR(pg_catalog.=) $1),"
+		" FROM durable.history h JOIN t ON t.type OPERATOR(pg_catalog.=) h.event_type WHERE h.instance_id OPERATOR(pg_catalog.=) $1"
+		" AND (SELECT durable.history_size($1, $3::pg_catalog.bool, $2::pg_catalog.bool) IS NOT NULL)),"
 		" e AS (SELECT h.*, h.kind OPERATOR(pg_catalog.=) 'open' AND pg_catalog.lead(h.kind) OVER w OPERATOR(pg_catalog.=) 'close' AS folded,"
 		" h.kind OPERATOR(pg_catalog.=) 'close' AND pg_catalog.lag(h.kind) OVER w OPERATOR(pg_catalog.=) 'open' AS paired,"
 		" pg_catalog.lag(h.name) OVER w AS begin_name, pg_catalog.lag(h.input) OVER w AS begin_input, pg_catalog.lag(h.event_time) OVER w AS begin_time"
