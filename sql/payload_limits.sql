@@ -166,9 +166,36 @@ END
 $$;
 SELECT count(*), count(size(x)) AS refused FROM texts;
 SELECT left(x::text, 30) AS x, size(x), octet_length(x::text) AS text FROM texts WHERE size(x) <> octet_length(x::text);
+SELECT count(*) FROM texts WHERE durable.text_size(x) <> octet_length(x::text);
 RESET ROLE;
 
 SELECT durable.unset_quota('regress_durable_curt');
+
+-- A history is shown up to 16 MB of the text that is asked for, however small it is as jsonb. Its size is counted exactly.
+SET ROLE regress_durable_wordy;
+CREATE FUNCTION wide(n int) RETURNS jsonb LANGUAGE sql AS $$ SELECT ('[' || repeat('1e131071,', n) || '1]')::jsonb $$;
+SELECT count(durable.start_new('echo', wide(n), instance_id => 'limits-history-' || n)) FROM unnest('{2,75,150}'::int[]) n;
+SELECT n, status FROM unnest('{2,75,150}'::int[]) n, ended('limits-history-' || n);
+SELECT durable.history_size('limits-history-2', o, i)
+       = 2 * 200 + octet_length('echo') + (i::int + o::int) * octet_length(wide(2)::text) AS size
+  FROM unnest('{f,t}'::boolean[]) o, unnest('{f,t}'::boolean[]) i;
+SELECT durable.history_size('limits-none'), durable.history_size(NULL);
+CREATE FUNCTION shown(n int, output boolean, input boolean) RETURNS text LANGUAGE plpgsql AS $$
+BEGIN
+    RETURN jsonb_array_length((durable.get_status('limits-history-' || n, true, output, input)).history);
+EXCEPTION WHEN program_limit_exceeded THEN
+    RETURN SQLSTATE;
+END
+$$;
+SELECT n, output, input, shown(n, output, input)
+  FROM unnest('{2,75,150}'::int[]) n, unnest('{f,t}'::boolean[]) output, unnest('{f,t}'::boolean[]) input ORDER BY n, output, input;
+SELECT (durable.get_status('limits-history-150')).runtime_status;
+\set VERBOSITY default
+\set SHOW_CONTEXT never
+SELECT durable.get_status('limits-history-150', show_history => true);
+\set VERBOSITY terse
+RESET ROLE;
+
 SELECT durable.terminate('limits-wait');
 SELECT status FROM ended('limits-wait');
 SELECT count(durable.purge_instance_history(instance_id)) > 0 AS purged FROM durable.instances WHERE instance_id LIKE 'limits-%';

@@ -4,12 +4,15 @@
  */
 #include "postgres.h"
 
+#include "fmgr.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/json.h"
 #include "utils/numeric.h"
 
 #include "json.h"
+
+PG_FUNCTION_INFO_V1(durable_text_size);
 
 /* A jsonb string; NULL for NULL. */
 Jsonb *
@@ -254,4 +257,11 @@ jsonb_member_bool(Jsonb *object, const char *name, bool missing)
 	JsonbValue *value = find(object, name);
 
 	return value != NULL && value->type == jbvBool ? value->val.boolean : missing;
+}
+
+/* durable.text_size(payload) */
+Datum
+durable_text_size(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_INT64(jsonb_text_size(PG_GETARG_JSONB_P(0)));
 }

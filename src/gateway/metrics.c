@@ -79,7 +79,7 @@ static const struct
 	const char *type;
 	const char *help;
 }			database_metrics[] = {
-	{"durable_instances", "gauge", "Instances by name and status."},
+	{"durable_instances", "gauge", "Instances by status and name, those of rare names under (others)."},
 	{"durable_activities_open", "gauge", "Activities that are queued, running or between attempts."},
 	{"durable_activities_oldest_seconds", "gauge", "Age of the oldest of them."},
 	{"durable_timers", "gauge", "Timers that have not fired."},

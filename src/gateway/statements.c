@@ -15,11 +15,18 @@
  * Pascal case, and a row that schedules something is folded into the one that
  * ends it, which gets its FunctionName and ScheduledTime.  What is still open
  * stays as it was scheduled.  PostgreSQL makes their text, as a history may be
- * long and the gateway has one thread for all clients.
+ * long and the gateway has one thread for all clients.  The subquery that calls
+ * durable.history_size depends on no row, so PostgreSQL runs that subquery
+ * first: a history that is too large is an error before any of its text is made.
  */
 #include <stdlib.h>
 
 #include "statements.h"
+
+/* Bounds of /metrics. durable.function_stats has the same length of names, in bytes, and the same name for the others. */
+#define SERIES_NAMES	"100"
+#define NAME_LENGTH		"127"	/* characters */
+#define OTHER_NAMES		"'(others)'"
 
 #define TIME(column) "pg_catalog.to_char(" column " AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"')"
 #define STATUS(show) \
@@ -85,7 +92,8 @@ const QueryText query_texts[QUERY_COUNT] = {
 		" h AS (SELECT t.*, h.sequence_number AS seq, h.event_time, h.name, CASE WHEN $2::pg_catalog.bool THEN h.input END AS input,"
 		" CASE WHEN $3::pg_catalog.bool OR t.result_key OPERATOR(pg_catalog.<>) 'Result' THEN h.result END AS result,"
 		" h.failure, pg_catalog.to_json(coalesce(h.failure OPERATOR(pg_catalog.->>) 'message', ''))::pg_catalog.text AS message, h.task_id"
-		" FROM durable.history h JOIN t ON t.type OPERATOR(pg_catalog.=) h.event_type WHERE h.instance_id OPERATOR(pg_catalog.=) $1),"
+		" FROM durable.history h JOIN t ON t.type OPERATOR(pg_catalog.=) h.event_type WHERE h.instance_id OPERATOR(pg_catalog.=) $1"
+		" AND (SELECT durable.history_size($1, $3::pg_catalog.bool, $2::pg_catalog.bool) IS NOT NULL)),"
 		" e AS (SELECT h.*, h.kind OPERATOR(pg_catalog.=) 'open' AND pg_catalog.lead(h.kind) OVER w OPERATOR(pg_catalog.=) 'close' AS folded,"
 		" h.kind OPERATOR(pg_catalog.=) 'close' AND pg_catalog.lag(h.kind) OVER w OPERATOR(pg_catalog.=) 'open' AS paired,"
 		" pg_catalog.lag(h.name) OVER w AS begin_name, pg_catalog.lag(h.input) OVER w AS begin_input, pg_catalog.lag(h.event_time) OVER w AS begin_time"
@@ -132,10 +140,19 @@ const QueryText query_texts[QUERY_COUNT] = {
 		" LOOP EXECUTE pg_catalog.format('LISTEN %I', channel); END LOOP; END $$", 0},
 	[QUERY_NOTIFY] = {"notify",
 		"SELECT coalesce(pg_catalog.current_setting('durable.notify', true), 'none')", 0},
-	/* what takes the longer the more instances there are: for each, metrics.c keeps the last result */
+	/*
+	 * What takes the longer the more instances there are: for each, metrics.c keeps the last result.
+	 *
+	 * Users choose the names of instances. So the answer has the beginnings of the SERIES_NAMES names that most instances have,
+	 * and the others together under OTHER_NAMES. The last GROUP BY sees that no series comes twice, whatever the names are.
+	 */
 	[QUERY_COUNT_INSTANCES] = {"count_instances",
-		"SELECT 'durable_instances', 'name', name, 'status', runtime_status::pg_catalog.text, NULL, NULL, pg_catalog.count(*)::pg_catalog.text"
-		" FROM durable.instances GROUP BY name, runtime_status ORDER BY 3, 5", 0},
+		"WITH i AS (SELECT name, runtime_status, pg_catalog.count(*) FROM durable.instances GROUP BY name, runtime_status),"
+		" c AS MATERIALIZED (SELECT pg_catalog.left(name, " NAME_LENGTH ") AS label, runtime_status, pg_catalog.sum(count) AS count FROM i GROUP BY 1, 2),"
+		" n AS (SELECT label FROM c GROUP BY label ORDER BY pg_catalog.sum(count) DESC, label LIMIT " SERIES_NAMES "),"
+		" s AS (SELECT coalesce(n.label, " OTHER_NAMES ") AS label, c.runtime_status, c.count FROM c LEFT JOIN n ON n.label OPERATOR(pg_catalog.=) c.label)"
+		" SELECT 'durable_instances', 'name', label, 'status', runtime_status::pg_catalog.text, NULL, NULL, pg_catalog.sum(count)::pg_catalog.text"
+		" FROM s GROUP BY label, runtime_status ORDER BY 3, 5", 0},
 	[QUERY_COUNT_READY] = {"count_ready",
 		"SELECT m.name, 'role', s.role::pg_catalog.text, NULL, NULL, NULL, NULL, m.value::pg_catalog.text"
 		" FROM durable.stats s CROSS JOIN LATERAL (VALUES"
@@ -152,7 +169,10 @@ const QueryText query_texts[QUERY_COUNT] = {
 		" ('durable_activities_oldest_seconds', a.age),"
 		" ('durable_timers', t.count),"
 		" ('durable_timers_late_seconds', t.late)) m (name, value) ORDER BY 1, 3", 0},
-	/* out of shared memory, without a lock on any table; each column of the views is a metric; a metric's rows must be together */
+	/*
+	 * Out of shared memory, without a lock on any table. Each column of the views is a metric; a metric's rows must be together.
+	 * The view durable.function_stats bounds the names that users choose, their number and their length.
+	 */
 	[QUERY_STATS] = {"stats",
 		"SELECT m.name, 'role', s.role::pg_catalog.text, CASE WHEN m.status IS NOT NULL THEN 'status' END, m.status, NULL, NULL, m.value::pg_catalog.text"
 		" FROM durable.stats s CROSS JOIN LATERAL (VALUES"

@@ -73,6 +73,53 @@ AS 'MODULE_PATHNAME', 'durable_require_client';
 COMMENT ON FUNCTION durable.require_client(text) IS
 'Raises OD009 if an orchestrator runs, naming the function given, which is for clients and activities only. The functions of durable that look at instances begin with it; yours may too if they show something else on each replay.';
 
+CREATE FUNCTION durable.text_size(payload jsonb) RETURNS bigint
+LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'durable_text_size';
+COMMENT ON FUNCTION durable.text_size(jsonb) IS
+'How many bytes the text of a jsonb value has, as octet_length(payload::text), but in less time and memory as no text is made. durable.max_payload and durable.history_size count the same bytes. NULL for NULL. Durable Functions has no such function.';
+
+CREATE FUNCTION durable.history_size(
+    instance_id text,
+    show_history_output boolean DEFAULT false,
+    show_input boolean DEFAULT true
+) RETURNS bigint
+LANGUAGE plpgsql STABLE CALLED ON NULL INPUT PARALLEL RESTRICTED
+SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+    size_limit CONSTANT bigint := 16 * 1024 * 1024;
+    -- A loop over a cursor fetches one row at a time: no more than one payload is in memory, and none after the limit is read.
+    sizes CURSOR FOR
+        SELECT 200 + coalesce(octet_length(h.name), 0)
+               + CASE WHEN show_input IS FALSE THEN 0 ELSE coalesce(durable.text_size(h.input), 0) END
+               + CASE WHEN h.event_type LIKE '%Completed' AND show_history_output IS NOT TRUE THEN 0
+                      ELSE coalesce(durable.text_size(h.result), 0) END
+               + coalesce(durable.text_size(h.failure), 0) AS bytes
+          FROM durable.history h
+         WHERE h.instance_id = history_size.instance_id;
+    total bigint := 0;
+    events bigint := 0;
+BEGIN
+    PERFORM durable.require_client('durable.history_size');
+    FOR event IN sizes LOOP
+        total := total + event.bytes;
+        events := events + 1;
+        IF total > size_limit THEN
+            RAISE EXCEPTION 'the history of instance "%" is too large for one value', instance_id
+                USING ERRCODE = 'program_limit_exceeded',
+                      DETAIL = format('%s of its events have %s bytes of text; the most that is shown at once is %s bytes.', events, total, size_limit),
+                      HINT = 'Read the view durable.history row by row, or ask without inputs (show_input) and without results (show_history_output).';
+        END IF;
+    END LOOP;
+    RETURN total;
+END
+$$;
+COMMENT ON FUNCTION durable.history_size(text, boolean, boolean) IS
+'How large the history of an instance is, in bytes: the text of the inputs, results, failures and names that durable.get_status shows with the same show_history_output and show_input, and 200 for each event. 0 if there is no such instance or you may not see it. durable.get_status and the HTTP gateway call it before they make a history. Durable Functions has no such function.
+Errors: 54000 if the size is more than 16 MB, as soon as so much has been read; OD009 in an orchestrator.';
+
 CREATE FUNCTION durable.get_status(
     instance_id text,
     show_history boolean DEFAULT false,
@@ -100,6 +147,7 @@ BEGIN
         status.input := NULL;
     END IF;
     IF show_history THEN
+        PERFORM durable.history_size(get_status.instance_id, show_history_output, show_input);
         status.history := (
             SELECT jsonb_agg(
                        jsonb_strip_nulls(jsonb_build_object(
@@ -125,8 +173,9 @@ END
 $$;
 COMMENT ON FUNCTION durable.get_status(text, boolean, boolean, boolean) IS
 'The status of an instance as a durable.orchestration_status; NULL when there is none or you may not see it (owners, members of the owning role and pg_monitor do).
-show_history: fill in history, an array of objects in order with sequence_number, event_type, event_time, task_id, name, input, result, failure and attempt, each where it applies. show_history_output: with the results of what completed. show_input: with the inputs, of the instance and in its history. A history whose texts exceed what one value of PostgreSQL can hold (256 MB in a jsonb array) is an error, 54000: read the view durable.history row by row.
-Reads with the snapshot of your statement, like any query.';
+show_history: fill in history, an array of objects in order with sequence_number, event_type, event_time, task_id, name, input, result, failure and attempt, each where it applies. show_history_output: with the results of what completed. show_input: with the inputs, of the instance and in its history. A history of more than 16 MB, as durable.history_size counts, is refused before anything is made of it: read the view durable.history row by row.
+Reads with the snapshot of your statement, like any query.
+Errors: 54000 if show_history is true and the history is too large; OD009 in an orchestrator.';
 
 CREATE FUNCTION durable.wait_for_completion(
     instance_id text,

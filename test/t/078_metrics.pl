@@ -107,6 +107,35 @@ cmp_ok($longest, '<', 1, 'none takes longer');
 
 is($gateway->stop, '0', 'exit 0');
 
+# Names are the users': their series are bounded in number and in length, and the sums stay right.
+$node->safe_psql('postgres', q[
+DELETE FROM durable_internal.instances WHERE key < -10;
+CREATE PROCEDURE fill_names() LANGUAGE plpgsql AS $$
+BEGIN
+	FOR i IN 1 .. 300 LOOP
+		CALL fill(2000000 + i, 2000000 + i, (CASE WHEN i % 3 = 0 THEN 'F' ELSE 'C' END)::"char", current_user::regrole, repeat(E'\n', i) || 'nothing');
+	END LOOP;
+	FOR i IN 1 .. 20 LOOP
+		CALL fill(2001000 + i, 2001000 + i, 'C', current_user::regrole, repeat('é"', 8000) || i);
+	END LOOP;
+	CALL fill(2002001, 2002007, 'C', current_user::regrole, '(others)');
+END $$;
+CALL fill_names();
+]);
+$gateway = start('--metrics-interval', 0, '--connections', 2);
+$text = scrape_until($gateway, 'all instances are counted', sub { (value($_[0], 'durable_instances') // 0) == 338 });
+my %instances = $text =~ /^durable_instances(\{[^\n]*\}) (\d+)$/mg;
+my %names = map { /name="((?:[^"\\]|\\.)*)"/ => 1 } keys %instances;
+is(keys %names, 100, 'a hundred names, of which one is that of the others');
+is(scalar(() = $text =~ /^durable_instances\{/mg), keys %instances, 'no series comes twice');
+is($instances{'{name="nothing",status="Completed"}'}, 11, 'a name that many instances have');
+is($instances{'{name="' . 'é\\"' x 63 . 'é",status="Completed"}'}, 20, 'long names are cut, and count together');
+my @others = map { $instances{qq({name="(others)",status="$_"})} // 0 } qw(Completed Failed);
+is($others[0] + $others[1], 30 + 7, 'the others count together, with those that have that name');
+cmp_ok($others[1], '>', 0, '... by status');
+cmp_ok(length $text, '<', 100_000, 'a scrape has a bounded length');
+is($gateway->stop, '0', 'exit 0');
+
 # A lock on what is counted: the last counts stay and become old, and all connections that requests have are busy with it.
 $node->safe_psql('postgres', q[DELETE FROM durable_internal.instances WHERE key < -10]);
 $gateway = start('--metrics-interval', 0, '--statement-timeout', 1, '--connections', 2);
