@@ -414,7 +414,21 @@ RESET statement_timeout;
 CREATE FUNCTION explain_large(input jsonb) RETURNS jsonb LANGUAGE sql AS $$ SELECT durable.wait_for_external_event('never') $$;
 SELECT durable.start_new('explain_large', jsonb_build_object('a', repeat('x ', 10000000)), 'explain-large');
 SELECT explain_wait('explain-large', 'EXISTS (SELECT FROM durable.tasks(instance_id))');
-SET statement_timeout = '2 s';
+-- nor does it read the history once for each of many pauses
+CREATE FUNCTION explain_paused(n integer) RETURNS jsonb LANGUAGE plpgsql AS $$
+BEGIN
+    RETURN to_jsonb(durable.when_all(VARIADIC ARRAY(SELECT durable.schedule_activity('explain_divide', '0', durable.retry_policy(2, '1 day')) FROM generate_series(1, n))));
+END
+$$;
+SELECT durable.start_new('explain_paused', '5000', 'explain-paused');
+SELECT explain_wait('explain-paused', '(SELECT count(*) = 5000 FROM durable.timers t WHERE t.instance_id = ''explain-paused'')');
+SET statement_timeout = '10 s';
+SELECT count(*), min(attempt), max(attempt) FROM durable.activities WHERE instance_id = 'explain-paused';
+SELECT count(*) > 20 FROM durable.explain('explain-paused');
+RESET statement_timeout;
+SELECT durable.terminate('explain-paused');
+DROP FUNCTION explain_paused;
+SET statement_timeout = '3 s';
 SELECT length(line) FROM durable.explain('explain-large') line WHERE line LIKE 'Input%';
 RESET statement_timeout;
 SELECT durable.terminate(id) FROM unnest('{explain-long-one,explain-long-many,explain-long-tasks,explain-large}'::text[]) id;

@@ -23,12 +23,13 @@
 
 #include "statements.h"
 
+#define TIME(column) "pg_catalog.to_char(" column " AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"')"
+
 /* Bounds of /metrics. durable.function_stats has the same length of names, in bytes, and the same name for the others. */
 #define SERIES_NAMES	"100"
 #define NAME_LENGTH		"127"	/* characters */
 #define OTHER_NAMES		"'(others)'"
 
-#define TIME(column) "pg_catalog.to_char(" column " AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"')"
 #define STATUS(show) \
 	"name, instance_id, runtime_status::pg_catalog.text, CASE WHEN " show " THEN input END," \
 	" custom_status, output, " TIME("created_time") ", " TIME("last_updated_time")
