@@ -34,6 +34,8 @@
 #include "status.h"
 
 #define EVENT_NAME_LENGTH	256
+/* the transaction and 32 subtransactions in it */
+#define MAX_NESTING		33
 
 PG_FUNCTION_INFO_V1(durable_start_new);
 PG_FUNCTION_INFO_V1(durable_terminate);
@@ -52,6 +54,13 @@ client_begin(const char *function)
 	PreventCommandIfReadOnly(function);
 	PreventCommandDuringRecovery(function);
 	PreventCommandIfParallelMode(function);
+	/* whether a row is seen costs everybody a look at each level above its own, as long as the transaction is open */
+	if (GetCurrentTransactionNestLevel() > MAX_NESTING)
+		ereport(ERROR,
+				(errcode(ERRCODE_STATEMENT_TOO_COMPLEX),
+				 errmsg("%s was called in %d nested subtransactions", function, GetCurrentTransactionNestLevel() - 1),
+				 errdetail("At most %d may be open: savepoints and PL/pgSQL blocks with EXCEPTION are such.", MAX_NESTING - 1),
+				 errhint("Release savepoints before you set others.")));
 }
 
 /* Error for a parameter that is null and must not be. */

@@ -54,6 +54,7 @@ typedef struct Slot
 	bool		roles;			/* some role was created, altered or dropped */
 	bool		scan;			/* the lists did not hold everything */
 	bool		leave;			/* the scheduler is to make way */
+	bool		dropped;		/* the extension was, or will be if that commits, and the log does not have that */
 	bool		numbered;		/* numbers are larger than those stored there */
 	int			failures;		/* schedulers that ended soon, in a row */
 	TimestampTz retry_at;		/* none is started before */
@@ -557,6 +558,24 @@ database_numbered(Oid db)
 	numbered = slot != NULL && slot->numbered;
 	LWLockRelease(shared_lock);
 	return numbered;
+}
+
+/* Whether the extension was dropped and the log does not have that. */
+bool
+database_set_dropped(Oid db, bool dropped)
+{
+	Slot	   *slot;
+	bool		before = false;
+
+	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
+	slot = slot_get(db, false);
+	if (slot != NULL)
+	{
+		before = slot->dropped;
+		slot->dropped = dropped;
+	}
+	LWLockRelease(shared_lock);
+	return before;
 }
 
 /* They are now. */

@@ -82,6 +82,8 @@ extern void database_announce_timer(Oid db, TimestampTz fire_at);
 extern int64 database_next_number(int64 bound);
 /* whether numbers are larger than those that the database has stored, and that they are now */
 extern bool database_numbered(Oid db);
+/* somebody has dropped the extension there, or the log has it; returns what was set before */
+extern bool database_set_dropped(Oid db, bool dropped);
 extern void database_set_numbered(Oid db);
 /* the extension was created or dropped, or its tables, or the database itself */
 extern void database_changed(Oid db);

@@ -8,6 +8,7 @@
 #include "catalog/objectaccess.h"
 #include "catalog/pg_authid.h"
 #include "catalog/pg_extension.h"
+#include "catalog/pg_namespace.h"
 #include "commands/extension.h"
 #include "fmgr.h"
 #include "funcapi.h"
@@ -19,6 +20,7 @@
 #include "database.h"
 #include "hint.h"
 #include "makeway.h"
+#include "names.h"
 #include "process.h"
 #include "ready.h"
 #include "settings.h"
@@ -37,7 +39,7 @@ PG_FUNCTION_INFO_V1(durable_database_wanted);
 
 static object_access_hook_type previous_object_access_hook = NULL;
 
-/* Have the engine told at commit when the extension is dropped or updated, and when roles come, change or go. */
+/* Have the engine told at commit when the extension is dropped or updated, and when roles come, change or go; look at the names of schemas. */
 static void
 object_access(ObjectAccessType access, Oid classId, Oid objectId, int subId, void *arg)
 {
@@ -48,6 +50,8 @@ object_access(ObjectAccessType access, Oid classId, Oid objectId, int subId, voi
 		hint_extension_changed();
 	if (classId == AuthIdRelationId)
 		hint_roles_changed();
+	if (classId == NamespaceRelationId && (access == OAT_POST_CREATE || access == OAT_POST_ALTER))
+		names_check_schema(objectId);
 }
 
 /* Entry point: settings always, the engine only from shared_preload_libraries. */

@@ -12,9 +12,9 @@
  *
  * ALTER EXTENSION durable UPDATE and DROP EXTENSION durable lock the tables one
  * after the other and would run into deadlocks with workers, which lock them in
- * the order of their work.  So they first take the lock that each round of a
- * worker shares: they wait for the rounds that run, and the next rounds wait for
- * them to commit.  No command but these can ask for that lock, and these ask for
+ * the order of their work.  So the engine leaves the database for them, too,
+ * until they commit, and they take the lock that each round of a worker shares,
+ * which a prepared transaction keeps.  No command but these can ask for that lock, and these ask for
  * it only for those who may alter the extension: PostgreSQL takes its own locks
  * on an extension, a schema or a type before it looks at rights, so that anybody
  * could hold up all rounds if they shared one of those.  Functions that
@@ -120,6 +120,8 @@ make_way(Oid db)
 	registered = true;
 	if (!database_pause(db))
 		return;
+	/* one at a time: a transaction may do this to several */
+	end_pause();
 	paused = db;
 	while (!database_left(db))
 	{
@@ -191,6 +193,32 @@ ends_prepared(Node *statement)
 		 ((TransactionStmt *) statement)->kind == TRANS_STMT_ROLLBACK_PREPARED);
 }
 
+/* The transaction ends. */
+static void
+end_pause_at_commit(XactEvent event, void *arg)
+{
+	if (event != XACT_EVENT_PRE_COMMIT && event != XACT_EVENT_PRE_PREPARE)
+		end_pause();
+}
+
+/*
+ * Keep the engine out of this database until the transaction ends.  Rounds that
+ * run are not waited for: an activity may sleep for days, and all roles would
+ * wait behind this command.  The lock holds back those that come after PREPARE
+ * TRANSACTION.
+ */
+static void
+lock_out_rounds(Oid extension)
+{
+	static bool registered = false;
+
+	if (!registered)
+		RegisterXactCallback(end_pause_at_commit, NULL);
+	registered = true;
+	make_way(MyDatabaseId);
+	makeway_lock(extension, AccessExclusiveLock);
+}
+
 /* Utility hook. */
 static void
 process_utility(PlannedStmt *pstmt, const char *query, bool read_only, ProcessUtilityContext context,
@@ -205,10 +233,12 @@ process_utility(PlannedStmt *pstmt, const char *query, bool read_only, ProcessUt
 
 	if (OidIsValid(extension))
 	{
-		makeway_lock(extension, AccessExclusiveLock);
+		lock_out_rounds(extension);
 		next_hook(pstmt, query, read_only, context, params, env, dest, qc);
 		if (updates)
 			grant_again();
+		else
+			database_set_dropped(MyDatabaseId, true);
 		return;
 	}
 	if (!OidIsValid(db) || db == MyDatabaseId || !compat_database_ownercheck(db, GetUserId()))

@@ -4,6 +4,7 @@
  */
 #include "postgres.h"
 
+#include "catalog/pg_authid.h"
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "postmaster/interrupt.h"
@@ -121,15 +122,22 @@ process_require_role(Oid role)
 		elog(ERROR, "code of role %u was about to run as role %u", role, GetUserId());
 }
 
-/* Connect a worker to its database as its role, a scheduler without one. */
+/* Connect a worker to its database as its role, a scheduler as the bootstrap superuser. */
 void
 process_connect(Oid db, Oid role)
 {
+	static const char *const prints[] = {"debug_print_parse", "debug_print_rewritten", "debug_print_plan"};
+
 	connecting = true;
 	BackgroundWorkerInitializeConnectionByOid(db, role, 0);
 	connecting = false;
-	/* whoever owns the database, or is the role, may have set another one for it */
+	/* whoever owns the database, or is the role, may have set another one for it, or have set what fills the log */
 	SetConfigOption("role", "none", PGC_USERSET, PGC_S_OVERRIDE);
+	if (OidIsValid(role))
+		return;
+	SetSessionAuthorization(BOOTSTRAP_SUPERUSERID, true);
+	for (int i = 0; i < lengthof(prints); i++)
+		SetConfigOption(prints[i], "off", PGC_USERSET, PGC_S_OVERRIDE);
 }
 
 /* Whether the configuration has been reloaded. */

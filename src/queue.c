@@ -38,7 +38,7 @@ enum
 	TIMER_KEY, TIMER_TASK_ID, TIMER_FIRE_AT
 };
 
-/* rows of an instance, one after the other, that nobody sees before a scan goes on to the next instance */
+/* rows, one after the other, that nobody sees before a scan takes one of them for seen */
 #define UNSEEN_MAX	64
 
 /* Begin a scan of the rows of one instance in the order of the primary key. */
@@ -559,6 +559,8 @@ tasks_scan(Store *store, int64 from, bool (*callback) (int64 key, int low, int h
 /*
  * Call back for the timers that fire in [from, until], in the order of time.
  * Returns the time of the first one that was not called back, 0 if none is left.
+ * Of those that come later only a few are looked at: if nobody sees them, as
+ * their transaction has not ended, the time of the last of these is returned.
  */
 TimestampTz
 timers_scan(Store *store, TimestampTz from, TimestampTz until,
@@ -566,17 +568,31 @@ timers_scan(Store *store, TimestampTz from, TimestampTz until,
 {
 	ScanKeyData key;
 	TableScan	scan;
-	TupleTableSlot *slot;
 	TimestampTz next = 0;
+	int			later = 0;
 
 	ScanKeyInit(&key, 1, BTGreaterEqualStrategyNumber, F_TIMESTAMPTZ_GE, TimestampTzGetDatum(from));
 	scan_begin(&scan, table_get(store, TABLE_TIMERS), "timers_fire_at", 1, &key);
-	while (next == 0 && (slot = scan_next(&scan)) != NULL)
+	scan.scan->xs_want_itup = true;
+	index_rescan(scan.scan, &key, 1, NULL, 0);
+	while (next == 0 && index_getnext_tid(scan.scan, ForwardScanDirection) != NULL)
 	{
-		TimestampTz fire_at = row_int64(slot, TIMER_FIRE_AT);
+		bool		isnull;
+		TimestampTz fire_at = DatumGetTimestampTz(index_getattr(scan.scan->xs_itup, 1, scan.scan->xs_itupdesc, &isnull));
+		bool		seen = index_fetch_heap(scan.scan, scan.table->slot);
 
-		if (fire_at > until || !callback(row_int64(slot, TIMER_KEY), fire_at, arg))
-			next = fire_at;
+		CHECK_FOR_INTERRUPTS();
+		if (fire_at > until)
+		{
+			if (seen || ++later == UNSEEN_MAX)
+				next = fire_at;
+		}
+		else if (seen)
+		{
+			slot_getallattrs(scan.table->slot);
+			if (!callback(row_int64(scan.table->slot, TIMER_KEY), fire_at, arg))
+				next = fire_at;
+		}
 	}
 	scan_end(&scan);
 	return next;

@@ -226,6 +226,8 @@ check_extension(void)
 	fits = exists && tables_fit(LOG);
 	if (!exists)
 		watch_dropped();
+	else
+		(void) database_set_dropped(my_database, false);
 	commit();
 	if (fits)
 		return;

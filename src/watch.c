@@ -23,6 +23,7 @@
 #include "utils/lsyscache.h"
 #include "utils/timestamp.h"
 
+#include "database.h"
 #include "failurelog.h"
 #include "lists.h"
 #include "ready.h"
@@ -249,7 +250,7 @@ watch_running(int64 instances, bool all)
 void
 watch_dropped(void)
 {
-	if (running)
+	if (running || database_set_dropped(MyDatabaseId, false))
 		ereport(LOG,
 				(errmsg("durable stops in database %s: the extension was dropped", log_database(MyDatabaseId))));
 }

@@ -98,7 +98,8 @@ DECLARE
                       ELSE coalesce(durable.text_size(h.result), 0) END
                + coalesce(durable.text_size(h.failure), 0) AS bytes
           FROM durable.history h
-         WHERE h.instance_id = history_size.instance_id;
+         WHERE h.instance_id = history_size.instance_id
+         ORDER BY h.sequence_number;
     total bigint := 0;
     events bigint := 0;
 BEGIN

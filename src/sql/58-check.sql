@@ -74,7 +74,7 @@ SET standard_conforming_strings = on
 AS $$
 DECLARE
     proc pg_proc := (SELECT p FROM pg_proc p WHERE p.oid = function);
-    schema text := proc.pronamespace::regnamespace;
+    schema text := (SELECT n.nspname FROM pg_namespace n WHERE n.oid = proc.pronamespace);
 BEGIN
     IF schema = 'durable' THEN
         -- those for clients that only look are STABLE, and show something else each time

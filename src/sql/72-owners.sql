@@ -5,19 +5,15 @@ LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-    -- users may lock durable.schedules, and the scheduler must not wait for them
-    BEGIN
-        LOCK TABLE durable_internal.quotas, durable.schedules IN ACCESS SHARE MODE NOWAIT;
-    EXCEPTION WHEN lock_not_available THEN
-        RETURN;
-    END;
-    IF NOT EXISTS (SELECT FROM durable_internal.quotas q WHERE durable_internal.owner_found(q.role) IS NOT NULL)
-       AND NOT EXISTS (SELECT FROM durable.schedules s WHERE durable_internal.owner_found(s.owner_name) IS NOT NULL) THEN
-        RETURN;
-    END IF;
-    -- who has written into them may have put in the row that an update here would wait for
+    -- users may lock durable.schedules, or have written rows into it that an update here would wait for, or that are dear
+    -- to look at: the scheduler leaves all of that to its next look
     BEGIN
         LOCK TABLE durable_internal.quotas, durable.schedules IN SHARE ROW EXCLUSIVE MODE NOWAIT;
+        IF NOT EXISTS (SELECT FROM durable_internal.quotas q WHERE durable_internal.owner_found(q.role) IS NOT NULL)
+           AND NOT EXISTS (SELECT FROM durable.schedules s WHERE durable_internal.owner_found(s.owner_name) IS NOT NULL) THEN
+            -- gives the locks back
+            RAISE SQLSTATE '55P03';
+        END IF;
     EXCEPTION WHEN lock_not_available THEN
         RETURN;
     END;

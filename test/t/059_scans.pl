@@ -140,5 +140,16 @@ $holder->query_safe('COMMIT');
 $holder->quit;
 $node->safe_psql('postgres', 'ALTER ROLE flood LOGIN');
 poll_until($node, q(SELECT count(*) = 0 FROM durable_internal.messages), 'all are taken in');
+# the same with timers of a transaction that has not ended: they are many, and later
+$holder = $node->background_psql('postgres', extra_params => [ '-U', 'flood' ]);
+$holder->query_safe(q(BEGIN; SELECT count(durable.start_new('waits', start_at => now() + '1 day')) FROM generate_series(1, 50000)));
+$read = $node->safe_psql('postgres', q(SELECT idx_tup_read FROM pg_stat_all_indexes WHERE indexrelname = 'timers_fire_at'));
+$node->safe_psql('postgres', q(
+CREATE FUNCTION brief() RETURNS int LANGUAGE plpgsql AS $$ BEGIN FOR i IN 1 .. 10 LOOP PERFORM durable.sleep('1 ms'); END LOOP; RETURN 1; END $$;
+SELECT durable.start_new('brief', instance_id => 'brief')));
+completes('brief', 'timers fire');
+cmp_ok($node->safe_psql('postgres', q(SELECT idx_tup_read FROM pg_stat_all_indexes WHERE indexrelname = 'timers_fire_at')) - $read, '<', 50000, 'the look for the next one passes over few');
+$holder->query_safe('ROLLBACK');
+$holder->quit;
 $node->stop;
 done_testing();

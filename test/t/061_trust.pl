@@ -38,8 +38,8 @@ sub files_with
 
 # Nobody takes another role's rights to run code of that role in a session of somebody else. create.c inserts a row, and table.c
 # prepares the expressions of the engine's own indexes, both as the owner of the engine's tables and with no code of users;
-# restart.c looks a name up.
-is(files_with(qr/\bSetUserId(?:AndSecContext)?\b|\bSetSessionAuthorization\b|\bSetCurrentRoleId\b/), 'create.c restart.c table.c', 'files that switch the role');
+# restart.c looks a name up; process.c makes sure that the scheduler is who it should be.
+is(files_with(qr/\bSetUserId(?:AndSecContext)?\b|\bSetSessionAuthorization\b|\bSetCurrentRoleId\b/), 'create.c process.c restart.c table.c', 'files that switch the role');
 is(files_with(qr/\bAtEOXact_GUC\s*\(\s*true/), '', 'settings are never kept');
 # Whatever looks up, converts for or calls functions of users: turns and activities (usercode.c and own.c),
 # statements of activities (runsql.c), and the caller's own (client.c, restart.c, checker.c).
@@ -589,8 +589,17 @@ $node->safe_psql('theirs', join ';', 'SET search_path = pg_catalog', map { "SELE
 $node->safe_psql('theirs', q[SELECT count(*) FROM durable.check_orchestrator('public.who()'); SELECT durable.explain('who')]);
 is($node->safe_psql('theirs', q[SET search_path = pg_catalog; SELECT rolsuper FROM pg_roles WHERE rolname = 'tenant']), 'f', 'the tenant has gained nothing');
 
+# Whatever calls the extension by its name, such as a job of pg_cron, is not to find a schema of the tenant's.
+$node->safe_psql('postgres', 'CREATE DATABASE empty OWNER tenant');
+foreach my $statement ('CREATE SCHEMA durable', 'CREATE SCHEMA durable_internal', 'CREATE SCHEMA x; ALTER SCHEMA x RENAME TO durable', 'CREATE SCHEMA IF NOT EXISTS durable_internal')
+{
+	my ($ret, $stdout, $stderr) = $node->psql('empty', $statement, extra_params => [ '-U', 'tenant', '-v', 'VERBOSITY=sqlstate' ]);
+	like($stderr, qr/42939/, "$statement: refused");
+}
+$node->safe_psql('empty', 'CREATE SCHEMA durable; DROP SCHEMA durable; CREATE EXTENSION durable; DROP EXTENSION durable');
+
 # The owner of a database may set a role for all its sessions, but not for those of the engine.
-$node->safe_psql('theirs', q[ALTER DATABASE theirs SET role = 'tenant'], extra_params => [ '-U', 'tenant' ]);
+$node->safe_psql('theirs', q[ALTER DATABASE theirs SET role = 'tenant'; ALTER DATABASE theirs SET session_authorization = 'tenant'; ALTER DATABASE theirs SET debug_print_parse = on], extra_params => [ '-U', 'tenant' ]);
 $node->safe_psql('theirs', q[SET role = none; SET search_path = pg_catalog; SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = 'theirs' AND pid <> pg_backend_pid()]);
 $node->safe_psql('theirs', q[SET SESSION AUTHORIZATION neighbour; SET role = none; SELECT durable.start_new('public.who', instance_id => 'again')]);
 $ENV{PGOPTIONS} = '-c role=none';
