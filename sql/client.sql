@@ -196,6 +196,26 @@ SELECT durable.retry_policy(max_interval => '0');
 SELECT durable.retry_policy(retry_timeout => '0');
 SELECT durable.retry_policy(non_retryable => '{unique_violation}');
 
+-- Deep in subtransactions nothing is started or sent: each row of such would cost everybody who passes over it.
+CREATE FUNCTION client_nested(depth integer) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+    text_of_error text;
+    detail_of_error text;
+BEGIN
+    IF depth = 0 THEN
+        RETURN durable.start_new('client_echo', '1', 'client-nested');
+    END IF;
+    RETURN client_nested(depth - 1);
+EXCEPTION WHEN statement_too_complex THEN
+    GET STACKED DIAGNOSTICS text_of_error = MESSAGE_TEXT, detail_of_error = PG_EXCEPTION_DETAIL;
+    RETURN concat_ws(E'\n', text_of_error, detail_of_error);
+END
+$$;
+SELECT client_nested(32);
+SELECT client_nested(31);
+SELECT runtime_status FROM durable.wait_for_completion('client-nested');
+DROP FUNCTION client_nested;
+
 -- Nothing is left behind.
 DO $$
 BEGIN
