@@ -432,6 +432,8 @@ SET statement_timeout = '3 s';
 SELECT length(line) FROM durable.explain('explain-large') line WHERE line LIKE 'Input%';
 RESET statement_timeout;
 SELECT durable.terminate(id) FROM unnest('{explain-long-one,explain-long-many,explain-long-tasks,explain-large}'::text[]) id;
+SELECT runtime_status FROM durable.wait_for_completion('explain-long-tasks');
+SELECT durable.purge_instance_history('explain-long-tasks') > 1000 AS purged;
 
 -- What somebody else may see.
 CREATE ROLE regress_explain LOGIN;

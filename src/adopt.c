@@ -30,7 +30,6 @@
 #include "access/xact.h"
 #include "catalog/pg_authid.h"
 #include "commands/dbcommands.h"
-#include "executor/spi.h"
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
@@ -42,6 +41,7 @@
 #include "database.h"
 #include "failurelog.h"
 #include "hint.h"
+#include "internal.h"
 #include "owner.h"
 #include "process.h"
 #include "settings.h"
@@ -200,16 +200,6 @@ end_workers_of_dropped(void)
 			kill(workers[i].pid, SIGTERM);
 }
 
-/* The quotas and schedules of missing roles that exist now. */
-static void
-adopt_settings(void)
-{
-	SPI_connect();
-	if (SPI_execute("SELECT durable_internal.adopt_settings()", false, 0) != SPI_OK_SELECT)
-		elog(ERROR, "could not adopt settings");
-	SPI_finish();
-}
-
 /* Look at all owners; true if some instances are left to be given to a role. */
 static bool
 look(void)
@@ -224,7 +214,8 @@ look(void)
 	XactReadOnly = false;
 	PushActiveSnapshot(GetTransactionSnapshot());
 	end_workers_of_dropped();
-	adopt_settings();
+	/* the quotas and schedules of missing roles that exist now */
+	internal_call("adopt_settings");
 	store = store_open();
 	for (const char *state = STATES_ALL; *state != '\0' && !more; state++)
 		more = look_at_state(store, *state, strchr(STATES_LIVE, *state) != NULL);

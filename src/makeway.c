@@ -34,7 +34,6 @@
 #include "commands/dbcommands.h"
 #include "commands/defrem.h"
 #include "commands/extension.h"
-#include "executor/spi.h"
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
 #include "storage/ipc.h"
@@ -47,6 +46,7 @@
 
 #include "compat.h"
 #include "database.h"
+#include "internal.h"
 #include "makeway.h"
 #include "process.h"
 
@@ -176,12 +176,9 @@ static void
 grant_again(void)
 {
 	CommandCounterIncrement();
-	SPI_connect();
 	PushActiveSnapshot(GetTransactionSnapshot());
-	if (SPI_execute("SELECT durable_internal.grant_again()", false, 0) != SPI_OK_SELECT)
-		elog(ERROR, "could not grant again");
+	internal_call("grant_again");
 	PopActiveSnapshot();
-	SPI_finish();
 }
 
 /* Whether a statement ends a prepared transaction. */

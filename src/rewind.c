@@ -182,14 +182,17 @@ rewind_marks_unread(Store *store, int64 key)
 void
 rewind_decode_failed(Instance *instance, const HistoryRow *row)
 {
+	bool		whole = jsonb_member_bool(row->input, "whole", false);
+	/* its client had asked for a rewind that no worker has made: what made it fail then is still to be undone */
+	bool		again = whole && instance->failed;
+
 	instance->failed = true;
-	for (int i = 0; i < instance->ntasks; i++)
-		instance->tasks[i]->handled = instance->tasks[i]->expired = instance->tasks[i]->halted = false;
-	if (jsonb_member_bool(row->input, "whole", false))
-		for (int i = 0; i < instance->ntasks; i++)
-			instance->tasks[i]->handled = instance->tasks[i]->failed;
-	else
-		each_task(instance, row->input, "handled", set_handled);
+	for (int i = 0; i < instance->ntasks && !again; i++)
+	{
+		instance->tasks[i]->handled = whole && instance->tasks[i]->failed;
+		instance->tasks[i]->expired = instance->tasks[i]->halted = false;
+	}
+	each_task(instance, row->input, "handled", set_handled);
 	each_task(instance, row->input, "expired", set_expired);
 	each_task(instance, row->input, "halted", set_halted);
 	each_task(instance, row->input, "timers", set_paused);

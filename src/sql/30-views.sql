@@ -93,34 +93,35 @@ SELECT i.instance_id,
 COMMENT ON VIEW durable.history IS
 'What happened to the instances that you may see, one row an event, in the order of sequence_number within an instance and its execution_id. event_type: as in Durable Functions; event_time: when the engine took it in; task_id: which call of the orchestrator it belongs to, counted from 1 over all executions; name: of the function, the event or the child; input: of what was started, for a timer the time at which it fires, of ExecutionFailed the numbers of the tasks whose failure the orchestrator had dealt with (handled; whole: of all that had failed), of the timeouts that were fatal (expired) and of what a rewind has to set going again (halted; of timers: those that are none), of ExecutionRewound of those that begin anew (tasks); result: of what ended, data of an event, reason of a termination or suspension; failure: of what failed; attempt: counted from 1. TaskRetried: an attempt failed and another one follows, or the next attempt was put off, for the reason in failure, until that has passed; attempt is NULL if that was the first. TaskCanceled: the orchestrator gave up an activity, a sub-orchestration or a wait for an event, a wait also because it timed out; Durable Functions has no such event. OrchestratorStarted and OrchestratorCompleted are not kept. After continue_as_new the history is that of the current execution.';
 
+-- The union is in a query of its own: PostgreSQL would put what a user asks for into the parts of a view that is one, and
+-- look at rows with the user's functions before it looks whether he may see them.
 CREATE VIEW durable.activities WITH (security_barrier) AS
--- queued or running
-SELECT i.instance_id, t.task_id, h.name, h.input, t.attempt, h.event_time AS scheduled_time, t.deliveries, w.pid,
-       durable_internal.owner_role(i.owner) AS owner
-  FROM durable_internal.instances i
-  JOIN durable_internal.tasks t ON t.key = i.key
-  JOIN durable_internal.history h ON h.key = t.key AND h.seq = t.seq
-  LEFT JOIN durable_internal.workers() w ON w.running_key = t.key AND w.running_task = t.task_id
- WHERE pg_catalog.pg_has_role(durable_internal.owner_role(i.owner), 'MEMBER')
-    OR (SELECT pg_catalog.pg_has_role('pg_monitor'::pg_catalog.name, 'USAGE'))
-UNION ALL
--- in the pause before the next attempt, or before the same one that was put off: the history of an instance is read once
-SELECT i.instance_id, p.task_id, h.name, h.input, p.attempt, h.event_time, 0, NULL,
-       durable_internal.owner_role(i.owner)
-  FROM durable_internal.instances i
- CROSS JOIN LATERAL (SELECT e.task_id, max(e.seq) FILTER (WHERE e.event = 2) AS seq,
-                            coalesce(max(e.attempt) FILTER (WHERE e.event = 5), 0) + 1 AS attempt
-                       FROM (SELECT h.task_id, h.seq, h.event, h.attempt
-                               FROM durable_internal.history h
-                              WHERE h.key = i.key AND h.event IN (2, 5)
-                             UNION ALL
-                             SELECT t.task_id, NULL, NULL, NULL FROM durable_internal.timers t WHERE t.key = i.key AND t.task_id > 0) e
-                      GROUP BY e.task_id
-                     HAVING bool_or(e.event IS NULL) AND bool_or(e.event = 2)) p
-  JOIN durable_internal.history h ON h.key = i.key AND h.seq = p.seq
- WHERE EXISTS (SELECT FROM durable_internal.timers t WHERE t.key = i.key)
-   AND (pg_catalog.pg_has_role(durable_internal.owner_role(i.owner), 'MEMBER')
-        OR (SELECT pg_catalog.pg_has_role('pg_monitor'::pg_catalog.name, 'USAGE')));
+SELECT a.instance_id, a.task_id, a.name, a.input, a.attempt, a.scheduled_time, a.deliveries, a.pid, a.owner
+  FROM (-- queued or running
+        SELECT i.instance_id, t.task_id, h.name, h.input, t.attempt, h.event_time AS scheduled_time, t.deliveries, w.pid,
+               durable_internal.owner_role(i.owner) AS owner
+          FROM durable_internal.instances i
+          JOIN durable_internal.tasks t ON t.key = i.key
+          JOIN durable_internal.history h ON h.key = t.key AND h.seq = t.seq
+          LEFT JOIN durable_internal.workers() w ON w.running_key = t.key AND w.running_task = t.task_id
+        UNION ALL
+        -- in the pause before the next attempt, or before the same one that was put off: the history of an instance is read once
+        SELECT i.instance_id, p.task_id, h.name, h.input, p.attempt, h.event_time, 0, NULL,
+               durable_internal.owner_role(i.owner)
+          FROM durable_internal.instances i
+         CROSS JOIN LATERAL (SELECT e.task_id, max(e.seq) FILTER (WHERE e.event = 2) AS seq,
+                                    coalesce(max(e.attempt) FILTER (WHERE e.event = 5), 0) + 1 AS attempt
+                               FROM (SELECT h.task_id, h.seq, h.event, h.attempt
+                                       FROM durable_internal.history h
+                                      WHERE h.key = i.key AND h.event IN (2, 5)
+                                     UNION ALL
+                                     SELECT t.task_id, NULL, NULL, NULL FROM durable_internal.timers t WHERE t.key = i.key AND t.task_id > 0) e
+                              GROUP BY e.task_id
+                             HAVING bool_or(e.event IS NULL) AND bool_or(e.event = 2)) p
+          JOIN durable_internal.history h ON h.key = i.key AND h.seq = p.seq
+         WHERE EXISTS (SELECT FROM durable_internal.timers t WHERE t.key = i.key)) a
+ WHERE pg_catalog.pg_has_role(a.owner, 'MEMBER')
+    OR (SELECT pg_catalog.pg_has_role('pg_monitor'::pg_catalog.name, 'USAGE'));
 COMMENT ON VIEW durable.activities IS
 'Activities of live instances that are queued, running, or waiting for their next attempt. attempt: number of the current or next attempt, from 1; scheduled_time: when the orchestrator called it; deliveries: how many workers have died while running it; pid: the process that runs it now, NULL: none. An activity that a worker runs within a turn is not seen here: see durable.workers.';
 

@@ -5,34 +5,41 @@ LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-    -- users may lock durable.schedules, or have written rows into it that an update here would wait for, or that are dear
-    -- to look at: the scheduler leaves all of that to its next look
+    -- who writes into these tables is not waited for, and rows that nobody else sees yet are dear to look at: all of that is
+    -- left to the next look. Users may lock durable.schedules, so that quotas come first, by themselves.
     BEGIN
-        LOCK TABLE durable_internal.quotas, durable.schedules IN SHARE ROW EXCLUSIVE MODE NOWAIT;
-        IF NOT EXISTS (SELECT FROM durable_internal.quotas q WHERE durable_internal.owner_found(q.role) IS NOT NULL)
-           AND NOT EXISTS (SELECT FROM durable.schedules s WHERE durable_internal.owner_found(s.owner_name) IS NOT NULL) THEN
-            -- gives the locks back
+        LOCK TABLE durable_internal.quotas IN SHARE ROW EXCLUSIVE MODE NOWAIT;
+        IF NOT EXISTS (SELECT FROM durable_internal.quotas q WHERE durable_internal.owner_found(q.role) IS NOT NULL) THEN
+            -- gives the lock back
             RAISE SQLSTATE '55P03';
         END IF;
+        -- what has been set for the role meanwhile is newer
+        DELETE FROM durable_internal.quotas q
+         WHERE EXISTS (SELECT
+                         FROM durable_internal.quotas o
+                        WHERE o.role OPERATOR(durable_internal.=) durable_internal.owner_found(q.role));
+        UPDATE durable_internal.quotas q
+           SET role = durable_internal.owner_found(q.role)
+         WHERE durable_internal.owner_found(q.role) IS NOT NULL;
     EXCEPTION WHEN lock_not_available THEN
-        RETURN;
+        NULL;
     END;
-    -- what has been set for the role meanwhile is newer
-    DELETE FROM durable_internal.quotas q
-     WHERE EXISTS (SELECT
-                     FROM durable_internal.quotas o
-                    WHERE o.role OPERATOR(durable_internal.=) durable_internal.owner_found(q.role));
-    UPDATE durable_internal.quotas q
-       SET role = durable_internal.owner_found(q.role)
-     WHERE durable_internal.owner_found(q.role) IS NOT NULL;
-    DELETE FROM durable.schedules s
-     WHERE EXISTS (SELECT
-                     FROM durable.schedules o
-                    WHERE o.schedule_name = s.schedule_name
-                      AND o.owner_name OPERATOR(durable_internal.=) durable_internal.owner_found(s.owner_name));
-    UPDATE durable.schedules s
-       SET owner_name = durable_internal.owner_found(s.owner_name)
-     WHERE durable_internal.owner_found(s.owner_name) IS NOT NULL;
+    BEGIN
+        LOCK TABLE durable.schedules IN SHARE ROW EXCLUSIVE MODE NOWAIT;
+        IF NOT EXISTS (SELECT FROM durable.schedules s WHERE durable_internal.owner_found(s.owner_name) IS NOT NULL) THEN
+            RAISE SQLSTATE '55P03';
+        END IF;
+        DELETE FROM durable.schedules s
+         WHERE EXISTS (SELECT
+                         FROM durable.schedules o
+                        WHERE o.schedule_name = s.schedule_name
+                          AND o.owner_name OPERATOR(durable_internal.=) durable_internal.owner_found(s.owner_name));
+        UPDATE durable.schedules s
+           SET owner_name = durable_internal.owner_found(s.owner_name)
+         WHERE durable_internal.owner_found(s.owner_name) IS NOT NULL;
+    EXCEPTION WHEN lock_not_available THEN
+        NULL;
+    END;
 END
 $$;
 COMMENT ON FUNCTION durable_internal.adopt_settings() IS

@@ -1,0 +1,61 @@
+/*
+ * internal.c
+ *	  Calls of SQL functions of the extension by the scheduler and by sessions of
+ *	  administrators.
+ *
+ * The owner of a function can put another in its place, and need not be a
+ * superuser: REASSIGN OWNED gives extensions away.  So a function is called with
+ * its owner's rights, whoever the caller is, in the way of maintenance commands:
+ * it cannot take another role, and its settings end with it.
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_proc.h"
+#include "executor/spi.h"
+#include "miscadmin.h"
+#include "nodes/pg_list.h"
+#include "nodes/value.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+#include "utils/syscache.h"
+
+#include "durable.h"
+#include "internal.h"
+
+/* The owner of the function of this name that takes nothing. */
+static Oid
+function_owner(const char *name)
+{
+	Oid			schema = get_namespace_oid(DURABLE_INTERNAL_SCHEMA, false);
+	oidvector  *none = buildoidvector(NULL, 0);
+	HeapTuple	tuple = SearchSysCache3(PROCNAMEARGSNSP, CStringGetDatum(name), PointerGetDatum(none), ObjectIdGetDatum(schema));
+	Oid			owner;
+
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "function %s.%s() does not exist", DURABLE_INTERNAL_SCHEMA, name);
+	owner = ((Form_pg_proc) GETSTRUCT(tuple))->proowner;
+	ReleaseSysCache(tuple);
+	return owner;
+}
+
+/* Call it.  A snapshot must be active. */
+void
+internal_call(const char *name)
+{
+	char	   *query = psprintf("SELECT %s.%s()", DURABLE_INTERNAL_SCHEMA, name);
+	int			level = NewGUCNestLevel();
+	Oid			user;
+	int			context;
+
+	GetUserIdAndSecContext(&user, &context);
+	SetUserIdAndSecContext(function_owner(name), context | SECURITY_LOCAL_USERID_CHANGE | SECURITY_RESTRICTED_OPERATION);
+	SPI_connect();
+	if (SPI_execute(query, false, 0) != SPI_OK_SELECT)
+		elog(ERROR, "could not call %s.%s", DURABLE_INTERNAL_SCHEMA, name);
+	SPI_finish();
+	/* after an error the end of the transaction does the same */
+	SetUserIdAndSecContext(user, context);
+	AtEOXact_GUC(false, level);
+}

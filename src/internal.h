@@ -1,0 +1,12 @@
+/*
+ * internal.h
+ *	  Calls of SQL functions of the extension by the scheduler and by sessions of
+ *	  administrators.
+ */
+#ifndef DURABLE_INTERNAL_H
+#define DURABLE_INTERNAL_H
+
+/* call durable_internal.<name>() as its owner */
+extern void internal_call(const char *name);
+
+#endif
