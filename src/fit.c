@@ -40,6 +40,7 @@
 #include "fit.h"
 #include "store.h"
 
+#define OWNER_HINT "Make that role a superuser again, or give the extension to one with REASSIGN OWNED."
 #define SHAPE_HINT \
 	"If the package or the extension was updated, run ALTER EXTENSION durable UPDATE and restart the server; otherwise undo what has changed the table. durable then goes on by itself."
 #define TRIGGER_HINT \
@@ -167,6 +168,13 @@ forget_fit(Datum arg, Oid relid)
 		if (touched)
 			known[i].relid = InvalidOid;
 	}
+}
+
+/* Some role changed, perhaps an owner. */
+static void
+forget_all(Datum arg, int cacheid, uint32 hashvalue)
+{
+	memset(known, 0, sizeof(known));
 }
 
 /* What is wrong with the kind of a relation. */
@@ -314,12 +322,28 @@ publication_misfit(Relation rel)
 	return NULL;
 }
 
+/*
+ * The owner of a table can give it expressions, constraints and index support
+ * functions, which run with the rights of whoever writes, the scheduler too.
+ */
+static char *
+owner_misfit(Relation rel)
+{
+	if (superuser_arg(rel->rd_rel->relowner))
+		return NULL;
+	return psprintf("Its owner, role \"%s\", is not a superuser.", GetUserNameFromId(rel->rd_rel->relowner, true));
+}
+
 /* What is wrong with the shape of a table, and which its indexes are. */
 static Misfit
 shape_misfit(Relation rel, const TableShape *shape, Oid *indexes)
 {
-	Misfit		misfit = {.detail = kind_misfit(rel), .hint = SHAPE_HINT};
+	Misfit		misfit = {.detail = owner_misfit(rel), .hint = OWNER_HINT};
 
+	if (misfit.detail != NULL)
+		return misfit;
+	misfit.hint = SHAPE_HINT;
+	misfit.detail = kind_misfit(rel);
 	if (misfit.detail == NULL)
 		misfit.detail = columns_misfit(rel, shape);
 	for (int i = 0; misfit.detail == NULL && i < TABLE_INDEXES && shape->indexes[i].name != NULL; i++)
@@ -372,7 +396,10 @@ look(Relation rel, TableId id, bool write, int level)
 	Misfit		misfit;
 
 	if (!registered)
+	{
 		CacheRegisterRelcacheCallback(forget_fit, (Datum) 0);
+		CacheRegisterSyscacheCallback(AUTHOID, forget_all, (Datum) 0);
+	}
 	registered = true;
 	memset(&known[id], 0, sizeof(Known));
 	known[id].relid = RelationGetRelid(rel);

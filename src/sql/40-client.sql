@@ -89,7 +89,7 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_column
 DECLARE
-    size_limit CONSTANT bigint := 16 * 1024 * 1024;
+    size_limit CONSTANT bigint := greatest(16 * 1024 * 1024, pg_size_bytes(current_setting('durable.max_payload')) / 4);
     -- A loop over a cursor fetches one row at a time: no more than one payload is in memory, and none after the limit is read.
     sizes CURSOR FOR
         SELECT 200 + coalesce(octet_length(h.name), 0)
@@ -119,7 +119,7 @@ END
 $$;
 COMMENT ON FUNCTION durable.history_size(text, boolean, boolean) IS
 'How large the history of an instance is, in bytes: the text of the inputs, results, failures and names that durable.get_status shows with the same show_history_output and show_input, and 200 for each event. 0 if there is no such instance or you may not see it. durable.get_status and the HTTP gateway call it before they make a history. Durable Functions has no such function.
-Errors: 54000 if the size is more than 16 MB, as soon as so much has been read; OD009 in an orchestrator.';
+Errors: 54000 if the size is more than a quarter of durable.max_payload, which is 16 MB unless that was changed, and more than 16 MB, as soon as so much has been read; OD009 in an orchestrator.';
 
 CREATE FUNCTION durable.get_status(
     instance_id text,

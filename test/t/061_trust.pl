@@ -598,16 +598,30 @@ foreach my $statement ('CREATE SCHEMA durable', 'CREATE SCHEMA durable_internal'
 }
 $node->safe_psql('empty', 'CREATE SCHEMA durable; DROP SCHEMA durable; CREATE EXTENSION durable; DROP EXTENSION durable');
 
-# The owner of the extension need not be a superuser, and can replace its functions: nobody runs these with his own rights.
-$node->safe_psql('empty', q[CREATE EXTENSION durable; CREATE ROLE retired SUPERUSER LOGIN; ALTER EXTENSION durable UPDATE]);
-$node->safe_psql('postgres', 'CREATE DATABASE given');
+# Where the owner of the extension is no superuser any more, who can replace its functions and change its tables, nothing runs.
+$node->safe_psql('postgres', 'CREATE DATABASE given; CREATE ROLE retired SUPERUSER LOGIN');
 $node->safe_psql('given', 'CREATE EXTENSION durable', extra_params => [ '-U', 'retired' ]);
-$node->safe_psql('given', 'ALTER ROLE retired NOSUPERUSER; REASSIGN OWNED BY retired TO neighbour');
-$node->safe_psql('given', join(';', map { "CREATE OR REPLACE FUNCTION durable_internal.$_() RETURNS void LANGUAGE plpgsql AS \$\$ BEGIN INSERT INTO public.ran VALUES ('$_ ' || current_user || ' ' || session_user); EXECUTE 'ALTER ROLE neighbour SUPERUSER'; EXCEPTION WHEN insufficient_privilege THEN NULL; END \$\$" } qw(adopt_settings grant_again)), extra_params => [ '-U', 'neighbour' ]);
-$node->safe_psql('given', q[CREATE TABLE public.ran (what text); GRANT ALL ON public.ran TO PUBLIC]);
-$node->safe_psql('given', q[ALTER ROLE neighbour PASSWORD 'x'], extra_params => [ '-U', 'neighbour' ]);
-$node->safe_psql('given', q[CREATE FUNCTION public.hello() RETURNS int LANGUAGE sql AS 'SELECT 1'; SELECT durable.start_new('public.hello', instance_id => 'hello')]);
-poll_until($node, q[SELECT output FROM durable.get_status('hello')], 'the engine runs with such an owner', '1', 'given');
+$node->safe_psql('given', q[CREATE FUNCTION public.hello() RETURNS int LANGUAGE sql AS 'SELECT 1'; SELECT durable.start_new('public.hello', instance_id => 'before')]);
+poll_until($node, q[SELECT output FROM durable.get_status('before')], 'the extension is a superuser\'s', '1', 'given');
+$node->safe_psql('given', q[ALTER ROLE retired NOSUPERUSER; REASSIGN OWNED BY retired TO neighbour; GRANT CREATE ON SCHEMA public TO neighbour]);
+$node->safe_psql('given', q[
+CREATE FUNCTION public.seize() RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+	ALTER ROLE neighbour SUPERUSER;
+EXCEPTION WHEN insufficient_privilege OR invalid_grant_operation THEN
+	NULL;
+END $$;
+CREATE FUNCTION public.seize(key bigint) RETURNS bigint LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN PERFORM public.seize(); RETURN key; END $$;
+CREATE INDEX ON durable_internal.messages (public.seize(key));
+CREATE INDEX ON durable_internal.instances (public.seize(key));
+CREATE OR REPLACE FUNCTION durable_internal.adopt_settings() RETURNS void LANGUAGE sql AS 'SELECT public.seize()';
+CREATE OR REPLACE FUNCTION durable_internal.grant_again() RETURNS void LANGUAGE sql AS 'SELECT public.seize()';
+ALTER ROLE neighbour PASSWORD 'x'], extra_params => [ '-U', 'neighbour' ]);
+{
+	my ($ret, $stdout, $stderr) = $node->psql('given', q[SELECT durable.start_new('public.hello')], extra_params => [ '-v', 'VERBOSITY=verbose' ]);
+	like($stderr, qr/55000: durable cannot work.*DETAIL:  Its owner, role "neighbour", is not a superuser/s, 'clients get an error');
+}
+poll_until($node, q[SELECT count(*) = 0 FROM pg_stat_activity WHERE datname = 'given' AND backend_type LIKE 'durable%'], 'the engine leaves', 't', 'given');
 $node->safe_psql('given', 'ALTER EXTENSION durable UPDATE');
 is($node->safe_psql('given', q[SELECT rolsuper FROM pg_roles WHERE rolname = 'neighbour']), 'f', 'its owner has gained nothing');
 
