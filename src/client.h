@@ -13,7 +13,7 @@
 extern void client_begin(const char *function);
 /* error where a function that writes cannot work; each begins with it */
 extern void client_begin(const char *function);
-/* error unless a worker could connect as the current user */
+/* error unless a worker could connect as the role */
 extern void client_require_worker_role(Oid role);
 /* a text argument as a string, NULL for null */
 extern char *client_text(FunctionCallInfo fcinfo, int number);

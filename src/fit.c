@@ -323,8 +323,9 @@ publication_misfit(Relation rel)
 }
 
 /*
- * The owner of a table can give it expressions, constraints and index support
- * functions, which run with the rights of whoever writes, the scheduler too.
+ * The owner of a table can give it indexes on expressions, constraints and index
+ * support functions.  They run with the rights of the role that writes a row, and
+ * the scheduler, which is a superuser, writes rows.
  */
 static char *
 owner_misfit(Relation rel)

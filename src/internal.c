@@ -3,10 +3,10 @@
  *	  Calls of SQL functions of the extension by the scheduler and by sessions of
  *	  administrators.
  *
- * The owner of a function can put another in its place, and need not be a
- * superuser: REASSIGN OWNED gives extensions away.  So a function is called with
- * its owner's rights, whoever the caller is, in the way of maintenance commands:
- * it cannot take another role, and its settings end with it.
+ * The owner of a function can replace it, and need not be a superuser: REASSIGN
+ * OWNED gives extensions away.  So each call runs with the rights of the owner,
+ * as an index expression does in REINDEX: the function cannot take another role,
+ * and the call ends with the settings that it began with.
  */
 #include "postgres.h"
 
@@ -15,8 +15,6 @@
 #include "catalog/pg_proc.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
-#include "nodes/pg_list.h"
-#include "nodes/value.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/syscache.h"

@@ -212,7 +212,9 @@ lock_out_rounds(Oid extension)
 	if (!registered)
 		RegisterXactCallback(end_pause_at_commit, NULL);
 	registered = true;
-	make_way(MyDatabaseId);
+	/* an activity that does this cannot wait until its own worker has left */
+	if (!process_is_engine())
+		make_way(MyDatabaseId);
 	makeway_lock(extension, AccessExclusiveLock);
 }
 

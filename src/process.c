@@ -122,6 +122,13 @@ process_require_role(Oid role)
 		elog(ERROR, "code of role %u was about to run as role %u", role, GetUserId());
 }
 
+/* Whether this process is the engine's. */
+bool
+process_is_engine(void)
+{
+	return process_kind != PROCESS_SESSION;
+}
+
 /* Connect a worker to its database as its role, a scheduler as the bootstrap superuser. */
 void
 process_connect(Oid db, Oid role)
@@ -131,7 +138,7 @@ process_connect(Oid db, Oid role)
 	connecting = true;
 	BackgroundWorkerInitializeConnectionByOid(db, role, 0);
 	connecting = false;
-	/* whoever owns the database, or is the role, may have set another one for it, or have set what fills the log */
+	/* the owner of the database may have set another role for it, and settings that fill the log */
 	SetConfigOption("role", "none", PGC_USERSET, PGC_S_OVERRIDE);
 	if (OidIsValid(role))
 		return;

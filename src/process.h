@@ -43,6 +43,8 @@ extern void process_init(ProcessKind kind);
  * and unless it acts as the role whose code it is.
  */
 extern void process_require_role(Oid role);
+/* whether this is a process of the engine and not a session */
+extern bool process_is_engine(void);
 /* connect a worker to its database as its role */
 extern void process_connect(Oid db, Oid role);
 extern void process_handle_interrupts(void);

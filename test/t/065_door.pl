@@ -322,6 +322,13 @@ foreach my $command (@commands)
 $lock->query_safe('SELECT pg_advisory_unlock(42)');
 $lock->quit;
 ends('naps', 'Completed', 'the activity');
+# An administrator's activity may do such a thing: it does not wait for its own worker.
+$node->safe_psql('postgres', q[
+CREATE FUNCTION updates() RETURNS text LANGUAGE plpgsql AS $$ BEGIN ALTER EXTENSION durable UPDATE; RETURN 'done'; END $$;
+CREATE FUNCTION maintains() RETURNS text LANGUAGE plpgsql AS $$ BEGIN RETURN durable.call_activity('updates') #>> '{}'; END $$;
+SELECT durable.start_new('maintains', instance_id => 'maintains')]);
+ends('maintains', 'Completed', 'an activity updates the extension');
+bystander('regress_app', 'after it');
 
 #
 # The server takes no writes for a while.
