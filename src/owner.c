@@ -11,6 +11,7 @@
 
 #include "access/stratnum.h"
 #include "catalog/namespace.h"
+#include "catalog/pg_authid.h"
 #include "catalog/pg_type.h"
 #include "fmgr.h"
 #include "miscadmin.h"
@@ -37,6 +38,8 @@ PG_FUNCTION_INFO_V1(durable_owner_of);
 PG_FUNCTION_INFO_V1(durable_owner_role);
 PG_FUNCTION_INFO_V1(durable_owner_found);
 PG_FUNCTION_INFO_V1(durable_owner_current);
+PG_FUNCTION_INFO_V1(durable_may_see_owner);
+PG_FUNCTION_INFO_V1(durable_may_see_role);
 
 /* The bytes of a value; that of a role in a row is always short. */
 static inline struct varlena *
@@ -345,4 +348,30 @@ Datum
 durable_owner_current(PG_FUNCTION_ARGS)
 {
 	PG_RETURN_DATUM(owner_make(GetUserId(), NULL));
+}
+
+/* Whether the current user may see what a role has. */
+static bool
+may_see(Oid role)
+{
+	return (OidIsValid(role) && is_member_of_role(GetUserId(), role)) || has_privs_of_role(GetUserId(), ROLE_PG_MONITOR);
+}
+
+/* durable_internal.may_see(owner) */
+Datum
+durable_may_see_owner(PG_FUNCTION_ARGS)
+{
+	Oid			role;
+
+	if (PG_ARGISNULL(0))
+		PG_RETURN_BOOL(may_see(InvalidOid));
+	role = owner_role(PG_GETARG_DATUM(0));
+	PG_RETURN_BOOL((!OidIsValid(role) && owner_absent(PG_GETARG_DATUM(0)) == NULL) || may_see(role));
+}
+
+/* durable_internal.may_see(role) */
+Datum
+durable_may_see_role(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_BOOL(may_see(PG_ARGISNULL(0) ? InvalidOid : PG_GETARG_OID(0)));
 }

@@ -102,6 +102,15 @@ CREATE FUNCTION durable_internal.owner_found(owner durable_internal.owner) RETUR
 LANGUAGE C STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'durable_owner_found';
 COMMENT ON FUNCTION durable_internal.owner_found(durable_internal.owner) IS
 'For an owner that was missing when it was stored, the role that has its name now; NULL if there is none, and for all other owners.';
+-- The cost puts it before every condition of a user, see 30-views.sql.
+CREATE FUNCTION durable_internal.may_see(owner durable_internal.owner) RETURNS boolean
+LANGUAGE C STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 0.000001 AS 'MODULE_PATHNAME', 'durable_may_see_owner';
+COMMENT ON FUNCTION durable_internal.may_see(durable_internal.owner) IS
+'Whether the current user may see what this owner has: the members of the role do, and those of pg_monitor, who alone see what belongs to a role that does not exist. What belongs to no role (-) all may see.';
+CREATE FUNCTION durable_internal.may_see(role oid) RETURNS boolean
+LANGUAGE C STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 0.000001 AS 'MODULE_PATHNAME', 'durable_may_see_role';
+COMMENT ON FUNCTION durable_internal.may_see(oid) IS
+'The same for a role; NULL: a role that does not exist.';
 
 -- One row an instance.  fillfactor leaves room for HOT updates between turns;
 -- none of the columns that change in every turn is indexed.  That of the indexes
@@ -138,6 +147,9 @@ CREATE UNIQUE INDEX instances_instance_id ON durable_internal.instances (instanc
 -- It also leads the scheduler to what is ready.
 CREATE INDEX instances_listing ON durable_internal.instances
     (state, owner, name COLLATE "C", created_time, instance_id) WITH (fillfactor = 50);
+-- No estimate of EXPLAIN tells which names others use; nothing is planned by them.
+ALTER TABLE durable_internal.instances
+    ALTER COLUMN name SET STATISTICS 0, ALTER COLUMN function SET STATISTICS 0, ALTER COLUMN version SET STATISTICS 0;
 -- For pages by id prefix (src/ranges.c), and ranges of time in queries of the view; hardly costs anything to keep.
 CREATE INDEX instances_ranges ON durable_internal.instances
     USING brin (created_time, durable_internal.place(created_time, instance_id) durable_internal.id_stems) WITH (autosummarize = on);
@@ -160,6 +172,8 @@ CREATE TABLE durable_internal.history (
     result jsonb,
     PRIMARY KEY (key, seq)
 ) USING heap;
+
+ALTER TABLE durable_internal.history ALTER COLUMN name SET STATISTICS 0;
 
 -- What happened to an instance and is not in its history yet.
 CREATE TABLE durable_internal.messages (

@@ -203,6 +203,8 @@ AS $$
                 -- a view calls its functions with the rights of who reads it
                 'EXECUTE ON FUNCTION durable_internal.event_type(smallint)',
                 'EXECUTE ON FUNCTION durable_internal.owner_role(durable_internal.owner)',
+                'EXECUTE ON FUNCTION durable_internal.may_see(durable_internal.owner)',
+                'EXECUTE ON FUNCTION durable_internal.may_see(oid)',
                 'EXECUTE ON FUNCTION durable_internal.workers()',
                 'EXECUTE ON FUNCTION durable_internal.role_stats()',
                 'EXECUTE ON FUNCTION durable_internal.function_stats()',

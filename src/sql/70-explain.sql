@@ -38,8 +38,7 @@ SELECT p.instance_id AS parent_instance_id,
                                                    WHERE f.key = h.key AND f.seq = h.seq + 1 AND f.event = 8)) e) m) n
         WHERE n.event_task IS NULL
        ) c
- WHERE pg_catalog.pg_has_role(durable_internal.owner_role(p.owner), 'MEMBER')
-    OR (SELECT pg_catalog.pg_has_role('pg_monitor'::pg_catalog.name, 'USAGE'));
+ WHERE durable_internal.may_see(p.owner);
 COMMENT ON VIEW durable.sub_orchestrations IS
 'Which instance has started which: the sub-orchestrations of the instances that you may see. task_id: the call in the parent''s current execution, NULL if it was an earlier one''s; a call with a retry policy has a row for each attempt. awaited: false for durable.start_sub_orchestrator. Fast by parent_instance_id.';
 

@@ -34,8 +34,7 @@ SELECT pg_catalog.pg_extension_config_dump('durable.schedules', '');
 
 ALTER TABLE durable.schedules ENABLE ROW LEVEL SECURITY;
 CREATE POLICY schedules_see ON durable.schedules FOR SELECT
-    USING (pg_catalog.pg_has_role(owner, 'MEMBER')
-           OR (SELECT pg_catalog.pg_has_role('pg_monitor'::pg_catalog.name, 'USAGE')));
+    USING (durable_internal.may_see(owner));
 -- what durable.schedule refuses nobody writes by hand: a row that pg_dump could not read
 CREATE POLICY schedules_insert ON durable.schedules FOR INSERT
     WITH CHECK (owner = pg_catalog.quote_ident(current_user)::pg_catalog.regrole
