@@ -46,6 +46,18 @@ is_conflict(const ErrorData *error)
 		error->sqlerrcode == ERRCODE_T_R_DEADLOCK_DETECTED;
 }
 
+/* The error of one that was interrupted and cancelled at once. */
+static ErrorData *
+canceled_error(void)
+{
+	ErrorData  *error = palloc0(sizeof(ErrorData));
+
+	error->elevel = ERROR;
+	error->sqlerrcode = ERRCODE_QUERY_CANCELED;
+	error->message = pstrdup("the activity was canceled");
+	return error;
+}
+
 /* Run an activity. */
 ActivityOutcome
 activity_run(ActivityRun *run)
@@ -67,39 +79,35 @@ activity_run(ActivityRun *run)
 	};
 	instr_time	start;
 	int64		time;
-	BlackboxCancel asked;
 
 	INSTR_TIME_SET_CURRENT(start);
 	current_activity = &context;
 	debug_query_string = run->name;
 	pgstat_report_activity(STATE_RUNNING, run->name);
 	blackbox_write(run->instance->key, run->task_id, run->queued);
-	if (!run->queued && run->wanted())
-	{
-		(void) blackbox_clear();
-		current_activity = NULL;
-		debug_query_string = NULL;
-		return ACTIVITY_YIELDS;
-	}
 	user_call(&call);
-	asked = blackbox_clear();
-	run->canceled = asked == CANCEL_END;
+	run->canceled = blackbox_clear();
 	debug_query_string = NULL;
 	current_activity = NULL;
 	run->wrote = call.wrote;
 	if (call.error != NULL && (!run->alone || run->tries < MAX_CONFLICTS) && is_conflict(call.error))
 		return ACTIVITY_AGAIN;
 	time = timing_since(start);
-	timing_add(run->instance->search_path, run->name, time,
-			   call.error != NULL && call.error->sqlerrcode == ERRCODE_QUERY_CANCELED);
+	if (patience_outside())
+		timing_alone(run->instance->search_path, run->name);
+	else if (call.interruption == INTERRUPTION_NONE || call.interruption == INTERRUPTION_TIME)
+		timing_add(run->instance->search_path, run->name, time,
+				   call.error != NULL && call.error->sqlerrcode == ERRCODE_QUERY_CANCELED);
+	/* one whose instance was terminated with its activities has ended */
+	if (call.interruption != INTERRUPTION_NONE && !run->canceled)
+		return ACTIVITY_INTERRUPTED;
+	if (call.interruption != INTERRUPTION_NONE)
+		call.error = canceled_error();
 	if (call.refused || (context.obstructed && call.error != NULL && call.error->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE))
 	{
 		run->result = failure_of_activity(failure_from_error(call.error), run->name, run->task_id, run->attempt);
 		return ACTIVITY_PUT_OFF;
 	}
-	/* whatever it made of the interruption */
-	if (call.error != NULL && asked == CANCEL_YIELD)
-		return ACTIVITY_YIELDS;
 	stats_call(STATS_ACTIVITY, run->name, time * 1000, call.error != NULL);
 	stats_count(STATS_ACTIVITIES, 1);
 	stats_count(STATS_QUEUED, run->queued);

@@ -12,7 +12,7 @@ typedef enum ActivityOutcome
 	ACTIVITY_COMPLETED,
 	ACTIVITY_FAILED,
 	ACTIVITY_PUT_OFF,			/* the server takes no writes for the time being, or another transaction holds the id of an instance that it was to start; result is the error */
-	ACTIVITY_YIELDS,			/* somebody waits for the round: it is to run from the queue */
+	ACTIVITY_INTERRUPTED,		/* it kept others waiting, and is undone: it is to run alone */
 	ACTIVITY_AGAIN				/* a deadlock or the like with what else is in this transaction */
 } ActivityOutcome;
 
@@ -27,7 +27,6 @@ typedef struct ActivityRun
 	Jsonb	   *input;
 	int64		timeout;		/* ms, 0: none */
 	bool		queued;			/* it comes from the queue */
-	bool		(*wanted) (void);	/* if not: whether somebody waits for the round */
 	bool		alone;			/* nothing else is in this transaction */
 	int			tries;			/* how often it met a conflict so far */
 	/* out */

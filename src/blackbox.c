@@ -13,8 +13,8 @@
  * the row for long.  A worker that gets the slot meanwhile moves it aside; who
  * does that, or clears a note that may have been moved, holds shared_lock.
  *
- * The note also says whom to interrupt when an activity is cancelled or has to
- * yield.  A signal that comes late would be the failure of whatever its worker
+ * The note also says whom to interrupt when an activity is cancelled.
+ *  A signal that comes late would be the failure of whatever its worker
  * runs by then, so a gate keeps the call from ending while the signal is sent:
  *	worker: writes the note, opens the gate; runs the call; closes the gate,
  *		waiting for who holds it, and has what was sent by then delivered
@@ -42,7 +42,7 @@
 
 /* PostgreSQL's documentation says that backups may leave out what is in this directory */
 #define BLACKBOX_FILE	PG_STAT_TMP_DIR "/durable.blackbox"
-#define BLACKBOX_MAGIC	0x44524236
+#define BLACKBOX_MAGIC	0x44524237
 
 /* microseconds between two tries at a gate that another process holds, for the time of a few instructions */
 #define GATE_WAIT		20
@@ -51,10 +51,6 @@
 #define GATE_CLOSED		0
 #define GATE_OPEN		1
 #define GATE_HELD		2
-
-/* what is asked of the call that runs */
-#define ASKED_CANCEL	0x01
-#define ASKED_YIELD		0x02	/* to be run later instead */
 
 typedef enum NoteState
 {
@@ -70,7 +66,7 @@ typedef struct Note
 	TimestampTz server;			/* PgStartTime of the server it ran in */
 	volatile bool excused;		/* it is being stopped by the engine itself */
 	pg_atomic_uint32 gate;
-	volatile int asked;			/* of the call; written by who holds the gate */
+	volatile bool asked;		/* the call is to be cancelled; written by who holds the gate */
 	BlackboxNote note;
 } Note;
 
@@ -180,7 +176,7 @@ blackbox_write(int64 key, int task_id, bool queued)
 	my_note->note.task_id = task_id;
 	my_note->note.queued = queued;
 	my_note->note.overdue = false;
-	my_note->asked = 0;
+	my_note->asked = false;
 	my_note->excused = false;
 	pg_write_barrier();
 	my_note->state = NOTE_RUNNING;
@@ -226,7 +222,7 @@ gate_close(void)
 		pg_usleep(GATE_WAIT);
 		state = GATE_OPEN;
 	}
-	if (my_note->asked == 0)
+	if (!my_note->asked)
 		return;
 	pg_usleep(1);
 	QueryCancelPending = false;
@@ -248,17 +244,15 @@ gate_hold(Note *note)
 	return true;
 }
 
-/* User code has returned.  Tells what it was interrupted for. */
-BlackboxCancel
+/* User code has returned.  Whether it was cancelled. */
+bool
 blackbox_clear(void)
 {
 	if (my_note == NULL)
-		return CANCEL_NONE;
+		return false;
 	my_note->state = NOTE_NONE;
 	gate_close();
-	if (my_note->asked & ASKED_CANCEL)
-		return CANCEL_END;
-	return my_note->asked != 0 ? CANCEL_YIELD : CANCEL_NONE;
+	return my_note->asked;
 }
 
 /* The process ends in order, perhaps in the middle of user code.  The slot may be another's already. */
@@ -272,13 +266,6 @@ blackbox_leave(void)
 		gate_close();
 	}
 	my_note = NULL;
-}
-
-/* Whether it is an activity that holds up the round of a turn. */
-static bool
-is_inline_activity(const Note *note)
-{
-	return note->note.task_id != 0 && !note->note.queued;
 }
 
 /* Do not count it when the workers of a database end now. */
@@ -298,11 +285,11 @@ runs_activity_of(const Note *note, Oid db, int64 key)
 		note->note.db == db && note->note.key == key && note->note.task_id != 0;
 }
 
-/* Ask something of the call whose gate is held, and let go. */
+/* Cancel the call whose gate is held, and let go. */
 static void
-ask(Note *note, int what)
+cancel(Note *note)
 {
-	note->asked |= what;
+	note->asked = true;
 	kill(note->pid, SIGINT);
 	pg_atomic_write_u32(&note->gate, GATE_OPEN);
 }
@@ -318,7 +305,7 @@ blackbox_cancel(Oid db, int64 key)
 		if (!runs_activity_of(note, db, key) || !gate_hold(note))
 			continue;
 		if (runs_activity_of(note, db, key))
-			ask(note, ASKED_CANCEL);
+			cancel(note);
 		else
 			pg_atomic_write_u32(&note->gate, GATE_OPEN);
 	}
@@ -346,31 +333,6 @@ blackbox_running(int slot, pid_t pid, BlackboxNote *result)
 			return true;
 	}
 	return false;
-}
-
-/* Whether a process of this server runs an activity that holds up a round. */
-static bool
-holds_up_round(const Note *note, pid_t pid)
-{
-	return note->pid == pid && note->state == NOTE_RUNNING && note->server == PgStartTime &&
-		is_inline_activity(note);
-}
-
-/* Interrupt the activity that a worker runs within a round, if it does: somebody waits for the round. */
-void
-blackbox_yield(pid_t pid)
-{
-	for (int i = 0; pid != 0 && box != NULL && i < DURABLE_WORKERS_LIMIT; i++)
-	{
-		Note	   *note = &box->notes[i];
-
-		if (!holds_up_round(note, pid) || !gate_hold(note))
-			continue;
-		if (holds_up_round(note, pid))
-			ask(note, ASKED_YIELD);
-		else
-			pg_atomic_write_u32(&note->gate, GATE_OPEN);
-	}
 }
 
 /*

@@ -29,14 +29,8 @@ extern void blackbox_open(void);
 /* the worker's side */
 extern void blackbox_attach(int slot);
 extern void blackbox_write(int64 key, int task_id, bool queued);
-/* the call is over, and no interrupt that was meant for it comes any more; tells what it was asked for */
-typedef enum BlackboxCancel
-{
-	CANCEL_NONE,
-	CANCEL_YIELD,				/* to be run later instead */
-	CANCEL_END
-} BlackboxCancel;
-extern BlackboxCancel blackbox_clear(void);
+/* the call is over, and no interrupt that was meant for it comes any more; tells whether it was cancelled */
+extern bool blackbox_clear(void);
 extern void blackbox_leave(void);
 /* the workers in a database are about to be stopped, which is not their functions' doing */
 extern void blackbox_excuse(Oid db);
@@ -44,8 +38,6 @@ extern void blackbox_excuse(Oid db);
 extern void blackbox_cancel(Oid db, int64 key);
 /* what the worker in a slot is running now; false: nothing */
 extern bool blackbox_running(int slot, pid_t pid, BlackboxNote *note);
-/* interrupt the activity that this process runs within a round, so that the round ends and the activity runs later */
-extern void blackbox_yield(pid_t pid);
 /* what runs has ignored its timeout for so long that its worker has to end */
 extern void blackbox_overdue(void);
 extern bool blackbox_is_overdue(void);

@@ -24,7 +24,7 @@
  * each is given to a worker once more.
  */
 void
-instance_queue_activity(Round *round, Instance *instance, Task *task)
+instance_queue_activity(Round *round, Instance *instance, Task *task, Lone lone)
 {
 	TaskRow		queued = {
 		.key = instance->row.key,
@@ -36,8 +36,11 @@ instance_queue_activity(Round *round, Instance *instance, Task *task)
 	};
 
 	task_insert(round->store, &queued);
-	hint_tasks(instance->row.owner, instance->row.key, task->id, task->id,
-			   queued.deliveries > 0 || timing_is_slow(instance->row.search_path, task->name));
+	if (queued.deliveries > 0)
+		lone = LONE_MUST;
+	else if (lone == LONE_NO && timing_is_slow(instance->row.search_path, task->name))
+		lone = LONE_MAY;
+	hint_tasks(instance->row.owner, instance->row.key, task->id, task->id, lone);
 }
 
 /* Write down that the code gave up a task. */
@@ -75,7 +78,7 @@ append_scheduled(Round *round, Instance *instance, Task *task)
  * the next ones fail, too.
  */
 static void
-emit_activity(Round *round, Instance *instance, Task *task, Jsonb **full)
+emit_activity(Round *round, Instance *instance, Task *task, Lone lone, Jsonb **full)
 {
 	append_scheduled(round, instance, task);
 	if (task->canceled)
@@ -96,7 +99,7 @@ emit_activity(Round *round, Instance *instance, Task *task, Jsonb **full)
 		instance_append(round, instance, &failed);
 		return;
 	}
-	instance_queue_activity(round, instance, task);
+	instance_queue_activity(round, instance, task, lone);
 }
 
 /* Write down a timer, with its time as input, and set it. */
@@ -207,7 +210,7 @@ instance_emit(Round *round, Instance *instance, int first_new)
 		switch (task->kind)
 		{
 			case TASK_ACTIVITY:
-				emit_activity(round, instance, task, &full);
+				emit_activity(round, instance, task, LONE_NO, &full);
 				break;
 			case TASK_TIMER:
 				emit_timer(round, instance, task);
@@ -275,11 +278,11 @@ instance_cancel(Round *round, Instance *instance, Task *task)
 
 /*
  * Let other workers, or this one later, run after all what this one was to run
- * before the next turn.  obstacle: what the first one has met, which will pass,
- * or NULL.
+ * before the next turn.  lone: of the first one, which may have been interrupted;
+ * obstacle: what it has met, which will pass, or NULL.
  */
 void
-instance_defer_activities(Round *round, Instance *instance, Jsonb *obstacle)
+instance_defer_activities(Round *round, Instance *instance, Lone lone, Jsonb *obstacle)
 {
 	int			first = instance->next_activity->id;
 	Jsonb	   *full = NULL;
@@ -292,6 +295,6 @@ instance_defer_activities(Round *round, Instance *instance, Jsonb *obstacle)
 		first++;
 	}
 	for (int id = first; id <= instance->last_activity; id++)
-		emit_activity(round, instance, instance_task(instance, id), &full);
+		emit_activity(round, instance, instance_task(instance, id), id == first ? lone : LONE_NO, &full);
 	instance->row.deliveries = 0;
 }

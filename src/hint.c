@@ -285,15 +285,15 @@ hint_locked_tasks(Oid role, int64 key, int low, int high)
 
 /* Activities of an instance wait for any worker. */
 void
-hint_tasks(Oid role, int64 key, int low, int high, bool slow)
+hint_tasks(Oid role, int64 key, int low, int high, Lone lone)
 {
 	ReadyHint  *last = nhints > 0 ? &hints[nhints - 1] : NULL;
 
-	if (last != NULL && last->key == key && last->flags == 0 && last->slow == slow &&
+	if (last != NULL && last->key == key && last->flags == 0 && last->lone == lone &&
 		last->high + 1 == low)
 		last->high = high;
 	else
-		add((ReadyHint) {.role = role, .key = key, .low = low, .high = high, .slow = slow});
+		add((ReadyHint) {.role = role, .key = key, .low = low, .high = high, .lone = lone});
 }
 
 /* A timer was stored. */

@@ -14,12 +14,13 @@
 
 #include "durable.h"
 
+#include "ready.h"
+
 extern void hint_instance(Oid role, int64 key, int flags);
 /* the row of an instance is locked, so workers pass over it: look again at the end, even after a rollback */
 extern void hint_locked(Oid role, int64 key);
 extern void hint_locked_tasks(Oid role, int64 key, int low, int high);
-/* slow: the activities are known to be */
-extern void hint_tasks(Oid role, int64 key, int low, int high, bool slow);
+extern void hint_tasks(Oid role, int64 key, int low, int high, Lone lone);
 extern void hint_timer(TimestampTz fire_at);
 extern void hint_ended(int64 key);
 /* running activities of the instance are to be interrupted */

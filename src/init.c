@@ -87,7 +87,7 @@ Datum
 durable_workers(PG_FUNCTION_ARGS)
 {
 	static const char *const states[] = {
-		[WORKER_FREE] = "free", [WORKER_STARTING] = "starting",
+		[WORKER_FREE] = "free", [WORKER_WANTED] = "starting", [WORKER_STARTING] = "starting",
 		[WORKER_BUSY] = "busy", [WORKER_IDLE] = "idle"
 	};
 	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;

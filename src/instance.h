@@ -15,6 +15,7 @@
 
 #include "lib/ilist.h"
 
+#include "ready.h"
 #include "store.h"
 
 typedef enum TaskKind
@@ -113,7 +114,6 @@ typedef struct Round
 	Oid			owner;			/* whose instances it may load; InvalidOid in the scheduler, which loads none */
 	TimestampTz now;			/* turn time of all that happens in it */
 	bool		(*full) (void);	/* whether it is to end before anything else is run */
-	bool		(*wanted) (void);	/* whether somebody waits for the row of one of its instances */
 } Round;
 
 /* flags: what has happened to it, READY_* */
@@ -137,14 +137,14 @@ extern void instance_emit(Round *round, Instance *instance, int first_new);
 /* the same for a turn that continues as new: nobody will await what it asked for */
 extern void instance_emit_last(Round *round, Instance *instance, int first_new);
 /* let any worker run an activity that history knows */
-extern void instance_queue_activity(Round *round, Instance *instance, Task *task);
+extern void instance_queue_activity(Round *round, Instance *instance, Task *task, Lone lone);
 /* the end of an activity that this worker ran between two turns */
 extern void instance_activity_done(Round *round, Instance *instance, Task *task,
 								   bool failed, Jsonb *result);
 /* the same for one that a turn has computed itself, at its done_time */
 extern void instance_activity_computed(Round *round, Instance *instance, Task *task);
 /* give that activity, and those after it, to the queue instead; the first is put off if there is an obstacle */
-extern void instance_defer_activities(Round *round, Instance *instance, Jsonb *obstacle);
+extern void instance_defer_activities(Round *round, Instance *instance, Lone lone, Jsonb *obstacle);
 /* a task that history knows as open was given up */
 extern void instance_cancel(Round *round, Instance *instance, Task *task);
 extern void instance_set_custom_status(Round *round, Instance *instance, Jsonb *status);

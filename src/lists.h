@@ -1,6 +1,6 @@
 /*
  * lists.h
- *	  What ready.c, slot.c and need.c share: queues, entries and slots in
+ *	  What ready.c, slot.c and places.c share: queues, entries and slots in
  *	  shared memory.
  *
  * One hash table holds an entry for each instance that is queued or claimed;
@@ -41,9 +41,11 @@ typedef struct Entry
 	int			slot;			/* claiming worker, or -1: queued */
 	int			flags;			/* why it is queued */
 	int			again;			/* what came while it was claimed */
-	bool		solo;			/* it is to be run alone */
+	bool		solo;			/* it is to have a transaction of its own */
+	Lone		lone;			/* its next turn is to be run alone */
+	bool		aside;			/* it is queued in lone_entries */
 	int			late;			/* rounds in a row that have not got to it */
-	dlist_node	link;			/* in a queue's entries or a worker's claims */
+	dlist_node	link;			/* in one of a queue's lists or a worker's claims */
 } Entry;
 
 typedef struct Range
@@ -51,7 +53,7 @@ typedef struct Range
 	Oid			db;
 	Oid			role;
 	ReadyRange	range;
-	dlist_node	link;			/* in a queue's ranges or the free list */
+	dlist_node	link;			/* in one of a queue's lists or the free list */
 } Range;
 
 typedef struct Queue
@@ -60,24 +62,37 @@ typedef struct Queue
 	Oid			role;
 	dlist_head	entries;
 	dlist_head	ranges;
+	dlist_head	lone_entries;	/* what is to run alone */
+	dlist_head	lone_ranges;
 	int			queued;			/* length of entries */
 	int			nranges;		/* length of ranges */
+	int			lone;			/* length of lone_entries and lone_ranges */
+	int			may;			/* how many of these may be tried with patience */
+	bool		lone_turn;		/* which of the two lists comes next */
 	bool		entries_left;	/* some did not fit, or a scan left them out; see ready_drained */
 	bool		ranges_left;
 	bool		unlisted;		/* the last look into the tables has left something out, of whatever queue */
-	int			workers;		/* slots reserved for this queue */
-	int			idle;			/* of which idle */
+	int			processes;		/* slots of this queue */
+	int			batch;			/* of which have a batch place that they have not lent */
+	int			longs;			/* of which have a long place */
+	int			idle;			/* of which are idle */
+	int			starting;		/* of which are to be started, or are being */
 	int			advancing;		/* of which advance instances and will be back soon */
 	int			step_us;		/* what one instance took lately in such a round */
 	TimestampTz last_take;		/* when such a round was begun last */
-	bool		left;			/* something was left to those, and the scheduler looks after it */
-	TimestampTz retry_at;		/* no worker is started before */
-	TimestampTz needed_since;	/* work and no idle worker; 0: not so */
+	bool		watched;		/* the scheduler looks at it again soon */
+	TimestampTz retry_at;		/* no process is started before */
+	bool		lacking;		/* that is so because there was no process */
+	TimestampTz backlog_since;	/* some batch work has been there all the time; 0: there is none */
+	TimestampTz batch_since;	/* when batch work was last taken, or came */
+	TimestampTz lone_since;		/* when lone work was last taken, or came */
 } Queue;
 
 typedef struct Slot
 {
 	WorkerState state;
+	Place		place;
+	bool		lends;			/* it has a long place, and its batch place is for whoever needs one */
 	uint32		generation;		/* grows with each reservation */
 	Oid			db;
 	Oid			role;
@@ -86,13 +101,12 @@ typedef struct Slot
 	PGPROC	   *proc;			/* its process's, as long as pid is not 0 */
 	TimestampTz taken;			/* when it last took instances to advance */
 	TimestampTz since;			/* of the state */
-	TimestampTz started;
+	TimestampTz placed;			/* it has its place since then */
 	dlist_head	claims;
 	int			nclaims;
 	ReadyRange	range;			/* in work; key 0: none */
-	bool		served;			/* has been given something to do */
 	bool		advancing;		/* instances, and back soon */
-	bool		retire;			/* idle, and its place is wanted */
+	bool		retire;			/* idle, and to leave */
 } Slot;
 
 typedef struct Lists
@@ -100,8 +114,13 @@ typedef struct Lists
 	int			entries;		/* in the hash table */
 	dlist_head	free_ranges;
 	int			nfree_ranges;
-	int			starving;		/* queues that found no slot */
-	bool		needy;			/* some queue was found to need a worker; see need_wake */
+	int			nqueues;		/* queues beyond these have never been used */
+	int			nslots;			/* nor slots */
+	int			batch_used;		/* places */
+	int			long_used;
+	bool		crowded;		/* some role may wait for its first batch place */
+	volatile bool long_wanted;	/* some lone work waits for a place; read without the lock by who has one */
+	TimestampTz no_process;		/* when the server last had none; 0: not so since one was started */
 	Queue		queues[READY_QUEUES];
 	Slot		slots[DURABLE_WORKERS_LIMIT];
 	Range		ranges[READY_RANGES];
@@ -114,27 +133,19 @@ extern Size lists_shmem_size(void);
 extern void lists_shmem_init(void);
 
 extern Queue *queue_get(Oid db, Oid role, bool create);
+extern bool queue_has_batch(const Queue *queue);
 extern bool queue_has_work(const Queue *queue);
-extern bool queue_starves(const Queue *queue);
-extern int	slots_used(void);
-extern bool slot_may_leave(const Slot *slot, const Queue *except);
-extern int	slots_idle(const Queue *except);
-extern bool queue_another_allowed(const Queue *queue);
-extern bool queue_may_have_more(const Queue *queue);
-extern bool queue_has_starting(const Queue *queue);
-extern bool queue_takes_slow(const Queue *queue);
-extern Range *queue_range(const Queue *queue);
-extern bool queue_has_work_now(const Queue *queue);
-extern bool queue_waits(const Queue *queue);
 extern int	queue_chunk(const Queue *queue);
 extern bool queue_can_wait(const Queue *queue);
+extern void queue_came(Queue *queue);
+extern void queue_taken(Queue *queue, bool lone);
 extern void slot_set_advancing(Queue *queue, Slot *slot, bool advancing);
-extern void queue_wake(Queue *queue);
-extern void entry_enqueue(Queue *queue, Entry *entry, int flags, bool solo, int late);
+extern void slot_set_state(Slot *slot, WorkerState state);
+extern void entry_enqueue(Queue *queue, Entry *entry, bool aside);
+extern void entry_dequeue(Queue *queue, Entry *entry);
 extern bool range_in_work(const Range *range);
-extern void range_free(Queue *queue, Range *range);
+extern void range_remove(Queue *queue, Range *range);
 extern void queue_drop_ranges(Queue *queue);
 extern bool range_push(Queue *queue, const ReadyRange *wanted);
-extern void slot_set_state(Slot *slot, WorkerState state);
 
 #endif

@@ -43,7 +43,7 @@ count_task(Store *store, const BlackboxNote *note)
 	task_set_deliveries(store, task, task->deliveries + 1);
 	/* announced again, as another worker may have passed over the locked row */
 	if (instance_owner(store, note->key, &owner))
-		hint_tasks(owner, task->key, task->task_id, task->task_id, false);
+		hint_tasks(owner, task->key, task->task_id, task->task_id, LONE_MUST);
 	return true;
 }
 

@@ -48,7 +48,7 @@ may_compute(const Turn *turn, const Task *task)
 		instance->row.deliveries == 0 && durable_max_activity_deliveries > 1 &&
 		GetUserId() == instance->row.owner &&
 		strcmp(namespace_search_path, instance->row.search_path) == 0 &&
-		timing_is_quick(instance->row.search_path, task->name);
+		!timing_is_slow(instance->row.search_path, task->name) && timing_mean(instance->row.search_path, task->name) >= 0;
 }
 
 /*
@@ -80,7 +80,7 @@ has_time(Turn *turn, bool finish)
 
 	if (turn->computing_end == 0)
 		set_times(turn, elapsed);
-	return elapsed < (finish ? turn->computing_limit : turn->computing_end) && !turn->round->wanted();
+	return elapsed < (finish ? turn->computing_limit : turn->computing_end);
 }
 
 /*

@@ -5,9 +5,8 @@
  * They are found by their rows in the table of tasks, locked in the transaction
  * that runs them and sends their ends to the instance, which any worker may hold
  * meanwhile.  What goes wrong together is undone and tried one by one; what goes
- * wrong alone is the activity's failure.  One that may be slow, or may kill its
- * worker, has a transaction for itself, and what is left of its range is given to
- * others before.
+ * wrong by itself is the activity's failure.  One that keeps the others waiting is
+ * undone, what is done is committed, and it is queued to run alone.
  */
 #include "postgres.h"
 
@@ -27,9 +26,9 @@
 
 static int	my_slot;
 
-/* Run one queued activity, as its history has it, and send its end to the instance. */
-static bool
-run_task(const InstanceRow *instance, TaskRow *task, const HistoryRow *scheduled, bool alone, int tries)
+/* Run one queued activity, as its history has it, and send its end to the instance, if it comes to one. */
+static ActivityOutcome
+run_task(const InstanceRow *instance, TaskRow *task, const HistoryRow *scheduled, bool single, int tries)
 {
 	MessageRow	message = {.key = task->key, .task_id = task->task_id, .attempt = task->attempt};
 	ActivityOutcome outcome = ACTIVITY_FAILED;
@@ -39,7 +38,7 @@ run_task(const InstanceRow *instance, TaskRow *task, const HistoryRow *scheduled
 		.attempt = task->attempt,
 		.rewinds = task->rewinds,
 		.queued = true,
-		.alone = alone,
+		.alone = single,
 		.tries = tries
 	};
 
@@ -51,37 +50,23 @@ run_task(const InstanceRow *instance, TaskRow *task, const HistoryRow *scheduled
 	else
 		outcome = activity_run(&run);
 	round_ran(run.wrote);
-	if (outcome == ACTIVITY_AGAIN)
-		return false;
+	if (outcome == ACTIVITY_AGAIN || outcome == ACTIVITY_INTERRUPTED)
+		return outcome;
 	message.kind = outcome == ACTIVITY_COMPLETED ? MESSAGE_TASK_COMPLETED :
 		outcome == ACTIVITY_PUT_OFF ? MESSAGE_TASK_PUT_OFF : MESSAGE_TASK_FAILED;
 	message.time = GetCurrentTimestamp();
 	message.payload = run.result;
 	message_send(this_round.store, instance->owner, &message);
 	task_delete(this_round.store, task);
-	return true;
-}
-
-/* Whether a queued activity must not share a transaction, or its worker, with others. */
-static bool
-must_be_alone(const InstanceRow *instance, const TaskRow *task, const char *function)
-{
-	return task->deliveries > 0 || !timing_is_quick(instance->search_path, function);
-}
-
-/* Whether one that is to be alone may be run although it may be on the last worker of its role. */
-static bool
-may_be_last(const InstanceRow *instance, const TaskRow *task, const char *function)
-{
-	return task->deliveries == 0 && timing_try(instance->search_path, function);
+	return outcome;
 }
 
 /* Announce queued activities of an instance, for any worker of this role. */
 static void
-push_tasks(int64 key, int low, int high, bool slow)
+push_tasks(int64 key, int low, int high, Lone lone)
 {
 	ReadyHint	hint = {
-		.role = GetSessionUserId(), .key = key, .low = low, .high = high, .slow = slow
+		.role = GetSessionUserId(), .key = key, .low = low, .high = high, .lone = lone
 	};
 
 	if (!ready_push(MyDatabaseId, &hint, 1))
@@ -95,36 +80,47 @@ share_rest(ReadyRange *range)
 	if (range->low < range->high)
 	{
 		ready_range_narrow(my_slot, range->low);
-		push_tasks(range->key, range->low + 1, range->high, range->slow);
+		push_tasks(range->key, range->low + 1, range->high, range->lone);
 		range->high = range->low;
 	}
 }
 
 /*
+ * How an activity is to be run that is about to be run together with others:
+ * what was long lately is left to who has a long place, with what comes after it.
+ */
+static Lone
+better_alone(const InstanceRow *instance, const ReadyRange *range, const TaskRow *task, const char *function)
+{
+	if (task->deliveries > 0)
+		return LONE_MUST;
+	return range->lone == LONE_NO && timing_is_slow(instance->search_path, function) ? LONE_MAY : LONE_NO;
+}
+
+/*
  * One transaction with activities of a range, from range->low on, which moves
- * past what is done.  tries: how often the first one has been tried alone, or
- * is to be now; then it is the only one.
+ * past what is done.  alone: in a long place.  tries: how often the first one has
+ * been tried by itself, or is to be now; then it is the only one.
  */
 static void
-run_range_round(ReadyRange *range, int tries)
+run_range_round(ReadyRange *range, bool alone, int tries)
 {
 	InstanceRow instance;
 	bool		found;
 	int			count = 0;
 
-	round_begin(NULL, 0);
+	round_begin(0, alone);
 	found = instance_get(this_round.store, range->key, &instance);
 	if (found && instance.owner != GetSessionUserId())
 	{
 		/* it was hinted to the wrong role */
-		hint_tasks(instance.owner, range->key, range->low, range->high, range->slow);
+		hint_tasks(instance.owner, range->key, range->low, range->high, range->lone);
 		range->low = range->high + 1;
 	}
 	while (range->low <= range->high && !round_full())
 	{
 		List	   *rows = tasks_lock(this_round.store, range->key, range->low, range->low);
 		TaskRow    *task = rows != NIL ? linitial(rows) : NULL;
-
 		HistoryRow	scheduled;
 
 		if (task != NULL &&
@@ -136,27 +132,29 @@ run_range_round(ReadyRange *range, int tries)
 		}
 		else if (task != NULL)
 		{
-			bool		only = tries > 0 || must_be_alone(&instance, task, scheduled.name);
+			Lone		lone = alone ? LONE_NO : better_alone(&instance, range, task, scheduled.name);
+			ActivityOutcome outcome;
 
-			if (only && count > 0)
-				break;
-			if (only && tries == 0 && !range->slow && !may_be_last(&instance, task, scheduled.name) &&
-				!ready_may_be_slow(my_slot))
+			if (lone != LONE_NO)
 			{
-				/* nobody knew: once its row is free, a worker that may be slow takes it */
-				hint_tasks(instance.owner, range->key, range->low, range->low, true);
-				range->low++;
+				/* once its row is free */
+				hint_tasks(instance.owner, range->key, range->low, lone == LONE_MAY ? range->high : range->low, lone);
+				range->low = lone == LONE_MAY ? range->high + 1 : range->low + 1;
 				continue;
 			}
-			if (only)
-			{
+			if (tries > 0)
 				share_rest(range);
-				if (!range->slow)
-					ready_range_is_slow(my_slot);
-			}
-			if (!run_task(&instance, task, &scheduled, count == 0, tries))
+			outcome = run_task(&instance, task, &scheduled, count == 0, tries);
+			if (outcome == ACTIVITY_AGAIN)
 				break;
 			count++;
+			if (outcome == ACTIVITY_INTERRUPTED)
+			{
+				/* what is done is committed before anything else is run */
+				hint_tasks(instance.owner, range->key, range->low, range->low, LONE_MUST);
+				range->low++;
+				break;
+			}
 		}
 		range->low++;
 	}
@@ -176,7 +174,7 @@ fail_task(const ReadyRange *range, ErrorData *error)
 		.task_id = range->low
 	};
 
-	round_begin(NULL, 0);
+	round_begin(0, false);
 	foreach(cell, tasks_lock(this_round.store, range->key, range->low, range->low))
 	{
 		TaskRow    *task = lfirst(cell);
@@ -201,7 +199,7 @@ try_fail_task(const ReadyRange *range, ErrorData *error)
 	PG_CATCH();
 	{
 		if (round_report())
-			push_tasks(range->key, range->low, range->low, range->slow);
+			push_tasks(range->key, range->low, range->low, range->lone);
 	}
 	PG_END_TRY();
 }
@@ -223,7 +221,7 @@ range_failed(ReadyRange *range, bool alone)
 		if (sqlstate_is_passing(error->sqlerrcode))
 		{
 			process_wait(200);
-			push_tasks(range->key, range->low, range->low, range->slow);
+			push_tasks(range->key, range->low, range->low, range->lone);
 		}
 		else
 			try_fail_task(range, error);
@@ -232,11 +230,11 @@ range_failed(ReadyRange *range, bool alone)
 	round_clear();
 }
 
-/* Run the activities of a range that the worker has taken, as many in a transaction as is good. */
+/* Run the activities of a range that the worker has taken, as many in a transaction as is good, or the only one alone. */
 void
-queued_run(int slot, ReadyRange *range)
+queued_run(int slot, ReadyRange *range, bool alone)
 {
-	volatile int tries = 0;		/* of the first one alone */
+	volatile int tries = 0;		/* of the first one by itself */
 
 	my_slot = slot;
 	while (range->low <= range->high)
@@ -246,15 +244,15 @@ queued_run(int slot, ReadyRange *range)
 		process_handle_interrupts();
 		PG_TRY();
 		{
-			run_range_round(range, tries);
+			run_range_round(range, alone, tries);
 		}
 		PG_CATCH();
 		{
 			range->low = before;
-			range_failed(range, tries > 0);
+			range_failed(range, alone || tries > 0);
 		}
 		PG_END_TRY();
-		/* nothing went: the first one wants to be alone */
+		/* nothing went: the first one wants to be by itself */
 		tries = range->low == before ? tries + 1 : 0;
 	}
 	ready_range_done(my_slot);

@@ -9,7 +9,7 @@
 
 #include "ready.h"
 
-/* of the range that the worker in this slot has taken */
-extern void queued_run(int slot, ReadyRange *range);
+/* of the range that the worker in this slot has taken; alone: one, in a long place */
+extern void queued_run(int slot, ReadyRange *range, bool alone);
 
 #endif

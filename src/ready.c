@@ -10,6 +10,7 @@
 
 #include "database.h"
 #include "lists.h"
+#include "places.h"
 #include "ready.h"
 #include "shared.h"
 
@@ -21,7 +22,7 @@ push_entry(Queue *queue, const ReadyHint *hint)
 	bool		found;
 	Entry	   *entry = hash_search(lists_entries, &tag, HASH_ENTER_NULL, &found);
 
-	if (entry == NULL || (!found && queue->queued > READY_ENTRIES - lists->entries))
+	if (entry == NULL || (!found && queue->queued + queue->lone > READY_ENTRIES - lists->entries))
 	{
 		/* no queue has more than is left, so that there is room for the others */
 		if (entry != NULL)
@@ -32,12 +33,26 @@ push_entry(Queue *queue, const ReadyHint *hint)
 	if (!found)
 	{
 		lists->entries++;
-		entry_enqueue(queue, entry, hint->flags, false, 0);
+		entry->flags = hint->flags;
+		entry->solo = false;
+		entry->lone = LONE_NO;
+		entry->late = 0;
+		entry_enqueue(queue, entry, false);
 	}
 	else if (entry->slot >= 0)
 		entry->again |= hint->flags;
 	else
+	{
+		/* a termination, say, does not wait for the place that the turn waits for */
+		bool		news = (hint->flags & ~entry->flags) != 0;
+
 		entry->flags |= hint->flags;
+		if (entry->aside && news)
+		{
+			entry_dequeue(queue, entry);
+			entry_enqueue(queue, entry, false);
+		}
+	}
 	return true;
 }
 
@@ -69,7 +84,7 @@ ready_push(Oid db, const ReadyHint *hints, int count)
 		if (queue == NULL || queue->role != hint->role)
 		{
 			if (queue != NULL)
-				queue_wake(queue);
+				places_seek(queue);
 			queue = queue_get(db, hint->role, true);
 		}
 		if (queue == NULL)
@@ -79,14 +94,14 @@ ready_push(Oid db, const ReadyHint *hints, int count)
 		else
 		{
 			ReadyRange	range = {
-				.key = hint->key, .low = hint->low, .high = hint->high, .slow = hint->slow
+				.key = hint->key, .low = hint->low, .high = hint->high, .lone = hint->lone
 			};
 
 			all &= range_push(queue, &range);
 		}
 	}
 	if (queue != NULL)
-		queue_wake(queue);
+		places_seek(queue);
 	LWLockRelease(shared_lock);
 	return all;
 }
@@ -100,14 +115,42 @@ fair_share(const Queue *queue, int max)
 	return Min(max, Max((queue->queued + sharers - 1) / sharers, queue_chunk(queue)));
 }
 
+/* Claim the first instance of a list for a worker. */
+static ReadyItem
+claim(Slot *slot, Queue *queue, dlist_head *list)
+{
+	Entry	   *entry = dlist_container(Entry, link, dlist_head_node(list));
+
+	entry_dequeue(queue, entry);
+	entry->slot = slot - lists->slots;
+	dlist_push_tail(&slot->claims, &entry->link);
+	slot->nclaims++;
+	return (ReadyItem) {
+		.key = entry->tag.key, .flags = entry->flags, .solo = entry->solo, .lone = entry->lone, .late = Max(entry->late, 1)
+	};
+}
+
+/* The first of those that wait for a long place and may be tried without; NULL: none. */
+static Entry *
+first_may(Queue *queue)
+{
+	dlist_iter	iter;
+
+	if (queue->may > 0 && !places_long_free(queue))
+		dlist_foreach(iter, &queue->lone_entries)
+			if (dlist_container(Entry, link, iter.cur)->lone == LONE_MAY)
+				return dlist_container(Entry, link, iter.cur);
+	return NULL;
+}
+
 /*
  * Add to the flags of the `held` instances, which the worker still claims, what
- * has come for them, and claim others up to `max`.  Returns how many items there are now.  *retire is
- * set when the worker should make room for a role that has none.  step_us is
+ * has come for them, and claim others up to `max`.  Returns how many items there are now.  *yield is
+ * set when the worker is to give its place to a role that has none.  step_us is
  * what an instance took in the worker's last rounds, 0 if it does not know.
  */
 int
-ready_take(int index, ReadyItem *items, int held, int max, int step_us, bool *retire)
+ready_take(int index, ReadyItem *items, int held, int max, int step_us, bool *yield)
 {
 	Slot	   *slot = &lists->slots[index];
 	Queue	   *queue;
@@ -127,33 +170,68 @@ ready_take(int index, ReadyItem *items, int held, int max, int step_us, bool *re
 	}
 	if (step_us > 0)
 		queue->step_us = step_us;
-	*retire = lists->starving > 0 && slot->served &&
-		(queue->workers > 1 ||
-		 TimestampDifferenceExceeds(slot->started, GetCurrentTimestamp(), 100));
-	share = *retire ? 0 : fair_share(queue, max - held);
+	*yield = place_is_due(queue, slot);
+	share = *yield ? 0 : fair_share(queue, max - held);
 	while (share-- > 0 && queue->queued > 0)
+		items[count++] = claim(slot, queue, &queue->entries);
+	if (count == 0 && !*yield)
 	{
-		Entry	   *entry = dlist_container(Entry, link, dlist_pop_head_node(&queue->entries));
+		Entry	   *entry = first_may(queue);
 
-		queue->queued--;
-		entry->slot = index;
-		dlist_push_tail(&slot->claims, &entry->link);
-		slot->nclaims++;
-		items[count++] = (ReadyItem) {
-			.key = entry->tag.key, .flags = entry->flags, .solo = entry->solo, .late = Max(entry->late, 1)
-		};
+		if (entry != NULL)
+		{
+			dlist_move_head(&queue->lone_entries, &entry->link);
+			items[count++] = claim(slot, queue, &queue->lone_entries);
+		}
 	}
 	slot_set_advancing(queue, slot, count > 0);
 	if (count > held)
 	{
-		slot->served = true;
-		queue_wake(queue);
+		queue_taken(queue, false);
+		places_seek(queue);
 	}
 	LWLockRelease(shared_lock);
 	return count;
 }
 
-/* Take up to max task numbers off the first range of the worker's queue that it may have. */
+/* Take up to max task numbers off a range. */
+static ReadyRange
+take_tasks(Slot *slot, Queue *queue, Range *range, int max)
+{
+	ReadyRange	taken = range->range;
+
+	if (taken.high - taken.low >= max)
+	{
+		taken.high = taken.low + max - 1;
+		range->range.low = taken.high + 1;
+		dlist_delete(&range->link);
+		dlist_push_tail(taken.lone != LONE_NO ? &queue->lone_ranges : &queue->ranges, &range->link);
+	}
+	else
+		range_remove(queue, range);
+	slot->range = taken;
+	slot_set_advancing(queue, slot, false);
+	queue_taken(queue, taken.lone != LONE_NO);
+	places_seek(queue);
+	return taken;
+}
+
+/* The first range that a worker may take without a long place; NULL if there is none. */
+static Range *
+first_range(Queue *queue)
+{
+	dlist_iter	iter;
+
+	if (queue->nranges > 0)
+		return dlist_container(Range, link, dlist_head_node(&queue->ranges));
+	if (queue->may > 0 && !places_long_free(queue))
+		dlist_foreach(iter, &queue->lone_ranges)
+			if (dlist_container(Range, link, iter.cur)->range.lone == LONE_MAY)
+				return dlist_container(Range, link, iter.cur);
+	return NULL;
+}
+
+/* Take up to max task numbers off the first range of the worker's queue. */
 bool
 ready_take_range(int index, int max, ReadyRange *range)
 {
@@ -163,26 +241,40 @@ ready_take_range(int index, int max, ReadyRange *range)
 
 	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
 	queue = queue_get(slot->db, slot->role, false);
-	first = queue_range(queue);
+	first = first_range(queue);
 	if (first != NULL)
-	{
-		*range = first->range;
-		dlist_delete(&first->link);
-		if (range->high - range->low >= max)
-		{
-			range->high = range->low + max - 1;
-			first->range.low = range->high + 1;
-			dlist_push_tail(&queue->ranges, &first->link);
-		}
-		else
-			range_free(queue, first);
-		slot->range = *range;
-		slot->served = true;
-		slot_set_advancing(queue, slot, false);
-		queue_wake(queue);
-	}
+		*range = take_tasks(slot, queue, first, max);
 	LWLockRelease(shared_lock);
 	return first != NULL;
+}
+
+/* Take something that is to run alone, and the long place for it if the worker has none. */
+LoneWork
+ready_take_lone(int index, ReadyItem *item, ReadyRange *range)
+{
+	Slot	   *slot = &lists->slots[index];
+	Queue	   *queue;
+	LoneWork	result = LONE_NOTHING;
+
+	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
+	queue = queue_get(slot->db, slot->role, false);
+	if (queue->lone > 0 && place_go_long(queue, slot))
+	{
+		queue->lone_turn = dlist_is_empty(&queue->lone_ranges) ||
+			(!queue->lone_turn && !dlist_is_empty(&queue->lone_entries));
+		result = queue->lone_turn ? LONE_TURN : LONE_ACTIVITY;
+		if (queue->lone_turn)
+		{
+			*item = claim(slot, queue, &queue->lone_entries);
+			slot_set_advancing(queue, slot, false);
+			queue_taken(queue, true);
+			places_seek(queue);
+		}
+		else
+			*range = take_tasks(slot, queue, dlist_container(Range, link, dlist_head_node(&queue->lone_ranges)), 1);
+	}
+	LWLockRelease(shared_lock);
+	return result;
 }
 
 /* Of the range last taken only this task is in work: the worker gives the others away. */
@@ -192,29 +284,6 @@ ready_range_narrow(int index, int task_id)
 	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
 	lists->slots[index].range.low = lists->slots[index].range.high = task_id;
 	LWLockRelease(shared_lock);
-}
-
-/* What is in work of the range last taken may take long. */
-void
-ready_range_is_slow(int index)
-{
-	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
-	lists->slots[index].range.slow = true;
-	LWLockRelease(shared_lock);
-}
-
-/* Whether a worker may run something slow out of the range last taken; if so, it counts as doing that. */
-bool
-ready_may_be_slow(int index)
-{
-	Slot	   *slot = &lists->slots[index];
-	bool		may;
-
-	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
-	may = queue_takes_slow(queue_get(slot->db, slot->role, false));
-	slot->range.slow |= may;
-	LWLockRelease(shared_lock);
-	return may;
 }
 
 /* The range last taken is done. */
@@ -260,19 +329,27 @@ ready_release(int index, const ReadyItem *items, int count, bool away)
 	{
 		EntryKey	tag = {.db = slot->db, .role = slot->role, .key = items[i].key};
 		Entry	   *entry = hash_search(lists_entries, &tag, HASH_FIND, NULL);
-		int			flags = items[i].flags | entry->again;
+		int			again = entry->again;
+		int			flags = items[i].flags | again;
 
 		dlist_delete(&entry->link);
 		slot->nclaims--;
 		if (flags != 0)
-			entry_enqueue(queue, entry, flags, items[i].solo, items[i].late);
+		{
+			entry->flags = flags;
+			entry->solo = items[i].solo;
+			entry->lone = items[i].lone;
+			entry->late = items[i].late;
+			/* what has come is taken in first */
+			entry_enqueue(queue, entry, entry->lone != LONE_NO && again == 0 && (flags & READY_MESSAGE) == 0);
+		}
 		else
 		{
 			hash_search(lists_entries, &tag, HASH_REMOVE, NULL);
 			lists->entries--;
 		}
 	}
-	queue_wake(queue);
+	places_seek(queue);
 	LWLockRelease(shared_lock);
 }
 
@@ -281,7 +358,7 @@ void
 ready_scan_begins(Oid db)
 {
 	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
-	for (int i = 0; i < READY_QUEUES; i++)
+	for (int i = 0; i < lists->nqueues; i++)
 		if (lists->queues[i].db == db)
 			lists->queues[i].entries_left = lists->queues[i].ranges_left = false;
 	LWLockRelease(shared_lock);
@@ -305,7 +382,7 @@ void
 ready_all_listed(Oid db, bool all)
 {
 	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
-	for (int i = 0; i < READY_QUEUES; i++)
+	for (int i = 0; i < lists->nqueues; i++)
 		if (lists->queues[i].db == db)
 			lists->queues[i].unlisted = !all;
 	LWLockRelease(shared_lock);
@@ -323,7 +400,7 @@ ready_drained(Oid db)
 	bool		drained = false;
 
 	LWLockAcquire(shared_lock, LW_SHARED);
-	for (int i = 0; i < READY_QUEUES; i++)
+	for (int i = 0; i < lists->nqueues; i++)
 	{
 		const Queue *queue = &lists->queues[i];
 
@@ -338,19 +415,28 @@ ready_drained(Oid db)
 	return drained || !left;
 }
 
+/* Drop the instances of a list. */
+static void
+drop_entries(Queue *queue, dlist_head *list)
+{
+	while (!dlist_is_empty(list))
+	{
+		Entry	   *entry = dlist_container(Entry, link, dlist_head_node(list));
+
+		entry_dequeue(queue, entry);
+		hash_search(lists_entries, &entry->tag, HASH_REMOVE, NULL);
+		lists->entries--;
+	}
+}
+
 /* Drop all that is queued in a queue; lock held. */
 static void
 drop_queued(Queue *queue)
 {
-	while (!dlist_is_empty(&queue->entries))
-	{
-		Entry	   *entry = dlist_container(Entry, link, dlist_pop_head_node(&queue->entries));
-
-		hash_search(lists_entries, &entry->tag, HASH_REMOVE, NULL);
-		lists->entries--;
-	}
-	queue->queued = 0;
+	drop_entries(queue, &queue->entries);
+	drop_entries(queue, &queue->lone_entries);
 	queue_drop_ranges(queue);
+	queue_came(queue);
 }
 
 /* Drop all that is queued for a role that does not exist any more. */
@@ -371,15 +457,15 @@ void
 ready_forget(Oid db)
 {
 	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
-	for (int i = 0; i < READY_QUEUES; i++)
+	for (int i = 0; i < lists->nqueues; i++)
 		if (lists->queues[i].db == db)
 			drop_queued(&lists->queues[i]);
 	LWLockRelease(shared_lock);
 }
 
 /* The longer of two waits. */
-static Wait
-longer_wait(Wait a, Wait b)
+static QueueWait
+longer_wait(QueueWait a, QueueWait b)
 {
 	return a.since == 0 || (b.since != 0 && b.since < a.since) ? b : a;
 }
@@ -397,7 +483,7 @@ lock_wait(const Slot *slot)
 static void
 add_worker(QueueInfo *info, const Slot *slot)
 {
-	Wait		wait = {.pid = slot->pid};
+	QueueWait		wait = {.pid = slot->pid};
 
 	info->claimed += slot->nclaims;
 	if (slot->pid == 0)
@@ -413,7 +499,24 @@ add_worker(QueueInfo *info, const Slot *slot)
 TimestampTz
 queue_waiting_since(const QueueInfo *info)
 {
-	return longer_wait(longer_wait(info->for_worker, info->for_function), info->for_lock).since;
+	return longer_wait(longer_wait(longer_wait(info->for_batch, info->for_long), info->for_function), info->for_lock).since;
+}
+
+/* How many activities of a list nobody has taken. */
+static int
+activities_in(dlist_head *ranges)
+{
+	dlist_iter	iter;
+	int			count = 0;
+
+	dlist_foreach(iter, ranges)
+	{
+		const Range *range = dlist_container(Range, link, iter.cur);
+
+		if (!range_in_work(range))
+			count += range->range.high - range->range.low + 1;
+	}
+	return count;
 }
 
 /* What is queued for each role of a database, and how long some of it has waited. */
@@ -425,7 +528,7 @@ queue_list(Oid db, QueueInfo **infos)
 
 	*infos = palloc(READY_QUEUES * sizeof(QueueInfo));
 	LWLockAcquire(shared_lock, LW_SHARED);
-	for (int i = 0; i < READY_QUEUES; i++)
+	for (int i = 0; i < lists->nqueues; i++)
 	{
 		Queue	   *queue = &lists->queues[i];
 		QueueInfo  *info = &(*infos)[count];
@@ -435,23 +538,20 @@ queue_list(Oid db, QueueInfo **infos)
 			continue;
 		*info = (QueueInfo)
 		{
-			.role = queue->role, .instances = queue->queued, .workers = queue->workers,
+			.role = queue->role, .instances = queue->queued, .alone = queue->lone, .workers = queue->processes,
 			.complete = !queue->entries_left && !queue->ranges_left && !queue->unlisted,
 			.pausing = queue->retry_at > now
 		};
-		dlist_foreach(iter, &queue->ranges)
-		{
-			const Range *range = dlist_container(Range, link, iter.cur);
-
-			if (!range_in_work(range))
-				info->activities += range->range.high - range->range.low + 1;
-		}
-		for (int slot = 0; slot < DURABLE_WORKERS_LIMIT; slot++)
+		info->activities = activities_in(&queue->ranges) + activities_in(&queue->lone_ranges);
+		dlist_foreach(iter, &queue->lone_entries)
+			info->instances++;
+		for (int slot = 0; slot < lists->nslots; slot++)
 			if (lists->slots[slot].state != WORKER_FREE && lists->slots[slot].db == db &&
 				lists->slots[slot].role == queue->role)
 				add_worker(info, &lists->slots[slot]);
-		if (info->instances > 0 || info->activities > 0)
-			info->for_worker.since = queue->needed_since;
+		if (queue->batch == 0)
+			info->for_batch.since = queue->batch_since;
+		info->for_long.since = queue->lone_since;
 		count++;
 	}
 	LWLockRelease(shared_lock);

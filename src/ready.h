@@ -7,11 +7,9 @@
  * *claimed* by one worker, never both and never twice; what happens to a
  * claimed one is remembered in its `again` flags and seen by its holder before
  * the next round.  Activities that any worker may take (fan-out) are queued as
- * ranges of task numbers and guarded by row locks instead.  Those known to be
- * slow never take the last worker that a role can have, so that turns and other
- * activities go on beside them; but a role that can have only one does all with
- * it.  Lists are hints: when they are full the work is left to the scheduler's
- * scan.
+ * ranges of task numbers and guarded by row locks instead.  What is to run alone
+ * waits in lists of its own, for a long place (places.h).  Lists are hints: when
+ * they are full the work is left to the scheduler's scan.
  */
 #ifndef DURABLE_READY_H
 #define DURABLE_READY_H
@@ -24,12 +22,21 @@
 #define READY_TIMER		0x04	/* one of its timers is due */
 #define READY_ALL		(READY_RUN | READY_MESSAGE | READY_TIMER)
 
+/* whether a turn or an activity runs alone, in a long place */
+typedef enum Lone
+{
+	LONE_NO,
+	LONE_MAY,					/* it was long lately: if a place is free, else with patience */
+	LONE_MUST					/* it was interrupted */
+} Lone;
+
 /* an instance that a worker holds */
 typedef struct ReadyItem
 {
 	int64		key;
 	int			flags;
-	bool		solo;			/* to be run alone; it stays with it when it goes back to the queue */
+	bool		solo;			/* to have a transaction of its own; it stays with it when it goes back to the queue */
+	Lone		lone;			/* likewise, of its next turn */
 	int			late;			/* rounds in a row that have not got to it; that it waited in the queue counts as one */
 	int			rounds;			/* that have, since the worker took it */
 } ReadyItem;
@@ -40,7 +47,7 @@ typedef struct ReadyRange
 	int64		key;
 	int			low;
 	int			high;
-	bool		slow;			/* known to be: the last worker is kept from it */
+	Lone		lone;
 } ReadyRange;
 
 /* something to announce */
@@ -51,15 +58,15 @@ typedef struct ReadyHint
 	int			flags;			/* 0: a range of tasks */
 	int			low;
 	int			high;
-	bool		slow;			/* of a range */
+	Lone		lone;			/* of a range */
 } ReadyHint;
 
 /* since when something waits, and for which worker */
-typedef struct Wait
+typedef struct QueueWait
 {
 	TimestampTz since;			/* 0: nothing waits */
 	pid_t		pid;
-} Wait;
+} QueueWait;
 
 /* how much work a role of a database has */
 typedef struct QueueInfo
@@ -68,23 +75,31 @@ typedef struct QueueInfo
 	int			instances;		/* ready, and held by no worker */
 	int			claimed;		/* held by workers */
 	int			activities;		/* queued, and taken by no worker */
+	int			alone;			/* how many of these and of the instances wait for a long place, some activities of an instance counting as one */
 	bool		complete;		/* the tables have no more than that */
 	int			workers;
 	bool		pausing;		/* no worker is started for the moment */
-	Wait		for_worker;		/* nobody takes what is queued; pid 0 */
-	Wait		for_function;	/* instances that a worker holds, while it runs a function of another one */
-	Wait		for_lock;		/* a worker, in the midst of something */
+	QueueWait		for_batch;		/* nobody takes what is queued; pid 0 */
+	QueueWait		for_long;		/* what is to run alone; pid 0 */
+	QueueWait		for_function;	/* instances that a worker holds, while it runs a function of another one */
+	QueueWait		for_lock;		/* a worker, in the midst of something */
 } QueueInfo;
 
 /* announcing: false when something did not fit */
 extern bool ready_push(Oid db, const ReadyHint *hints, int count);
 
 /* the worker's side */
-extern int	ready_take(int slot, ReadyItem *items, int held, int max, int step_us, bool *retire);
+extern int	ready_take(int slot, ReadyItem *items, int held, int max, int step_us, bool *yield);
 extern bool ready_take_range(int slot, int max, ReadyRange *range);
+/* what is to run alone, with a long place for it */
+typedef enum LoneWork
+{
+	LONE_NOTHING,
+	LONE_TURN,
+	LONE_ACTIVITY
+} LoneWork;
+extern LoneWork ready_take_lone(int slot, ReadyItem *item, ReadyRange *range);
 extern void ready_range_narrow(int slot, int task_id);
-extern void ready_range_is_slow(int slot);
-extern bool ready_may_be_slow(int slot);
 extern void ready_range_done(int slot);
 /* whether instances wait in the queue of this worker */
 extern bool ready_queued(int slot);

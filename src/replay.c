@@ -789,8 +789,13 @@ turn_call(UserCall *call, Jsonb **failure)
 	user_call(call);
 	error_context_stack = callback.previous;
 	time = timing_since_ns(start) - turn->computing;
-	timing_add(instance->row.search_path, instance->row.function, time / 1000, false);
 	(void) blackbox_clear();
+	if (call->interruption == INTERRUPTION_OUTSIDE)
+		timing_alone(instance->row.search_path, instance->row.function);
+	else if (call->interruption != INTERRUPTION_LOCK)
+		timing_add(instance->row.search_path, instance->row.function, time / 1000, false);
+	if (call->interruption != INTERRUPTION_NONE)
+		return TURN_INTERRUPTED;
 	turn->round->now = Max(turn->round->now, GetCurrentTimestamp());
 	*failure = NULL;
 	if (turn->misuse != NULL)
@@ -837,6 +842,19 @@ put_aside(Round *round, Instance *instance, const InstanceRow *before, Jsonb *ob
 	retry_log(instance, "a turn", obstacle);
 }
 
+/* Nothing came of a turn: the instance is as it was before, and its memory of no further use. */
+static TurnRun
+undo_turn(Instance *instance, const InstanceRow *before)
+{
+	instance->row = *before;
+	instance->dirty = instance->spent = true;
+	instance->next_activity = NULL;
+	/* a turn is due */
+	instance->wait_mode = WAIT_NONE;
+	instance->nwaits = 0;
+	return TURN_RUN_INTERRUPTED;
+}
+
 /* A turn has got through that was put aside before. */
 static void
 not_aside(Round *round, Instance *instance)
@@ -846,11 +864,8 @@ not_aside(Round *round, Instance *instance)
 	instance->put_aside = false;
 }
 
-/*
- * Run a turn of an instance and store what came of it.  Returns whether the
- * instance can go on in this round.
- */
-bool
+/* Run a turn of an instance and store what came of it. */
+TurnRun
 turn_run(Round *round, Instance *instance)
 {
 	Turn		this_turn;
@@ -858,6 +873,7 @@ turn_run(Round *round, Instance *instance)
 	InstanceRow before = instance->row;
 	Jsonb	   *failure;
 	Jsonb	   *obstacle;
+	StartChildren children;
 	ListCell   *cell;
 	UserCall	call = {
 		.owner = instance->row.owner,
@@ -874,11 +890,15 @@ turn_run(Round *round, Instance *instance)
 	turn = &this_turn;
 	outcome = turn_call(&call, &failure);
 	turn = NULL;
-	obstacle = start_new_children(round, instance, this_turn.known, outcome == TURN_CONTINUED);
-	if (obstacle != NULL)
+	if (outcome == TURN_INTERRUPTED)
+		return undo_turn(instance, &before);
+	children = start_new_children(round, instance, this_turn.known, outcome == TURN_CONTINUED, &obstacle);
+	if (children == CHILDREN_INTERRUPTED)
+		return undo_turn(instance, &before);
+	if (children == CHILDREN_OBSTRUCTED)
 	{
 		put_aside(round, instance, &before, obstacle);
-		return false;
+		return TURN_RUN_STOPS;
 	}
 	if (instance->put_aside)
 		not_aside(round, instance);
@@ -911,16 +931,17 @@ turn_run(Round *round, Instance *instance)
 	{
 		case TURN_COMPLETED:
 			instance_complete(round, instance, call.result);
-			return false;
+			return TURN_RUN_STOPS;
 		case TURN_FAILED:
 			instance_fail(round, instance, failure);
-			return false;
+			return TURN_RUN_STOPS;
 		case TURN_CONTINUED:
 			instance_continue_as_new(round, instance, this_turn.new_input,
 									 this_turn.keep_events, this_turn.new_version);
-			return true;
+			return TURN_RUN_GOES_ON;
 		case TURN_WAITING:
+		case TURN_INTERRUPTED:
 			break;
 	}
-	return true;
+	return TURN_RUN_GOES_ON;
 }

@@ -20,11 +20,19 @@ typedef enum TurnOutcome
 	TURN_WAITING,
 	TURN_COMPLETED,
 	TURN_FAILED,
-	TURN_CONTINUED
+	TURN_CONTINUED,
+	TURN_INTERRUPTED			/* it kept others waiting, and is to run alone */
 } TurnOutcome;
 
-/* run a turn and store what came of it; false: the instance has ended, or the turn was put aside */
-extern bool turn_run(Round *round, Instance *instance);
+typedef enum TurnRun
+{
+	TURN_RUN_GOES_ON,
+	TURN_RUN_STOPS,				/* the instance has ended, or the turn was put aside */
+	TURN_RUN_INTERRUPTED		/* nothing came of it: it is to be run alone */
+} TurnRun;
+
+/* run a turn and store what came of it */
+extern TurnRun turn_run(Round *round, Instance *instance);
 
 /*
  * For the functions that orchestrators call.  turn_require comes first; the

@@ -249,5 +249,5 @@ retry_due(Round *round, Instance *instance, Task *task)
 	if (task->kind == TASK_CHILD)
 		child_note_start(instance, task);
 	else
-		instance_queue_activity(round, instance, task);
+		instance_queue_activity(round, instance, task, LONE_NO);
 }

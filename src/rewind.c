@@ -267,7 +267,7 @@ redo(Round *round, Instance *instance, Task *task, Jsonb *payload)
 	switch (task->kind)
 	{
 		case TASK_ACTIVITY:
-			instance_queue_activity(round, instance, task);
+			instance_queue_activity(round, instance, task, LONE_NO);
 			break;
 		case TASK_CHILD:
 			redo_child(round, instance, task, payload);

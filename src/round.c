@@ -2,10 +2,9 @@
  * round.c
  *	  The transaction of a round: begins it, says when it is to end, ends it.
  *
- * It ends before anything else is run when its time is over, when somebody
- * waits for the row of one of its instances, or when too many subtransactions
- * have written: an activity is one, and past 64 of those snapshots of the whole
- * server get slow.
+ * It ends before anything else is run when its time is over, when a function was
+ * interrupted (patience.h), or when too many subtransactions have written: an
+ * activity is one, and past 64 of those snapshots of the whole server get slow.
  */
 #include "postgres.h"
 
@@ -23,13 +22,13 @@
 #include "failurelog.h"
 #include "makeway.h"
 #include "obstacle.h"
+#include "patience.h"
 #include "process.h"
 #include "replay.h"
 #include "round.h"
 #include "settings.h"
 #include "stats.h"
 #include "usercode.h"
-#include "wanted.h"
 
 #define MAX_WRITERS		60		/* subtransactions with a transaction id in a round */
 
@@ -41,8 +40,8 @@ static TimestampTz round_end;	/* no activity is begun after this */
 static bool stopped;			/* commit before anything else is run */
 static int	writers;			/* activities that wrote so far */
 static int	steps;				/* turns and activities so far */
-static int64 round_keys[ROUND_INSTANCES];	/* of the instances in it */
-static int	nkeys;
+static int	ninstances;		/* in it */
+static bool lone;				/* it is that of something that runs alone, in a long place */
 
 /* Get ready for rounds, once connected. */
 void
@@ -62,13 +61,6 @@ round_start_clock(void)
 	round_end = GetCurrentTimestamp() + durable_batch_time * INT64CONST(1000);
 }
 
-/* Whether somebody waits for the row of an instance of the round. */
-bool
-round_wanted(void)
-{
-	return wanted_any(round_keys, nkeys);
-}
-
 /*
  * Whether a round must end before another turn or activity is begun.  Each
  * round does something, however long it took to load the instances.
@@ -77,14 +69,14 @@ bool
 round_full(void)
 {
 	if (!stopped && steps > 0 &&
-		(writers >= MAX_WRITERS || GetCurrentTimestamp() >= round_end || round_wanted()))
+		(writers >= MAX_WRITERS || GetCurrentTimestamp() >= round_end))
 		stopped = true;
 	return stopped;
 }
 
-/* Begin the transaction of a round with these instances, whose rows it may lock for long. */
+/* Begin the transaction of a round with so many instances, or of something that runs alone. */
 void
-round_begin(const int64 *keys, int count)
+round_begin(int count, bool runs_alone)
 {
 	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();
@@ -109,21 +101,27 @@ round_begin(const int64 *keys, int count)
 	this_round.owner = GetSessionUserId();
 	this_round.now = GetCurrentTimestamp();
 	this_round.full = round_full;
-	this_round.wanted = round_wanted;
 	stopped = false;
 	writers = 0;
 	steps = 0;
 	round_start_clock();
-	nkeys = count;
-	for (int i = 0; i < count; i++)
-		round_keys[i] = keys[i];
+	ninstances = count;
+	lone = runs_alone;
+	patience_begin(lone);
 }
 
 /* Whether the round is that of one instance. */
 bool
 round_alone(void)
 {
-	return nkeys == 1;
+	return ninstances == 1;
+}
+
+/* Whether it is that of something that has a long place, and as long as it needs. */
+bool
+round_lone(void)
+{
+	return lone;
 }
 
 /* A turn is run, or another thing that a round may end after. */
@@ -144,6 +142,7 @@ round_stop(void)
 void
 round_commit(void)
 {
+	patience_end();
 	store_close(this_round.store);
 	PopActiveSnapshot();
 	stats_count(STATS_BATCHES, 1);
@@ -158,6 +157,7 @@ round_commit(void)
 static void
 round_abort(void)
 {
+	patience_end();
 	AbortOutOfAnyTransaction();
 	replay_reset();
 	(void) blackbox_clear();

@@ -18,10 +18,10 @@
 extern Round this_round;
 
 extern void round_init(void);
-extern void round_begin(const int64 *keys, int count);
+extern void round_begin(int count, bool runs_alone);
 extern void round_start_clock(void);
-extern bool round_wanted(void);
 extern bool round_alone(void);
+extern bool round_lone(void);
 extern bool round_full(void);
 extern void round_stop(void);
 extern void round_step(void);

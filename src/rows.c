@@ -15,13 +15,11 @@
 #include "utils/fmgroids.h"
 #include "utils/snapmgr.h"
 
-#include "blackbox.h"
 #include "database.h"
 #include "hint.h"
 #include "owner.h"
 #include "rows.h"
 #include "table.h"
-#include "wanted.h"
 
 /* Read a row out of a slot whose columns have been fetched. */
 static void
@@ -155,11 +153,10 @@ find_by_key(Store *store, int64 key, ItemPointer root, ItemPointer tid, Oid *own
  * Lock the row of an instance for an update and read its newest version.
  * row->root may say where the index led before, which saves the search, or be
  * invalid.  Another role's row is not locked but for one that has just become
- * another's; row->owner then says whose it is.  *holder is set if another
- * transaction has it and it is not waited for.
+ * another's; row->owner then says whose it is.
  */
 static FetchResult
-lock_row(Store *store, int64 key, Oid owner, LockWaitPolicy policy, InstanceRow *row, TransactionId *holder)
+lock_row(Store *store, int64 key, Oid owner, LockWaitPolicy policy, InstanceRow *row)
 {
 	Table	   *table = table_get(store, TABLE_INSTANCES);
 	ItemPointerData root = row->root;
@@ -186,41 +183,10 @@ lock_row(Store *store, int64 key, Oid owner, LockWaitPolicy policy, InstanceRow 
 		row_read(table->slot, row);
 		row->root = root;
 	}
-	else if (result == TM_WouldBlock)
-		*holder = failure.xmax;
 	ExecClearTuple(table->slot);
 	if (result == TM_Ok && OidIsValid(owner) && row->owner != owner)
 		return FETCH_FOREIGN;
 	return result == TM_Ok ? FETCH_FOUND : result == TM_WouldBlock ? FETCH_LOCKED : FETCH_ABSENT;
-}
-
-/* Wait no longer, also when the session is being terminated. */
-static void
-stop_wanting(int code, Datum arg)
-{
-	wanted_end();
-}
-
-/* Lock it when whoever has it is done; a worker that runs an activity is asked to let it go. */
-static FetchResult
-lock_wanted_row(Store *store, int64 key, InstanceRow *row)
-{
-	TransactionId holder = InvalidTransactionId;
-	FetchResult result;
-
-	wanted_begin(key);
-	PG_ENSURE_ERROR_CLEANUP(stop_wanting, (Datum) 0);
-	{
-		result = lock_row(store, key, InvalidOid, LockWaitSkip, row, &holder);
-		if (result == FETCH_LOCKED)
-		{
-			blackbox_yield(BackendXidGetPid(holder));
-			result = lock_row(store, key, InvalidOid, LockWaitBlock, row, &holder);
-		}
-	}
-	PG_END_ENSURE_ERROR_CLEANUP(stop_wanting, (Datum) 0);
-	wanted_end();
-	return result;
 }
 
 /*
@@ -231,9 +197,7 @@ lock_wanted_row(Store *store, int64 key, InstanceRow *row)
 FetchResult
 instance_claim(Store *store, int64 key, Oid owner, InstanceRow *row)
 {
-	TransactionId holder;
-
-	return lock_row(store, key, owner, LockWaitSkip, row, &holder);
+	return lock_row(store, key, owner, LockWaitSkip, row);
 }
 
 /*
@@ -248,7 +212,7 @@ instance_lock(Store *store, int64 key, bool wait, InstanceRow *row)
 	ItemPointerSetInvalid(&row->root);
 	result = instance_claim(store, key, InvalidOid, row);
 	if (wait && result == FETCH_LOCKED)
-		result = lock_wanted_row(store, key, row);
+		result = lock_row(store, key, InvalidOid, LockWaitBlock, row);
 	/* for one that has ended nothing comes that could not wait, but that its parent may rewind one that failed */
 	if (result == FETCH_FOUND && (!STATE_IS_TERMINAL(row->state) || (row->state == STATE_FAILED && row->parent_key != 0)))
 		hint_locked(row->owner, key);

@@ -48,8 +48,8 @@
 #include "hint.h"
 #include "instance.h"
 #include "lost.h"
-#include "need.h"
 #include "obstacle.h"
+#include "places.h"
 #include "process.h"
 #include "ready.h"
 #include "settings.h"
@@ -145,6 +145,7 @@ static void
 scheduler_exit(int code, Datum arg)
 {
 	scheduler_detach(my_database, left_as, wake_at);
+	slots_forget_wanted(my_database);
 	ready_forget(my_database);
 	failure_log_forget(my_database);
 }
@@ -625,97 +626,96 @@ look_for_obstacle(Oid role, char **database, bool *gone)
 	return obstacle;
 }
 
-/* Start a worker for a role; tells the administrator when that is impossible. */
+/* There is no process for a worker: an idle one leaves, or the administrator is told. */
 static void
-start_worker(Oid role)
+lack_process(const WantedProcess *wanted)
 {
 	static TimestampTz complained = 0;
+	TimestampTz now = GetCurrentTimestamp();
+	bool		room = places_make_room();
+
+	database_lack_process();
+	/* until a process ends, or for a while */
+	places_back_off(my_database, wanted->role, now + NO_PROCESS_PAUSE, true);
+	if (room || (complained <= now && !TimestampDifferenceExceeds(complained, now, COMPLAINT_PAUSE_MS)))
+		return;
+	complained = now;
+	ereport(LOG,
+			(errcode(ERRCODE_INSUFFICIENT_RESOURCES),
+			 errmsg("durable could not start a worker"),
+			 errdetail("Work waits for another process to end; there is an attempt each second."),
+			 errhint("Increase max_worker_processes.")));
+}
+
+/* Start a process in a slot that is reserved for it; tells the administrator when that is impossible. */
+static void
+start_worker(const WantedProcess *wanted)
+{
 	MemoryContext old;
 	Started    *entry = NULL;
-	uint32		generation;
-	int			slot;
-	bool		ok;
 
 	for (int i = 0; i < DURABLE_WORKERS_LIMIT && entry == NULL; i++)
 		if (started[i].handle == NULL)
 			entry = &started[i];
-	slot = entry != NULL ? slot_reserve(my_database, role, &generation) : -1;
-	/* it looks again when a worker ends or goes idle (slot.c), in whatever database */
-	if (slot < 0)
-		return;
 	old = MemoryContextSwitchTo(TopMemoryContext);
-	ok = worker_start(my_database, role, slot, &entry->handle);
-	MemoryContextSwitchTo(old);
-	if (ok)
+	if (entry != NULL && worker_start(my_database, wanted->role, wanted->slot, &entry->handle))
 	{
-		entry->slot = slot;
-		entry->generation = generation;
-		return;
+		entry->slot = wanted->slot;
+		entry->generation = wanted->generation;
 	}
-	entry->handle = NULL;
-	slot_unreserve(slot, generation);
-	need_retire_one();
-	database_lack_process();
-	need_back_off(my_database, role, GetCurrentTimestamp() + NO_PROCESS_PAUSE);
-	if (!TimestampDifferenceExceeds(complained, GetCurrentTimestamp(), COMPLAINT_PAUSE_MS))
-		return;
-	complained = GetCurrentTimestamp();
-	ereport(LOG,
-			(errcode(ERRCODE_INSUFFICIENT_RESOURCES),
-			 errmsg("durable could not start a worker"),
-			 errdetail("Instances wait; there is an attempt each second."),
-			 errhint("Increase max_worker_processes.")));
+	else
+	{
+		if (entry != NULL)
+			entry->handle = NULL;
+		slot_unreserve(wanted->slot, wanted->generation);
+		lack_process(wanted);
+	}
+	MemoryContextSwitchTo(old);
 }
 
-/* See to a role that has work and nobody to do it. */
+/* Start a process for a role, if one can run as it. */
 static void
-serve(const Need *need)
+serve(const WantedProcess *wanted)
 {
 	char	   *database;
 	bool		gone;
-	char	   *obstacle = look_for_obstacle(need->role, &database, &gone);
+	char	   *obstacle = look_for_obstacle(wanted->role, &database, &gone);
 
+	if (!gone && obstacle == NULL)
+	{
+		start_worker(wanted);
+		return;
+	}
+	slot_unreserve(wanted->slot, wanted->generation);
 	if (gone)
 	{
 		/* they are found by their owner, and failed a few at a time */
-		ready_drop(my_database, need->role);
+		ready_drop(my_database, wanted->role);
 		adopt_request();
+		return;
 	}
-	else if (obstacle != NULL)
-	{
-		need_back_off(my_database, need->role, GetCurrentTimestamp() + BLOCKED_PAUSE);
-		ereport(LOG,
-				(errcode(ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION),
-				 errmsg("durable cannot run instances in database %s: %s",
-						database, log_text(obstacle, LOG_MESSAGE, false)),
-				 errdetail("They wait; the next attempt is in 10 seconds.")));
-	}
-	else
-		start_worker(need->role);
+	places_back_off(my_database, wanted->role, GetCurrentTimestamp() + BLOCKED_PAUSE, false);
+	ereport(LOG,
+			(errcode(ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION),
+			 errmsg("durable cannot run instances in database %s: %s",
+					database, log_text(obstacle, LOG_MESSAGE, false)),
+			 errdetail("They wait; the next attempt is in 10 seconds.")));
 }
 
 /*
- * Start the workers that are needed.  The first of a role comes at once,
- * another when the backlog has lasted.  Returns true if some need is to be
- * looked at again soon.  What is refused a worker is left to need_wake, and
- * what has to pause to need_retry_at.
+ * Give places to those who wait, and start the processes that are needed.  Returns
+ * true if that is to be looked at again soon.  What has to pause is left to
+ * places_retry_at, and the rest to whoever gives up a place.
  */
 static bool
 start_workers(void)
 {
-	Need	   *needs = palloc(NEEDS * sizeof(Need));
-	bool		left = false;
-	int			count = need_list(my_database, needs, NEEDS, &left);
-	TimestampTz now = GetCurrentTimestamp();
-	bool		soon = left || need_starving() || count == NEEDS;
+	WantedProcess *wanted = palloc(NEEDS * sizeof(WantedProcess));
+	int			count;
+	bool		soon = places_look(my_database, wanted, NEEDS, &count);
 
 	for (int i = 0; i < count; i++)
-	{
-		if (needs[i].workers > 0 && now - needs[i].since < NEED_BACKLOG_US)
-			soon = true;
-		else if (needs[i].workers < durable_max_workers)
-			serve(&needs[i]);
-	}
+		serve(&wanted[i]);
 	return soon;
 }
 
@@ -746,7 +746,7 @@ count_deliveries(void)
 static long
 time_to_sleep(TimestampTz next_poll, TimestampTz next_timer)
 {
-	TimestampTz next = earlier(earlier(earlier(next_poll, next_timer), need_retry_at(my_database)), count_again);
+	TimestampTz next = earlier(earlier(earlier(next_poll, next_timer), places_retry_at(my_database)), count_again);
 	TimestampTz now = GetCurrentTimestamp();
 
 	return next <= now ? 0 : Min((next - now) / 1000 + 1, PG_INT32_MAX);

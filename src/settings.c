@@ -18,6 +18,7 @@
 char	   *durable_databases = NULL;
 int			durable_max_databases = 1000;
 int			durable_max_workers = 4;
+int			durable_max_long_activities = 16;
 int			durable_worker_idle_timeout = 60;
 int			durable_batch_size = 200;
 int			durable_batch_time = 20;
@@ -33,6 +34,9 @@ double		durable_notify_queue_limit = 0.5;
 char	   *durable_http_base_url = NULL;
 bool		durable_wakeups = true;
 int			durable_log_failures = LOG_FAILURES_TOP;
+
+/* only the SET clauses of functions are looked at (patience.c) */
+static bool run_alone = false;
 
 static const struct config_enum_entry notify_options[] = {
 	{"none", NOTIFY_NONE, false},
@@ -91,9 +95,14 @@ define_process_settings(void)
 								&durable_max_databases, 1000, 1, 100000,
 								PGC_POSTMASTER, 0, NULL, NULL, NULL);
 	DefineCustomIntVariable("durable.max_workers",
-							"Most worker processes that run at once in the whole server.",
-							"Each takes one of max_worker_processes. The last one is kept for a role that has none, and one of a role's from its slow activities.",
-							&durable_max_workers, 4, 1, DURABLE_WORKERS_LIMIT,
+							"Most workers of the whole server that run instances in batches at once.",
+							"In such a place no function keeps others waiting for longer than durable.batch_time. Places go to the role that has waited longest.",
+							&durable_max_workers, 4, 1, DURABLE_PLACES_LIMIT,
+							PGC_SIGHUP, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("durable.max_long_activities",
+							"Most functions of the whole server that run alone at once, for as long as they take.",
+							"Those that wait for locks, take long or reach outside the server. Each takes one of max_worker_processes while it runs. The last place goes only to a role that has none.",
+							&durable_max_long_activities, 16, 1, DURABLE_PLACES_LIMIT,
 							PGC_SIGHUP, 0, NULL, NULL, NULL);
 	DefineCustomIntVariable("durable.worker_idle_timeout",
 							"How long a worker without work stays before it exits.",
@@ -128,7 +137,7 @@ define_batch_settings(void)
 							PGC_SIGHUP, 0, NULL, NULL, NULL);
 	DefineCustomIntVariable("durable.batch_time",
 							"A worker commits its batch when it has run for this long.",
-							"It finishes the activity at hand first.",
+							"A function that has run for as long is undone, and runs again alone.",
 							&durable_batch_time, 20, 1, 10000,
 							PGC_SIGHUP, GUC_UNIT_MS, NULL, NULL, NULL);
 	DefineCustomIntVariable("durable.steps_per_commit",
@@ -177,6 +186,10 @@ define_client_settings(void)
 							 "So that a session that listens and does not read cannot stop the engine.",
 							 &durable_notify_queue_limit, 0.5, 0, 0.9,
 							 PGC_SIGHUP, GUC_NOT_IN_SAMPLE, NULL, NULL, NULL);
+	DefineCustomBoolVariable(RUN_ALONE_SETTING,
+							 "Whether a function always runs alone as an activity: ALTER FUNCTION f SET durable.run_alone = on.",
+							 "For what must not be begun and undone, as what it does outside the server cannot be rolled back. Without effect elsewhere.",
+							 &run_alone, false, PGC_USERSET, GUC_NOT_IN_SAMPLE, NULL, NULL, NULL);
 	DefineCustomStringVariable("durable.http_base_url",
 							   "Address at which clients reach the HTTP gateway.",
 							   "Used to build the URLs of management payloads.",

@@ -7,8 +7,12 @@
 
 #include "postgres.h"
 
-/* slots for workers exist for this many; durable.max_workers may be less */
-#define DURABLE_WORKERS_LIMIT 128
+/* the most places of each kind that there can be, and as many processes for both */
+#define DURABLE_PLACES_LIMIT	128
+#define DURABLE_WORKERS_LIMIT	(2 * DURABLE_PLACES_LIMIT)
+
+/* it stands in the SET clause of a function, and nowhere else does it mean anything */
+#define RUN_ALONE_SETTING		"durable.run_alone"
 
 typedef enum NotifyMode
 {
@@ -35,6 +39,7 @@ typedef enum LogFailures
 extern char *durable_databases;
 extern int	durable_max_databases;
 extern int	durable_max_workers;
+extern int	durable_max_long_activities;
 extern int	durable_worker_idle_timeout;
 extern int	durable_batch_size;
 extern int	durable_batch_time;

@@ -17,7 +17,6 @@
 #include "stats.h"
 #include "timing.h"
 #include "waiter.h"
-#include "wanted.h"
 
 LWLock	   *shared_lock = NULL;
 
@@ -32,7 +31,7 @@ request_hook(void)
 		previous_request_hook();
 	RequestAddinShmemSpace(add_size(lists_shmem_size(),
 									add_size(database_shmem_size(),
-											 add_size(add_size(waiter_shmem_size(), wanted_shmem_size()),
+											 add_size(waiter_shmem_size(),
 													  add_size(timing_shmem_size(),
 															   add_size(stats_shmem_size(),
 																		add_size(quota_shmem_size(), failure_log_shmem_size())))))));
@@ -53,7 +52,6 @@ startup_hook(void)
 	lists_shmem_init();
 	database_shmem_init();
 	waiter_shmem_init();
-	wanted_shmem_init();
 	timing_shmem_init();
 	stats_shmem_init(&locks[1].lock);
 	quota_shmem_init();

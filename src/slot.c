@@ -12,7 +12,7 @@
 
 #include "database.h"
 #include "lists.h"
-#include "need.h"
+#include "places.h"
 #include "shared.h"
 #include "slot.h"
 
@@ -35,8 +35,13 @@ slot_attach(int index)
 void
 slot_connected(int index)
 {
+	Slot	   *slot = &lists->slots[index];
+
 	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
-	slot_set_state(&lists->slots[index], WORKER_BUSY);
+	slot_set_state(slot, WORKER_BUSY);
+	/* a batch place is kept for a while from now on */
+	slot->placed = GetCurrentTimestamp();
+	lists->no_process = 0;
 	LWLockRelease(shared_lock);
 }
 
@@ -55,6 +60,18 @@ slot_drop_claims(Slot *slot)
 	database_request_scan(slot->db);
 }
 
+/* Those who could not get a process may get one now; lock held. */
+static void
+end_lack(void)
+{
+	for (int i = 0; i < lists->nqueues; i++)
+		if (lists->queues[i].lacking)
+		{
+			lists->queues[i].lacking = false;
+			lists->queues[i].retry_at = 0;
+		}
+}
+
 /* Return all that a slot holds to its queue and free it; lock held. */
 static void
 slot_free(Slot *slot)
@@ -64,7 +81,9 @@ slot_free(Slot *slot)
 	/* one that could not even connect is not replaced at once */
 	if (slot->state == WORKER_STARTING)
 		queue->retry_at = GetCurrentTimestamp() + FAILED_START_PAUSE;
-	slot_set_state(slot, WORKER_FREE);
+	place_leave(queue, slot);
+	/* a batch place that was lent */
+	place_leave(queue, slot);
 	slot_set_advancing(queue, slot, false);
 	if (!database_served(slot->db))
 		slot_drop_claims(slot);
@@ -72,19 +91,23 @@ slot_free(Slot *slot)
 	{
 		Entry	   *entry = dlist_container(Entry, link, dlist_pop_head_node(&slot->claims));
 
-		entry_enqueue(queue, entry, READY_ALL, false, 0);
+		entry->flags = READY_ALL;
+		entry->solo = false;
+		entry->late = 0;
+		entry_enqueue(queue, entry, false);
 	}
 	slot->nclaims = 0;
 	if (slot->range.key != 0 && !range_push(queue, &slot->range))
 		database_request_scan(slot->db);
 	slot->range.key = 0;
-	queue->workers--;
-	queue_wake(queue);
-	/* the scheduler reads the black box; the slot goes to whoever waits for one, if any does */
+	slot_set_state(slot, WORKER_FREE);
+	queue_came(queue);
+	/* the scheduler reads the black box */
 	database_poke(slot->db);
-	need_wake();
 	slot->db = slot->role = InvalidOid;
 	slot->pid = 0;
+	end_lack();
+	(void) places_give(InvalidOid);
 }
 
 /*
@@ -105,9 +128,58 @@ slot_detach(int index, bool to_scheduler)
 	LWLockRelease(shared_lock);
 }
 
-/* Go idle; false when there is work after all. */
+/* The place that a worker has. */
+Place
+slot_place(int index)
+{
+	Place		place;
+
+	LWLockAcquire(shared_lock, LW_SHARED);
+	place = lists->slots[index].place;
+	LWLockRelease(shared_lock);
+	return place;
+}
+
+/* What the worker has run alone is done. */
+void
+slot_return(int index)
+{
+	Slot	   *slot = &lists->slots[index];
+	Queue	   *queue;
+
+	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
+	queue = queue_get(slot->db, slot->role, false);
+	if (slot->place == PLACE_LONG)
+	{
+		place_leave(queue, slot);
+		(void) places_give(InvalidOid);
+		/* a batch place that is still free saves a switch of processes */
+		if (slot->place == PLACE_NONE && queue_has_work(queue))
+			(void) place_take_batch(queue, slot);
+	}
+	LWLockRelease(shared_lock);
+}
+
+/* Give the batch place to who has waited longest. */
+void
+slot_yield(int index)
+{
+	Slot	   *slot = &lists->slots[index];
+	Queue	   *queue;
+
+	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
+	queue = queue_get(slot->db, slot->role, false);
+	queue_taken(queue, false);
+	slot_set_advancing(queue, slot, false);
+	place_leave(queue, slot);
+	slot_set_state(slot, WORKER_IDLE);
+	(void) places_give(InvalidOid);
+	LWLockRelease(shared_lock);
+}
+
+/* Go idle and give up the place, unless there is work for it. */
 bool
-slot_idle(int index)
+slot_rest(int index)
 {
 	Slot	   *slot = &lists->slots[index];
 	Queue	   *queue;
@@ -116,13 +188,17 @@ slot_idle(int index)
 	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
 	queue = queue_get(slot->db, slot->role, false);
 	slot_set_advancing(queue, slot, false);
-	idle = !queue_has_work_now(queue);
-	if (idle && slot->state != WORKER_IDLE)
+	if (slot->state != WORKER_IDLE &&
+		!(slot->place == PLACE_BATCH && (queue_has_batch(queue) || queue->may > 0)))
 	{
+		place_leave(queue, slot);
+		/* one that was lent as well */
+		place_leave(queue, slot);
 		slot_set_state(slot, WORKER_IDLE);
-		if (lists->needy && queue_another_allowed(NULL))
-			need_wake();
+		(void) places_give(InvalidOid);
+		places_seek(queue);
 	}
+	idle = slot->state == WORKER_IDLE;
 	LWLockRelease(shared_lock);
 	return idle;
 }
@@ -139,7 +215,7 @@ slot_is_idle(int index)
 	return idle;
 }
 
-/* Whether the place of an idle worker is wanted by another role. */
+/* Whether an idle worker is to leave for another role's. */
 bool
 slot_unwanted(int index)
 {
@@ -161,36 +237,6 @@ slot_leave(int index)
 	return leave;
 }
 
-/* Reserve a slot for a worker to be started; -1 when there is none for this role. */
-int
-slot_reserve(Oid db, Oid role, uint32 *generation)
-{
-	int			result = -1;
-	Queue	   *queue;
-
-	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
-	queue = queue_get(db, role, true);
-	if (queue != NULL && queue_may_have_more(queue))
-		for (int i = 0; i < DURABLE_WORKERS_LIMIT && result < 0; i++)
-			if (lists->slots[i].state == WORKER_FREE)
-				result = i;
-	if (result >= 0)
-	{
-		Slot	   *slot = &lists->slots[result];
-
-		slot->db = db;
-		slot->role = role;
-		slot->pid = 0;
-		slot->served = slot->retire = false;
-		slot->started = GetCurrentTimestamp();
-		*generation = ++slot->generation;
-		queue->workers++;
-		slot_set_state(slot, WORKER_STARTING);
-	}
-	LWLockRelease(shared_lock);
-	return result;
-}
-
 /* Free a reserved slot whose process never came, or ended without a trace. */
 void
 slot_unreserve(int index, uint32 generation)
@@ -203,6 +249,17 @@ slot_unreserve(int index, uint32 generation)
 	LWLockRelease(shared_lock);
 }
 
+/* The scheduler of a database ends. */
+void
+slots_forget_wanted(Oid db)
+{
+	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
+	for (int i = 0; i < lists->nslots; i++)
+		if (lists->slots[i].state == WORKER_WANTED && lists->slots[i].db == db)
+			slot_free(&lists->slots[i]);
+	LWLockRelease(shared_lock);
+}
+
 /* All slots in use; infos has room for DURABLE_WORKERS_LIMIT. */
 int
 slot_list(WorkerInfo *infos)
@@ -210,14 +267,14 @@ slot_list(WorkerInfo *infos)
 	int			count = 0;
 
 	LWLockAcquire(shared_lock, LW_SHARED);
-	for (int i = 0; i < DURABLE_WORKERS_LIMIT; i++)
+	for (int i = 0; i < lists->nslots; i++)
 	{
 		Slot	   *slot = &lists->slots[i];
 
 		if (slot->state != WORKER_FREE)
 			infos[count++] = (WorkerInfo)
 		{
-			.slot = i, .state = slot->state, .db = slot->db, .role = slot->role,
+			.slot = i, .state = slot->state, .place = slot->place, .db = slot->db, .role = slot->role,
 			.pid = slot->pid, .claims = slot->nclaims, .since = slot->since
 		};
 	}

@@ -41,7 +41,8 @@ typedef enum StartResult
 {
 	START_DONE,
 	START_FAILED,
-	START_OBSTRUCTED			/* by something that passes */
+	START_OBSTRUCTED,			/* by something that passes */
+	START_INTERRUPTED			/* it kept others waiting: to be tried again alone */
 } StartResult;
 
 /* The parent's tags with the task's own. */
@@ -83,6 +84,8 @@ find_function(Instance *parent, Task *task, char **signature, Jsonb **failure)
 	user_call(&call);
 	(void) blackbox_clear();
 	*signature = call.signature;
+	if (call.interruption != INTERRUPTION_NONE)
+		return START_INTERRUPTED;
 	if (call.error == NULL)
 		return START_DONE;
 	return classify(task, call.error, call.expired, failure);
@@ -163,55 +166,50 @@ is_new_child(const Task *task, bool detached_only)
 	return task->kind == TASK_CHILD && !task->recorded && (!detached_only || child_is_detached(task));
 }
 
-/* Start them in the current subtransaction; the obstacle that one has met. */
-static Jsonb *
-start_all(Round *round, Instance *parent, int first_new, bool detached_only)
+/* Start them in the current subtransaction, until one meets an obstacle or is interrupted. */
+static StartResult
+start_all(Round *round, Instance *parent, int first_new, bool detached_only, Jsonb **obstacle)
 {
 	for (int i = first_new; i < parent->ntasks; i++)
 	{
 		Task	   *task = parent->tasks[i];
-		Jsonb	   *failure;
+		StartResult result;
 
 		if (!is_new_child(task, detached_only))
 			continue;
-		switch (start(round, parent, task, &failure))
-		{
-			case START_DONE:
-				break;
-			case START_FAILED:
-				task->unstartable = failure;
-				break;
-			case START_OBSTRUCTED:
-				return failure;
-		}
+		result = start(round, parent, task, obstacle);
+		if (result == START_FAILED)
+			task->unstartable = *obstacle;
+		else if (result != START_DONE)
+			return result;
 	}
-	return NULL;
+	return START_DONE;
 }
 
 /* Start the new children of a turn. */
-Jsonb *
-start_new_children(Round *round, Instance *parent, int first_new, bool detached_only)
+StartChildren
+start_new_children(Round *round, Instance *parent, int first_new, bool detached_only, Jsonb **obstacle)
 {
 	MemoryContext context = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
-	Jsonb	   *obstacle;
+	StartResult result;
 	int			first = first_new;
 
 	while (first < parent->ntasks && !is_new_child(parent->tasks[first], detached_only))
 		first++;
 	if (first == parent->ntasks)
-		return NULL;
+		return CHILDREN_STARTED;
 	store_flush(round->store);
 	BeginInternalSubTransaction(NULL);
 	MemoryContextSwitchTo(context);
-	obstacle = start_all(round, parent, first, detached_only);
-	if (obstacle != NULL)
+	result = start_all(round, parent, first, detached_only, obstacle);
+	if (result != START_DONE)
 		RollbackAndReleaseCurrentSubTransaction();
 	else
 		ReleaseCurrentSubTransaction();
 	MemoryContextSwitchTo(context);
 	CurrentResourceOwner = owner;
-	return obstacle;
+	return result == START_DONE ? CHILDREN_STARTED : result == START_INTERRUPTED ? CHILDREN_INTERRUPTED : CHILDREN_OBSTRUCTED;
 }
 
 /* The first task of an instance whose child is due. */
@@ -232,8 +230,8 @@ not_due(Instance *parent, Task *task)
 	parent->starts_due--;
 }
 
-/* Start one of those that are due. */
-void
+/* Start one of those that are due; false if that was interrupted, and it is still due. */
+bool
 start_due_child(Round *round, Instance *parent)
 {
 	Task	   *task = first_due(parent);
@@ -253,11 +251,14 @@ start_due_child(Round *round, Instance *parent)
 		case START_OBSTRUCTED:
 			retry_put_off(round, parent, task, failure);
 			break;
+		case START_INTERRUPTED:
+			return false;
 	}
 	not_due(parent, task);
 	/* it has not killed the worker */
 	parent->row.deliveries = 0;
 	parent->dirty = true;
+	return true;
 }
 
 /* Give those that the round has not got to their timers back, which fire at once. */

@@ -20,9 +20,8 @@
 
 #define PLACES			8192
 #define DURATION_BITS	24
-#define DURATION_MAX	((UINT64CONST(1) << DURATION_BITS) - 2)
+#define DURATION_MAX	((UINT64CONST(1) << DURATION_BITS) - 1)
 #define DURATION_MASK	((UINT64CONST(1) << DURATION_BITS) - 1)
-#define UNDER_WAY		(DURATION_MAX + 1)	/* the first call has not ended */
 
 static pg_atomic_uint64 *places = NULL;
 
@@ -75,36 +74,13 @@ is_quick(int64 time)
 	return time < durable_batch_time * 1000 / 4;
 }
 
-/* Whether a function is known to be quick. */
-bool
-timing_is_quick(const char *search_path, const char *name)
-{
-	int64		mean = timing_mean(search_path, name);
-
-	return mean >= 0 && is_quick(mean);
-}
-
 /* Whether a function is known to be slow. */
 bool
 timing_is_slow(const char *search_path, const char *name)
 {
-	return !is_quick(timing_mean(search_path, name));
-}
+	int64		mean = timing_mean(search_path, name);
 
-/*
- * Whether a function that is about to be called may be quick.  Of one of which
- * nothing is known one call finds out, and the others wait for that.
- */
-bool
-timing_try(const char *search_path, const char *name)
-{
-	uint64		tag;
-	pg_atomic_uint64 *place = place_of(search_path, name, &tag);
-	uint64		entry = pg_atomic_read_u64(place);
-
-	if (entry == 0 || entry >> DURATION_BITS != tag)
-		return pg_atomic_compare_exchange_u64(place, &entry, tag << DURATION_BITS | UNDER_WAY);
-	return is_quick(entry & DURATION_MASK);
+	return mean >= 0 && !is_quick(mean);
 }
 
 /*
@@ -121,9 +97,19 @@ timing_add(const char *search_path, const char *name, int64 time, bool interrupt
 
 	if (interrupted && is_quick(time))
 		return;
-	if (entry != 0 && entry >> DURATION_BITS == tag && (entry & DURATION_MASK) != UNDER_WAY)
+	if (entry != 0 && entry >> DURATION_BITS == tag)
 		duration = ((entry & DURATION_MASK) * 3 + duration + 2) / 4;
 	pg_atomic_write_u64(place, tag << DURATION_BITS | Max(duration, 1));
+}
+
+/* The function is to be called alone, whatever it takes, as it does what no rollback takes back. */
+void
+timing_alone(const char *search_path, const char *name)
+{
+	uint64		tag;
+	pg_atomic_uint64 *place = place_of(search_path, name, &tag);
+
+	pg_atomic_write_u64(place, tag << DURATION_BITS | DURATION_MAX);
 }
 
 /* Nanoseconds since a time. */

@@ -269,6 +269,8 @@ call_inside(UserCall *call, MemoryContext context)
 	XactReadOnly = call->read_only || DefaultXactReadOnly;
 	PushActiveSnapshot(GetTransactionSnapshot());
 	call->function = call->resolve(call->name);
+	if (!call->read_only)
+		patience_check(call->function);
 	if (call->check_only)
 	{
 		function_check(call->function, call->owner, call->input);
@@ -328,21 +330,25 @@ user_call(UserCall *call)
 	call->result = NULL;
 	call->error = NULL;
 	call->timed_out = call->expired = call->refused = false;
+	call->interruption = INTERRUPTION_NONE;
 	register_callbacks();
 	BeginInternalSubTransaction(NULL);
 	PG_TRY();
 	{
 		start_timeouts(call, start, timeout);
+		patience_call_begin();
 		call->result = call_inside(call, context);
+		call->interruption = patience_call_end();
 		stop_timeouts(call, timeout);
 		call->wrote = TransactionIdIsValid(GetCurrentTransactionIdIfAny());
-		if (call->read_only)
+		if (call->read_only || call->interruption != INTERRUPTION_NONE)
 			RollbackAndReleaseCurrentSubTransaction();
 		else
 			ReleaseCurrentSubTransaction();
 	}
 	PG_CATCH();
 	{
+		call->interruption = patience_call_end();
 		stop_timeouts(call, timeout);
 		MemoryContextSwitchTo(context);
 		if (call->expected == NULL || !*call->expected)
@@ -360,6 +366,12 @@ user_call(UserCall *call)
 			call->error->sqlerrcode == ERRCODE_READ_ONLY_SQL_TRANSACTION && server_takes_no_writes();
 	}
 	PG_END_TRY();
+	if (call->interruption != INTERRUPTION_NONE)
+	{
+		call->result = NULL;
+		call->error = NULL;
+		call->timed_out = call->expired = call->refused = false;
+	}
 	/* a cancel that came too late was meant for this call */
 	QueryCancelPending = false;
 	MemoryContextSwitchTo(context);

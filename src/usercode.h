@@ -9,6 +9,8 @@
 
 #include "durable.h"
 
+#include "patience.h"
+
 typedef struct UserCall
 {
 	/* in */
@@ -25,11 +27,12 @@ typedef struct UserCall
 	Oid			function;		/* what was called, if it was found */
 	char	   *signature;		/* of the function, if it was only checked; in the caller's memory context */
 	Jsonb	   *result;			/* likewise, as the error */
-	ErrorData  *error;			/* NULL: it returned, or the error was expected */
+	ErrorData  *error;			/* NULL: it returned, or the error was expected, or it was interrupted */
 	bool		timed_out;		/* the error is that of our own timeout */
 	bool		expired;		/* of that or of statement_timeout */
 	bool		refused;		/* it wanted to write, and the server takes no writes for the time being */
 	bool		wrote;			/* it took a transaction id of its own */
+	Interruption interruption;	/* if not none, the call is undone and without result, and is to be made again alone */
 } UserCall;
 
 extern void user_call(UserCall *call);

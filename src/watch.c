@@ -145,17 +145,29 @@ tell_lock(const QueueInfo *info, TimestampTz now)
 
 /* Nobody takes what is queued. */
 static void
-tell_worker(const QueueInfo *info, TimestampTz now)
+tell_batch(const QueueInfo *info, TimestampTz now)
 {
 	WorkerInfo	workers[DURABLE_WORKERS_LIMIT];
 
 	ereport(LOG,
 			(errcode(ERRCODE_INSUFFICIENT_RESOURCES),
 			 errmsg("work of role %s in database %s has waited for a worker for %d s",
-					role_name(info->role), log_database(MyDatabaseId), seconds(now, info->for_worker.since)),
+					role_name(info->role), log_database(MyDatabaseId), seconds(now, info->for_batch.since)),
 			 errdetail("The role has %d workers of %d in the server, where durable.max_workers is %d. %s",
 					   info->workers, slot_list(workers), durable_max_workers, work_text(info)),
 			 errhint("Increase durable.max_workers and max_worker_processes, or see in durable.workers what keeps the workers.")));
+}
+
+/* What is to run alone does not get to it. */
+static void
+tell_long(const QueueInfo *info, TimestampTz now)
+{
+	ereport(LOG,
+			(errcode(ERRCODE_INSUFFICIENT_RESOURCES),
+			 errmsg("what is to run alone of role %s in database %s has waited for a place for %d s",
+					role_name(info->role), log_database(MyDatabaseId), seconds(now, info->for_long.since)),
+			 errdetail("durable.max_long_activities is %d. %s", durable_max_long_activities, work_text(info)),
+			 errhint("Increase durable.max_long_activities and max_worker_processes, or see in durable.workers what runs in the places.")));
 }
 
 /* A worker holds more than it runs. */
@@ -180,8 +192,10 @@ tell(const QueueInfo *info, TimestampTz now)
 		tell_lock(info, now);
 	else if (info->for_function.since != 0 && info->for_function.since <= stalled)
 		tell_function(info, now);
+	else if (info->for_batch.since != 0 && info->for_batch.since <= stalled)
+		tell_batch(info, now);
 	else
-		tell_worker(info, now);
+		tell_long(info, now);
 }
 
 /* Look at what waits; tells when some of it will have waited for long, 0: nothing waits. */

@@ -25,6 +25,7 @@
 #include "failure.h"
 #include "failurelog.h"
 #include "instance.h"
+#include "patience.h"
 #include "process.h"
 #include "queued.h"
 #include "ready.h"
@@ -75,9 +76,9 @@ batch_measure(TimestampTz begun, int count)
 
 /*
  * Run the activity that an instance goes on with.  False when it has to wait
- * for another round.  One that is not known to be quick goes to the queue: this
- * transaction commits first, and neither the others in it nor what a client
- * wants of this instance have to wait.  turned: this round has asked for it.
+ * for another round.  One that takes long, or is interrupted as it does, goes to
+ * the queue: this transaction commits first, and neither the others in it nor what
+ * a client wants of this instance have to wait.  turned: this round has asked for it.
  */
 static bool
 run_activity(Instance *instance, ReadyItem *item, bool turned)
@@ -90,7 +91,6 @@ run_activity(Instance *instance, ReadyItem *item, bool turned)
 		.rewinds = task->rewinds,
 		.name = task->name,
 		.input = task->input,
-		.wanted = round_wanted,
 		.alone = round_alone(),
 		.tries = instance->conflicts
 	};
@@ -104,17 +104,16 @@ run_activity(Instance *instance, ReadyItem *item, bool turned)
 		return true;
 	}
 	/* what may kill its worker is counted for itself in the queue */
-	if (!timing_is_quick(instance->row.search_path, task->name) ||
-		(instance->row.deliveries > 0 && task->id < instance->last_activity))
+	if (round_lone() || timing_is_slow(instance->row.search_path, task->name) || instance->row.deliveries > 0)
 	{
-		instance_defer_activities(&this_round, instance, NULL);
+		instance_defer_activities(&this_round, instance, LONE_NO, NULL);
 		return true;
 	}
 	if (round_full())
 	{
 		/* if the cache does not keep the turn it would be run again, to come no further */
 		if (turned)
-			instance_defer_activities(&this_round, instance, NULL);
+			instance_defer_activities(&this_round, instance, LONE_NO, NULL);
 		return turned;
 	}
 	outcome = activity_run(&run);
@@ -122,12 +121,12 @@ run_activity(Instance *instance, ReadyItem *item, bool turned)
 	round_ran(run.wrote);
 	if (outcome == ACTIVITY_PUT_OFF)
 	{
-		instance_defer_activities(&this_round, instance, run.result);
+		instance_defer_activities(&this_round, instance, LONE_NO, run.result);
 		return true;
 	}
-	if (outcome == ACTIVITY_YIELDS)
+	if (outcome == ACTIVITY_INTERRUPTED)
 	{
-		instance_defer_activities(&this_round, instance, NULL);
+		instance_defer_activities(&this_round, instance, LONE_MUST, NULL);
 		round_stop();
 		return true;
 	}
@@ -146,10 +145,34 @@ run_activity(Instance *instance, ReadyItem *item, bool turned)
 	return true;
 }
 
+/* The next turn of an instance is to be run alone. */
+static void
+leave_alone(ReadyItem *item, Lone lone)
+{
+	item->lone = lone;
+	item->solo = false;
+}
+
+/* Start the children that are due; false if that was interrupted. */
+static bool
+start_children(Instance *instance)
+{
+	while (instance->starts_due > 0 && !round_full())
+	{
+		round_step();
+		if (!start_due_child(&this_round, instance))
+		{
+			round_stop();
+			return false;
+		}
+	}
+	return true;
+}
+
 /*
  * Advance one instance by at most durable.steps_per_commit steps.  A step is
  * one activity, or several that were scheduled together; of these there are no
- * more in a transaction than of a range.  What a turn computes is no step.
+ * more in a transaction than of a range.
  */
 static void
 advance(Instance *instance, ReadyItem *item)
@@ -158,19 +181,17 @@ advance(Instance *instance, ReadyItem *item)
 	int			step_end = 0;	/* number of the last activity of the step */
 	int			activities = 0;
 	bool		turned = false;
-	/* one at a time after a worker's death, so that the right one is counted */
-	int			limit = instance->row.deliveries > 0 ? 1 : durable_steps_per_commit;
+	int			limit = durable_steps_per_commit;
 
 	/* what may kill its worker must not take others along */
-	if (instance->row.deliveries > 0 && !round_alone())
-	{
-		item->solo = true;
+	if (instance->row.deliveries > 0)
+		item->lone = LONE_MUST;
+	if (item->lone == LONE_MUST && !round_lone())
 		return;
-	}
-	while (instance->starts_due > 0 && !round_full())
+	if (!start_children(instance))
 	{
-		round_step();
-		start_due_child(&this_round, instance);
+		leave_alone(item, LONE_MUST);
+		return;
 	}
 	for (;;)
 	{
@@ -184,19 +205,29 @@ advance(Instance *instance, ReadyItem *item)
 		}
 		else if (!instance_can_turn(instance) || round_full())
 			return;
-		else if (!round_alone() &&
-				 !timing_is_quick(instance->row.search_path, instance->row.function))
+		else if (!round_lone() && item->lone == LONE_NO &&
+				 timing_is_slow(instance->row.search_path, instance->row.function))
 		{
-			item->solo = true;
+			leave_alone(item, LONE_MAY);
 			return;
 		}
 		else
 		{
 			round_step();
 			turned = true;
-			if (!turn_run(&this_round, instance))
-				return;
-			/* it waits for nothing: it has begun anew or put off what it computes, and would fill this round */
+			switch (turn_run(&this_round, instance))
+			{
+				case TURN_RUN_STOPS:
+					return;
+				case TURN_RUN_INTERRUPTED:
+					leave_alone(item, LONE_MUST);
+					round_stop();
+					return;
+				case TURN_RUN_GOES_ON:
+					break;
+			}
+			item->lone = LONE_NO;
+			/* it waits for nothing: it has begun anew, and would fill this round */
 			if (instance->wait_mode == WAIT_NONE)
 				return;
 		}
@@ -258,19 +289,16 @@ advance_all(Instance **instances, ReadyItem *batch, int count)
 
 /* Do one round with these instances; afterwards flags tell which of them go on. */
 static void
-run_round(ReadyItem *batch, int count)
+run_round(ReadyItem *batch, int count, bool lone)
 {
 	Instance  **instances;
 	FetchResult result;
 	int			reached;
-	int64		keys[ROUND_INSTANCES];
 	int64		forget[ROUND_INSTANCES];
 	int			spent = 0;
 	TimestampTz begun = GetCurrentTimestamp();
 
-	for (int i = 0; i < count; i++)
-		keys[i] = batch[i].key;
-	round_begin(keys, count);
+	round_begin(count, lone);
 	instances = palloc0(count * sizeof(Instance *));
 	for (int i = 0; i < count; i++)
 	{
@@ -298,11 +326,15 @@ run_round(ReadyItem *batch, int count)
 		if (instances[i]->row.state == STATE_READY)
 			batch[i].flags |= READY_RUN;
 		if (batch[i].flags == 0)
+		{
 			batch[i].solo = false;
+			batch[i].lone = LONE_NO;
+		}
 		if (instances[i]->spent)
 			forget[spent++] = batch[i].key;
 	}
-	batch_measure(begun, reached);
+	if (!lone)
+		batch_measure(begun, reached);
 	round_commit();
 	for (int i = 0; i < spent; i++)
 		instance_forget(forget[i]);
@@ -315,7 +347,7 @@ fail_instance(ReadyItem *item, ErrorData *error)
 	Instance   *instance;
 	FetchResult result;
 
-	round_begin(&item->key, 1);
+	round_begin(1, false);
 	instance = instance_load(&this_round, item->key, READY_ALL, &result);
 	if (instance != NULL)
 	{
@@ -368,11 +400,11 @@ batch_failed(ReadyItem *batch, int count, ErrorData *error)
 
 /* Run a round and deal with its failure as a whole. */
 static void
-try_round(ReadyItem *batch, int count)
+try_round(ReadyItem *batch, int count, bool lone)
 {
 	PG_TRY();
 	{
-		run_round(batch, count);
+		run_round(batch, count, lone);
 	}
 	PG_CATCH();
 	{
@@ -419,7 +451,7 @@ settle(void)
 
 	for (int i = 0; i < nitems; i++)
 	{
-		if (items[i].flags == 0)
+		if (items[i].flags == 0 || items[i].lone != LONE_NO)
 			gone[ngone++] = items[i];
 		else
 			items[kept++] = items[i];
@@ -494,17 +526,17 @@ run_items(void)
 	for (int i = 0; i < alone; i++)
 		items[i].late++;
 	qsort(&items[alone], nitems - alone, sizeof(ReadyItem), compare_items);
-	try_round(&items[alone], nitems - alone);
+	try_round(&items[alone], nitems - alone, false);
 	settle();
 }
 
-/* Wait for work; false when it is time to leave. */
+/* Wait for work and a place; false when it is time to leave. */
 static bool
 wait_for_work(void)
 {
 	TimestampTz until = GetCurrentTimestamp() + durable_worker_idle_timeout * USECS_PER_SEC;
 
-	if (!slot_idle(my_slot))
+	if (!slot_rest(my_slot))
 		return true;
 	pgstat_report_stat(true);
 	pgstat_report_activity(STATE_IDLE, NULL);
@@ -541,41 +573,100 @@ ranges_are_due(void)
 	return true;
 }
 
+/* Give back all instances that the worker holds. */
+static void
+release_items(void)
+{
+	if (nitems > 0)
+		ready_release(my_slot, items, nitems, true);
+	nitems = 0;
+}
+
+/* Run a turn or an activity alone, if one waits and there is a long place for it; false if not. */
+static bool
+run_alone(void)
+{
+	ReadyRange	range;
+	ReadyItem	item;
+	LoneWork	work = ready_take_lone(my_slot, &item, &range);
+
+	if (work == LONE_NOTHING)
+		return false;
+	/* it may take long: nobody else is to wait for it */
+	release_items();
+	if (work == LONE_TURN)
+	{
+		pgstat_report_activity(STATE_RUNNING, "advancing an instance alone");
+		item.solo = false;
+		try_round(&item, 1, true);
+		ready_release(my_slot, &item, 1, true);
+		instance_trim_cache();
+	}
+	else
+	{
+		pgstat_report_activity(STATE_RUNNING, "running an activity alone");
+		queued_run(my_slot, &range, true);
+	}
+	slot_return(my_slot);
+	return true;
+}
+
+/* Run activities of the queue together, if there are any. */
+static bool
+run_range(void)
+{
+	ReadyRange	range;
+
+	if (!ranges_are_due() || !ready_take_range(my_slot, ROUND_ACTIVITIES, &range))
+		return false;
+	release_items();
+	pgstat_report_activity(STATE_RUNNING, "running queued activities");
+	queued_run(my_slot, &range, false);
+	return true;
+}
+
 /* Take work and do it until there is none for a while. */
 static void
 work(void)
 {
+	bool		alone_first = false;
+
 	for (;;)
 	{
-		ReadyRange	range;
-		bool		retire;
-		bool		ranges;
-		int			batch = batch_limit();
+		bool		yield = false;
+		bool		did = false;
 
 		process_handle_interrupts();
-		nitems = ready_take(my_slot, items, nitems, batch, step_us, &retire);
-		if (nitems > 0)
+		if (slot_place(my_slot) == PLACE_BATCH)
 		{
-			pgstat_report_activity(STATE_RUNNING, "advancing instances");
-			run_items();
+			nitems = ready_take(my_slot, items, nitems, batch_limit(), step_us, &yield);
+			did = nitems > 0;
+			if (nitems > 0)
+			{
+				pgstat_report_activity(STATE_RUNNING, "advancing instances");
+				run_items();
+			}
 		}
 		/* after a reload a new process takes over, with the role's settings as they are now */
-		if (retire || process_reloaded())
+		if (process_reloaded())
 		{
-			ready_release(my_slot, items, nitems, true);
+			release_items();
 			return;
 		}
-		ranges = ranges_are_due() && ready_take_range(my_slot, ROUND_ACTIVITIES, &range);
-		if (ranges)
+		if (yield)
 		{
-			/* the first activity may take long: nobody else is to wait for it */
-			if (nitems > 0)
-				ready_release(my_slot, items, nitems, true);
-			nitems = 0;
-			pgstat_report_activity(STATE_RUNNING, "running queued activities");
-			queued_run(my_slot, &range);
+			release_items();
+			slot_yield(my_slot);
 		}
-		if (nitems == 0 && !ranges && !wait_for_work())
+		else if (slot_place(my_slot) == PLACE_LONG)
+			did = run_alone();
+		else if (slot_place(my_slot) == PLACE_BATCH)
+		{
+			/* in turns, so that neither is in the way of the other */
+			alone_first = !alone_first;
+			did |= alone_first ? run_alone() || run_range() : run_range() || run_alone();
+		}
+		if (!did && nitems == 0 && !wait_for_work())
 			return;
 	}
 }
@@ -595,6 +686,7 @@ durable_worker_main(Datum arg)
 	pgstat_report_appname("durable worker");
 	blackbox_attach(my_slot);
 	stats_register();
+	patience_install();
 	round_init();
 	slot_connected(my_slot);
 	work();

@@ -1,0 +1,50 @@
+/*
+ * places.h
+ *	  Who works: places for processes, and the roles that wait for one.
+ *
+ * There are durable.max_workers batch places and durable.max_long_activities
+ * long places in the server.  A process that works has one of them, an idle one
+ * has none.  A worker that goes from its batch place into a long one lends the
+ * former to whoever needs it; only once it has been there for LENT_TIME does
+ * anybody take it, so that what is over in a moment wakes nobody.
+ *
+ * A place goes to the role that has waited longest, roles that have none first.
+ * An idle process of the role gets it, else one is started.  shared_lock is held
+ * by whoever calls these functions, but where said otherwise.
+ */
+#ifndef DURABLE_PLACES_H
+#define DURABLE_PLACES_H
+
+#include "durable.h"
+
+#include "lists.h"
+
+/* a process that a scheduler is to start, in a slot that has been reserved */
+typedef struct WantedProcess
+{
+	int			slot;
+	uint32		generation;
+	Oid			role;
+} WantedProcess;
+
+/* give all places that are free to those who wait; whether to look again soon for a database */
+extern bool places_give(Oid db);
+/* the same for one queue, to which something has come */
+extern void places_seek(Queue *queue);
+/* take a place for a worker: back into a batch place, or out of one into a long one */
+extern bool place_take_batch(Queue *queue, Slot *slot);
+extern bool place_go_long(Queue *queue, Slot *slot);
+extern void place_leave(Queue *queue, Slot *slot);
+/* whether the worker is to give its batch place to a role that has none */
+extern bool place_is_due(const Queue *queue, const Slot *slot);
+/* whether lone work of a queue could begin now */
+extern bool places_long_free(const Queue *queue);
+
+/* the scheduler's side; the lock is not held */
+extern bool places_look(Oid db, WantedProcess *wanted, int max, int *count);
+extern TimestampTz places_retry_at(Oid db);
+extern void places_back_off(Oid db, Oid role, TimestampTz until, bool lacking);
+/* the server had no process: an idle one leaves for it; false if there is none */
+extern bool places_make_room(void);
+
+#endif
