@@ -111,8 +111,6 @@ typedef struct Round
 	Store	   *store;
 	Oid			owner;			/* whose instances it may load; InvalidOid in the scheduler, which loads none */
 	TimestampTz now;			/* turn time of all that happens in it */
-	bool		(*full) (void);	/* whether it is to end before anything else is run */
-	bool		(*wanted) (void);	/* whether somebody waits for the row of one of its instances */
 } Round;
 
 /* flags: what has happened to it, READY_* */

@@ -108,8 +108,6 @@ round_begin(const int64 *keys, int count)
 		proc_exit(0);
 	this_round.owner = GetSessionUserId();
 	this_round.now = GetCurrentTimestamp();
-	this_round.full = round_full;
-	this_round.wanted = round_wanted;
 	stopped = false;
 	writers = 0;
 	steps = 0;

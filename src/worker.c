@@ -149,7 +149,7 @@ run_activity(Instance *instance, ReadyItem *item, bool turned)
 /*
  * Advance one instance by at most durable.steps_per_commit steps.  A step is
  * one activity, or several that were scheduled together; of these there are no
- * more in a transaction than of a range.  What a turn computes is no step.
+ * more in a transaction than of a range.
  */
 static void
 advance(Instance *instance, ReadyItem *item)
@@ -196,7 +196,7 @@ advance(Instance *instance, ReadyItem *item)
 			turned = true;
 			if (!turn_run(&this_round, instance))
 				return;
-			/* it waits for nothing: it has begun anew or put off what it computes, and would fill this round */
+			/* it waits for nothing: it has begun a new execution, and would fill this round */
 			if (instance->wait_mode == WAIT_NONE)
 				return;
 		}
