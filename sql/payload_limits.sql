@@ -61,7 +61,6 @@ CREATE FUNCTION payload(what text) RETURNS text LANGUAGE plpgsql AS $$
 BEGIN
     CASE what
         WHEN 'result' THEN PERFORM durable.call_activity('effect');
-        WHEN 'computed' THEN FOR i IN 1 .. 3 LOOP PERFORM durable.call_activity('number', '1'); END LOOP; PERFORM durable.call_activity('huge');
         WHEN 'input' THEN PERFORM durable.call_activity('echo', huge());
         WHEN 'name' THEN PERFORM durable.call_activity(long());
         WHEN 'statement' THEN PERFORM durable.call_sql('SELECT ' || quote_literal(long()));
@@ -78,14 +77,14 @@ BEGIN
     END CASE;
     RETURN 'not reached';
 EXCEPTION WHEN program_limit_exceeded THEN
-    IF what IN ('result', 'rows', 'computed', 'child_result') THEN
+    IF what IN ('result', 'rows', 'child_result') THEN
         RETURN SQLERRM;
     END IF;
     RETURN 'handled';
 END
 $$;
 CREATE TABLE kinds (kind text);
-INSERT INTO kinds VALUES ('result'), ('computed'), ('input'), ('name'), ('statement'), ('parameters'), ('rows'), ('child'), ('child_tags'), ('child_version'),
+INSERT INTO kinds VALUES ('result'), ('input'), ('name'), ('statement'), ('parameters'), ('rows'), ('child'), ('child_tags'), ('child_version'),
     ('child_result'), ('event'), ('status'), ('new'), ('new_version');
 SELECT count(durable.start_new('payload', to_jsonb(kind), instance_id => 'limits-' || kind)) FROM kinds;
 SELECT kind, e.* FROM kinds, ended('limits-' || kind) e ORDER BY kind COLLATE "C";

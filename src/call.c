@@ -19,12 +19,10 @@
 #include "executor/spi.h"
 #include "miscadmin.h"
 #include "nodes/nodeFuncs.h"
-#include "optimizer/optimizer.h"
 #include "pgstat.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
-#include "utils/fmgroids.h"
 #include "utils/fmgrprotos.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
@@ -461,62 +459,6 @@ calls_foreign_function(Node *node, void *context)
 	return expression_tree_walker(node, calls_foreign_function, context);
 }
 
-/* Whether converting values of a type from and to JSON depends on nothing else, settings among it. */
-static bool
-is_plain_type(Oid type)
-{
-	switch (type)
-	{
-		case BOOLOID:
-		case INT2OID:
-		case INT4OID:
-		case INT8OID:
-		case NUMERICOID:
-		case TEXTOID:
-		case VARCHAROID:
-		case BPCHAROID:
-		case UUIDOID:
-		case JSONOID:
-		case JSONBOID:
-			return true;
-		default:
-			return false;
-	}
-}
-
-/*
- * Whether an expression may depend on more than its arguments though all its
- * functions are immutable: it has a value of a type that is not plain, such as
- * one whose text form depends on settings, or quotes as a setting says.
- */
-static bool
-depends_on_more(Node *node, void *context)
-{
-	if (node == NULL)
-		return false;
-	if (!IsA(node, List) && !IsA(node, CaseWhen) && !is_plain_type(exprType(node)))
-		return true;
-	if (IsA(node, FuncExpr) && ((FuncExpr *) node)->funcid == F_QUOTE_IDENT)
-		return true;
-	return expression_tree_walker(node, depends_on_more, context);
-}
-
-/* Whether a call that was inlined computes its result from its arguments and does nothing else. */
-static bool
-is_computation(CallableFunction *fn)
-{
-	for (int i = 0; i < fn->nparameters; i++)
-	{
-		Expr	   *default_value = fn->parameters[i].default_value;
-
-		if (!is_plain_type(fn->parameters[i].type) ||
-			(default_value != NULL && !IsA(default_value, Const)))
-			return false;
-	}
-	return is_plain_type(fn->result_type) && !depends_on_more(fn->simplified->expr, NULL) &&
-		!contain_mutable_functions(fn->simplified->expr);
-}
-
 /*
  * The state of a call of a function in SQL that the planner inlines; NULL if
  * it does not.  Like a plan it holds for one search_path and one role.  Only
@@ -543,10 +485,7 @@ simplified_state(CallableFunction *fn)
 	fn->simplified_path = pstrdup(namespace_search_path);
 	fn->simplified = GetCachedExpression((Node *) fn->expression);
 	if (!calls_foreign_function(fn->simplified->expr, NULL))
-	{
 		fn->state = ExecInitExpr((Expr *) fn->simplified->expr, NULL);
-		fn->computes = is_computation(fn);
-	}
 	MemoryContextSwitchTo(old_context);
 	return fn->state;
 }
@@ -677,65 +616,38 @@ call_set(CallableFunction *fn)
 }
 
 /*
- * Calls the function as the current user, in the caller's transaction, unless
- * it does more than to compute and that is not wanted; returns whether it did.
- * The result is NULL for SQL null and void; rows become objects, sets arrays.
+ * Calls the function as the current user, in the caller's transaction.  The
+ * result is NULL for SQL null and void; rows become objects, sets arrays.
  */
-static bool
-call(Oid function, Jsonb *input, bool only_compute, Jsonb **result)
+Jsonb *
+function_call(Oid function, Jsonb *input)
 {
 	MemoryContext call_context = AllocSetContextCreate(CurrentMemoryContext, "durable call",
 													   ALLOCSET_DEFAULT_SIZES);
 	MemoryContext old_context = MemoryContextSwitchTo(call_context);
 	CallableFunction *fn;
-	bool		called;
+	Jsonb	   *result = NULL;
 
 	process_require_role(GetUserId());
 	fn = callable_get(function);
-	called = !only_compute || (fn->is_sql && simplified_state(fn) != NULL && fn->computes);
-
-	*result = NULL;
-	if (called)
+	function_check_execute(function, GetUserId());
+	fn->in_use++;
+	PG_TRY();
 	{
-		function_check_execute(function, GetUserId());
-		fn->in_use++;
-		PG_TRY();
-		{
-			bind_input(fn, input, false);
-			*result = fn->returns_set ? call_set(fn) : call_scalar(fn);
-		}
-		PG_FINALLY();
-		{
-			fn->in_use--;
-		}
-		PG_END_TRY();
+		bind_input(fn, input, false);
+		result = fn->returns_set ? call_set(fn) : call_scalar(fn);
 	}
+	PG_FINALLY();
+	{
+		fn->in_use--;
+	}
+	PG_END_TRY();
 
 	MemoryContextSwitchTo(old_context);
-	if (*result != NULL)
-		*result = DatumGetJsonbPCopy(JsonbPGetDatum(*result));
+	if (result != NULL)
+		result = DatumGetJsonbPCopy(JsonbPGetDatum(result));
 	MemoryContextDelete(call_context);
-	return called;
-}
-
-/* Calls the function. */
-Jsonb *
-function_call(Oid function, Jsonb *input)
-{
-	Jsonb	   *result;
-
-	(void) call(function, input, false, &result);
 	return result;
-}
-
-/*
- * Calls the function if its result depends on its input alone and the call has
- * no other effect; false if that is not known.
- */
-bool
-function_compute(Oid function, Jsonb *input, Jsonb **result)
-{
-	return call(function, input, true, result);
 }
 
 /*

@@ -20,7 +20,5 @@ extern void function_check(Oid function, Oid role, Jsonb *input);
 extern void function_check_execute(Oid function, Oid role);
 /* call it as the current user; the result lives in the current memory context; NULL for SQL null or void */
 extern Jsonb *function_call(Oid function, Jsonb *input);
-/* the same, but only if it computes its result from its input and does nothing else; false: it may */
-extern bool function_compute(Oid function, Jsonb *input, Jsonb **result);
 
 #endif

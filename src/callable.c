@@ -505,7 +505,6 @@ callable_forget_simplified(CallableFunction *fn)
 	if (fn->simplified != NULL)
 		FreeCachedExpression(fn->simplified);
 	fn->simplified = NULL;
-	fn->computes = false;
 	if (fn->simplified_context != NULL)
 		MemoryContextDelete(fn->simplified_context);
 	fn->simplified_context = NULL;

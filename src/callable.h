@@ -52,7 +52,6 @@ typedef struct CallableFunction
 	int			track_functions;	/* the setting, on which state depends */
 	SPIPlanPtr	plan;			/* the query of a set-returning function */
 	CachedExpression *simplified;	/* expression as the planner inlined it; NULL: not tried */
-	bool		computes;		/* a value from the arguments, and that does nothing else */
 	MemoryContext simplified_context;	/* holds the state then, and these two: */
 	char	   *simplified_path;	/* search_path and role that it was done for */
 	Oid			simplified_role;

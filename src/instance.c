@@ -135,24 +135,6 @@ instance_new_task(Instance *instance, TaskKind kind, const char *name, Jsonb *in
 	return task;
 }
 
-/* Remove the last tasks, from this index on: activities that history does not know. */
-void
-instance_forget_tasks(Instance *instance, int first)
-{
-	instance->asked = instance->ntasks;
-	while (instance->ntasks > first)
-	{
-		Task	   *task = instance->tasks[--instance->ntasks];
-
-		pfree(unconstify(char *, task->name));
-		if (task->input != NULL)
-			pfree(task->input);
-		if (task->options != NULL)
-			pfree(task->options);
-		pfree(task);
-	}
-}
-
 /* The task that an event of history schedules: added, or already there unrecorded. */
 static Task *
 decode_scheduled(Instance *instance, TaskKind kind, const HistoryRow *row)
@@ -881,15 +863,13 @@ instance_can_turn(Instance *instance)
 	return instance->wait_mode == WAIT_ALL && done == instance->nwaits;
 }
 
-/*
- * Write down, as one event, that an activity was scheduled and how it ended.
- */
-static void
-append_done(Round *round, Instance *instance, Task *task, bool failed, Jsonb *result, TimestampTz time)
+/* The end of an activity that this worker ran between two turns: one event says that it was scheduled and how it ended. */
+void
+instance_activity_done(Round *round, Instance *instance, Task *task, bool failed, Jsonb *result)
 {
 	HistoryRow	row = {
 		.event = failed ? EVENT_TASK_FAILED : EVENT_TASK_COMPLETED,
-		.event_time = time,
+		.event_time = round->now,
 		.seq = 2,
 		.task_id = task->id,
 		.attempt = task->attempt,
@@ -899,26 +879,11 @@ append_done(Round *round, Instance *instance, Task *task, bool failed, Jsonb *re
 	};
 	static const JsonbValue null_value = {.type = jbvNull};
 
+	instance->next_activity = task->id < instance->last_activity ? instance_task(instance, task->id + 1) : NULL;
+	instance->row.deliveries = 0;
 	if (row.input == NULL)
 		row.input = JsonbValueToJsonb(unconstify(JsonbValue *, &null_value));
 	instance_append(round, instance, &row);
-}
-
-/* The end of an activity that this worker ran between two turns. */
-void
-instance_activity_done(Round *round, Instance *instance, Task *task, bool failed, Jsonb *result)
-{
-	instance->next_activity = task->id < instance->last_activity ? instance_task(instance, task->id + 1) : NULL;
-	instance->row.deliveries = 0;
-	append_done(round, instance, task, failed, result, round->now);
-}
-
-/* The end of an activity that a turn computed; the task knows it already. */
-void
-instance_activity_computed(Round *round, Instance *instance, Task *task)
-{
-	append_done(round, instance, task, false, task->result, task->done_time);
-	Assert(task->done_seq == instance->row.last_seq);
 }
 
 /* Set the custom status, in the row and as an event, if it changes. */
@@ -971,7 +936,7 @@ instance_continue_as_new(Round *round, Instance *instance, Jsonb *input,
 	instance->row.execution_id = create_uuid();
 	if (version != NULL)
 		instance->row.version = unconstify(char *, version);
-	instance->ntasks = instance->asked = instance->nevents = instance->events_size = 0;
+	instance->ntasks = instance->nevents = instance->events_size = 0;
 	instance->events = NULL;
 	instance->open_timers = 0;
 	instance->wait_mode = WAIT_NONE;

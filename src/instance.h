@@ -86,7 +86,6 @@ typedef struct Instance
 	Task	  **tasks;			/* tasks[i] has number row.first_task + i */
 	int			ntasks;
 	int			tasks_size;
-	int			asked;			/* how many there were when a turn put off the last of them */
 	RaisedEvent *events;
 	int			nevents;
 	int			events_size;
@@ -113,7 +112,6 @@ typedef struct Round
 	Store	   *store;
 	Oid			owner;			/* whose instances it may load; InvalidOid in the scheduler, which loads none */
 	TimestampTz now;			/* turn time of all that happens in it */
-	bool		(*full) (void);	/* whether it is to end before anything else is run */
 } Round;
 
 /* flags: what has happened to it, READY_* */
@@ -125,8 +123,6 @@ extern void instance_trim_cache(void);
 
 extern Task *instance_task(Instance *instance, int task_id);
 extern Task *instance_new_task(Instance *instance, TaskKind kind, const char *name, Jsonb *input);
-/* remove new activities from this index on: the next turn asks for them again */
-extern void instance_forget_tasks(Instance *instance, int first);
 /* row->seq: 0, or 2 for an event that stands for two; the data are copied */
 extern void instance_append(Round *round, Instance *instance, HistoryRow *row);
 
@@ -141,8 +137,6 @@ extern void instance_queue_activity(Round *round, Instance *instance, Task *task
 /* the end of an activity that this worker ran between two turns */
 extern void instance_activity_done(Round *round, Instance *instance, Task *task,
 								   bool failed, Jsonb *result);
-/* the same for one that a turn has computed itself, at its done_time */
-extern void instance_activity_computed(Round *round, Instance *instance, Task *task);
 /* give that activity, and those after it, to the queue instead; the first is put off if there is an obstacle */
 extern void instance_defer_activities(Round *round, Instance *instance, Lone lone, Jsonb *obstacle);
 /* a task that history knows as open was given up */

@@ -100,8 +100,7 @@ static void
 turn_check_history(void)
 {
 	Instance   *instance = turn->instance;
-	int			events = instance->row.last_seq - instance->row.first_seq + 2 * turn->computed +
-		instance->ntasks - turn->known;
+	int			events = instance->row.last_seq - instance->row.first_seq + instance->ntasks - turn->known;
 	Jsonb	   *exceeded = quota_exceeded(instance->row.owner, QUOTA_HISTORY, events + 1);
 
 	if (exceeded != NULL)
@@ -237,8 +236,7 @@ turn_task(TaskKind kind, const char *name, Jsonb *input, Jsonb *options)
 		turn_check_payload(input);
 		turn_check_payload(options);
 		turn_check_text(name);
-		if (instance->ntasks >= instance->asked)
-			turn_check_history();
+		turn_check_history();
 		turn->next++;
 		task = instance_new_task(instance, kind,
 								 name ? MemoryContextStrdup(instance->context, name) : NULL,
@@ -351,24 +349,6 @@ stop_for(Task **tasks, int count, WaitMode mode)
 	turn_stop();
 }
 
-/* Whether a task is the first of the new ones. */
-static bool
-is_next(const Task *task)
-{
-	return turn->known < turn->instance->ntasks && turn->instance->tasks[turn->known] == task;
-}
-
-/* Compute the first of the new tasks, so many as the code waits for; false: it has to wait. */
-static bool
-compute_new(int count)
-{
-	OwnOutcome	outcome = own_compute(turn, count);
-
-	if (outcome == OWN_PUT_OFF)
-		turn_stop();
-	return outcome == OWN_DONE;
-}
-
 /* The first of some tasks to end; stops the turn while none has. */
 Task *
 turn_await_any(Task **tasks, int count)
@@ -386,49 +366,21 @@ turn_await_any(Task **tasks, int count)
 			first_seq = seq;
 		}
 	}
-	if (first == NULL && count == 1 && is_next(tasks[0]) && compute_new(1))
-		first = tasks[0];
 	if (first == NULL)
 		stop_for(tasks, count, WAIT_ANY);
 	consume(first);
 	return first;
 }
 
-/*
- * Whether all of some tasks have ended.  Those that have not are computed if
- * they are what the code has asked for last.
- */
-static bool
-compute_all(Task **tasks, int count)
-{
-	Instance   *instance = turn->instance;
-	int			first = instance->row.first_task + turn->known;
-	int			nnew = instance->ntasks - turn->known;
-	bool	   *wanted = palloc0(nnew * sizeof(bool));	/* of the new ones; the code may name one twice */
-	int			nwanted = 0;
-
-	for (int i = 0; i < count; i++)
-	{
-		if (tasks[i]->turn_consumed || task_done(tasks[i]) != 0)
-			continue;
-		if (tasks[i]->id < first)
-			return false;
-		nwanted += !wanted[tasks[i]->id - first];
-		wanted[tasks[i]->id - first] = true;
-	}
-	pfree(wanted);
-	return nwanted == 0 || (nwanted == nnew && compute_new(nnew));
-}
-
 /* Stop the turn until all of these tasks have ended. */
 void
 turn_await_all(Task **tasks, int count)
 {
-	int			before;
+	int			before = turn->steps;
 
-	if (!compute_all(tasks, count))
-		stop_for(tasks, count, WAIT_ALL);
-	before = turn->steps;
+	for (int i = 0; i < count; i++)
+		if (!tasks[i]->turn_consumed && task_done(tasks[i]) == 0)
+			stop_for(tasks, count, WAIT_ALL);
 	for (int i = 0; i < count; i++)
 		consume(tasks[i]);
 	/* all of them in one step */
@@ -600,7 +552,7 @@ turn_next_guid(void)
 bool
 turn_replaying(void)
 {
-	return turn->seen > 0 && turn->position <= turn->seen && turn->next <= Max(turn->known, turn->instance->asked);
+	return turn->seen > 0 && turn->position <= turn->seen && turn->next <= turn->known;
 }
 
 /* Have the custom status stored when the turn ends. */
@@ -765,8 +717,8 @@ count_turn(int64 time, bool failed)
 {
 	stats_call(STATS_ORCHESTRATOR, turn->instance->row.name, time, failed);
 	stats_count(STATS_TURNS, 1);
-	stats_count(STATS_REPLAYS, turn->known > turn->computed);
-	stats_count(STATS_REPLAYED, turn->known - turn->computed);
+	stats_count(STATS_REPLAYS, turn->known > 0);
+	stats_count(STATS_REPLAYED, turn->known);
 }
 
 /* Run the function of the orchestrator. */
@@ -779,8 +731,6 @@ turn_call(UserCall *call, Jsonb **failure)
 	ErrorContextCallback callback;
 
 	INSTR_TIME_SET_CURRENT(start);
-	turn->begun = start;
-	turn->timeout = user_call_timeout(call->timeout) * 1000;
 	callback.callback = notice_write;
 	callback.arg = NULL;
 	callback.previous = error_context_stack;
@@ -788,7 +738,7 @@ turn_call(UserCall *call, Jsonb **failure)
 	blackbox_write(instance->row.key, 0, false);
 	user_call(call);
 	error_context_stack = callback.previous;
-	time = timing_since_ns(start) - turn->computing;
+	time = timing_since_ns(start);
 	(void) blackbox_clear();
 	if (call->interruption == INTERRUPTION_OUTSIDE)
 		timing_alone(instance->row.search_path, instance->row.function);
@@ -904,9 +854,6 @@ turn_run(Round *round, Instance *instance)
 		not_aside(round, instance);
 	if (before.started_time == 0)
 		notify_status(&instance->row, NULL, round->now);
-	/* a new execution has another history */
-	for (int i = this_turn.known - this_turn.computed; i < this_turn.known && outcome != TURN_CONTINUED; i++)
-		instance_activity_computed(round, instance, instance->tasks[i]);
 	if (outcome == TURN_WAITING && own_follow(&this_turn))
 	{
 		instance->next_activity = instance->tasks[this_turn.known];

@@ -4,11 +4,10 @@
  *
  * The orchestrator runs from its beginning.  Each durable call takes the next
  * task number: what the history knows is compared and answered from it, what
- * it does not know is noted as new.  Where the code awaits something open, or
- * what there is no time to compute (own.h), the turn is *stopped*: an error that
- * handlers do not catch unwinds the code, and should they catch it all the same,
- * every further durable call raises it again and what the function returns does
- * not count.
+ * it does not know is noted as new.  Where the code awaits something open, the
+ * turn is *stopped*: an error that handlers do not catch unwinds the code, and
+ * should they catch it all the same, every further durable call raises it again
+ * and what the function returns does not count.
  */
 #ifndef DURABLE_REPLAY_H
 #define DURABLE_REPLAY_H

@@ -100,7 +100,6 @@ round_begin(int count, bool runs_alone)
 		proc_exit(0);
 	this_round.owner = GetSessionUserId();
 	this_round.now = GetCurrentTimestamp();
-	this_round.full = round_full;
 	stopped = false;
 	writers = 0;
 	steps = 0;

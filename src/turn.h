@@ -7,8 +7,6 @@
 
 #include "durable.h"
 
-#include "portability/instr_time.h"
-
 #include "instance.h"
 
 typedef struct Turn
@@ -17,13 +15,7 @@ typedef struct Turn
 	Round	   *round;
 	Instance   *instance;
 	int			next;			/* index of the next task */
-	int			known;			/* tasks that were there when the turn began, or that it has computed */
-	int			computed;		/* of these the last ones: ended in this turn, to be written at its end */
-	int64		computing;		/* ns that this took */
-	instr_time	begun;
-	int64		timeout;		/* us from there, when it is broken off; 0: never */
-	int64		computing_end;	/* us from there: no computing is begun after this; 0: not set yet */
-	int64		computing_limit;	/* nor is a fan-out that was begun in time gone on with after this */
+	int			known;			/* tasks that were there when the turn began */
 	int			position;		/* last event of history that the code has consumed */
 	int			seen;			/* events up to this one were seen by earlier turns */
 	TimestampTz now;

@@ -124,7 +124,7 @@ SELECT a.instance_id, a.task_id, a.name, a.input, a.attempt, a.scheduled_time, a
          WHERE EXISTS (SELECT FROM durable_internal.timers t WHERE t.key = i.key)) a
  WHERE durable_internal.may_see(a.owner);
 COMMENT ON VIEW durable.activities IS
-'Activities of live instances that are queued, running, or waiting for their next attempt. attempt: number of the current or next attempt, from 1; scheduled_time: when the orchestrator called it; deliveries: how many workers have died while running it; pid: the process that runs it now, NULL: none. An activity that a worker runs within a turn is not seen here: see durable.workers.';
+'Activities of live instances that are queued, running, or waiting for their next attempt. attempt: number of the current or next attempt, from 1; scheduled_time: when the orchestrator called it; deliveries: how many workers have died while running it; pid: the process that runs it now, NULL: none. An activity that a worker runs right after the turn that called it is not seen here: see durable.workers.';
 
 CREATE VIEW durable.timers WITH (security_barrier) AS
 SELECT i.instance_id,

@@ -125,7 +125,7 @@ sub log_ticks
 
 sub plot_clients
 {
-	my @points = @{$series->{clients} // return};
+	my @points = @{$series->{'clients, a write each step'} // return};
 	my $most = max(map { $_->[1] } @points);
 	my $step = first { $most / $_ <= 6 } 50, 100, 200, 250, 500, 1000, 2000, 2500, 5000, 10000, 20000;
 	my $end = $step * (int($most / $step) + 1);
@@ -141,9 +141,9 @@ sub plot_clients
 
 sub plot_latency
 {
-	my @lines = map { [$_, @{$series->{"latency $_"}}] } grep { $series->{"latency $_"} } 'durable', 'durable, a commit each step', qw(dbos restate openworkflow);
+	my @lines = map { [$_, @{$series->{"latency $_"}}] } grep { $series->{"latency $_"} } 'durable, a write each step', 'durable, a commit each step', qw(dbos restate openworkflow);
 	return unless @lines;
-	my %names = (dbos => 'DBOS', restate => 'Restate');
+	my %names = ('durable, a write each step' => 'durable', 'durable, a commit each step' => 'durable, no writes', dbos => 'DBOS', restate => 'Restate');
 	my @values = map { $_->[1] } map { @$_[1 .. $#$_] } @lines;
 	my ($from, $to, $ticks) = log_ticks(min(@values), max(@values));
 	my $scale = log_axis(1, 1000, $left + 10, $width - $right - 10);
@@ -159,10 +159,10 @@ sub plot_latency
 sub plot_cost
 {
 	my @lines = (
-		$series->{sequence} ? ['in sequence', @{$series->{sequence}}] : (),
-		$series->{'sequence, a commit each'} ? ['in sequence, a commit each', @{$series->{'sequence, a commit each'}}] : (),
-		$series->{fanout} ? ['in parallel', @{$series->{fanout}}] : (),
-		$series->{'fanout, in PL/pgSQL'} ? ['in parallel, in PL/pgSQL', @{$series->{'fanout, in PL/pgSQL'}}] : ());
+		$series->{'sequence, a write each'} ? ['in sequence', @{$series->{'sequence, a write each'}}] : (),
+		$series->{'sequence, a commit each'} ? ['in sequence, no writes', @{$series->{'sequence, a commit each'}}] : (),
+		$series->{'fanout, a write each'} ? ['in parallel', @{$series->{'fanout, a write each'}}] : (),
+		$series->{'fanout, in PL/pgSQL'} ? ['in parallel, no writes', @{$series->{'fanout, in PL/pgSQL'}}] : ());
 	return unless @lines;
 	my @values = map { $_->[1] } map { @$_[1 .. $#$_] } @lines;
 	my ($from, $to, $ticks) = log_ticks(min(@values), max(@values));
@@ -175,25 +175,26 @@ sub plot_cost
 
 # The README's table: what is in it, in this order, by workload and measure; the number is put where @ stands.
 my @rows = (
-	['hello', 'started in one statement', 'Three activities in sequence, 10,000 instances started in one statement', '@/s'],
-	['hello', 'started by 8 clients', 'The same, started by 8 clients, each start a transaction', '@/s'],
-	['hello', 'started in one statement, a commit each step', 'Three activities in PL/pgSQL, so that each is committed, in one statement', '@/s'],
+	['hello', 'started in one statement, a write each step', 'Three activities in sequence that write a row each, 10,000 instances started in one statement', '@/s'],
+	['hello', 'started by 8 clients, a write each step', 'The same, started by 8 clients, each start a transaction', '@/s'],
+	['hello', 'started in one statement, a commit each step', 'Three activities in sequence that write nothing, 10,000 instances started in one statement', '@/s'],
 	['hello', 'started by 8 clients, a commit each step', 'The same, started by 8 clients, each start a transaction', '@/s'],
-	['floor', 'share of plain SQL', 'Share of plain SQL that writes the same rows in batches', '@ %'],
-	['floor', 'share, a commit each step', 'the same for activities in PL/pgSQL', '@ %'],
+	['floor', 'share, a write each step', 'Share of plain SQL that writes the same rows in batches', '@ %'],
+	['floor', 'share, a commit each step', 'Share of plain SQL that writes the same rows in batches, with activities that write nothing', '@ %'],
 	['noop', 'started in one statement', 'Instances without activities', '@/s'],
-	['latency', 'hello, 1 client, p50', 'One hello on an idle system, from start to result: median', '@ ms'],
-	['latency', 'hello, 1 client, p99', 'the same, 99th percentile', '@ ms'],
-	['latency', 'hello, 1 client, p50, a commit each step', 'the same with activities in PL/pgSQL: median', '@ ms'],
+	['latency', 'hello, 1 client, p50, a write each step', 'One hello on an idle system, from start to result, with activities that write: median', '@ ms'],
+	['latency', 'hello, 1 client, p99, a write each step', 'the same, 99th percentile', '@ ms'],
+	['latency', 'hello, 1 client, p50, a commit each step', 'One hello on an idle system, from start to result, with activities that write nothing: median', '@ ms'],
+	['latency', 'hello, 1 client, p99, a commit each step', 'the same, 99th percentile', '@ ms'],
 	['ping', 'event to custom status, p50', 'An event to a waiting instance and its answer: median', '@ ms'],
-	['fanout', '1,000 activities', 'Activities of one instance in parallel (1,000)', '@/s'],
-	['fanout', '1,000 activities, in PL/pgSQL', 'the same with activities in PL/pgSQL', '@/s'],
-	['sequence', '1,000 activities', 'Activities of one instance in sequence (1,000)', '@/s'],
-	['sequence', '1,000 activities, a commit each', 'the same with activities in PL/pgSQL', '@/s'],
+	['fanout', '1,000 activities, a write each', 'Activities of one instance in parallel (1,000) that write a row each', '@/s'],
+	['fanout', '1,000 activities, in PL/pgSQL', 'Activities of one instance in parallel (1,000) that write nothing', '@/s'],
+	['sequence', '1,000 activities, a write each', 'Activities of one instance in sequence (1,000) that write a row each', '@/s'],
+	['sequence', '1,000 activities, a commit each', 'Activities of one instance in sequence (1,000) that write nothing', '@/s'],
 	['timers', "CPU of durable's processes, 100,000 asleep", 'CPU of its processes while 100,000 instances sleep', '@ % of a core'],
 	['timers', 'p99 lateness, 1500/s due', 'Lateness of timers, 1,500 due a second: 99th percentile', '@ s'],
 	['recovery', 'the server killed, from there to progress', 'From the first connection after a kill -9 of the server to progress', '@ s'],
-	['wal', 'WAL of one hello', 'WAL of one hello', '@ bytes'],
+	['wal', 'WAL of one hello, a write each step', 'WAL of one hello whose activities write a row each', '@ bytes'],
 	['dbos', 'hello', 'DBOS, the same hello on the same server', '@/s'],
 	['restate', 'hello', 'Restate, the same hello on the same machine', '@/s'],
 	['openworkflow', 'hello', 'openworkflow, the same hello on the same server', '@/s'],
@@ -208,6 +209,7 @@ sub table
 	for my $row (@rows)
 	{
 		my ($id, $what, $label, $format) = @$row;
+		# what a file of results does not have is not shown
 		my $metric = $metrics{"$id/$what"} or next;
 		my $value = number($metric->{median});
 		$text .= "| $label | " . ($format =~ s/\@/$value/r) . " |\n";

@@ -1,8 +1,19 @@
 -- What the workloads run, in a database of each workload's own.
 CREATE EXTENSION durable;
 
+-- What activities write; it has no index, so that what is measured is the engine's.
+CREATE TABLE greetings (greeting text NOT NULL);
+CREATE TABLE numbers (n integer NOT NULL);
+
 CREATE FUNCTION say_hello(name text) RETURNS text
-LANGUAGE sql AS $$ SELECT 'Hello ' || name || '!' $$;
+LANGUAGE plpgsql AS $$
+DECLARE
+    greeting text := 'Hello ' || name || '!';
+BEGIN
+    INSERT INTO greetings VALUES (greeting);
+    RETURN greeting;
+END
+$$;
 
 CREATE FUNCTION hello_sequence() RETURNS jsonb
 LANGUAGE plpgsql AS $$
@@ -16,7 +27,7 @@ BEGIN
 END
 $$;
 
--- The same with activities that the engine cannot see through: each is run by itself and committed.
+-- The same with activities that write nothing.
 CREATE FUNCTION step_hello(name text) RETURNS text
 LANGUAGE plpgsql AS $$ BEGIN RETURN 'Hello ' || name || '!'; END $$;
 
@@ -79,7 +90,12 @@ CREATE FUNCTION noop() RETURNS void
 LANGUAGE plpgsql AS $$ BEGIN END $$;
 
 CREATE FUNCTION twice(n integer) RETURNS integer
-LANGUAGE sql AS $$ SELECT 2 * n $$;
+LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO numbers VALUES (2 * n);
+    RETURN 2 * n;
+END
+$$;
 
 CREATE FUNCTION fan_out(n integer, activity text DEFAULT 'twice') RETURNS bigint
 LANGUAGE plpgsql AS $$
@@ -91,6 +107,7 @@ BEGIN
 END
 $$;
 
+-- The same, but it writes nothing.
 CREATE FUNCTION step_twice(n integer) RETURNS integer
 LANGUAGE plpgsql AS $$ BEGIN RETURN 2 * n; END $$;
 
@@ -178,7 +195,9 @@ BEGIN
 END
 $$;
 
--- The floor: tables like the engine's, and the rows that the last instances have left, in batches as the engine takes them.
+-- The floor: tables like the engine's, and the rows that the last instances have left, those that activities of
+-- hello_sequence write among them, in batches as the engine takes them.
+CREATE TABLE floor_greetings (LIKE greetings INCLUDING ALL);
 CREATE TABLE floor_instances (LIKE durable_internal.instances INCLUDING ALL) WITH (fillfactor = 70);
 CREATE TABLE floor_history (LIKE durable_internal.history INCLUDING ALL);
 CREATE UNLOGGED TABLE source_instances (LIKE durable_internal.instances INCLUDING ALL);
@@ -211,6 +230,9 @@ BEGIN
     FOR keys IN SELECT * FROM source_batches WHERE batch % sessions = session - 1 ORDER BY batch LOOP
         INSERT INTO floor_instances SELECT * FROM source_instances WHERE key BETWEEN keys.low AND keys.high;
         INSERT INTO floor_history SELECT * FROM source_history WHERE key BETWEEN keys.low AND keys.high;
+        INSERT INTO floor_greetings
+            SELECT 'Hello ' || city || '!' FROM source_instances, unnest('{Tokyo,Seattle,London}'::text[]) city
+             WHERE key BETWEEN keys.low AND keys.high AND name = 'hello_sequence';
         COMMIT;
     END LOOP;
 END

@@ -65,7 +65,7 @@ my %floods = (
 	'instances without end' => q(SELECT durable.start_new('chain', '0') FROM generate_series(1, 300)),
 	'endless loops' => q(SELECT durable.start_new('eternal', '0') FROM generate_series(1, 300)),
 	'fan-outs' => q(SELECT durable.start_new('fan', '[2000, "1 hour"]') FROM generate_series(1, 60)),
-	'computed fan-outs' => q(SELECT durable.start_new('fan', '[10000]') FROM generate_series(1, 60)),
+	'fan-outs that go through no queue' => q(SELECT durable.start_new('fan', '[100]') FROM generate_series(1, 300)),
 	'long activities' => q(SELECT durable.start_new('long') FROM generate_series(1, 20)));
 foreach my $flood (sort keys %floods)
 {

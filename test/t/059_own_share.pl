@@ -66,7 +66,7 @@ cmp_ok($node->safe_psql('postgres', $turns) - $before, '<', 10, 'it did not wait
 $node->safe_psql('postgres', q(SELECT durable.terminate('slower')));
 is($node->safe_psql('postgres', 'SELECT * FROM durable_internal.violations'), '', 'no violations');
 
-# a fan-out whose activities take longer than they did so far is not computed to its end in one turn
+# a fan-out whose activities take longer than they did so far does not keep its worker to its end
 $node->safe_psql(
 	'postgres', q(
 	CREATE FUNCTION digest(n int) RETURNS text LANGUAGE sql AS $$ SELECT md5(repeat('x', n)) $$;

@@ -41,16 +41,16 @@ sub files_with
 # restart.c looks a name up; internal.c calls functions of the extension as their owner; process.c makes sure that the scheduler is who it should be.
 is(files_with(qr/\bSetUserId(?:AndSecContext)?\b|\bSetSessionAuthorization\b|\bSetCurrentRoleId\b/), 'create.c internal.c process.c restart.c table.c', 'files that switch the role');
 is(files_with(qr/\bAtEOXact_GUC\s*\(\s*true/), '', 'settings are never kept');
-# Whatever looks up, converts for or calls functions of users: turns and activities (usercode.c and own.c),
+# Whatever looks up, converts for or calls functions of users: turns and activities (usercode.c),
 # statements of activities (runsql.c), and the caller's own (client.c, restart.c, checker.c).
-is(files_with(qr/\b(?:function_lookup|function_check|function_call|function_compute)\s*\(/),
-	'call.c callable.c checker.c client.c own.c restart.c usercode.c', 'files that reach functions of users');
+is(files_with(qr/\b(?:function_lookup|function_check|function_call)\s*\(/),
+	'call.c callable.c checker.c client.c restart.c usercode.c', 'files that reach functions of users');
 is(files_with(qr/\buser_call\s*\(/), 'activity.c replay.c start.c usercode.c', 'files that do so through the door of workers');
 # The scheduler loads no instance, and none of the files with what it changes and stores knows the door, nor what leads to it.
 unlike($source{"src/$_.c"}, qr/\b(?:instance_load|history_read|messages_take)\s*\(/, "$_.c reads no histories and messages") for qw(scheduler launcher adopt lost);
 for my $file (qw(scheduler launcher adopt lost instance retry rewind child emit history queue rows table))
 {
-	is(join(' ', $source{"src/$file.c"} =~ /^#include "((?:call|callable|usercode|start|activity|own|checker)\.h)"/mg), '',
+	is(join(' ', $source{"src/$file.c"} =~ /^#include "((?:call|callable|usercode|start|activity|checker)\.h)"/mg), '',
 		"$file.c, which the scheduler uses, does not know the functions of users");
 }
 is(files_with(qr/\bturn_run\s*\(/), 'replay.c worker.c', 'turns are run by workers');
