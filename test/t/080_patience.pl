@@ -234,8 +234,14 @@ foreach my $workers (1, 2, 4)
 	# Turns that sleep, and domains of a child's input that do.
 	begin_scene("turn_$workers");
 	sql(q[
-		CREATE FUNCTION slow_turn() RETURNS text LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(3); RETURN durable.call_activity('say', '"turn"'); END $$;
-		CREATE FUNCTION slow_check(i int) RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(3); RETURN true; END $$;
+		CREATE TABLE pause (seconds float);
+		INSERT INTO pause VALUES (20);
+		CREATE FUNCTION slow_turn() RETURNS text LANGUAGE plpgsql AS $$
+		BEGIN
+			PERFORM pg_sleep(seconds) FROM pause;
+			RETURN durable.call_activity('say', '"turn"');
+		END $$;
+		CREATE FUNCTION slow_check(i int) RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(seconds) FROM pause; RETURN true; END $$;
 		CREATE DOMAIN slow_int AS int CHECK (slow_check(value));
 		CREATE FUNCTION child(i slow_int) RETURNS text LANGUAGE plpgsql AS $$ BEGIN RETURN durable.call_activity('say', '"child"'); END $$;
 		CREATE FUNCTION parent() RETURNS text LANGUAGE plpgsql AS $$ BEGIN RETURN durable.call_sub_orchestrator('child', '5'); END $$]);
@@ -246,10 +252,15 @@ foreach my $workers (1, 2, 4)
 		others("a hello beside $name");
 		is($node->safe_psql('postgres', "SELECT count(*) FROM durable.instances WHERE instance_id ^@ '${name}_$scene' AND completed_time IS NOT NULL"), '0',
 			"$scene: while $name sleeps");
-		# each turn may sleep once more when it is run again
-		poll_within($node, 30, q(SELECT count(*) FROM durable.instances WHERE completed_time IS NULL), "$scene: $name ends", '0') if $workers == 4;
-		end_scene();
+		# a termination waits for the end of a turn
+		poll_within($node, 10, qq(SELECT (SELECT count(pg_cancel_backend(pid)) $sleeping) >= 0
+			AND NOT EXISTS (SELECT FROM durable.instances WHERE completed_time IS NULL)), "$scene: $name can be cancelled");
 	}
+	sql(q[
+		UPDATE pause SET seconds = 0.5;
+		SELECT durable.start_new(name, instance_id => format('ends_%s_%s_%s', current_schema(), name, i)) FROM unnest(ARRAY['slow_turn', 'parent']) name, generate_series(1, 3) i]);
+	others('a hello beside shorter turns');
+	poll_within($node, 10, qq(SELECT count(*) FROM durable.instances WHERE instance_id ^@ 'ends_$scene' AND runtime_status <> 'Completed'), "$scene: turns that sleep end", '0');
 	once();
 	watchdog_ok($dog, "$workers places: nothing waits for a place that is free");
 }
@@ -282,7 +293,7 @@ sql(q[
 	END $$;
 	SELECT durable.start_new('fan', instance_id => 'fan');
 ]);
-my ($rc, $out, $err) = $node->psql('postgres', "CALL $scene.clients()");
+my ($rc, $out, $err) = $node->psql('postgres', "SET search_path = $scene;\nCALL clients()");
 is($rc, 0, 'a client is no victim of a deadlock with activities') or diag($err);
 poll_within($node, 3 * seconds_bar($node), q(SELECT runtime_status FROM durable.get_status('fan')), 'a fan-out with opposite lock orders completes soon', 'Completed');
 is(sql('SELECT sum(n) FROM acc'), 200 * 4 + ($rc == 0 ? 20 * 2 : 0), 'each update was made once');
@@ -373,7 +384,7 @@ sql(q[
 	CREATE FUNCTION nap(seconds float) RETURNS text LANGUAGE plpgsql AS $$ BEGIN PERFORM effect('nap'); PERFORM pg_sleep(seconds); RETURN 'awake'; END $$;
 	CREATE FUNCTION try(seconds float, timeout interval) RETURNS text LANGUAGE plpgsql AS $$
 	BEGIN
-		RETURN durable.call_activity('nap', to_jsonb(seconds), timeout => timeout);
+		RETURN durable.call_activity('nap', to_jsonb(seconds), timeout => timeout) #>> '{}';
 	EXCEPTION WHEN SQLSTATE 'OD006' THEN
 		RETURN 'timed out';
 	END $$;
@@ -506,7 +517,8 @@ return plpy.execute('SELECT pg_current_xact_id()')[0]['pg_current_xact_id']
 return plpy.execute('SELECT pg_current_xact_id()')[0]['pg_current_xact_id']
 \$\$]);
 }
-sql(q(SELECT durable.start_new('run', to_jsonb(name), format('%s_%s', name, i)) FROM unnest('{) . join(',', @names) . q(}'::text[]) name, generate_series(1, 10) i));
+my $list = join(', ', map { "'$_'" } @names);
+sql("SELECT durable.start_new('run', to_jsonb(name), format('%s_%s', name, i)) FROM unnest(ARRAY[$list]) name, generate_series(1, 10) i");
 others('a hello beside what leaves traces');
 poll_within($node, 4 * seconds_bar($node), q(SELECT count(*) FROM durable.instances WHERE completed_time IS NULL), 'all end', '0');
 is($node->safe_psql('postgres', q(SELECT string_agg(instance_id || failure, ', ') FROM durable.instances WHERE runtime_status = 'Failed')), '', 'none has failed');
