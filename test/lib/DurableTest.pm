@@ -7,8 +7,9 @@ use File::Spec;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
+use Time::HiRes 'time';
 
-our @EXPORT = qw(durable_node server_log poll_until);
+our @EXPORT = qw(durable_node server_log poll_until poll_within change_setting seconds_bar bystander watchdog_start watchdog_ok);
 
 # Makes and starts a node with the extension in database postgres. Options:
 #   conf      => text to append to postgresql.conf
@@ -59,6 +60,135 @@ sub poll_until
 	} while ($@ =~ /Broken pipe/);
 	die $@ if $@;
 	return ok($ok, $what // $query);
+}
+
+# As poll_until, but for at most so many seconds: for what a scene must come to while something else stands in the way.
+sub poll_within
+{
+	my ($node, $seconds, $query, $what, $expected) = @_;
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	# one try takes a tenth of a second and the start of psql
+	local $PostgreSQL::Test::Utils::timeout_default = $seconds;
+
+	return poll_until($node, $query, $what, $expected);
+}
+
+# Changes a setting of the running server and waits until sessions see the value.  A server that does not know the setting
+# is left as it is.
+sub change_setting
+{
+	my ($node, $name, $value) = @_;
+
+	$node->append_conf('postgresql.conf', "$name = $value");
+	$node->reload;
+	return if $node->safe_psql('postgres', "SELECT current_setting('$name', true) IS NULL") eq 't';
+	$node->poll_query_until('postgres', "SELECT current_setting('$name')", $value) or die "$name is not $value";
+	return;
+}
+
+# How many seconds something may take that has to be done at once: 2 on an idle machine, where psql starts and asks the
+# server in less than 20 ms, and more on a busy one.
+sub seconds_bar
+{
+	my ($node) = @_;
+	my $start = time();
+
+	$node->safe_psql('postgres', 'SELECT 1');
+	my $bar = 100 * (time() - $start);
+	return $bar < 2 ? 2 : $bar > 20 ? 20 : $bar;
+}
+
+# Starts an instance and asserts that it completes at once, whatever else goes on.  Options: name => of the orchestrator
+# (hello), role => who starts it, before => SQL for the session, such as SET search_path.
+sub bystander
+{
+	my ($node, $what, %opts) = @_;
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	my $name = $opts{name} // 'hello';
+	my $bar = seconds_bar($node);
+	my $start = time();
+	my $status = $node->safe_psql('postgres', ($opts{before} // '') . qq(;
+		SELECT durable.start_new('$name') AS id \\gset
+		SELECT runtime_status FROM durable.wait_for_completion(:'id', '$bar s')),
+		extra_params => $opts{role} ? [ '-U', $opts{role} ] : []);
+
+	note(sprintf('%s: %.0f ms', $what, 1000 * (time() - $start)));
+	return is($status, 'Completed', sprintf('%s (within %.1f s)', $what, $bar));
+}
+
+# Starts a watchdog: a session that looks five times a second for what waits for a worker although a place is free: an
+# instance that has not begun, an activity in the queue, a role with ready instances whose counters stand still.
+# Returns a handle for watchdog_ok.
+sub watchdog_start
+{
+	my ($node, $seconds) = @_;
+	$seconds //= seconds_bar($node);
+
+	$node->safe_psql('postgres', q(
+		CREATE SCHEMA IF NOT EXISTS watchdog;
+		CREATE TABLE IF NOT EXISTS watchdog.stop ();
+		CREATE TABLE IF NOT EXISTS watchdog.found (item text PRIMARY KEY, since timestamptz, until timestamptz, workers jsonb);
+		TRUNCATE watchdog.stop, watchdog.found;
+		-- Whether a place of this kind is free.
+		CREATE OR REPLACE FUNCTION watchdog.is_free(kind text, setting text) RETURNS boolean LANGUAGE sql AS $$
+			SELECT count(*) FILTER (WHERE CASE WHEN w ? 'place' THEN w ->> 'place' = kind ELSE w ->> 'state' <> 'idle' END) < coalesce(current_setting(setting, true)::int, 0)
+			  FROM (SELECT to_jsonb(w) FROM durable.workers w) AS w (w)
+		$$;
+		-- What waits for a place that is free.
+		CREATE OR REPLACE FUNCTION watchdog.waiting() RETURNS SETOF text LANGUAGE sql AS $$
+			SELECT 'instance ' || instance_id FROM durable_internal.instances WHERE state = 'R' AND started_time IS NULL
+			   AND watchdog.is_free('batch', 'durable.max_workers')
+			 UNION
+			SELECT format('activity %s of %s', a ->> 'task_id', a ->> 'instance_id')
+			  FROM (SELECT to_jsonb(a) - 'input' FROM durable.activities a WHERE a.pid IS NULL) AS a (a)
+			 WHERE CASE coalesce(a ->> 'state', 'queued')
+			           WHEN 'queued' THEN watchdog.is_free('batch', 'durable.max_workers')
+			           WHEN 'waiting for a place' THEN watchdog.is_free('long', 'durable.max_long_activities')
+			       END
+			 UNION
+			SELECT format('instances of %s, after %s turns and %s activities', role, turns, activities)
+			  FROM durable.stats WHERE ready_instances > 0 AND watchdog.is_free('batch', 'durable.max_workers')
+		$$;
+		CREATE OR REPLACE PROCEDURE watchdog.watch(patience interval) LANGUAGE plpgsql AS $$
+		DECLARE
+			looked timestamptz := clock_timestamp();
+			items text[];
+		BEGIN
+			CREATE TEMP TABLE seen (item text PRIMARY KEY, since timestamptz NOT NULL);
+			WHILE NOT EXISTS (SELECT FROM watchdog.stop) LOOP
+				-- After a look that came late nobody knows what was in between.
+				IF clock_timestamp() - looked > '1 s' THEN
+					DELETE FROM seen;
+				END IF;
+				looked := clock_timestamp();
+				items := ARRAY(SELECT * FROM watchdog.waiting());
+				DELETE FROM seen WHERE item <> ALL (items);
+				INSERT INTO seen SELECT item, looked FROM unnest(items) item ON CONFLICT DO NOTHING;
+				INSERT INTO watchdog.found
+				SELECT item, since, looked, (SELECT jsonb_agg(w) FROM durable.workers w)
+				  FROM seen WHERE since < looked - patience
+				    ON CONFLICT (item) DO UPDATE SET until = looked;
+				COMMIT;
+				PERFORM pg_sleep(0.2);
+			END LOOP;
+		END $$));
+	my $handle = IPC::Run::start([ 'psql', '-XAtq', '-v', 'ON_ERROR_STOP=1', '-d', $node->connstr('postgres'), '-c', "CALL watchdog.watch('$seconds s')" ],
+		'<', \undef, '>', \my $out, '2>', \my $err);
+	return { node => $node, handle => $handle, err => \$err };
+}
+
+# Ends a watchdog and asserts that it has found nothing.
+sub watchdog_ok
+{
+	my ($dog, $what) = @_;
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	my $node = $dog->{node};
+
+	$node->safe_psql('postgres', 'INSERT INTO watchdog.stop DEFAULT VALUES');
+	ok($dog->{handle}->finish, 'the watchdog has watched to the end') or diag(${ $dog->{err} });
+	my $found = $node->safe_psql('postgres', q(SELECT string_agg(format('%s from %s to %s: %s', item, since, until, workers), E'\n')
+		FROM (SELECT * FROM watchdog.found ORDER BY until - since DESC LIMIT 5) f));
+	return is($found, '', $what // 'nothing waits for a place that is free');
 }
 
 1;
