@@ -5,9 +5,9 @@
  * A timer looks, every TICK_MS, how long the call has run, and how long its
  * process has waited for a heavyweight lock.  It interrupts as a cancellation
  * does; but that it did counts, not what the code made of it.  Code that
- * handles the cancellation is interrupted again at each tick, and after GRACE its
- * process ends: the note in the black box then counts it as a call that has
- * killed its worker, and such a one shares no transaction.
+ * handles the cancellation is interrupted again at each tick, and when it has
+ * handled HANDLED of them its process ends: the note in the black box then counts
+ * it as a call that has killed its worker, and such a one runs alone.
  *
  * PL/pgSQL can call what no rollback takes back: a volatile function in C (dblink,
  * http), code in an untrusted language, COPY TO PROGRAM.  With patience such a call
@@ -46,12 +46,12 @@
 #include "settings.h"
 
 #define TICK_MS			5
-#define TICK_ALONE_MS	100
+#define TICK_ALONE_MS	20
 /* a lock for which a call with patience waits, and one that runs alone */
 #define LOCK_TIME		(10 * INT64CONST(1000))
 #define ALONE_LOCK		USECS_PER_SEC
-/* what ignores the interruption for so long ends its process */
-#define GRACE			(10 * USECS_PER_SEC)
+/* interruptions that a call handles and goes on */
+#define HANDLED			20
 
 static TimeoutId timer = MAX_TIMEOUTS;
 static bool ticking = false;
@@ -65,6 +65,7 @@ static volatile sig_atomic_t calling = false;
 static volatile sig_atomic_t interruption = INTERRUPTION_NONE;
 static volatile sig_atomic_t outside = false;	/* the call has done what no rollback takes back */
 static volatile TimestampTz call_start;
+static volatile sig_atomic_t interruptions; /* that the process has noticed during the call, and one more */
 
 /* How long this process has waited for a heavyweight lock, us. */
 static int64
@@ -108,10 +109,9 @@ tick(void)
 		interruption = reason(now);
 	if (interruption == INTERRUPTION_NONE)
 		return;
-	if (!alone && now - call_start >= GRACE)
+	if (!QueryCancelPending && interruptions++ >= HANDLED)
 		ProcDiePending = true;
-	else
-		QueryCancelPending = true;
+	QueryCancelPending = true;
 	InterruptPending = true;
 	SetLatch(MyLatch);
 }
@@ -280,6 +280,7 @@ patience_call_begin(void)
 
 	call_start = GetCurrentTimestamp();
 	interruption = INTERRUPTION_NONE;
+	interruptions = 0;
 	outside = false;
 	calling = true;
 	if (!ticking)

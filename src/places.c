@@ -18,8 +18,8 @@
 /* how long a role keeps its only batch place while others have none: if the next one's process is there, and if it is to be started */
 #define RESIDENCY_WARM	(50 * INT64CONST(1000))
 #define RESIDENCY		(500 * INT64CONST(1000))
-/* after so long another process may be had */
-#define NO_PROCESS_TIME	(60 * USECS_PER_SEC)
+/* the server had no process: for so long none is asked for but for batch work of a role that has none */
+#define NO_PROCESS_TIME	(10 * USECS_PER_SEC)
 #define LONGEST_PAUSE	(10 * USECS_PER_SEC)
 
 /* How many processes there may be. */
@@ -84,7 +84,7 @@ place_take_batch(Queue *queue, Slot *slot)
 }
 
 /* Whether a long place is free for a queue: the last one is for those that have none. */
-bool
+static bool
 places_long_free(const Queue *queue)
 {
 	int			open = durable_max_long_activities - lists->long_used;
@@ -208,9 +208,16 @@ spare_at_hand(Queue *queue, bool one_leaves)
 {
 	if (processes_at_hand() > (one_leaves ? 1 : 0))
 		return true;
-	if (queue->starting == 0 && queue->retry_at <= GetCurrentTimestamp())
+	if (queue->starting == 0 && queue->retry_at <= GetCurrentTimestamp() && lists->no_process == 0)
 		(void) reserve(queue);
 	return false;
+}
+
+/* Whether a batch place does for some of what is to run alone: it may be tried with patience, as it would have to wait. */
+bool
+places_may_try(const Queue *queue)
+{
+	return queue->may > 0 && (!places_long_free(queue) || processes_at_hand() <= 1);
 }
 
 /* Whether the only process that the server has must do everything in its batch place. */
@@ -276,7 +283,7 @@ has_process(const Queue *queue, TimestampTz now)
 static Want
 wants_batch(const Queue *queue, TimestampTz now)
 {
-	bool		work = queue_has_batch(queue) || (queue->may > 0 && !places_long_free(queue));
+	bool		work = queue_has_batch(queue) || places_may_try(queue);
 
 	if (!work || !has_process(queue, now) || (queue->batch > 0 && queue->starting > 0))
 		return WANT_NOTHING;
@@ -327,7 +334,7 @@ give_long(Queue *queue)
 		return false;
 	if (slot != NULL)
 		wake(slot);
-	else
+	else if (lists->no_process == 0)
 		slot = reserve(queue);
 	if (slot != NULL)
 		take_long(queue, slot);
@@ -532,4 +539,22 @@ places_make_room(void)
 	found = retire_idle();
 	LWLockRelease(shared_lock);
 	return found;
+}
+
+/* A process has ended: those who could not get one may get one now. */
+void
+places_process_ended(void)
+{
+	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
+	for (int i = 0; i < lists->nqueues; i++)
+	{
+		Queue	   *queue = &lists->queues[i];
+
+		if (!queue->lacking)
+			continue;
+		queue->lacking = false;
+		queue->retry_at = 0;
+		database_poke(queue->db);
+	}
+	LWLockRelease(shared_lock);
 }

@@ -37,13 +37,15 @@ extern bool place_go_long(Queue *queue, Slot *slot);
 extern void place_leave(Queue *queue, Slot *slot);
 /* whether the worker is to give its batch place to a role that has none */
 extern bool place_is_due(const Queue *queue, const Slot *slot);
-/* whether lone work of a queue could begin now */
-extern bool places_long_free(const Queue *queue);
+/* whether some lone work of a queue may be tried in a batch place */
+extern bool places_may_try(const Queue *queue);
 
 /* the scheduler's side; the lock is not held */
 extern bool places_look(Oid db, WantedProcess *wanted, int max, int *count);
 extern TimestampTz places_retry_at(Oid db);
 extern void places_back_off(Oid db, Oid role, TimestampTz until, bool lacking);
+/* a process has ended, for which others may have waited */
+extern void places_process_ended(void);
 /* the server had no process: an idle one leaves for it; false if there is none */
 extern bool places_make_room(void);
 

@@ -136,7 +136,7 @@ first_may(Queue *queue)
 {
 	dlist_iter	iter;
 
-	if (queue->may > 0 && !places_long_free(queue))
+	if (places_may_try(queue))
 		dlist_foreach(iter, &queue->lone_entries)
 			if (dlist_container(Entry, link, iter.cur)->lone == LONE_MAY)
 				return dlist_container(Entry, link, iter.cur);
@@ -224,7 +224,7 @@ first_range(Queue *queue)
 
 	if (queue->nranges > 0)
 		return dlist_container(Range, link, dlist_head_node(&queue->ranges));
-	if (queue->may > 0 && !places_long_free(queue))
+	if (places_may_try(queue))
 		dlist_foreach(iter, &queue->lone_ranges)
 			if (dlist_container(Range, link, iter.cur)->range.lone == LONE_MAY)
 				return dlist_container(Range, link, iter.cur);

@@ -176,6 +176,8 @@ commit(void)
 static void
 reap(void)
 {
+	bool		ended = false;
+
 	for (int i = 0; i < DURABLE_WORKERS_LIMIT; i++)
 	{
 		pid_t		pid;
@@ -186,7 +188,10 @@ reap(void)
 		slot_unreserve(started[i].slot, started[i].generation);
 		pfree(started[i].handle);
 		started[i].handle = NULL;
+		ended = true;
 	}
+	if (ended)
+		places_process_ended();
 }
 
 /* End all workers, also those of an earlier scheduler, and have the slots given back of those that never run: nobody else would do it. */

@@ -41,7 +41,6 @@ slot_connected(int index)
 	slot_set_state(slot, WORKER_BUSY);
 	/* a batch place is kept for a while from now on */
 	slot->placed = GetCurrentTimestamp();
-	lists->no_process = 0;
 	LWLockRelease(shared_lock);
 }
 
@@ -58,18 +57,6 @@ slot_drop_claims(Slot *slot)
 	}
 	slot->range.key = 0;
 	database_request_scan(slot->db);
-}
-
-/* Those who could not get a process may get one now; lock held. */
-static void
-end_lack(void)
-{
-	for (int i = 0; i < lists->nqueues; i++)
-		if (lists->queues[i].lacking)
-		{
-			lists->queues[i].lacking = false;
-			lists->queues[i].retry_at = 0;
-		}
 }
 
 /* Return all that a slot holds to its queue and free it; lock held. */
@@ -106,7 +93,6 @@ slot_free(Slot *slot)
 	database_poke(slot->db);
 	slot->db = slot->role = InvalidOid;
 	slot->pid = 0;
-	end_lack();
 	(void) places_give(InvalidOid);
 }
 
@@ -189,7 +175,7 @@ slot_rest(int index)
 	queue = queue_get(slot->db, slot->role, false);
 	slot_set_advancing(queue, slot, false);
 	if (slot->state != WORKER_IDLE &&
-		!(slot->place == PLACE_BATCH && (queue_has_batch(queue) || queue->may > 0)))
+		!(slot->place == PLACE_BATCH && (queue_has_batch(queue) || places_may_try(queue))))
 	{
 		place_leave(queue, slot);
 		/* one that was lent as well */
