@@ -9,12 +9,15 @@
  */
 #include "postgres.h"
 
+#include <float.h>
+
 #include "access/stratnum.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_authid.h"
 #include "catalog/pg_type.h"
 #include "fmgr.h"
 #include "miscadmin.h"
+#include "nodes/supportnodes.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
@@ -40,6 +43,7 @@ PG_FUNCTION_INFO_V1(durable_owner_found);
 PG_FUNCTION_INFO_V1(durable_owner_current);
 PG_FUNCTION_INFO_V1(durable_may_see_owner);
 PG_FUNCTION_INFO_V1(durable_may_see_role);
+PG_FUNCTION_INFO_V1(durable_may_see_cost);
 
 /* The bytes of a value; that of a role in a row is always short. */
 static inline struct varlena *
@@ -374,4 +378,23 @@ Datum
 durable_may_see_role(PG_FUNCTION_ARGS)
 {
 	PG_RETURN_BOOL(may_see(PG_ARGISNULL(0) ? InvalidOid : PG_GETARG_OID(0)));
+}
+
+/*
+ * durable_internal.may_see_cost(internal): support function of both may_see.
+ *
+ * Of conditions that it takes for leakproof PostgreSQL looks at the cheapest first.  IS NULL, CASE, a boolean column and
+ * jsonb subscripts cost nothing, so may_see costs less than nothing.  That is the least that there is: added to any other
+ * cost it changes nothing.
+ */
+Datum
+durable_may_see_cost(PG_FUNCTION_ARGS)
+{
+	Node	   *request = (Node *) PG_GETARG_POINTER(0);
+
+	if (!IsA(request, SupportRequestCost))
+		PG_RETURN_POINTER(NULL);
+	((SupportRequestCost *) request)->startup = 0;
+	((SupportRequestCost *) request)->per_tuple = -DBL_MIN;
+	PG_RETURN_POINTER(request);
 }

@@ -102,13 +102,18 @@ CREATE FUNCTION durable_internal.owner_found(owner durable_internal.owner) RETUR
 LANGUAGE C STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'durable_owner_found';
 COMMENT ON FUNCTION durable_internal.owner_found(durable_internal.owner) IS
 'For an owner that was missing when it was stored, the role that has its name now; NULL if there is none, and for all other owners.';
--- The cost puts it before every condition of a user, see 30-views.sql.
+CREATE FUNCTION durable_internal.may_see_cost(internal) RETURNS internal
+LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'durable_may_see_cost';
+COMMENT ON FUNCTION durable_internal.may_see_cost(internal) IS
+'Tells the planner that may_see costs less than every other condition on a row, so that PostgreSQL looks at it first.';
 CREATE FUNCTION durable_internal.may_see(owner durable_internal.owner) RETURNS boolean
-LANGUAGE C STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 0.000001 AS 'MODULE_PATHNAME', 'durable_may_see_owner';
+LANGUAGE C STABLE CALLED ON NULL INPUT PARALLEL SAFE SUPPORT durable_internal.may_see_cost
+AS 'MODULE_PATHNAME', 'durable_may_see_owner';
 COMMENT ON FUNCTION durable_internal.may_see(durable_internal.owner) IS
 'Whether the current user may see what this owner has: the members of the role do, and those of pg_monitor, who alone see what belongs to a role that does not exist. What belongs to no role (-) all may see.';
 CREATE FUNCTION durable_internal.may_see(role oid) RETURNS boolean
-LANGUAGE C STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 0.000001 AS 'MODULE_PATHNAME', 'durable_may_see_role';
+LANGUAGE C STABLE CALLED ON NULL INPUT PARALLEL SAFE SUPPORT durable_internal.may_see_cost
+AS 'MODULE_PATHNAME', 'durable_may_see_role';
 COMMENT ON FUNCTION durable_internal.may_see(oid) IS
 'The same for a role; NULL: a role that does not exist.';
 
@@ -147,9 +152,10 @@ CREATE UNIQUE INDEX instances_instance_id ON durable_internal.instances (instanc
 -- It also leads the scheduler to what is ready.
 CREATE INDEX instances_listing ON durable_internal.instances
     (state, owner, name COLLATE "C", created_time, instance_id) WITH (fillfactor = 50);
--- No estimate of EXPLAIN tells which names others use; nothing is planned by them.
+-- No estimate of EXPLAIN tells what others have; nothing is planned by these columns.
 ALTER TABLE durable_internal.instances
-    ALTER COLUMN name SET STATISTICS 0, ALTER COLUMN function SET STATISTICS 0, ALTER COLUMN version SET STATISTICS 0;
+    ALTER COLUMN name SET STATISTICS 0, ALTER COLUMN function SET STATISTICS 0, ALTER COLUMN version SET STATISTICS 0,
+    ALTER COLUMN search_path SET STATISTICS 0, ALTER COLUMN tags SET STATISTICS 0, ALTER COLUMN custom_status SET STATISTICS 0;
 -- For pages by id prefix (src/ranges.c), and ranges of time in queries of the view; hardly costs anything to keep.
 CREATE INDEX instances_ranges ON durable_internal.instances
     USING brin (created_time, durable_internal.place(created_time, instance_id) durable_internal.id_stems) WITH (autosummarize = on);
@@ -173,7 +179,9 @@ CREATE TABLE durable_internal.history (
     PRIMARY KEY (key, seq)
 ) USING heap;
 
-ALTER TABLE durable_internal.history ALTER COLUMN name SET STATISTICS 0;
+ALTER TABLE durable_internal.history
+    ALTER COLUMN event_time SET STATISTICS 0, ALTER COLUMN task_id SET STATISTICS 0, ALTER COLUMN attempt SET STATISTICS 0,
+    ALTER COLUMN name SET STATISTICS 0, ALTER COLUMN input SET STATISTICS 0, ALTER COLUMN result SET STATISTICS 0;
 
 -- What happened to an instance and is not in its history yet.
 CREATE TABLE durable_internal.messages (

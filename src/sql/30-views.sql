@@ -1,12 +1,16 @@
 -- What clients can read.  The views read the internal tables with the rights
 -- of the extension's owner; each shows only instances that the caller may see:
 -- owners and members of owning roles theirs, roles with pg_monitor all.
--- security_barrier keeps functions in a user's WHERE from seeing the others;
--- comparisons of ids and times are leakproof and still use the indexes.
--- EXPLAIN ANALYZE counts rows, also those that are not shown.  So that the
--- counts tell nothing of them, may_see is the cheapest condition, which
--- PostgreSQL looks at first, and OFFSET 0 keeps conditions on a history from
--- being looked at before its instance may be seen.
+--
+-- security_barrier keeps a user's functions from seeing the others.  It does not
+-- keep back conditions that PostgreSQL takes for leakproof: IS NULL, CASE, texts
+-- compared.  PostgreSQL looks at these in any order, and in indexes, and a
+-- subquery in a CASE, or EXPLAIN ANALYZE, tells the user that one was met.  So a
+-- condition may reach the tables only if the column is the id or, of an instance,
+-- created_time, for which there are indexes.  All other columns of a view come
+-- from a subquery with OFFSET 0, into which PostgreSQL moves no condition, and
+-- which needs the row of the instance, whose scan asks may_see.  A view without
+-- ids to look up has the OFFSET 0 itself.
 
 CREATE FUNCTION durable_internal.event_type(event smallint) RETURNS text
 LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE
@@ -24,36 +28,39 @@ COMMENT ON FUNCTION durable_internal.workers() IS
 -- Scalar subqueries, so that a query pays only for the columns and rows that it asks for.
 -- status_record in src/status.c makes the same for who waits; tests compare the two.
 CREATE VIEW durable.instances WITH (security_barrier) AS
-SELECT i.instance_id,
-       i.name,
-       i.function,
-       i.version,
-       CASE i.state
-           WHEN 'S' THEN 'Suspended'
-           WHEN 'C' THEN 'Completed'
-           WHEN 'F' THEN 'Failed'
-           WHEN 'T' THEN 'Terminated'
-           ELSE CASE WHEN i.started_time IS NULL THEN 'Pending' ELSE 'Running' END
-       END::durable.runtime_status AS runtime_status,
-       (SELECT h.input FROM durable_internal.history h WHERE h.key = i.key AND h.seq = i.first_seq + 1) AS input,
-       CASE WHEN i.state IN ('C', 'F', 'T') THEN
-           (SELECT CASE i.state WHEN 'F' THEN h.result -> 'message' ELSE h.result END
-              FROM durable_internal.history h WHERE h.key = i.key AND h.seq = i.turn_seq)
-       END AS output,
-       i.custom_status,
-       i.created_time,
-       i.last_updated_time,
-       i.completed_time,
-       i.scheduled_start_time,
-       i.execution_id,
-       (SELECT p.instance_id FROM durable_internal.instances p WHERE p.key = i.parent_key) AS parent_instance_id,
-       coalesce(i.tags, '{}') AS tags,
-       CASE WHEN i.state = 'F' THEN
-           (SELECT h.result FROM durable_internal.history h WHERE h.key = i.key AND h.seq = i.turn_seq)
-       END AS failure,
-       durable_internal.owner_role(i.owner) AS owner,
-       i.owner::pg_catalog.text AS owner_name
+SELECT i.instance_id, r.name, r.function, r.version, r.runtime_status, r.input, r.output, r.custom_status, i.created_time,
+       r.last_updated_time, r.completed_time, r.scheduled_start_time, r.execution_id, r.parent_instance_id, r.tags, r.failure,
+       r.owner, r.owner_name
   FROM durable_internal.instances i
+ CROSS JOIN LATERAL (
+       SELECT i.name,
+              i.function,
+              i.version,
+              CASE i.state
+                  WHEN 'S' THEN 'Suspended'
+                  WHEN 'C' THEN 'Completed'
+                  WHEN 'F' THEN 'Failed'
+                  WHEN 'T' THEN 'Terminated'
+                  ELSE CASE WHEN i.started_time IS NULL THEN 'Pending' ELSE 'Running' END
+              END::durable.runtime_status AS runtime_status,
+              (SELECT h.input FROM durable_internal.history h WHERE h.key = i.key AND h.seq = i.first_seq + 1) AS input,
+              CASE WHEN i.state IN ('C', 'F', 'T') THEN
+                  (SELECT CASE i.state WHEN 'F' THEN h.result -> 'message' ELSE h.result END
+                     FROM durable_internal.history h WHERE h.key = i.key AND h.seq = i.turn_seq)
+              END AS output,
+              i.custom_status,
+              i.last_updated_time,
+              i.completed_time,
+              i.scheduled_start_time,
+              i.execution_id,
+              (SELECT p.instance_id FROM durable_internal.instances p WHERE p.key = i.parent_key) AS parent_instance_id,
+              coalesce(i.tags, '{}') AS tags,
+              CASE WHEN i.state = 'F' THEN
+                  (SELECT h.result FROM durable_internal.history h WHERE h.key = i.key AND h.seq = i.turn_seq)
+              END AS failure,
+              durable_internal.owner_role(i.owner) AS owner,
+              i.owner::pg_catalog.text AS owner_name
+       OFFSET 0) r
  WHERE durable_internal.may_see(i.owner);
 COMMENT ON VIEW durable.instances IS
 'All instances that you may see, in the columns of durable.orchestration_status up to owner, and owner_name. owner: NULL if there is no such role, as after a restore; only superusers and pg_monitor see those instances, which wait for CREATE ROLE or durable.reassign_owner. owner_name: the quoted name of the owner, also of one that does not exist; (dropped role N) of one that was dropped, with its former OID. Fast by instance_id, by created_time and by created_time range; the other columns are filtered row by row.';
@@ -61,8 +68,8 @@ COMMENT ON VIEW durable.instances IS
 -- A row that has an input and is not a beginning stands for the beginning too.
 CREATE VIEW durable.history WITH (security_barrier) AS
 SELECT i.instance_id,
-       i.execution_id,
-       e.seq - i.first_seq AS sequence_number,
+       h.execution_id,
+       e.seq - h.first_seq AS sequence_number,
        e.event_type,
        h.event_time,
        h.task_id,
@@ -72,7 +79,7 @@ SELECT i.instance_id,
        e.failure,
        e.attempt
   FROM durable_internal.instances i
- CROSS JOIN LATERAL (SELECT * FROM durable_internal.history h WHERE h.key = i.key OFFSET 0) h
+ CROSS JOIN LATERAL (SELECT h.*, i.execution_id, i.first_seq FROM durable_internal.history h WHERE h.key = i.key OFFSET 0) h
  CROSS JOIN LATERAL (
        SELECT h.seq - 1 AS seq,
               'TaskScheduled' AS event_type,
@@ -100,16 +107,19 @@ COMMENT ON VIEW durable.history IS
 CREATE VIEW durable.activities WITH (security_barrier) AS
 SELECT a.instance_id, a.task_id, a.name, a.input, a.attempt, a.scheduled_time, a.deliveries, a.pid, a.owner
   FROM (-- queued or running
-        SELECT i.instance_id, t.task_id, h.name, h.input, t.attempt, h.event_time AS scheduled_time, t.deliveries, w.pid,
-               durable_internal.owner_role(i.owner) AS owner
+        SELECT i.instance_id, r.*
           FROM durable_internal.instances i
           JOIN durable_internal.tasks t ON t.key = i.key
-         CROSS JOIN LATERAL (SELECT * FROM durable_internal.history h WHERE h.key = i.key AND h.seq = t.seq OFFSET 0) h
           LEFT JOIN durable_internal.workers() w ON w.running_key = t.key AND w.running_task = t.task_id
+         CROSS JOIN LATERAL (SELECT t.task_id, h.name, h.input, t.attempt, h.event_time AS scheduled_time, t.deliveries, w.pid,
+                                    durable_internal.owner_role(i.owner) AS owner
+                               FROM durable_internal.history h
+                              WHERE h.key = i.key AND h.seq = t.seq
+                             OFFSET 0) r
+         WHERE durable_internal.may_see(i.owner)
         UNION ALL
         -- in the pause before the next attempt, or before the same one that was put off: the history of an instance is read once
-        SELECT i.instance_id, p.task_id, h.name, h.input, p.attempt, h.event_time, 0, NULL,
-               durable_internal.owner_role(i.owner)
+        SELECT i.instance_id, r.*
           FROM durable_internal.instances i
          CROSS JOIN LATERAL (SELECT e.task_id, max(e.seq) FILTER (WHERE e.event = 2) AS seq,
                                     coalesce(max(e.attempt) FILTER (WHERE e.event = 5), 0) + 1 AS attempt
@@ -120,19 +130,23 @@ SELECT a.instance_id, a.task_id, a.name, a.input, a.attempt, a.scheduled_time, a
                                      SELECT t.task_id, NULL, NULL, NULL FROM durable_internal.timers t WHERE t.key = i.key AND t.task_id > 0) e
                               GROUP BY e.task_id
                              HAVING bool_or(e.event IS NULL) AND bool_or(e.event = 2)) p
-         CROSS JOIN LATERAL (SELECT * FROM durable_internal.history h WHERE h.key = i.key AND h.seq = p.seq OFFSET 0) h
-         WHERE EXISTS (SELECT FROM durable_internal.timers t WHERE t.key = i.key)) a
- WHERE durable_internal.may_see(a.owner);
+         CROSS JOIN LATERAL (SELECT p.task_id, h.name, h.input, p.attempt, h.event_time, 0, NULL::integer,
+                                    durable_internal.owner_role(i.owner)
+                               FROM durable_internal.history h
+                              WHERE h.key = i.key AND h.seq = p.seq
+                             OFFSET 0) r
+         WHERE durable_internal.may_see(i.owner) AND EXISTS (SELECT FROM durable_internal.timers t WHERE t.key = i.key)) a;
 COMMENT ON VIEW durable.activities IS
 'Activities of live instances that are queued, running, or waiting for their next attempt. attempt: number of the current or next attempt, from 1; scheduled_time: when the orchestrator called it; deliveries: how many workers have died while running it; pid: the process that runs it now, NULL: none. An activity that a worker runs right after the turn that called it is not seen here: see durable.workers.';
 
 CREATE VIEW durable.timers WITH (security_barrier) AS
-SELECT i.instance_id,
-       CASE WHEN t.task_id > 0 THEN t.task_id END AS task_id,
-       t.fire_at,
-       durable_internal.owner_role(i.owner) AS owner
+SELECT i.instance_id, r.task_id, r.fire_at, r.owner
   FROM durable_internal.timers t
   JOIN durable_internal.instances i ON i.key = t.key
+ CROSS JOIN LATERAL (SELECT CASE WHEN t.task_id > 0 THEN t.task_id END AS task_id,
+                            t.fire_at,
+                            durable_internal.owner_role(i.owner) AS owner
+                     OFFSET 0) r
  WHERE durable_internal.may_see(i.owner);
 COMMENT ON VIEW durable.timers IS
 'Timers that have not fired. task_id: the call of the orchestrator that waits for it (sleep, a timeout, or the pause before another attempt), NULL: the start of an instance that has a start_at, or a turn that is run again because another transaction held the id of a sub-orchestration, or the like.';
@@ -148,6 +162,7 @@ SELECT w.slot,
        nullif(w.running_task, 0) AS task_id
   FROM durable_internal.workers() w
   LEFT JOIN durable_internal.instances i ON i.key = w.running_key
- WHERE durable_internal.may_see(w.role);
+ WHERE durable_internal.may_see(w.role)
+OFFSET 0;
 COMMENT ON VIEW durable.workers IS
 'The processes that run instances in this database, one for each role that owns work and more under load. pid: as in pg_stat_activity, NULL while it starts; role: whose instances it runs, and as whom; state: starting, busy or idle, since when; claims: how many instances it holds; instance_id, task_id: whose code it runs at this moment, a turn of the orchestrator if task_id is NULL. Since when, and what that waits for, are query_start and wait_event in pg_stat_activity.';

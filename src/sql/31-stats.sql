@@ -81,7 +81,8 @@ SELECT coalesce(s.role, q.role)::pg_catalog.regrole AS role,
        s.stats_since
   FROM durable_internal.role_stats() s
   FULL JOIN durable_internal.queues() q ON q.role = s.role
- WHERE durable_internal.may_see(coalesce(s.role, q.role));
+ WHERE durable_internal.may_see(coalesce(s.role, q.role))
+OFFSET 0;
 COMMENT ON VIEW durable.stats IS
 'What the engine has to do and has done for each role that you may see, in this database.
 Now: ready_instances: that have something to do and wait for a worker; running_instances: that workers hold; ready_activities: queued (fan-out, slow ones) that no worker has taken; workers: processes of this role; waiting: how long some of the work has waited, NULL if none does: queued work for a worker that takes it, instances that a worker holds for the function that it runs of another one, or a worker for a lock; the longest of these.
@@ -99,7 +100,8 @@ SELECT s.role::pg_catalog.regrole AS role,
        s.total_time / nullif(s.calls, 0) AS mean_time,
        s.max_time
   FROM durable_internal.function_stats() s
- WHERE durable_internal.may_see(s.role);
+ WHERE durable_internal.may_see(s.role)
+OFFSET 0;
 COMMENT ON VIEW durable.function_stats IS
 'Calls of orchestrators and activities by the engine in this database, for each role that you may see, since the time in durable.stats.stats_since. kind: orchestrator or activity; name: as given to durable.start_new or durable.call_activity; calls: of an orchestrator its turns, of an activity its attempts; failures: those that ended with an error (a turn that ends to wait for something is none); total_time, mean_time, max_time: in milliseconds.
 Kept for 512 functions of a role and 8192 in all; calls of others are counted under the name (others).';

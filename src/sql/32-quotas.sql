@@ -83,6 +83,7 @@ SELECT durable_internal.owner_role(q.role) AS role,
        q.history_length
   FROM durable_internal.quotas q
  WHERE durable_internal.may_see(q.role)
-   AND (durable_internal.owner_role(q.role) IS NOT NULL OR q.role::pg_catalog.text OPERATOR(pg_catalog.=) '-');
+   AND (durable_internal.owner_role(q.role) IS NOT NULL OR q.role::pg_catalog.text OPERATOR(pg_catalog.=) '-')
+OFFSET 0;
 COMMENT ON VIEW durable.quotas IS
 'What durable.set_quota has set, for the roles that you may see; role NULL: for all that are not listed. NULL: no limit. A role that was dropped is shown as a number, until durable.unset_quota is called for that. Those of a role that did not exist when they were restored are not shown until the role exists.';
