@@ -24,7 +24,7 @@
  * A deadlock or serialization failure may be due to what the transactions of
  * workers hold besides the activity, so it is tried that often before it counts.
  */
-#define MAX_CONFLICTS 5
+#define MAX_CONFLICTS 20
 
 /* The failure of an activity whose workers died too often. */
 Jsonb *
