@@ -241,14 +241,14 @@ add(ReadyHint hint)
 
 /* An instance has something to do, for these reasons. */
 void
-hint_instance(Oid role, int64 key, int flags)
+hint_instance(Oid role, int64 key, const char *name, int flags)
 {
 	ReadyHint  *last = nhints > 0 ? &hints[nhints - 1] : NULL;
 
 	if (last != NULL && last->key == key && last->flags != 0)
 		last->flags |= flags;
 	else
-		add((ReadyHint) {.role = role, .key = key, .flags = flags});
+		add((ReadyHint) {.role = role, .key = key, .name = name != NULL ? ready_name(name) : 0, .flags = flags});
 }
 
 /* Add what this transaction locks. */

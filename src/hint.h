@@ -16,7 +16,8 @@
 
 #include "ready.h"
 
-extern void hint_instance(Oid role, int64 key, int flags);
+/* name: of its orchestrator, NULL: not known */
+extern void hint_instance(Oid role, int64 key, const char *name, int flags);
 /* the row of an instance is locked, so workers pass over it: look again at the end, even after a rollback */
 extern void hint_locked(Oid role, int64 key);
 extern void hint_locked_tasks(Oid role, int64 key, int low, int high);

@@ -817,7 +817,7 @@ instance_load(Round *round, int64 key, int flags, FetchResult *result)
 	{
 		instance_forget(key);
 		if (*result == FETCH_FOREIGN)
-			hint_instance(row.owner, key, READY_ALL);
+			hint_instance(row.owner, key, NULL, READY_ALL);
 		return NULL;
 	}
 	if (flags & READY_MESSAGE)

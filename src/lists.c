@@ -50,7 +50,8 @@ lists_shmem_init(void)
 	lists->nfree_ranges = READY_RANGES;
 	for (int i = 0; i < READY_QUEUES; i++)
 	{
-		dlist_init(&lists->queues[i].entries);
+		for (int name = 0; name < READY_NAMES; name++)
+			dlist_init(&lists->queues[i].entries[name]);
 		dlist_init(&lists->queues[i].ranges);
 		dlist_init(&lists->queues[i].lone_entries);
 		dlist_init(&lists->queues[i].lone_ranges);
@@ -183,7 +184,7 @@ slot_set_state(Slot *slot, WorkerState state)
 void
 entry_enqueue(Queue *queue, Entry *entry, bool aside)
 {
-	dlist_head *list = aside ? &queue->lone_entries : &queue->entries;
+	dlist_head *list = aside ? &queue->lone_entries : &queue->entries[entry->name];
 
 	entry->slot = -1;
 	entry->aside = aside;
@@ -214,6 +215,16 @@ entry_dequeue(Queue *queue, Entry *entry)
 	else
 		queue->queued--;
 	entry->aside = false;
+}
+
+/* The next entry for a worker with a batch place; there is one.  Names take turns. */
+Entry *
+entry_next(Queue *queue)
+{
+	do
+		queue->next_name = (queue->next_name + 1) % READY_NAMES;
+	while (dlist_is_empty(&queue->entries[queue->next_name]));
+	return dlist_container(Entry, link, dlist_head_node(&queue->entries[queue->next_name]));
 }
 
 /* Take a range out of its queue: it is free. */

@@ -44,6 +44,7 @@ typedef struct Entry
 	bool		solo;			/* it is to have a transaction of its own */
 	Lone		lone;			/* its next turn is to be run alone */
 	bool		aside;			/* it is queued in lone_entries */
+	uint8		name;			/* in which of the queue's entries else */
 	int			late;			/* rounds in a row that have not got to it */
 	dlist_node	link;			/* in one of a queue's lists or a worker's claims */
 } Entry;
@@ -60,11 +61,12 @@ typedef struct Queue
 {
 	Oid			db;				/* InvalidOid: free */
 	Oid			role;
-	dlist_head	entries;
+	dlist_head	entries[READY_NAMES];	/* of orchestrators of different names, which take turns */
 	dlist_head	ranges;
 	dlist_head	lone_entries;	/* what is to run alone */
 	dlist_head	lone_ranges;
-	int			queued;			/* length of entries */
+	int			queued;			/* length of all entries */
+	int			next_name;		/* whose turn it is */
 	int			nranges;		/* length of ranges */
 	int			lone;			/* length of lone_entries and lone_ranges */
 	int			may;			/* how many of these may be tried with patience */
@@ -143,6 +145,7 @@ extern void slot_set_advancing(Queue *queue, Slot *slot, bool advancing);
 extern void slot_set_state(Slot *slot, WorkerState state);
 extern void entry_enqueue(Queue *queue, Entry *entry, bool aside);
 extern void entry_dequeue(Queue *queue, Entry *entry);
+extern Entry *entry_next(Queue *queue);
 extern bool range_in_work(const Range *range);
 extern void range_remove(Queue *queue, Range *range);
 extern void queue_drop_ranges(Queue *queue);

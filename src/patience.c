@@ -17,7 +17,8 @@
  * A call that runs alone is interrupted only where it has waited for a lock for
  * ALONE_LOCK while others wait for its place, and has done nothing that no
  * rollback takes back.  While it waits it looks for deadlocks at each tick, so that
- * the engine, which tries again, and no client is the victim.
+ * the engine, which tries again, and no client is the victim.  Once it has left
+ * PostgreSQL the timer is silent: a signal would end the pause of other code.
  */
 #include "postgres.h"
 
@@ -126,6 +127,15 @@ stop(void)
 			 errmsg_internal("the function is to run alone")));
 }
 
+/* The timer is silent until the next call. */
+static void
+be_silent(void)
+{
+	if (ticking)
+		disable_timeout(timer, false);
+	ticking = false;
+}
+
 /* The call is about to do something that no rollback takes back. */
 static void
 go_outside(void)
@@ -135,6 +145,7 @@ go_outside(void)
 	if (!alone)
 		stop();
 	outside = true;
+	be_silent();
 }
 
 /* Whether a language is one whose functions may do anything. */
@@ -267,9 +278,7 @@ void
 patience_end(void)
 {
 	calling = false;
-	if (ticking)
-		disable_timeout(timer, false);
-	ticking = false;
+	be_silent();
 }
 
 /* A call begins. */
@@ -327,17 +336,21 @@ void
 patience_check(Oid function)
 {
 	HeapTuple	tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(function));
+	bool		untrusted;
 	bool		begins_alone;
 
 	if (!HeapTupleIsValid(tuple))
 		return;
-	begins_alone = language_is_untrusted(((Form_pg_proc) GETSTRUCT(tuple))->prolang) || wants_to_be_alone(tuple);
+	untrusted = language_is_untrusted(((Form_pg_proc) GETSTRUCT(tuple))->prolang);
+	begins_alone = untrusted || wants_to_be_alone(tuple);
 	ReleaseSysCache(tuple);
 	if (begins_alone && !alone)
 		stop();
-	/* remembered for the next call of it; a trusted one may still be rolled back */
+	/* remembered for the next call of it */
 	if (begins_alone)
 		outside = true;
+	if (untrusted)
+		be_silent();
 }
 
 /* Whether the last call did what no rollback takes back, or is one that begins alone. */

@@ -438,7 +438,7 @@ place_is_due(const Queue *queue, const Slot *slot)
 	bool		soon = false;
 	Queue	   *next;
 
-	if (!lists->crowded || slot->place != PLACE_BATCH)
+	if (!lists->crowded || slot->place != PLACE_BATCH || batch_free(now))
 		return false;
 	memset(refused, false, sizeof(refused));
 	next = longest_wait(false, refused, InvalidOid, &soon);

@@ -4,6 +4,7 @@
  */
 #include "postgres.h"
 
+#include "common/hashfn.h"
 #include "miscadmin.h"
 #include "utils/timestamp.h"
 #include "utils/wait_event.h"
@@ -13,6 +14,13 @@
 #include "places.h"
 #include "ready.h"
 #include "shared.h"
+
+/* The group of an orchestrator's name. */
+uint8
+ready_name(const char *name)
+{
+	return 1 + hash_bytes((const unsigned char *) name, strlen(name)) % (READY_NAMES - 1);
+}
 
 /* Announce one instance; false when it does not fit. */
 static bool
@@ -37,6 +45,7 @@ push_entry(Queue *queue, const ReadyHint *hint)
 		entry->solo = false;
 		entry->lone = LONE_NO;
 		entry->late = 0;
+		entry->name = hint->name;
 		entry_enqueue(queue, entry, false);
 	}
 	else if (entry->slot >= 0)
@@ -115,12 +124,10 @@ fair_share(const Queue *queue, int max)
 	return Min(max, Max((queue->queued + sharers - 1) / sharers, queue_chunk(queue)));
 }
 
-/* Claim the first instance of a list for a worker. */
+/* Claim a queued instance for a worker. */
 static ReadyItem
-claim(Slot *slot, Queue *queue, dlist_head *list)
+claim(Slot *slot, Queue *queue, Entry *entry)
 {
-	Entry	   *entry = dlist_container(Entry, link, dlist_head_node(list));
-
 	entry_dequeue(queue, entry);
 	entry->slot = slot - lists->slots;
 	dlist_push_tail(&slot->claims, &entry->link);
@@ -173,16 +180,13 @@ ready_take(int index, ReadyItem *items, int held, int max, int step_us, bool *yi
 	*yield = place_is_due(queue, slot);
 	share = *yield ? 0 : fair_share(queue, max - held);
 	while (share-- > 0 && queue->queued > 0)
-		items[count++] = claim(slot, queue, &queue->entries);
+		items[count++] = claim(slot, queue, entry_next(queue));
 	if (count == 0 && !*yield)
 	{
 		Entry	   *entry = first_may(queue);
 
 		if (entry != NULL)
-		{
-			dlist_move_head(&queue->lone_entries, &entry->link);
-			items[count++] = claim(slot, queue, &queue->lone_entries);
-		}
+			items[count++] = claim(slot, queue, entry);
 	}
 	slot_set_advancing(queue, slot, count > 0);
 	if (count > held)
@@ -265,7 +269,7 @@ ready_take_lone(int index, ReadyItem *item, ReadyRange *range)
 		result = queue->lone_turn ? LONE_TURN : LONE_ACTIVITY;
 		if (queue->lone_turn)
 		{
-			*item = claim(slot, queue, &queue->lone_entries);
+			*item = claim(slot, queue, dlist_container(Entry, link, dlist_head_node(&queue->lone_entries)));
 			slot_set_advancing(queue, slot, false);
 			queue_taken(queue, true);
 			places_seek(queue);
@@ -433,7 +437,8 @@ drop_entries(Queue *queue, dlist_head *list)
 static void
 drop_queued(Queue *queue)
 {
-	drop_entries(queue, &queue->entries);
+	for (int name = 0; name < READY_NAMES; name++)
+		drop_entries(queue, &queue->entries[name]);
 	drop_entries(queue, &queue->lone_entries);
 	queue_drop_ranges(queue);
 	queue_came(queue);

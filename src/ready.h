@@ -16,6 +16,9 @@
 
 #include "durable.h"
 
+/* so many groups of orchestrators, by name, take turns among the instances of a role; those of which no name is told are one */
+#define READY_NAMES		8
+
 /* why an instance is ready; bits */
 #define READY_RUN		0x01	/* its row says so */
 #define READY_MESSAGE	0x02	/* it has messages */
@@ -56,6 +59,7 @@ typedef struct ReadyHint
 	Oid			role;
 	int64		key;
 	int			flags;			/* 0: a range of tasks */
+	uint8		name;			/* group of the instance's orchestrator, see ready_name; 0: not told */
 	int			low;
 	int			high;
 	Lone		lone;			/* of a range */
@@ -84,6 +88,9 @@ typedef struct QueueInfo
 	QueueWait		for_function;	/* instances that a worker holds, while it runs a function of another one */
 	QueueWait		for_lock;		/* a worker, in the midst of something */
 } QueueInfo;
+
+/* the group of a name */
+extern uint8 ready_name(const char *name);
 
 /* announcing: false when something did not fit */
 extern bool ready_push(Oid db, const ReadyHint *hints, int count);

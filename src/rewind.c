@@ -361,7 +361,7 @@ durable_rewind(PG_FUNCTION_ARGS)
 	message.payload = reason ? jsonb_from_members(1, names, &reason) : NULL;
 	quota_check_payload(row.owner, message.payload);
 	message_send(store, row.owner, &message);
-	hint_instance(row.owner, row.key, READY_RUN);
+	hint_instance(row.owner, row.key, row.name, READY_RUN);
 	store_close(store);
 	PopActiveSnapshot();
 	CommandCounterIncrement();

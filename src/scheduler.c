@@ -334,7 +334,7 @@ found_instance(const InstanceRow *row, void *arg)
 		ready_leave_out(my_database, row->owner);
 		return false;
 	}
-	found_add(found, (ReadyHint) {.role = row->owner, .key = row->key, .flags = READY_ALL});
+	found_add(found, (ReadyHint) {.role = row->owner, .key = row->key, .name = ready_name(row->name), .flags = READY_ALL});
 	return true;
 }
 
