@@ -14,12 +14,14 @@ plan skip_all => "no plpython3u: $err" if $rc != 0;
 $node->safe_psql(
 	'postgres', q(
 	CREATE TABLE effects (instance_id text, task_id int, xact xid8 DEFAULT pg_current_xact_id(), UNIQUE (instance_id, task_id));
-	CREATE FUNCTION effect(killed bool) RETURNS int LANGUAGE plpython3u AS $$
-		import os
-		plpy.execute("INSERT INTO effects VALUES (durable.instance_id(), durable.task_id())")
-		if killed:
-			os.kill(os.getpid(), 9)
-		return 1
+	CREATE FUNCTION effect(killed bool) RETURNS int LANGUAGE plpgsql AS $$
+	BEGIN
+		INSERT INTO effects VALUES (durable.instance_id(), durable.task_id());
+		IF killed THEN
+			PERFORM pg_terminate_backend(pg_backend_pid()), pg_sleep(60);
+		END IF;
+		RETURN 1;
+	END
 	$$;
 	CREATE FUNCTION steps(steps int, killed_at int) RETURNS int LANGUAGE plpgsql AS $$
 	DECLARE
