@@ -339,7 +339,9 @@ instances_ready(Store *store, bool (*callback) (const InstanceRow *row, void *ar
 		{
 			row.key = row_int64(slot, COL_KEY);
 			row.owner = owner_role(slot->tts_values[COL_OWNER]);
+			row.name = TextDatumGetCString(slot->tts_values[COL_NAME]);
 			more = callback(&row, arg);
+			pfree(unconstify(char *, row.name));
 		}
 		scan_end(&scan);
 	} while (!more && row.owner != OID_MAX);
