@@ -341,7 +341,7 @@ instances_ready(Store *store, bool (*callback) (const InstanceRow *row, void *ar
 			row.owner = owner_role(slot->tts_values[COL_OWNER]);
 			row.name = TextDatumGetCString(slot->tts_values[COL_NAME]);
 			more = callback(&row, arg);
-			pfree(unconstify(char *, row.name));
+			pfree(row.name);
 		}
 		scan_end(&scan);
 	} while (!more && row.owner != OID_MAX);
