@@ -460,9 +460,13 @@ if ($checker)
 		RESET ROLE;
 		REASSIGN OWNED BY gone TO postgres;
 		DROP ROLE gone]);
-	is($node->safe_psql('postgres', q[
-		SELECT count(*) FROM durable.check_orchestrator('gone.folds()') c, durable.check_orchestrator('gone.parses()') WHERE c.problem ~ 'its owner is a superuser';
-		SELECT objid FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()]), 1, 'a superuser who has taken functions over runs nothing of them');
+	foreach my $function ('gone.folds()', 'gone.parses()')
+	{
+		is($node->safe_psql('postgres', qq[
+			SELECT problem FROM durable.check_orchestrator('$function') WHERE severity = 'info';
+			SELECT objid FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()]),
+			'only its text was searched, as plpgsql_check may run code, and its owner is a superuser', "a superuser who has taken $function over runs nothing of it");
+	}
 	ok(!-e $file, 'and no program');
 }
 # Somebody else runs nothing of it.
