@@ -67,14 +67,15 @@ SELECT call, bad.client(call)
                 "raise_event(''bad-activity-1'', ''e'')","terminate(''bad-activity-1'')",
                 "raise_event(NULL, ''e'')","raise_event(''none'', NULL)","terminate(NULL)","wait_for_completion(NULL)",
                 "wait_for_completion(''none'')"}'::text[]) call;
--- NULLs inside an orchestrator.
+-- NULLs, and times that never come, inside an orchestrator.
 CREATE FUNCTION bad.null_call(call text) RETURNS text LANGUAGE plpgsql AS 'BEGIN RETURN bad.client(call); END';
 CREATE TABLE bad.null_calls AS
 SELECT row_number() OVER () AS n, call
   FROM unnest('{call_activity(NULL),sleep(NULL),sleep_until(NULL),wait_for_external_event(NULL),"wait_for_external_event('''')",
                 "subscribe_event('''')","send_event(''x'', '''')",
                 await(NULL),create_timer(NULL::interval),create_timer(NULL::timestamptz),"send_event(NULL, NULL)",
-                schedule_activity(NULL),call_sub_orchestrator(NULL)}'::text[]) call;
+                schedule_activity(NULL),call_sub_orchestrator(NULL),
+                sleep_until(''infinity''),create_timer(''infinity''::timestamptz),create_timer(''-infinity''::timestamptz)}'::text[]) call;
 SELECT count(durable.start_new('null_call', to_jsonb(call), 'bad-null-' || n)) FROM bad.null_calls;
 SELECT call, runtime_status, coalesce(output #>> '{}', failure->>'message') AS result
   FROM bad.null_calls, durable.wait_for_completion('bad-null-' || n, '1 min') ORDER BY n;

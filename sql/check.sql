@@ -73,14 +73,30 @@ CREATE FUNCTION check_broken() RETURNS void LANGUAGE plpgsql AS 'BEGIN PERFORM a
 CREATE FUNCTION check_path() RETURNS void LANGUAGE plpgsql AS 'BEGIN PERFORM FROM "Table"; END';
 CREATE FUNCTION check_own_path() RETURNS void LANGUAGE plpgsql SET search_path = check_elsewhere AS 'BEGIN PERFORM FROM "Table"; END';
 
+-- The owner, who has logged in, is no superuser.
+SELECT current_user AS superuser \gset
+CREATE ROLE regress_durable_check_owner LOGIN;
+SELECT durable.grant_usage('regress_durable_check_owner');
+GRANT USAGE ON SCHEMA check_elsewhere TO regress_durable_check_owner;
+GRANT SELECT, UPDATE ON check_view TO regress_durable_check_owner;
+ALTER FUNCTION check_good(jsonb) OWNER TO regress_durable_check_owner;
+ALTER FUNCTION check_bad(jsonb) OWNER TO regress_durable_check_owner;
+ALTER FUNCTION check_broken() OWNER TO regress_durable_check_owner;
+ALTER FUNCTION check_path() OWNER TO regress_durable_check_owner;
+ALTER FUNCTION check_own_path() OWNER TO regress_durable_check_owner;
+
 -- Without the extension.
+\c - regress_durable_check_owner
 SELECT severity, object, problem, regexp_replace(hint, 'postgresql-\d+', 'postgresql-NN') AS hint FROM durable.check_orchestrator('check_good(jsonb)');
 SELECT severity, object, problem FROM durable.check_orchestrator('check_bad(jsonb)');
 SELECT severity, object, problem, regexp_replace(hint, '-\d+-', '-NN-') AS hint FROM durable.check_orchestrator('check_path()');
 
 -- With it.
+\c - :superuser
 CREATE SCHEMA check_extension;
 CREATE EXTENSION plpgsql_check SCHEMA check_extension;
+GRANT USAGE ON SCHEMA check_extension TO regress_durable_check_owner;
+\c - regress_durable_check_owner
 SELECT severity, object, problem, regexp_replace(hint, 'postgresql-\d+', 'postgresql-NN') AS hint FROM durable.check_orchestrator('check_good(jsonb)');
 -- from PostgreSQL 16 on only the view's table is found
 SELECT severity, object, problem FROM durable.check_orchestrator('check_bad(jsonb)') WHERE object <> 'public.check_view';
@@ -94,6 +110,8 @@ SELECT object, problem FROM durable.check_orchestrator('public.check_path()');
 SHOW search_path;
 RESET search_path;
 
+\c - :superuser
+
 -- Other languages.
 SELECT * FROM durable.check_orchestrator('check_sql(jsonb)');
 SELECT * FROM durable.check_orchestrator('check_atomic(jsonb)');
@@ -101,28 +119,27 @@ SELECT * FROM durable.check_orchestrator('check_internal(text)');
 SELECT * FROM durable.check_orchestrator(NULL);
 SELECT * FROM durable.check_orchestrator('0');
 
--- By a user of the extension.
-CREATE ROLE regress_durable_check;
+-- Who has not logged in as the owner has the text searched: a superuser, a user of the extension, a member of the owner, and whoever has set the role.
+CREATE ROLE regress_durable_check IN ROLE regress_durable_check_owner;
 SELECT durable.grant_usage('regress_durable_check');
+SELECT severity, object, problem, hint FROM durable.check_orchestrator('check_path()', 'check_elsewhere');
 SET ROLE regress_durable_check;
 SELECT count(*) FROM durable.check_orchestrator('check_bad(jsonb)');
--- plpgsql_check does not look at what others own
-SELECT problem, regexp_replace(hint, 'role .*', 'role ...') AS hint FROM durable.check_orchestrator('check_bad(jsonb)') WHERE severity = 'info';
+SELECT severity, problem FROM durable.check_orchestrator('check_path()', 'check_elsewhere');
 SELECT object FROM durable.check_orchestrator('check_sql(jsonb)');
--- nor at what a role owns whose member it is, but at what it owns itself
-RESET ROLE;
-CREATE ROLE regress_durable_check_owner;
-ALTER FUNCTION check_path OWNER TO regress_durable_check_owner;
-GRANT USAGE ON SCHEMA check_extension, check_elsewhere TO regress_durable_check_owner;
-GRANT regress_durable_check_owner TO regress_durable_check;
-SELECT durable.grant_usage('regress_durable_check_owner');
-SET ROLE regress_durable_check;
-SELECT severity, object, problem FROM durable.check_orchestrator('check_path()', 'check_elsewhere');
 SET ROLE regress_durable_check_owner;
-SELECT severity, object, problem FROM durable.check_orchestrator('check_path()', 'check_elsewhere');
+SELECT severity, problem FROM durable.check_orchestrator('check_path()', 'check_elsewhere');
 RESET ROLE;
-SELECT durable.revoke_usage('regress_durable_check_owner');
-ALTER FUNCTION check_path OWNER TO CURRENT_USER;
+SET SESSION AUTHORIZATION regress_durable_check_owner;
+SELECT severity, problem FROM durable.check_orchestrator('check_path()', 'check_elsewhere');
+RESET SESSION AUTHORIZATION;
+-- so has everybody where the owner is a superuser
+ALTER FUNCTION check_path() OWNER TO CURRENT_USER;
+SELECT severity, object, problem, hint FROM durable.check_orchestrator('check_path()', 'check_elsewhere');
+SET ROLE regress_durable_check;
+SELECT severity, problem FROM durable.check_orchestrator('check_path()', 'check_elsewhere');
+RESET ROLE;
+REASSIGN OWNED BY regress_durable_check_owner TO CURRENT_USER;
 DROP OWNED BY regress_durable_check_owner;
 DROP ROLE regress_durable_check_owner;
 SELECT durable.revoke_usage('regress_durable_check');
@@ -156,7 +173,7 @@ BEGIN
 		EXECUTE format('CREATE OR REPLACE FUNCTION check_shape() RETURNS int LANGUAGE plpgsql AS %L', code);
 		started := clock_timestamp();
 		PERFORM durable_internal.check_text('check_shape()');
-		PERFORM durable_internal.check_references('check_shape()', code, '{pg_catalog,public}', NULL, NULL);
+		PERFORM durable_internal.check_references('check_shape()', code, '{pg_catalog,public}', true, NULL, NULL);
 		PERFORM durable_internal.check_statements('check_shape()', code);
 		IF clock_timestamp() - started > '10 s' THEN
 			RAISE WARNING '% took %', left(code, 10), clock_timestamp() - started;

@@ -168,12 +168,12 @@ SELECT durable.start_new('explain_eternal', '1', 'explain-eternal');
 SELECT explain_wait('explain-eternal', $$(SELECT count(*) FROM durable.tasks(instance_id) WHERE state = 'waiting') = 1$$);
 SELECT explain_masked('explain-eternal');
 
--- What is never due, and what always was.
+-- What is due in ages, and what was ages ago.
 CREATE FUNCTION explain_forever() RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
-    past durable.task := durable.create_timer(timestamptz '-infinity');
+    past durable.task := durable.create_timer(timestamptz '2000-01-01');
 BEGIN
-    PERFORM durable.sleep_until('infinity');
+    PERFORM durable.sleep_until('9999-12-31');
 END
 $$;
 SELECT durable.start_new('explain_forever', instance_id => 'explain-forever');

@@ -152,7 +152,7 @@ $$;
 -- Open ends do not hold it; nothing of them is left.
 CREATE FUNCTION tasks_open() RETURNS text LANGUAGE plpgsql AS $$
 BEGIN
-    PERFORM durable.create_timer(interval '1000 years'), durable.create_timer('infinity'::timestamptz), durable.subscribe_event('e'), durable.schedule_sub_orchestrator('tasks_open_child');
+    PERFORM durable.create_timer(interval '1000 years'), durable.create_timer('9999-12-31'::timestamptz), durable.subscribe_event('e'), durable.schedule_sub_orchestrator('tasks_open_child');
     PERFORM durable.sleep('1 ms');
     RETURN 'done';
 END

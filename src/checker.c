@@ -3,9 +3,14 @@
  *	  What durable.check_orchestrator needs that SQL cannot do: resolving a
  *	  search_path that is not its own, and running plpgsql_check under it.
  *
- * plpgsql_check has PostgreSQL plan the statements of the function, and the
- * planner calls functions that are declared IMMUTABLE.  So it is asked about
- * functions of the caller's own only.  Resolving a search_path runs nobody's code.
+ * plpgsql_check has PostgreSQL parse and plan the statements of the function.
+ * That runs code which the statements name: functions that are declared
+ * IMMUTABLE or STABLE, and the CHECK of a domain for each literal of its type.
+ * Neither has to be a function of a user: a CHECK may call a built-in one that
+ * writes files.  Who wrote a function cannot be told, as its owner may have
+ * changed.  So plpgsql_check is asked only where that code has no more rights
+ * than the owner has, who is no superuser: in a session that the owner has
+ * logged in to.  Resolving a search_path runs nobody's code.
  */
 #include "postgres.h"
 
@@ -32,6 +37,7 @@
 #define MAX_SCHEMAS 1000
 
 PG_FUNCTION_INFO_V1(durable_path_schemas);
+PG_FUNCTION_INFO_V1(durable_may_check);
 PG_FUNCTION_INFO_V1(durable_call_checker);
 
 /* durable_internal.path_schemas(search_path) */
@@ -59,9 +65,21 @@ durable_path_schemas(PG_FUNCTION_ARGS)
 	PG_RETURN_ARRAYTYPE_P(construct_array(names, count, NAMEOID, NAMEDATALEN, false, TYPALIGN_CHAR));
 }
 
-/* Error unless the current user owns the function. */
-static void
-require_own(Oid function)
+/*
+ * Whether plpgsql_check may look at a function of this owner in this session.
+ * Code that runs after SET ROLE or SET SESSION AUTHORIZATION can go back to the
+ * role that has logged in.
+ */
+static bool
+may_check(Oid owner)
+{
+	return owner == GetUserId() && owner == GetSessionUserId() && owner == GetAuthenticatedUserId() &&
+		!superuser_arg(owner);
+}
+
+/* The owner of a function. */
+static Oid
+function_owner(Oid function)
 {
 	HeapTuple	tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(function));
 	Oid			owner;
@@ -72,10 +90,14 @@ require_own(Oid function)
 				 errmsg("function with OID %u does not exist", function)));
 	owner = ((Form_pg_proc) GETSTRUCT(tuple))->proowner;
 	ReleaseSysCache(tuple);
-	if (owner != GetUserId())
-		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("you do not own function %s", get_func_name(function))));
+	return owner;
+}
+
+/* durable_internal.may_check(function) */
+Datum
+durable_may_check(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_BOOL(may_check(function_owner(PG_GETARG_OID(0))));
 }
 
 /* {key: value}, a piece of text or the rows. */
@@ -133,7 +155,10 @@ durable_call_checker(PG_FUNCTION_ARGS)
 	Jsonb	   *rows = NULL;
 	ErrorData  *error;
 
-	require_own(function);
+	if (!may_check(function_owner(function)))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("plpgsql_check may not look at function %s in this session", get_func_name(function))));
 	error = call_undone(PG_GETARG_OID(0), DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(input))),
 						text_to_cstring(PG_GETARG_TEXT_PP(2)), &rows);
 	if (error == NULL)

@@ -307,6 +307,13 @@ insert_unless_exists(Store *store, const InstanceRow *row, bool no_wait)
 	return inserted;
 }
 
+/* What a start with the id of an instance that is kept comes to: a caller who may manage an instance of another role has not started it. */
+static CreateResult
+kept(const InstanceRow *row, const CreateRequest *request)
+{
+	return row->owner == request->owner ? CREATE_EXISTS : CREATE_FOREIGN;
+}
+
 /*
  * Make way for an instance whose id is taken.  CREATE_DONE: try again, the old
  * one has gone.  Everything is seen as of now, whatever the isolation level.
@@ -324,7 +331,7 @@ make_way(Store *store, const CreateRequest *request)
 		if (!status_may_manage(&row))
 			result = CREATE_FOREIGN;
 		else if (request->dedupe & STATUS_BIT(status_of(&row)))
-			result = CREATE_EXISTS;
+			result = kept(&row, request);
 		else if (current_activity != NULL &&
 				 strcmp(current_activity->instance_id, request->instance_id) == 0)
 			ereport(ERROR,
@@ -339,7 +346,7 @@ make_way(Store *store, const CreateRequest *request)
 			PopActiveSnapshot();
 			PushActiveSnapshot(GetLatestSnapshot());
 			if (request->dedupe & STATUS_BIT(status_of(&row)))
-				result = CREATE_EXISTS;
+				result = kept(&row, request);
 			else if (instance_remove(store, &row, !request->no_wait, request->now) == 0)
 				report_held(request->instance_id);
 		}

@@ -30,8 +30,8 @@ typedef struct CreateRequest
 typedef enum CreateResult
 {
 	CREATE_DONE,
-	CREATE_EXISTS,				/* an instance of that id is kept */
-	CREATE_FOREIGN				/* the id is taken by somebody else's instance */
+	CREATE_EXISTS,				/* an instance of that id and of the same owner is kept */
+	CREATE_FOREIGN				/* the id is taken by an instance of another owner */
 } CreateResult;
 
 /*

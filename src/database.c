@@ -385,20 +385,32 @@ database_pause(Oid db)
 	return slot != NULL;
 }
 
-/* End the engine's processes in a paused database: true when none is left, to be called again until then. */
+/* End a process of the engine and add its pid to those that have not ended. */
+static void
+end_process(pid_t pid, StringInfo pids)
+{
+	kill(pid, SIGTERM);
+	appendStringInfo(pids, "%s%d", pids->len > 0 ? ", " : "", (int) pid);
+}
+
+/*
+ * End the engine's processes in a paused database: true when none is left, to be
+ * called again until then.  pids gets those that are left and have a pid.
+ */
 bool
-database_left(Oid db)
+database_left(Oid db, StringInfo pids)
 {
 	WorkerInfo	workers[DURABLE_WORKERS_LIMIT];
 	int			nworkers = slot_list(workers);
 	bool		gone;
 	Slot	   *slot;
 
+	resetStringInfo(pids);
 	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
 	slot = slot_get(db, false);
 	gone = slot == NULL || (slot->scheduler == NULL && slot->state != DATABASE_STARTING);
 	if (slot != NULL && slot->scheduler != NULL)
-		kill(slot->scheduler_pid, SIGTERM);
+		end_process(slot->scheduler_pid, pids);
 	LWLockRelease(shared_lock);
 	blackbox_excuse(db);
 	for (int i = 0; i < nworkers; i++)
@@ -407,7 +419,7 @@ database_left(Oid db)
 			continue;
 		gone = false;
 		if (workers[i].pid != 0)
-			kill(workers[i].pid, SIGTERM);
+			end_process(workers[i].pid, pids);
 	}
 	return gone;
 }

@@ -12,6 +12,8 @@
 
 #include "durable.h"
 
+#include "lib/stringinfo.h"
+
 /* what the launcher knows of a database */
 typedef enum DatabaseState
 {
@@ -57,7 +59,7 @@ extern int	database_places(void);
 
 /* keep the engine out of a database until resumed; left is true once its processes have gone */
 extern bool database_pause(Oid db);
-extern bool database_left(Oid db);
+extern bool database_left(Oid db, StringInfo pids);
 extern void database_resume(Oid db);
 
 /* the scheduler's side */

@@ -7,7 +7,8 @@
  *
  * Several sessions may keep the engine out of a database at once, as two copies
  * of it may be made; it comes back when the last of them is done or has ended.
- * Activities that run in it are undone and run again later.  Only for those
+ * Activities that run in it are undone and run again later.  A process that does
+ * not end is an error after a while, and the engine comes back.  Only for those
  * who may do this to the database: others get their error as ever.
  *
  * ALTER EXTENSION durable UPDATE and DROP EXTENSION durable lock the tables one
@@ -49,6 +50,10 @@
 #include "internal.h"
 #include "makeway.h"
 #include "process.h"
+#include "timing.h"
+
+/* us that the engine's processes have to leave a database */
+#define LONGEST_WAIT	(10 * USECS_PER_SEC)
 
 static ProcessUtility_hook_type next_hook = NULL;
 
@@ -92,6 +97,7 @@ needed_database(Node *statement)
 }
 
 static Oid	paused = InvalidOid;	/* the database that this session keeps the engine out of */
+static SubTransactionId paused_in;	/* if that is for a transaction: which of its subtransactions began it */
 
 /* Let the engine in again. */
 static void
@@ -100,6 +106,7 @@ end_pause(void)
 	if (OidIsValid(paused))
 		database_resume(paused);
 	paused = InvalidOid;
+	paused_in = InvalidSubTransactionId;
 }
 
 /* The session ends, perhaps in the middle of such a command. */
@@ -107,6 +114,32 @@ static void
 end_pause_at_exit(int code, Datum arg)
 {
 	end_pause();
+}
+
+/*
+ * Wait until the engine has left a database.  A worker whose code does not look
+ * for interrupts may stay for ever; then this is an error, so that neither the
+ * session waits nor the engine stays out for so long.
+ */
+static void
+wait_until_left(Oid db)
+{
+	instr_time	start;
+	StringInfoData pids;
+
+	INSTR_TIME_SET_CURRENT(start);
+	initStringInfo(&pids);
+	while (!database_left(db, &pids))
+	{
+		if (timing_since(start) > LONGEST_WAIT)
+			ereport(ERROR,
+					(errcode(ERRCODE_OBJECT_IN_USE),
+					 errmsg("durable could not end its processes in database \"%s\"", get_database_name(db)),
+					 pids.len > 0 ? errdetail("Processes that do not end: %s.", pids.data) : 0,
+					 errhint("They run code that does not look for interrupts. Try again when that code has ended.")));
+		CHECK_FOR_INTERRUPTS();
+		process_wait(20);
+	}
 }
 
 /* Have the engine leave a database and wait until it has. */
@@ -118,16 +151,16 @@ make_way(Oid db)
 	if (!registered)
 		on_shmem_exit(end_pause_at_exit, (Datum) 0);
 	registered = true;
-	if (!database_pause(db))
-		return;
-	/* one at a time: a transaction may do this to several */
-	end_pause();
-	paused = db;
-	while (!database_left(db))
+	if (paused != db)
 	{
-		CHECK_FOR_INTERRUPTS();
-		process_wait(20);
+		if (!database_pause(db))
+			return;
+		/* one at a time: a transaction may do this to several */
+		end_pause();
+		paused = db;
+		paused_in = GetCurrentSubTransactionId();
 	}
+	wait_until_left(db);
 }
 
 /* Take the lock that stands between rounds and what changes the extension, until the end of the transaction. */
@@ -198,6 +231,18 @@ end_pause_at_commit(XactEvent event, void *arg)
 		end_pause();
 }
 
+/* A subtransaction ends: what is rolled back keeps the engine out no longer. */
+static void
+end_pause_at_rollback(SubXactEvent event, SubTransactionId subxact, SubTransactionId parent, void *arg)
+{
+	if (paused_in != subxact)
+		return;
+	if (event == SUBXACT_EVENT_ABORT_SUB)
+		end_pause();
+	else if (event == SUBXACT_EVENT_COMMIT_SUB)
+		paused_in = parent;
+}
+
 /*
  * Keep the engine out of this database until the transaction ends.  Rounds that
  * run are not waited for: an activity may sleep for days, and all roles would
@@ -210,7 +255,10 @@ lock_out_rounds(Oid extension)
 	static bool registered = false;
 
 	if (!registered)
+	{
 		RegisterXactCallback(end_pause_at_commit, NULL);
+		RegisterSubXactCallback(end_pause_at_rollback, NULL);
+	}
 	registered = true;
 	/* an activity that does this cannot wait until its own worker has left */
 	if (!process_is_engine())

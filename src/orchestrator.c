@@ -49,13 +49,24 @@ timer_task(TimestampTz fire_at, const char *name)
 	return task;
 }
 
-/* The time that is an interval after the time of the turn. */
+/* The time at which a timer is to fire; an error if it is infinite. */
 static TimestampTz
-after(Interval *interval)
+require_finite(TimestampTz fire_at, const char *argument)
 {
-	return DatumGetTimestampTz(DirectFunctionCall2(timestamptz_pl_interval,
-												   TimestampTzGetDatum(turn_now()),
-												   IntervalPGetDatum(interval)));
+	if (TIMESTAMP_NOT_FINITE(fire_at))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("argument \"%s\" must be finite", argument)));
+	return fire_at;
+}
+
+/* The time that is an interval, the argument of that name, after the time of the turn. */
+static TimestampTz
+after(Interval *interval, const char *argument)
+{
+	return require_finite(DatumGetTimestampTz(DirectFunctionCall2(timestamptz_pl_interval,
+														  TimestampTzGetDatum(turn_now()),
+														  IntervalPGetDatum(interval))), argument);
 }
 
 /* Wait for one task and return its result. */
@@ -301,7 +312,7 @@ durable_create_timer_after(PG_FUNCTION_ARGS)
 {
 	turn_require("create_timer");
 	require_argument(fcinfo, 0, "delay", "create_timer");
-	return return_task(fcinfo, timer_task(after(PG_GETARG_INTERVAL_P(0)), NULL));
+	return return_task(fcinfo, timer_task(after(PG_GETARG_INTERVAL_P(0), "delay"), NULL));
 }
 
 /* create_timer(fire_at timestamptz) */
@@ -310,7 +321,7 @@ durable_create_timer_at(PG_FUNCTION_ARGS)
 {
 	turn_require("create_timer");
 	require_argument(fcinfo, 0, "fire_at", "create_timer");
-	return return_task(fcinfo, timer_task(PG_GETARG_TIMESTAMPTZ(0), NULL));
+	return return_task(fcinfo, timer_task(require_finite(PG_GETARG_TIMESTAMPTZ(0), "fire_at"), NULL));
 }
 
 /* subscribe_event(name) */
@@ -431,7 +442,7 @@ durable_sleep(PG_FUNCTION_ARGS)
 {
 	turn_require("sleep");
 	require_argument(fcinfo, 0, "delay", "sleep");
-	await(timer_task(after(PG_GETARG_INTERVAL_P(0)), NULL));
+	await(timer_task(after(PG_GETARG_INTERVAL_P(0), "delay"), NULL));
 	PG_RETURN_VOID();
 }
 
@@ -441,7 +452,7 @@ durable_sleep_until(PG_FUNCTION_ARGS)
 {
 	turn_require("sleep_until");
 	require_argument(fcinfo, 0, "fire_at", "sleep_until");
-	await(timer_task(PG_GETARG_TIMESTAMPTZ(0), NULL));
+	await(timer_task(require_finite(PG_GETARG_TIMESTAMPTZ(0), "fire_at"), NULL));
 	PG_RETURN_VOID();
 }
 
@@ -457,7 +468,7 @@ durable_wait_for_external_event(PG_FUNCTION_ARGS)
 	tasks[0] = turn_task(TASK_EVENT, client_event_name(fcinfo, 0), NULL, NULL);
 	if (PG_ARGISNULL(1))
 		return return_jsonb(fcinfo, await(tasks[0]));
-	tasks[1] = timer_task(after(PG_GETARG_INTERVAL_P(1)), tasks[0]->name);
+	tasks[1] = timer_task(after(PG_GETARG_INTERVAL_P(1), "timeout"), tasks[0]->name);
 	first = turn_await_any(tasks, 2);
 	turn_cancel(first == tasks[0] ? tasks[1] : tasks[0]);
 	if (first == tasks[0])

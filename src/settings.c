@@ -195,7 +195,7 @@ define_client_settings(void)
 							   "Used to build the URLs of management payloads.",
 							   &durable_http_base_url,
 							   "http://localhost:8080/runtime/webhooks/durabletask",
-							   PGC_USERSET, 0, NULL, NULL, NULL);
+							   PGC_SUSET, 0, NULL, NULL, NULL);
 }
 
 /* Define all settings; called once from _PG_init. */

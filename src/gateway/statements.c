@@ -160,11 +160,12 @@ const QueryText query_texts[QUERY_COUNT] = {
 		" ('durable_ready_instances', ready_instances),"
 		" ('durable_ready_activities', ready_activities)"
 		") m (name, value) ORDER BY 1, 3", 0},
+	/* A restore may have brought infinite times, which cannot be subtracted. */
 	[QUERY_COUNT_OPEN] = {"count_open",
 		"SELECT 'durable_workers', 'state', state, NULL, NULL, NULL, NULL, pg_catalog.count(*)::pg_catalog.text FROM durable.workers GROUP BY state"
 		" UNION ALL SELECT m.name, NULL, NULL, NULL, NULL, NULL, NULL, m.value::pg_catalog.text"
-		" FROM (SELECT pg_catalog.count(*), coalesce(extract(epoch FROM pg_catalog.now() OPERATOR(pg_catalog.-) pg_catalog.min(scheduled_time)), 0) FROM durable.activities) a (count, age),"
-		" (SELECT pg_catalog.count(*), greatest(extract(epoch FROM pg_catalog.now() OPERATOR(pg_catalog.-) pg_catalog.min(fire_at)), 0) FROM durable.timers) t (count, late)"
+		" FROM (SELECT pg_catalog.count(*), coalesce(extract(epoch FROM pg_catalog.now() OPERATOR(pg_catalog.-) pg_catalog.min(scheduled_time) FILTER (WHERE pg_catalog.isfinite(scheduled_time))), 0) FROM durable.activities) a (count, age),"
+		" (SELECT pg_catalog.count(*), greatest(extract(epoch FROM pg_catalog.now() OPERATOR(pg_catalog.-) pg_catalog.min(fire_at) FILTER (WHERE pg_catalog.isfinite(fire_at))), 0) FROM durable.timers) t (count, late)"
 		" CROSS JOIN LATERAL (VALUES"
 		" ('durable_activities_open', a.count),"
 		" ('durable_activities_oldest_seconds', a.age),"

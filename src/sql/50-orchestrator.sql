@@ -18,14 +18,14 @@ LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'durable_sleep';
 COMMENT ON FUNCTION durable.sleep(interval) IS
 'In an orchestrator: wait for this long, counted from durable.now(). There is no upper limit, and a sleeping instance costs nothing.
-Errors: OD004 if the code does not do what its history says; OD005 outside an orchestrator; 22004 if delay is NULL.';
+Errors: OD004 if the code does not do what its history says; OD005 outside an orchestrator; 22004 if delay is NULL; 22023 if it is infinite (PostgreSQL 17).';
 
 CREATE FUNCTION durable.sleep_until(fire_at timestamptz) RETURNS void
 LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'durable_sleep_until';
 COMMENT ON FUNCTION durable.sleep_until(timestamptz) IS
 'In an orchestrator: wait until this time; one in the past does not wait. Take the time from durable.now(), not from the clock.
-Errors: OD004 if the code does not do what its history says; OD005 outside an orchestrator; 22004 if fire_at is NULL.';
+Errors: OD004 if the code does not do what its history says; OD005 outside an orchestrator; 22004 if fire_at is NULL; 22023 if it is infinite.';
 
 CREATE FUNCTION durable.wait_for_external_event(
     name text,
@@ -37,7 +37,7 @@ AS 'MODULE_PATHNAME', 'durable_wait_for_external_event';
 COMMENT ON FUNCTION durable.wait_for_external_event(text, interval, jsonb) IS
 'In an orchestrator: wait for an event that durable.raise_event sends and return its data. Events that came before are kept and served first.
 name: upper and lower case are the same. timeout: how long to wait; NULL: for ever. default_value: what to return at the timeout; NULL: none, then the timeout is an error. With a timeout it is two tasks, the event and a timer, which durable.tasks and durable.explain list both.
-Errors: OD006 at the timeout when there is no default; OD004 if the code does not do what its history says; OD005 outside an orchestrator; 22004 if name is NULL.';
+Errors: OD006 at the timeout when there is no default; OD004 if the code does not do what its history says; OD005 outside an orchestrator; 22004 if name is NULL; 22023 if timeout is infinite (PostgreSQL 17).';
 
 CREATE FUNCTION durable.set_custom_status(custom_status jsonb) RETURNS void
 LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE

@@ -42,7 +42,7 @@ COMMENT ON FUNCTION durable.create_timer(interval) IS
 CREATE FUNCTION durable.create_timer(fire_at timestamptz)
 RETURNS durable.task LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'durable_create_timer_at';
 COMMENT ON FUNCTION durable.create_timer(timestamptz) IS
-'A task that ends at the given time, at once if that is past. See create_timer(interval).';
+'A task that ends at the given time, at once if that is past. 22023 if it is infinite. See create_timer(interval).';
 
 CREATE FUNCTION durable.subscribe_event(name text)
 RETURNS durable.task LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'durable_subscribe_event';

@@ -137,18 +137,25 @@ AS 'MODULE_PATHNAME', 'durable_path_schemas';
 COMMENT ON FUNCTION durable_internal.path_schemas(text) IS
 'The schemas in which names are looked up under a search_path, in order, without that of temporary objects.';
 
+CREATE FUNCTION durable_internal.may_check(function regprocedure) RETURNS boolean
+LANGUAGE C STABLE STRICT PARALLEL RESTRICTED
+AS 'MODULE_PATHNAME', 'durable_may_check';
+COMMENT ON FUNCTION durable_internal.may_check(regprocedure) IS
+'Whether plpgsql_check may look at a function in this session: the owner of the function is no superuser, has logged in, and is the current user.';
+
 CREATE FUNCTION durable_internal.call_checker(callee regprocedure, function regprocedure, search_path text) RETURNS jsonb
 LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'durable_call_checker';
 COMMENT ON FUNCTION durable_internal.call_checker(regprocedure, regprocedure, text) IS
-'Calls callee with the OID of a function that the caller owns, under a search_path: {"rows": what it returned} or {"error": message}. It is read-only and undone.';
+'Calls callee with the OID of a function that durable_internal.may_check allows (42501 for another), under a search_path: {"rows": what it returned} or {"error": message}. It is read-only and undone.';
 
 -- Functions and tables that a function refers to, by its text and by what is
 -- known better, and remarks on how well it could be looked at.  search_path is
 -- pinned here; schemas are those in which the function's names are looked up.
--- dependencies and errors are the answers of plpgsql_check, NULL if it was not asked.
+-- dependencies and errors are the answers of plpgsql_check, NULL if it was not asked;
+-- allowed says whether plpgsql_check may be asked.
 CREATE FUNCTION durable_internal.check_references(
-    function regprocedure, code text, schemas name[], dependencies jsonb, errors jsonb,
+    function regprocedure, code text, schemas name[], allowed boolean, dependencies jsonb, errors jsonb,
     OUT class regclass, OUT object oid, OUT name text, OUT severity text, OUT problem text, OUT hint text
 ) RETURNS SETOF record
 LANGUAGE plpgsql STABLE CALLED ON NULL INPUT
@@ -160,6 +167,7 @@ DECLARE
     identifier CONSTANT text := '(?:"[^"]+"|[[:alpha:]_][\w$]*)';
     proc pg_proc := (SELECT p FROM pg_proc p WHERE p.oid = check_references.function);
     language text := (SELECT lanname FROM pg_language WHERE oid = proc.prolang);
+    superuser boolean := (SELECT rolsuper FROM pg_roles WHERE oid = proc.proowner);
     complaint text := coalesce(dependencies ->> 'error', errors ->> 'error');
     exact boolean := coalesce(dependencies ? 'rows' AND errors ? 'rows', false);
 BEGIN
@@ -188,14 +196,18 @@ BEGIN
             CASE WHEN complaint IS NULL THEN 'info' ELSE 'warning' END,
             coalesce('plpgsql_check found an error: ' || complaint, CASE language
                 WHEN 'plpgsql' THEN CASE
-                    WHEN proc.proowner = quote_ident(current_user)::regrole THEN 'only its text was searched, as the extension plpgsql_check is not installed in this database'
-                    ELSE 'only its text was searched, as plpgsql_check may run its code and looks at your own functions only'
+                    WHEN allowed THEN 'only its text was searched, as the extension plpgsql_check is not installed in this database'
+                    WHEN superuser THEN 'only its text was searched, as plpgsql_check may run code, and its owner is a superuser'
+                    ELSE 'only its text was searched, as plpgsql_check may run code, and its owner has not logged in here'
                 END
                 WHEN 'sql' THEN 'only its text was searched'
                 ELSE format('is in language %s, which cannot be checked', language)
             END),
             CASE WHEN complaint IS NOT NULL THEN 'Mend that first; the rest is what the text shows.'
-                 WHEN language = 'plpgsql' AND proc.proowner <> quote_ident(current_user)::regrole THEN format('Check it as role %s.', proc.proowner::regrole)
+                 WHEN language = 'plpgsql' AND NOT allowed THEN format(
+                     CASE WHEN superuser THEN 'Give it to a role that is no superuser and check it as that role'
+                          ELSE 'Log in as role %s to check it' END
+                     || ', or call plpgsql_check yourself if you trust whoever wrote it.', proc.proowner::regrole)
                  WHEN language = 'plpgsql' THEN format('CREATE EXTENSION plpgsql_check (Debian: package postgresql-%s-plpgsql-check).',
                                                        current_setting('server_version_num')::integer / 10000)
                  WHEN language = 'sql' THEN 'A body in BEGIN ATOMIC can be checked better.'
@@ -245,7 +257,7 @@ BEGIN
     END IF;
 END
 $$;
-COMMENT ON FUNCTION durable_internal.check_references(regprocedure, text, name[], jsonb, jsonb) IS
+COMMENT ON FUNCTION durable_internal.check_references(regprocedure, text, name[], boolean, jsonb, jsonb) IS
 'Functions and tables that a function refers to; rows without a class are remarks.';
 
 CREATE FUNCTION durable_internal.check_statements(
@@ -283,8 +295,8 @@ BEGIN ATOMIC
     WITH source AS MATERIALIZED (
         SELECT p.oid::regprocedure AS function,
                CASE WHEN l.lanname IN ('sql', 'plpgsql') THEN durable_internal.check_text(p.oid) ELSE '' END AS code,
-               -- may plpgsql_check look at it?
-               l.lanname = 'plpgsql' AND p.proowner = quote_ident(current_user)::regrole AS checked,
+               durable_internal.may_check(p.oid) AS allowed,
+               l.lanname = 'plpgsql' AND durable_internal.may_check(p.oid) AS checked,
                coalesce((SELECT substr(c, 13) FROM unnest(p.proconfig) c WHERE c LIKE 'search!_path=%' ESCAPE '!'),
                         check_orchestrator.search_path, '') AS path
           FROM pg_proc p
@@ -298,13 +310,13 @@ BEGIN ATOMIC
           JOIN pg_proc p ON d.classid = 'pg_proc'::regclass AND p.oid = d.objid
          WHERE e.extname = 'plpgsql_check' AND p.proargtypes[0] = 'regprocedure'::regtype
     ), known AS MATERIALIZED (
-        SELECT s.function, s.code, durable_internal.path_schemas(s.path) AS schemas,
+        SELECT s.function, s.code, s.allowed, durable_internal.path_schemas(s.path) AS schemas,
                CASE WHEN s.checked THEN durable_internal.call_checker(c.dependencies, s.function, s.path) END AS dependencies,
                CASE WHEN s.checked THEN durable_internal.call_checker(c.errors, s.function, s.path) END AS errors
           FROM source s, checker c
     ), reference AS MATERIALIZED (
         SELECT r.class, r.object, r.name, r.severity, r.problem, r.hint
-          FROM known k, durable_internal.check_references(k.function, k.code, k.schemas, k.dependencies, k.errors) r
+          FROM known k, durable_internal.check_references(k.function, k.code, k.schemas, k.allowed, k.dependencies, k.errors) r
     ), finding (rank, severity, object, problem, hint) AS (
         SELECT 0, r.severity, r.name, r.problem, r.hint
           FROM reference r
@@ -330,7 +342,7 @@ BEGIN ATOMIC
      ORDER BY f.rank, f.severity, f.object COLLATE "C";
 END;
 COMMENT ON FUNCTION durable.check_orchestrator(regprocedure, text) IS
-'Look through the code of an orchestrator for what would not be the same on each replay, without running it. One row a finding: severity (error, warning, info), object, problem, hint.
+'Look through the code of an orchestrator for what would not be the same on each replay. One row a finding: severity (error, warning, info), object, problem, hint.
 error: calls of clocks, random and other VOLATILE built-in functions, of durable''s functions for clients, and writes. warning: other VOLATILE functions, tables, dynamic SQL, and errors that plpgsql_check finds. info: what could not be looked at.
-PL/pgSQL is checked with the extension plpgsql_check where it is installed in the database and you own the function, else by its text alone, and a row says so. plpgsql_check has PostgreSQL plan the statements, and planning calls functions that are declared IMMUTABLE: so nobody has it look at a function of another role, superusers included. SET ROLE to the owner in a session of its own to check one of those. SQL is checked by its text, or better in BEGIN ATOMIC; other languages cannot be checked. Functions that it calls are not looked into. No row is no proof that it is deterministic.
+PL/pgSQL is checked with the extension plpgsql_check where it is installed in the database, and you have logged in as the owner of the function, who is no superuser; else by its text alone, and a row says so. The reason: plpgsql_check has PostgreSQL parse and plan the statements, and that runs code which these name, with your rights, as a call of the function would: functions that are declared IMMUTABLE or STABLE, and the CHECK of a domain. What that does to the database is undone. Who wrote a function cannot be told, as its owner may have changed; so plpgsql_check is never asked with the rights of a superuser, and not after SET ROLE, which such code could undo. If you trust whoever wrote it, call plpgsql_check yourself. SQL is checked by its text, or better in BEGIN ATOMIC; other languages cannot be checked. Functions that it calls are not looked into. No row is no proof that it is deterministic.
 search_path: with which names in it are looked up unless it sets its own; your current one unless given.';

@@ -274,8 +274,11 @@ my %settings = map { $_->[0] => $_->[1] } (
 	[ row_security => 'off' ], [ check_function_bodies => 'off' ], [ quote_all_identifiers => 'on' ], [ local_preload_libraries => q('no_such_library') ],
 	[ application_name => q('durable scheduler') ], [ search_path => q('') ], [ default_transaction_deferrable => 'on' ], [ default_transaction_isolation => q('serializable') ],
 	[ plan_cache_mode => 'force_custom_plan' ], [ escape_string_warning => 'on' ], [ client_min_messages => 'debug5' ], [ debug_print_plan => 'on' ],
-	[ exit_on_error => 'on' ], [ role => q('mallory') ], [ vacuum_cost_delay => 100 ], [ geqo_seed => 1 ],
-	[ 'durable.http_base_url' => q('http://mallory') ]);
+	[ exit_on_error => 'on' ], [ role => q('mallory') ], [ vacuum_cost_delay => 100 ], [ geqo_seed => 1 ]);
+# Neither a role nor the owner of a database chooses the URLs that others are given.
+$node->safe_psql('postgres', 'CREATE DATABASE mallorys OWNER mallory');
+like(as('mallory', "$_ SET durable.http_base_url = 'http://mallory';"), qr/42501/, "refused: $_ SET durable.http_base_url")
+  for 'ALTER ROLE mallory', 'ALTER DATABASE mallorys', 'CREATE FUNCTION mallory.sets() RETURNS void LANGUAGE sql AS \'\'';
 # as the role itself, where it may, in one session, as later ones have them already
 my $refused = as('mallory', join("\n", map { "ALTER ROLE mallory SET $_ = $settings{$_};" } sort keys %settings));
 $node->safe_psql('postgres', q[ALTER ROLE mallory SET my.setting = 'x'; LOAD 'plpgsql'; ALTER ROLE mallory SET plpgsql.variable_conflict = 'use_column']);

@@ -443,10 +443,35 @@ if ($checker)
 
 	is($node->safe_psql('postgres', $check, extra_params => [ '-U', 'tenant' ]), 0, 'the owner has plpgsql_check look at it');
 	is($node->safe_psql('postgres', $check), 1, 'nobody else, superusers included');
+	is($node->safe_psql('postgres', "SET ROLE tenant; $check"), 1, 'nor after SET ROLE');
+
+	# The owner of a function may have changed since it was written. What plpgsql_check runs need not be a function: a domain may check by built-in ones.
+	my $file = $node->basedir . '/ran';
+
+	$node->safe_psql('postgres', qq[
+		CREATE ROLE gone LOGIN;
+		CREATE SCHEMA gone AUTHORIZATION gone;
+		SET ROLE gone;
+		CREATE FUNCTION gone.volatile() RETURNS int LANGUAGE plpgsql AS \$f\$ BEGIN COPY (SELECT current_user) TO PROGRAM 'cat >$file'; RETURN 1; END \$f\$;
+		CREATE FUNCTION gone.immutable(int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS \$f\$ BEGIN PERFORM pg_advisory_lock(4711); RETURN gone.volatile(); END \$f\$;
+		CREATE FUNCTION gone.folds() RETURNS jsonb LANGUAGE plpgsql AS \$f\$ DECLARE x int; BEGIN x := gone.immutable(1); RETURN to_jsonb(x); END \$f\$;
+		CREATE DOMAIN gone.number AS int CHECK (pg_advisory_lock(4712) IS NOT NULL);
+		CREATE FUNCTION gone.parses() RETURNS jsonb LANGUAGE plpgsql AS \$f\$ DECLARE x gone.number[]; BEGIN x := '{1}'::gone.number[]; RETURN to_jsonb(x); END \$f\$;
+		RESET ROLE;
+		REASSIGN OWNED BY gone TO postgres;
+		DROP ROLE gone]);
+	foreach my $function ('gone.folds()', 'gone.parses()')
+	{
+		is($node->safe_psql('postgres', qq[
+			SELECT problem FROM durable.check_orchestrator('$function') WHERE severity = 'info';
+			SELECT objid FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()]),
+			'only its text was searched, as plpgsql_check may run code, and its owner is a superuser', "a superuser who has taken $function over runs nothing of it");
+	}
+	ok(!-e $file, 'and no program');
 }
 # Somebody else runs nothing of it.
 ($rc, $out, $err) = $node->psql('postgres', q[SELECT problem FROM durable.check_orchestrator('tenant.flow(text)') WHERE severity = 'info'], extra_params => [ '-U', 'neighbour' ]);
-like($out, qr/looks at your own functions only/, 'a neighbour has its text searched');
+like($out, qr/its owner has not logged in here/, 'a neighbour has its text searched');
 is($err, '', 'and runs nothing');
 # What a superuser's session keeps, and no rollback undoes: PL/pgSQL resolves the types of a function once, when it first runs.
 $node->safe_psql('postgres', q[CREATE FUNCTION public.admin_report(x text) RETURNS text LANGUAGE plpgsql AS $$ DECLARE t text; BEGIN t := x; RETURN t; END $$]);
@@ -526,6 +551,22 @@ CREATE FUNCTION tenant.report() RETURNS text LANGUAGE sql AS $$ SELECT 'own'::pg
 GRANT USAGE ON SCHEMA tenant TO ops]);
 $node->safe_psql('postgres', q[SET search_path = "$user", pg_catalog; SELECT durable.start_new('report', instance_id => 'report')], extra_params => [ '-U', 'tenant' ]);
 poll_until($node, q[SELECT output FROM durable.get_status('report')], 'an instance found by "$user"', '"own"');
+
+# A start that may be repeated is not answered with the instance of somebody else who has taken the id before, live or ended.
+$node->safe_psql('postgres', q[SELECT durable.start_new('tenant.plain', instance_id => 'admin-job')], extra_params => [ '-U', 'tenant' ]);
+foreach my $id ('admin-job', 'report')
+{
+	my $start = qq[SELECT durable.start_new('%s', instance_id => '$id', on_duplicate => 'ignore', dedupe_statuses => '{Pending,Running,Suspended,Completed,Failed,Terminated}')];
+
+	foreach my $case ([ 'postgres', 'public.own' ], [ 'ops', 'ops.report' ])
+	{
+		my ($role, $function) = @$case;
+		my ($rc, $out, $err) = $node->psql('postgres', sprintf($start, $function), extra_params => [ '-U', $role, '-v', 'VERBOSITY=sqlstate' ]);
+
+		like($err, qr/OD003/, "$role does not take the tenant's $id for its own");
+	}
+	is($node->safe_psql('postgres', sprintf($start, 'tenant.report'), extra_params => [ '-U', 'tenant' ]), $id, 'but the tenant does');
+}
 foreach my $role ('ops', 'postgres')
 {
 	$node->safe_psql('postgres', 'CREATE SCHEMA postgres; CREATE FUNCTION postgres.report() RETURNS text LANGUAGE sql AS $$ SELECT \'secret\'::pg_catalog.text $$') if $role eq 'postgres';

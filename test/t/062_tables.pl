@@ -109,6 +109,20 @@ $node->safe_psql('postgres', q[
 	ALTER TABLE durable_internal.timers SET (fillfactor = 80)]);
 $node->safe_psql('postgres', $_) for 'REINDEX TABLE CONCURRENTLY durable_internal.instances', 'VACUUM FULL durable_internal.instances', 'VACUUM FULL durable_internal.history';
 goes_on('indexes more, VACUUM FULL and REINDEX CONCURRENTLY do no harm');
+# REINDEX CONCURRENTLY waits for transactions that use a table, such as those of activities, and meanwhile nobody waits behind it.
+my $holder = $node->background_psql('postgres');
+$holder->query_safe(q[BEGIN; SELECT durable.start_new('hello', instance_id => 'held')]);
+my $reindex_err = '';
+my $reindex = IPC::Run::start([ 'psql', '-XAtq', '-c', 'REINDEX SCHEMA CONCURRENTLY durable_internal', $node->connstr('postgres') ], '<', \undef, '>', \my $reindex_out, '2>', \$reindex_err);
+poll_until($node, q[SELECT count(*) = 1 FROM pg_stat_activity WHERE query LIKE 'REINDEX SCHEMA%' AND wait_event_type = 'Lock'], 'REINDEX CONCURRENTLY waits');
+goes_on('the engine does not');
+$node->safe_psql('postgres', q[SELECT durable.start_new('hello', instance_id => 'beside')]);
+is($node->safe_psql('postgres', q[SELECT output FROM durable.wait_for_completion('beside', '1 min')]), '1', 'nor do clients');
+$holder->query_safe('COMMIT');
+$holder->quit;
+$reindex->finish;
+is($reindex_err, '', 'and then it is done');
+goes_on('and the engine goes on');
 # Lists are only read.
 $node->safe_psql('postgres', 'ALTER TABLE durable_internal.history ENABLE TRIGGER noted');
 is($node->safe_psql('postgres', q[SELECT count(*) FROM durable.query_instances(instance_id_prefix => 'beat-')]), '10', 'who only reads is not refused for a trigger');

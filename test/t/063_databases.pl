@@ -78,9 +78,9 @@ says($_, 'served', '', "$_ is served again when it is sound") foreach 'db2', 'db
 # Two sessions that keep the engine out of a database: it stays out until both are done.  The lock of a comment holds them up.
 sub background
 {
-	my ($sql) = @_;
+	my (@sql) = @_;
 	my $run = { err => '', out => '' };
-	$run->{handle} = IPC::Run::start([ 'psql', '-XAtq', '-c', $sql, $node->connstr('postgres') ], '<', \undef, '>', \$run->{out}, '2>', \$run->{err});
+	$run->{handle} = IPC::Run::start([ 'psql', '-XAtq', (map { ('-c', $_) } @sql), $node->connstr('postgres') ], '<', \undef, '>', \$run->{out}, '2>', \$run->{err});
 	return $run;
 }
 my $waits = q[SELECT count(*) = 1 FROM pg_stat_activity WHERE query LIKE '%s' AND wait_event_type = 'Lock'];
@@ -105,6 +105,34 @@ says('db1', 'served', '', 'it is there again when the session has been terminate
 $holder->query_safe('COMMIT');
 $holder->quit;
 $second->{handle}->finish;
+
+# A process that does not end, as its code does not look for interrupts: the commands give up and the engine comes back,
+# within the transaction too where a savepoint is rolled back. A stopped process stands for it.
+$node->safe_psql('db1', q[CREATE FUNCTION stuck() RETURNS void LANGUAGE plpgsql AS $$ BEGIN PERFORM durable.call_activity('pg_catalog.pg_sleep', '[3600]'); END $$;
+	SELECT durable.start_new('stuck', instance_id => 'stuck')]);
+poll_until($node, q[SELECT count(pid) = 1 FROM durable.workers WHERE instance_id = 'stuck' AND task_id IS NOT NULL], 'an activity runs', 't', 'db1');
+my $pid = $node->safe_psql('db1', q[SELECT pid FROM durable.workers WHERE instance_id = 'stuck']);
+kill 'STOP', $pid;
+my $limit = q[SET statement_timeout = '1min'];
+my $dropping = background($limit, 'DROP DATABASE db1');
+my $session = $node->background_psql('db1', on_error_stop => 0);
+$session->query("$limit; BEGIN; SAVEPOINT s;");
+$session->query('DROP EXTENSION durable CASCADE;');
+$err = $session->{stderr};
+$session->query('ROLLBACK TO s;');
+$dropping->{handle}->finish;
+foreach my $case ([ 'DROP EXTENSION', $err ], [ 'DROP DATABASE', $dropping->{err} ])
+{
+	like($case->[1], qr/could not end its processes in database "db1".*DETAIL:  Processes that do not end: .*\b$pid\b.*HINT:/s, "$case->[0] says which process does not end");
+}
+says('db1', 'served', '', 'the engine is there again');
+$session->quit;
+kill 'CONT', $pid;
+$node->safe_psql('db1', q[SELECT durable.terminate('stuck')]);
+$node->safe_psql('db1', 'DROP EXTENSION durable CASCADE');
+is($node->safe_psql('db1', q[SELECT count(*) FROM pg_extension WHERE extname = 'durable']), 0, 'once it has ended DROP EXTENSION succeeds');
+$node->safe_psql('db1', 'CREATE EXTENSION durable');
+says('db1', 'served', '', 'and the engine serves what comes next');
 
 # More databases than slots.
 $offset = -s $log;

@@ -93,6 +93,12 @@ like($text, qr/^durable_counts_age_seconds\{counts="$_"\} 0\.\d+$/m, "the age of
 like($text, qr/^durable_workers\{state="\w+"\} \d+$/m, 'workers');
 like($text, qr/^durable_turns_total\{role="\w+"\} [1-9]/m, 'counters');
 is(value($text, 'durable_ready_instances'), 0, 'nothing is ready');
+# times that no timer can be made with, but a restore may bring
+$node->safe_psql('postgres', q[INSERT INTO durable_internal.timers (key, task_id, fire_at)
+	SELECT key, task_id, 'infinity' FROM durable_internal.instances, generate_series(1, 2) task_id WHERE instance_id = 'pattern']);
+$text = scrape_until($gateway, 'infinite times do not matter', sub { (value($_[0], 'durable_timers') // 0) == 2 });
+is(value($text, 'durable_timers_late_seconds'), 0, 'and are not late');
+$node->safe_psql('postgres', 'DELETE FROM durable_internal.timers');
 is($gateway->stop, '0', 'exit 0');
 
 # A million, which takes some time to count, and none of a scrape's.
