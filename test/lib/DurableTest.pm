@@ -87,15 +87,20 @@ sub change_setting
 }
 
 # How many seconds something may take that has to be done at once: 2 on an idle machine, where psql starts and asks the
-# server in less than 20 ms, and more on a busy one.
+# server in less than 20 ms, and more on a busy one, at most 10.
 sub seconds_bar
 {
 	my ($node) = @_;
-	my $start = time();
+	my @times;
 
-	$node->safe_psql('postgres', 'SELECT 1');
-	my $bar = 100 * (time() - $start);
-	return $bar < 2 ? 2 : $bar > 20 ? 20 : $bar;
+	foreach (1 .. 2)
+	{
+		my $start = time();
+		$node->safe_psql('postgres', 'SELECT 1');
+		push @times, time() - $start;
+	}
+	my ($least) = sort { $a <=> $b } @times;
+	return $least < 0.02 ? 2 : $least > 0.1 ? 10 : 100 * $least;
 }
 
 # Starts an instance and asserts that it completes at once, whatever else goes on.  Options: name => of the orchestrator
