@@ -100,11 +100,13 @@ better_alone(const InstanceRow *instance, const ReadyRange *range, const TaskRow
 /*
  * One transaction with activities of a range, from range->low on, which moves
  * past what is done.  alone: in a long place.  tries: how often the first one has
- * been tried by itself, or is to be now; then it is the only one.
+ * been tried by itself, or is to be now; then it is the only one.  Returns what is
+ * to be queued to run alone once that is committed, and its rows are free.
  */
-static void
+static ReadyRange
 run_range_round(ReadyRange *range, bool alone, int tries)
 {
+	ReadyRange	aside = {.key = range->key, .lone = LONE_NO};
 	InstanceRow instance;
 	bool		found;
 	int			count = 0;
@@ -132,15 +134,15 @@ run_range_round(ReadyRange *range, bool alone, int tries)
 		}
 		else if (task != NULL)
 		{
-			Lone		lone = alone ? LONE_NO : better_alone(&instance, range, task, scheduled.name);
 			ActivityOutcome outcome;
 
-			if (lone != LONE_NO)
+			aside.lone = alone ? LONE_NO : better_alone(&instance, range, task, scheduled.name);
+			aside.low = range->low;
+			if (aside.lone != LONE_NO)
 			{
-				/* once its row is free */
-				hint_tasks(instance.owner, range->key, range->low, lone == LONE_MAY ? range->high : range->low, lone);
-				range->low = lone == LONE_MAY ? range->high + 1 : range->low + 1;
-				continue;
+				aside.high = aside.lone == LONE_MAY ? range->high : range->low;
+				range->low = aside.high + 1;
+				break;
 			}
 			if (tries > 0)
 				share_rest(range);
@@ -151,14 +153,15 @@ run_range_round(ReadyRange *range, bool alone, int tries)
 			if (outcome == ACTIVITY_INTERRUPTED)
 			{
 				/* what is done is committed before anything else is run */
-				hint_tasks(instance.owner, range->key, range->low, range->low, LONE_MUST);
-				range->low++;
+				aside.lone = LONE_MUST;
+				aside.high = range->low++;
 				break;
 			}
 		}
 		range->low++;
 	}
 	round_commit();
+	return aside;
 }
 
 /* Fail a queued activity whose end could not be stored. */
@@ -244,7 +247,10 @@ queued_run(int slot, ReadyRange *range, bool alone)
 		process_handle_interrupts();
 		PG_TRY();
 		{
-			run_range_round(range, alone, tries);
+			ReadyRange	aside = run_range_round(range, alone, tries);
+
+			if (aside.lone != LONE_NO)
+				push_tasks(aside.key, aside.low, aside.high, aside.lone);
 		}
 		PG_CATCH();
 		{
