@@ -200,7 +200,7 @@ END
 $$;
 SELECT pg_advisory_lock(20255);
 SELECT durable.start_new('explain_give_up', instance_id => 'explain-give-up');
-SELECT explain_wait('explain-give-up', $$(SELECT string_agg(state, ' ' ORDER BY task_id) = 'waiting running pause running waiting' FROM durable.tasks(instance_id))$$);
+SELECT explain_wait('explain-give-up', $$(SELECT string_agg(state, ' ' ORDER BY task_id) = 'waiting running pausing running waiting' FROM durable.tasks(instance_id))$$);
 SELECT durable.raise_event('explain-give-up', 'X', '"the event"');
 SELECT explain_wait('explain-give-up', $$(SELECT count(*) FROM durable.history h WHERE h.instance_id = 'explain-give-up' AND event_type = 'EventRaised') = 1$$);
 SELECT state FROM durable.tasks('explain-give-up') WHERE task_id = 1;
