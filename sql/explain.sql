@@ -12,7 +12,7 @@ CREATE FUNCTION explain_masked(id text) RETURNS SETOF text LANGUAGE sql AS $$
                ' +\+\S+( s)? +\S+( s)? +\|[ =>]{30}\|$', '  <bar>'),
                'start    duration.*', '<bar>'),
                '[0-9a-f]{8}-[-0-9a-f]{27}', '<uuid>', 'g'),
-               'process \d+(, \d+)*', 'process <pid>')
+               'process \d+', 'process <pid>', 'g')
       FROM durable.explain(id) line
 $$;
 CREATE FUNCTION explain_wait(id text, condition text) RETURNS void LANGUAGE plpgsql AS $$
@@ -110,7 +110,7 @@ SELECT explain_masked('explain-fan');
 -- Activities that run or are queued, and termination.
 CREATE FUNCTION explain_queue() RETURNS int LANGUAGE plpgsql AS $$
 BEGIN
-    RETURN cardinality(durable.when_all(durable.schedule_activity('explain_blocked'), durable.create_timer(interval '1 day')));
+    RETURN cardinality(durable.when_all(durable.schedule_activity('explain_blocked', timeout => '1 hour'), durable.create_timer(interval '1 day')));
 END
 $$;
 SELECT pg_advisory_lock(20255);
@@ -122,6 +122,25 @@ SELECT pg_advisory_unlock(20255);
 SELECT runtime_status FROM durable.wait_for_completion('explain-queue');
 SELECT explain_masked('explain-queue');
 
+-- The second attempt runs; the failure of the first is known.
+CREATE SEQUENCE explain_attempts;
+CREATE FUNCTION explain_second() RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM 1 / (nextval('explain_attempts') - 1);
+    PERFORM pg_advisory_xact_lock(20255);
+END
+$$;
+CREATE FUNCTION explain_twice() RETURNS jsonb LANGUAGE sql AS
+    $$ SELECT durable.call_activity('explain_second', retry => durable.retry_policy(2, '1 ms'), timeout => '1 hour') $$;
+SELECT pg_advisory_lock(20255);
+SELECT durable.start_new('explain_twice', instance_id => 'explain-twice');
+SELECT explain_wait('explain-twice', $$(SELECT state = 'running' AND attempt = 2 FROM durable.activities a WHERE a.instance_id = 'explain-twice')$$);
+SELECT attempt, next_attempt, last_error ->> 'sqlstate', timeout, deliveries FROM durable.activities WHERE instance_id = 'explain-twice';
+SELECT pg_advisory_unlock(20255);
+SELECT runtime_status FROM durable.wait_for_completion('explain-twice');
+DROP FUNCTION explain_twice, explain_second;
+DROP SEQUENCE explain_attempts;
+
 -- Which of many are run, and by whom; what ended while the instance is suspended; a turn that takes long.
 CREATE FUNCTION explain_many() RETURNS int LANGUAGE plpgsql AS $$
 BEGIN
@@ -129,17 +148,24 @@ BEGIN
 END
 $$;
 CREATE FUNCTION explain_turn() RETURNS void LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_advisory_xact_lock(20255); END $$;
+-- They run alone, as they wait for a lock; the last place is for another role.
+ALTER SYSTEM SET durable.max_long_activities = 3;
+SELECT pg_reload_conf();
 SELECT pg_advisory_lock(20255);
 SELECT durable.start_new('explain_many', instance_id => 'explain-many');
-SELECT explain_wait('explain-many', $$(SELECT count(*) > 0 FROM durable.tasks(instance_id) WHERE state = 'running')$$);
-SELECT count(*) FILTER (WHERE t.state = 'running') BETWEEN 1 AND current_setting('durable.max_workers')::int AS running,
-       count(*) FILTER (WHERE t.state = 'queued') >= 10 - current_setting('durable.max_workers')::int AS queued,
-       bool_and(t.state IN ('running', 'queued')) AS no_others, bool_and((t.state = 'running') = (t.pid IS NOT NULL)) AS pids
-  FROM durable.tasks('explain-many') t;
-SELECT count(*) > 0 AS some, bool_and(w.role = a.owner AND w.state = 'busy' AND w.instance_id = a.instance_id AND w.task_id = a.task_id) AS same
-  FROM durable.activities a LEFT JOIN durable.workers w USING (pid)
- WHERE a.instance_id = 'explain-many' AND a.pid IS NOT NULL;
-SELECT count(*) >= 10 - current_setting('durable.max_workers')::int FROM durable.explain('explain-many') line WHERE line ~ 'queued .*\|[ .]+>\|$';
+-- which of them run changes each second
+SELECT explain_wait('explain-many', $$(SELECT string_agg(format('%s %s', n, state), ', ' ORDER BY state) FROM (SELECT state, count(*) AS n FROM durable.tasks(instance_id) WHERE (state = 'running') = (pid IS NOT NULL) GROUP BY 1) s) = '2 running, 8 waiting for a place'$$);
+SELECT explain_wait('explain-many', $$(SELECT count(*) FILTER (WHERE state = 'running') = 2 AND count(*) FILTER (WHERE state = 'waiting for a place' AND pid IS NULL) = 8 FROM durable.activities a WHERE a.instance_id = 'explain-many')$$);
+SELECT explain_wait('explain-many', $$(SELECT count(*) = 2 AND bool_and(w.place = 'long' AND w.role = a.owner AND w.state = 'busy' AND w.instance_id = a.instance_id AND w.task_id = a.task_id
+        AND pg_backend_pid() = ANY (w.blocked_by) AND w.since BETWEEN a.scheduled_time AND clock_timestamp())
+   FROM durable.activities a LEFT JOIN durable.workers w USING (pid)
+  WHERE a.instance_id = 'explain-many' AND a.pid IS NOT NULL)$$);
+SELECT explain_wait('explain-many', $$(SELECT ready_alone > 0 AND waiting_alone > '0' AND start_obstacle IS NULL FROM durable.stats WHERE role = current_user::regrole)$$);
+SELECT explain_wait('explain-many', $$(SELECT count(*) FILTER (WHERE line ~ 'waiting for a place .*\|[ .]+>\|$') = 8
+        AND count(*) FILTER (WHERE line ~ ', waits for one of durable.max_long_activities \(3\) places: it runs alone, as it was interrupted or takes long$') = 8
+        AND count(*) FILTER (WHERE line ~ ', run by process \d+ since [-+: 0-9]+, waiting for Lock: advisory, blocked by process \d+ \(') = 2
+        AND count(*) FILTER (WHERE line ~ '^Long places in use, as far as you may see: process \d+ \(instance explain-many, task \d+, since [^)]+\), process \d+ \(instance explain-many, task \d+, since [^)]+\)$') = 1
+   FROM durable.explain('explain-many') line)$$);
 SELECT durable.suspend('explain-many');
 SELECT pg_advisory_unlock(20255);
 SELECT explain_wait('explain-many', $$(SELECT bool_and(state = 'completed') FROM durable.tasks(instance_id))$$);
@@ -200,7 +226,7 @@ END
 $$;
 SELECT pg_advisory_lock(20255);
 SELECT durable.start_new('explain_give_up', instance_id => 'explain-give-up');
-SELECT explain_wait('explain-give-up', $$(SELECT string_agg(state, ' ' ORDER BY task_id) = 'waiting running pause running waiting' FROM durable.tasks(instance_id))$$);
+SELECT explain_wait('explain-give-up', $$(SELECT string_agg(state, ' ' ORDER BY task_id) = 'waiting running pausing running waiting' FROM durable.tasks(instance_id))$$);
 SELECT durable.raise_event('explain-give-up', 'X', '"the event"');
 SELECT explain_wait('explain-give-up', $$(SELECT count(*) FROM durable.history h WHERE h.instance_id = 'explain-give-up' AND event_type = 'EventRaised') = 1$$);
 SELECT state FROM durable.tasks('explain-give-up') WHERE task_id = 1;
@@ -423,7 +449,7 @@ $$;
 SELECT durable.start_new('explain_paused', '5000', 'explain-paused');
 SELECT explain_wait('explain-paused', '(SELECT count(*) = 5000 FROM durable.timers t WHERE t.instance_id = ''explain-paused'')');
 SET statement_timeout = '10 s';
-SELECT count(*), min(attempt), max(attempt) FROM durable.activities WHERE instance_id = 'explain-paused';
+SELECT count(*), min(attempt), max(attempt), bool_and(state = 'pausing' AND next_attempt > now() + '23 h' AND last_error ->> 'sqlstate' = '22012') FROM durable.activities WHERE instance_id = 'explain-paused';
 SELECT count(*) > 20 FROM durable.explain('explain-paused');
 RESET statement_timeout;
 SELECT durable.terminate('explain-paused');
@@ -456,26 +482,21 @@ SELECT pg_sleep(0.1);
 SELECT explain_masked('explain-nologin');
 ALTER ROLE regress_explain LOGIN;
 
--- All workers are busy, with instances of a role whose name needs quotes.
+-- All places are taken, by turns of a role whose name needs quotes.
 CREATE ROLE "regress explain" LOGIN;
 SELECT durable.grant_usage('"regress explain"');
+ALTER SYSTEM SET durable.max_long_activities = 2;
+SELECT pg_reload_conf();
 SELECT pg_advisory_lock(20255);
 SET ROLE "regress explain";
-SELECT count(durable.start_new('explain_turn', instance_id => 'explain-busy-' || i)) > 0 FROM generate_series(0, current_setting('durable.max_workers')::int) i;
+SELECT count(durable.start_new('explain_turn', instance_id => 'explain-busy-' || i)) FROM generate_series(1, 3) i;
 RESET ROLE;
-DO $$
-BEGIN
-    FOR i IN 1..1000 LOOP
-        PERFORM pg_stat_clear_snapshot();
-        EXIT WHEN EXISTS (SELECT FROM durable.instances i, explain_masked(i.instance_id) line
-                           WHERE i.instance_id LIKE 'explain-busy-%' AND line ~ '^Waits for a worker of "regress explain"; busy: process <pid>');
-        IF i = 1000 THEN
-            RAISE EXCEPTION 'no busy worker was seen';
-        END IF;
-        PERFORM pg_sleep(0.01);
-    END LOOP;
-END
-$$;
+SELECT explain_wait('explain-busy-1', $$(SELECT count(*) = 2 FROM durable.instances i WHERE i.instance_id ^@ 'explain-busy-' AND durable.turn_state(i.instance_id) = 'waiting for a place')$$);
+SELECT explain_wait('explain-busy-1', $$EXISTS (SELECT FROM durable.instances i, explain_masked(i.instance_id) l (line)
+        WHERE i.instance_id ^@ 'explain-busy-' GROUP BY i.instance_id
+       HAVING string_agg(line, ' ') ~ 'Waits for one of durable.max_long_activities \(2\) places: its turn runs alone, as it was interrupted or takes long Long places in use, as far as you may see: process <pid> \(instance explain-busy-\d, since <time>\)$')$$);
+ALTER SYSTEM RESET durable.max_long_activities;
+SELECT pg_reload_conf();
 SELECT pg_advisory_unlock(20255);
 SELECT count(*) > 0, bool_and(s.runtime_status = 'Completed')
   FROM durable.instances i, durable.wait_for_completion(i.instance_id, '1 min') s

@@ -29,9 +29,9 @@ $$;
 
 SELECT instance_id FROM unnest('{a,b,c}'::text[]) id, durable.start_new(CASE id WHEN 'a' THEN 'chain' WHEN 'b' THEN 'fails' ELSE 'fan' END, instance_id => 'stats-' || id) instance_id;
 SELECT instance_id, runtime_status, output FROM unnest('{a,b,c}'::text[]) id, durable.wait_for_completion('stats-' || id, '1 min');
-SELECT role, ready_instances, running_instances <= 3 AS running, ready_activities, workers > 0 AS workers, waiting, batches > 0 AS batches, rollbacks,
+SELECT role, ready_instances, running_instances <= 3 AS running, ready_activities, workers > 0 AS workers, waiting, ready_alone, waiting_alone, start_obstacle, batches > 0 AS batches, rollbacks,
        advanced > 0 AS advanced, wakeups >= 0 AS wakeups, turns >= 9 AS turns, replays >= 6 AS replays, replayed_tasks >= 21 AS replayed, history_reads >= 3 AS reads, history_events_read >= 3 AS events_read,
-       activities, queued_activities BETWEEN 1 AND 14 AS queued, completed, failed, terminated, timers, total_lateness > 0 AS late,
+       activities, queued_activities BETWEEN 0 AND 14 AS queued, completed, failed, terminated, timers, total_lateness > 0 AS late,
        mean_lateness = max_lateness AS same, stats_since <= now() + interval '1 min' AS since
   FROM durable.stats;
 -- an orchestrator may have had a turn more

@@ -35,6 +35,7 @@
 #include "port/atomics.h"
 #include "storage/fd.h"
 #include "storage/procarray.h"
+#include "utils/timestamp.h"
 
 #include "blackbox.h"
 #include "settings.h"
@@ -174,6 +175,7 @@ blackbox_write(int64 key, int task_id, bool queued)
 	my_note->note.db = MyDatabaseId;
 	my_note->note.key = key;
 	my_note->note.task_id = task_id;
+	my_note->note.since = GetCurrentTimestamp();
 	my_note->note.queued = queued;
 	my_note->note.overdue = false;
 	my_note->asked = false;
@@ -329,7 +331,8 @@ blackbox_running(int slot, pid_t pid, BlackboxNote *result)
 		pg_read_barrier();
 		*result = *current;
 		pg_read_barrier();
-		if (note->state == NOTE_RUNNING && current->key == result->key && current->task_id == result->task_id)
+		if (note->state == NOTE_RUNNING && current->key == result->key && current->task_id == result->task_id &&
+			current->since == result->since)
 			return true;
 	}
 	return false;

@@ -21,6 +21,7 @@ typedef struct BlackboxNote
 	Oid			db;
 	int64		key;
 	int			task_id;		/* 0: a turn of the orchestrator */
+	TimestampTz since;			/* the call runs since then */
 	bool		queued;			/* a task of the queue, not of a turn's round */
 	bool		overdue;		/* its worker ended itself as it ignored its timeout */
 } BlackboxNote;

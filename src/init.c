@@ -16,24 +16,19 @@
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
-#include "blackbox.h"
 #include "database.h"
 #include "hint.h"
 #include "makeway.h"
 #include "names.h"
 #include "process.h"
-#include "ready.h"
 #include "settings.h"
 #include "shared.h"
-#include "slot.h"
 
 PG_MODULE_MAGIC;
 
 extern PGDLLEXPORT void _PG_init(void);
 
 PG_FUNCTION_INFO_V1(durable_extension_changed);
-PG_FUNCTION_INFO_V1(durable_workers);
-PG_FUNCTION_INFO_V1(durable_queues);
 PG_FUNCTION_INFO_V1(durable_databases_known);
 PG_FUNCTION_INFO_V1(durable_database_wanted);
 
@@ -82,45 +77,6 @@ durable_extension_changed(PG_FUNCTION_ARGS)
 	PG_RETURN_VOID();
 }
 
-/* durable_internal.workers(): the workers of this database */
-Datum
-durable_workers(PG_FUNCTION_ARGS)
-{
-	static const char *const states[] = {
-		[WORKER_FREE] = "free", [WORKER_WANTED] = "starting", [WORKER_STARTING] = "starting",
-		[WORKER_BUSY] = "busy", [WORKER_IDLE] = "idle"
-	};
-	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
-	WorkerInfo	infos[DURABLE_WORKERS_LIMIT];
-	int			count;
-
-	InitMaterializedSRF(fcinfo, 0);
-	count = shared_available() ? slot_list(infos) : 0;
-	for (int i = 0; i < count; i++)
-	{
-		Datum		values[8];
-		bool		nulls[8] = {false};
-		BlackboxNote note;
-
-		if (infos[i].db != MyDatabaseId)
-			continue;
-		values[0] = Int32GetDatum(infos[i].slot);
-		values[1] = Int32GetDatum(infos[i].pid);
-		values[2] = ObjectIdGetDatum(infos[i].role);
-		values[3] = CStringGetTextDatum(states[infos[i].state]);
-		values[4] = Int32GetDatum(infos[i].claims);
-		values[5] = TimestampTzGetDatum(infos[i].since);
-		nulls[6] = nulls[7] = !blackbox_running(infos[i].slot, infos[i].pid, &note);
-		if (!nulls[6])
-		{
-			values[6] = Int64GetDatum(note.key);
-			values[7] = Int32GetDatum(note.task_id);
-		}
-		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
-	}
-	return (Datum) 0;
-}
-
 /* durable_internal.databases(): the databases that the launcher knows */
 Datum
 durable_databases_known(PG_FUNCTION_ARGS)
@@ -162,32 +118,4 @@ Datum
 durable_database_wanted(PG_FUNCTION_ARGS)
 {
 	PG_RETURN_BOOL(settings_want_database(NameStr(*PG_GETARG_NAME(0))));
-}
-
-/* durable_internal.queues(): what is queued for each role in this database */
-Datum
-durable_queues(PG_FUNCTION_ARGS)
-{
-	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
-	QueueInfo  *infos = NULL;
-	int			count;
-
-	InitMaterializedSRF(fcinfo, 0);
-	count = shared_available() ? queue_list(MyDatabaseId, &infos) : 0;
-	for (int i = 0; i < count; i++)
-	{
-		Datum		values[7];
-		bool		nulls[7] = {false};
-
-		values[0] = ObjectIdGetDatum(infos[i].role);
-		values[1] = Int32GetDatum(infos[i].instances);
-		values[2] = Int32GetDatum(infos[i].claimed);
-		values[3] = Int32GetDatum(infos[i].activities);
-		values[4] = BoolGetDatum(infos[i].complete);
-		values[5] = Int32GetDatum(infos[i].workers);
-		values[6] = TimestampTzGetDatum(queue_waiting_since(&infos[i]));
-		nulls[6] = queue_waiting_since(&infos[i]) == 0;
-		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
-	}
-	return (Datum) 0;
 }

@@ -545,7 +545,7 @@ queue_list(Oid db, QueueInfo **infos)
 		{
 			.role = queue->role, .instances = queue->queued, .alone = queue->lone, .workers = queue->processes,
 			.complete = !queue->entries_left && !queue->ranges_left && !queue->unlisted,
-			.pausing = queue->retry_at > now
+			.pausing = queue->retry_at > now, .lacking = queue->lacking
 		};
 		info->activities = activities_in(&queue->ranges) + activities_in(&queue->lone_ranges);
 		dlist_foreach(iter, &queue->lone_entries)
@@ -558,6 +558,42 @@ queue_list(Oid db, QueueInfo **infos)
 			info->for_batch.since = queue->batch_since;
 		info->for_long.since = queue->lone_since;
 		count++;
+	}
+	LWLockRelease(shared_lock);
+	return count;
+}
+
+/* What the next turn of an instance waits for. */
+TurnState
+ready_turn_state(Oid db, Oid role, int64 key)
+{
+	EntryKey	tag = {.db = db, .role = role, .key = key};
+	TurnState	state = TURN_UNLISTED;
+	Entry	   *entry;
+
+	LWLockAcquire(shared_lock, LW_SHARED);
+	entry = hash_search(lists_entries, &tag, HASH_FIND, NULL);
+	if (entry != NULL)
+		state = entry->slot >= 0 ? TURN_HELD : entry->aside ? TURN_ALONE : TURN_QUEUED;
+	LWLockRelease(shared_lock);
+	return state;
+}
+
+/* Which activities of a database wait for a long place. */
+int
+ready_lone_ranges(Oid db, ReadyRange **ranges)
+{
+	int			count = 0;
+
+	*ranges = palloc(READY_RANGES * sizeof(ReadyRange));
+	LWLockAcquire(shared_lock, LW_SHARED);
+	for (int i = 0; i < lists->nqueues; i++)
+	{
+		dlist_iter	iter;
+
+		if (lists->queues[i].db == db)
+			dlist_foreach(iter, &lists->queues[i].lone_ranges)
+				(*ranges)[count++] = dlist_container(Range, link, iter.cur)->range;
 	}
 	LWLockRelease(shared_lock);
 	return count;

@@ -83,6 +83,7 @@ typedef struct QueueInfo
 	bool		complete;		/* the tables have no more than that */
 	int			workers;
 	bool		pausing;		/* no worker is started for the moment */
+	bool		lacking;		/* that is so because the server had no process */
 	QueueWait		for_batch;		/* nobody takes what is queued; pid 0 */
 	QueueWait		for_long;		/* what is to run alone; pid 0 */
 	QueueWait		for_function;	/* instances that a worker holds, while it runs a function of another one */
@@ -120,6 +121,17 @@ extern bool ready_drained(Oid db);
 extern void ready_forget(Oid db);
 /* the same for one role, which does not exist any more */
 extern void ready_drop(Oid db, Oid role);
+/* what the next turn of an instance waits for */
+typedef enum TurnState
+{
+	TURN_UNLISTED,				/* it has nothing to do, or the lists have not got it */
+	TURN_QUEUED,
+	TURN_ALONE,					/* queued, for a long place */
+	TURN_HELD					/* a worker holds it */
+} TurnState;
+extern TurnState ready_turn_state(Oid db, Oid role, int64 key);
+/* what waits for a long place in one database, palloc'd */
+extern int	ready_lone_ranges(Oid db, ReadyRange **ranges);
 /* of one database, palloc'd */
 extern int	queue_list(Oid db, QueueInfo **infos);
 /* the beginning of the longest wait, 0: nothing waits */

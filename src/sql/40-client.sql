@@ -206,6 +206,8 @@ AS $$
                 'EXECUTE ON FUNCTION durable_internal.may_see(durable_internal.owner)',
                 'EXECUTE ON FUNCTION durable_internal.may_see(oid)',
                 'EXECUTE ON FUNCTION durable_internal.workers()',
+                'EXECUTE ON FUNCTION durable_internal.blocked_by(integer)',
+                'EXECUTE ON FUNCTION durable_internal.lone_ranges()',
                 'EXECUTE ON FUNCTION durable_internal.role_stats()',
                 'EXECUTE ON FUNCTION durable_internal.function_stats()',
                 'EXECUTE ON FUNCTION durable_internal.queues()',

@@ -101,7 +101,7 @@ WITH seen AS (
       FROM durable.timers t
      WHERE t.instance_id = tasks.instance_id
     UNION ALL
-    SELECT a.task_id, NULL, 'activity', NULL, NULL, a.attempt, NULL, NULL, NULL, NULL, NULL, NULL, NULL, a.deliveries, a.pid
+    SELECT a.task_id, NULL, 'activity', NULL, a.state, a.attempt, NULL, NULL, NULL, NULL, NULL, NULL, NULL, a.deliveries, a.pid
       FROM durable.activities a
      WHERE a.instance_id = tasks.instance_id
 ), known AS (
@@ -124,7 +124,7 @@ WITH seen AS (
            max(attempt) FILTER (WHERE event_type = 'activity') OVER task AS queued_attempt,
            max(deliveries) OVER task AS queued_deliveries,
            max(pid) OVER task AS queued_pid,
-           bool_or(event_type = 'activity') OVER task AS queued
+           max(name) FILTER (WHERE event_type = 'activity') OVER task AS queued_state
       FROM seen s
     WINDOW task AS (PARTITION BY task_id),
            done AS (PARTITION BY task_id ORDER BY state IS NOT NULL, sequence_number
@@ -160,7 +160,7 @@ WITH seen AS (
     SELECT w.*,
            -- what was rewound may be going on again
            CASE WHEN done_number < rewound
-                     AND (fire_at IS NOT NULL OR queued OR child_state IN ('pending', 'running', 'suspended')) THEN NULL
+                     AND (fire_at IS NOT NULL OR queued_state IS NOT NULL OR child_state IN ('pending', 'running', 'suspended')) THEN NULL
                 WHEN kind = 'send' THEN 'sent'
                 WHEN kind = 'event' THEN CASE WHEN late THEN 'timed out'
                                               WHEN event_number IS NOT NULL THEN 'received'
@@ -186,10 +186,8 @@ SELECT t.task_id,
        CASE WHEN t.outcome IS NOT NULL THEN t.outcome
             WHEN i.runtime_status IN ('Completed', 'Failed', 'Terminated') THEN 'abandoned'
             WHEN t.kind IN ('timer', 'event') THEN 'waiting'
-            WHEN t.fire_at IS NOT NULL THEN 'pause'
-            WHEN t.queued_pid IS NOT NULL THEN 'running'
-            WHEN t.queued THEN 'queued'
-            ELSE coalesce(t.child_state, 'ended')
+            WHEN t.fire_at IS NOT NULL THEN 'pausing'
+            ELSE coalesce(t.queued_state, t.child_state, 'ended')
        END,
        CASE WHEN t.kind IN ('activity', 'sub-orchestration')
             THEN coalesce(CASE WHEN t.outcome IS NOT NULL THEN t.done_attempt END, t.queued_attempt,
@@ -209,7 +207,7 @@ SELECT t.task_id,
 $$;
 COMMENT ON FUNCTION durable.tasks(text) IS
 'The tasks that an instance has asked for in its current execution, in the order of its code; none if there is no such instance or you may not see it. durable.explain shows them with bars.
-kind: activity, sub-orchestration, timer, event (a wait for one) or send. name: of the function or event, of a send the other instance. state: queued (no worker runs it yet), running (by process pid), ended (its result has yet to be taken in by the orchestrator), pause (until the next attempt), waiting (timers and events), completed, failed, fired, received, timed out, sent, canceled (given up with durable.cancel_task before it had ended; an activity that had begun and a sub-orchestration go on: see pid and child_instance_id); for a sub-orchestration its status; abandoned if the instance has ended without it. attempt: the current or last one. due_time: when the timer or the pause ends. deliveries: how many workers have died while running it. failure: of the last attempt. Which event went to which wait is derived from the order of the history: waits for a name are served in their order, but for those that were given up. Where the next one got the event of such a wait, its end_time may be that of the event and not that of the cancellation.';
+kind: activity, sub-orchestration, timer, event (a wait for one) or send. name: of the function or event, of a send the other instance. state: queued (for a worker), waiting for a place (it is to run alone, see durable.activities), running (by process pid), ended (its result has yet to be taken in by the orchestrator), pausing (until the next attempt), waiting (timers and events), completed, failed, fired, received, timed out, sent, canceled (given up with durable.cancel_task before it had ended; an activity that had begun and a sub-orchestration go on: see pid and child_instance_id); for a sub-orchestration its status; abandoned if the instance has ended without it. attempt: the current or last one. due_time: when the timer or the pause ends. deliveries: how many workers have died while running it. failure: of the last attempt. Which event went to which wait is derived from the order of the history: waits for a name are served in their order, but for those that were given up. Where the next one got the event of such a wait, its end_time may be that of the event and not that of the cancellation.';
 
 CREATE FUNCTION durable.role_obstacle(role regrole DEFAULT pg_catalog.quote_ident(current_user)::regrole) RETURNS text
 LANGUAGE C STABLE STRICT PARALLEL RESTRICTED
@@ -217,6 +215,13 @@ AS 'MODULE_PATHNAME', 'durable_role_obstacle';
 COMMENT ON FUNCTION durable.role_obstacle(regrole) IS
 'Why the engine cannot run instances of a role in this database now, as a sentence; NULL if it can. It is not permitted to log in or to connect to the database, the database accepts no connections, durable.databases does not name it, or a connection limit was lowered below the number of sessions. Its instances wait; the scheduler looks again every 10 seconds. An expired password is no obstacle, as workers do not use it.
 Errors: OD009 in an orchestrator.';
+
+CREATE FUNCTION durable.turn_state(instance_id text) RETURNS text
+LANGUAGE C STABLE CALLED ON NULL INPUT PARALLEL RESTRICTED
+AS 'MODULE_PATHNAME', 'durable_turn_state';
+COMMENT ON FUNCTION durable.turn_state(text) IS
+'What the next turn of an instance waits for, as the engine''s lists in shared memory have it: queued (for a worker of its owner), waiting for a place (it is to run alone, as it was interrupted or takes long, and there is no long place for it yet: see durable.max_long_activities), held (a worker has taken it). NULL: it has nothing to do, or the lists have no room for it, or another transaction has its row locked, or there is no such instance or you may not see it, or instance_id is NULL.
+Errors: OD009 in an orchestrator. Durable Functions has no such function.';
 
 CREATE FUNCTION durable.explain(instance_id text) RETURNS SETOF text
 LANGUAGE plpgsql STABLE CALLED ON NULL INPUT PARALLEL RESTRICTED
@@ -262,6 +267,9 @@ DECLARE
     aside timestamptz;
     obstacle text;
     line text;
+    runs jsonb;         -- what processes run of it now, by the number of the task, 0: a turn
+    turn text;
+    lacks text;         -- why no process comes
     -- what a rewind would do
     marks record;
     undone record;
@@ -418,7 +426,7 @@ BEGIN
                                            ELSE date_trunc('second', froms - root.began)::text END,
                                CASE WHEN ends - begins < 60 THEN round(ends - begins, 3) || ' s'
                                     ELSE date_trunc('second', until - froms)::text END,
-                               rpad(overlay(rpad(repeat(' ', bar_from) || repeat(CASE state WHEN 'queued' THEN '.' ELSE '=' END, bar_to - bar_from), bar_width)
+                               rpad(overlay(rpad(repeat(' ', bar_from) || repeat(CASE WHEN state IN ('queued', 'waiting for a place') THEN '.' ELSE '=' END, bar_to - bar_from), bar_width)
                                             PLACING CASE WHEN tos IS NULL THEN '>' ELSE '=' END FROM bar_to), bar_width)
                           FROM unnest(places, labels, states, froms, tos) l (place, label, state, froms, tos)
                          CROSS JOIN LATERAL (SELECT coalesce(root.completed_time, now) AS horizon) h
@@ -444,12 +452,22 @@ BEGIN
         lines := array_append(lines, format('Waits for its start at %s, in %s', date_trunc('second', root.scheduled_start_time),
                            date_trunc('second', root.scheduled_start_time - now)));
     ELSIF live THEN
+        -- what runs, and in whose way that is
+        SELECT jsonb_object_agg(coalesce(w.task_id, 0), concat('process ', w.pid, ' since ', date_trunc('second', w.since),
+                   ', waiting for ' || s.wait_event_type || ': ' || s.wait_event,
+                   (SELECT ', blocked by ' || string_agg(CASE WHEN b.pid = 0 THEN 'a prepared transaction'
+                                                              ELSE concat('process ', b.pid, ' (' || nullif(concat_ws(', ', nullif(left(o.application_name, 60), ''),
+                                                                  o.state, 'since ' || date_trunc('second', o.state_change)), '') || ')') END, ', ' ORDER BY b.n)
+                      FROM unnest(w.blocked_by[:most_waits]) WITH ORDINALITY b (pid, n)
+                      LEFT JOIN pg_stat_activity o USING (pid))))
+          INTO runs
+          FROM durable.workers w
+          LEFT JOIN pg_stat_activity s USING (pid)
+         WHERE w.instance_id = root.instance_id;
+        turn := durable.turn_state(root.instance_id);
         FOR task IN
-            SELECT t.*, count(*) OVER () AS open,
-                   (SELECT concat(', run by process ', t.pid, ' since ' || date_trunc('second', s.query_start),
-                                  ', waiting for ' || s.wait_event_type || ': ' || s.wait_event)
-                      FROM pg_stat_activity s
-                     WHERE s.pid = t.pid) AS run
+            WITH opened AS MATERIALIZED (
+            SELECT t.*, count(*) OVER () AS open
               FROM durable.tasks(root.instance_id) t
              WHERE t.end_time IS NULL
                -- a fire-and-forget child is awaited by nobody
@@ -457,6 +475,13 @@ BEGIN
                                                          WHERE c.parent_instance_id = root.instance_id AND NOT c.awaited), true)
              ORDER BY t.task_id
              LIMIT most_waits
+            ), timed AS MATERIALIZED (
+            SELECT a.task_id, a.timeout,
+                   (SELECT w.since FROM durable.workers w WHERE w.instance_id = a.instance_id AND w.task_id = a.task_id) + a.timeout AS expires
+              FROM durable.activities a
+             WHERE a.instance_id = root.instance_id AND a.state = 'running'
+            )
+            SELECT * FROM opened LEFT JOIN timed USING (task_id) ORDER BY task_id
         LOOP
             open := task.open;
             waits := waits || concat('  ', task.task_id, ' ',
@@ -465,21 +490,28 @@ BEGIN
                 ', since ', date_trunc('second', task.start_time), ', for ', date_trunc('second', greatest(now - task.start_time, '0')),
                 CASE WHEN task.kind = 'event' THEN format(': SELECT durable.raise_event(%s, %s%L)', id,
                          CASE WHEN task.name ~ control AND strpos(task.name, '\') = 0 THEN 'E' END, task.name)
-                     WHEN task.state = 'pause' THEN format(', attempt %s begins at %s', task.attempt, date_trunc('second', task.due_time))
+                     WHEN task.state = 'pausing' THEN format(', attempt %s begins at %s', task.attempt, date_trunc('second', task.due_time))
                      WHEN task.due_time <= now THEN ', due'
                      WHEN task.due_time IS NOT NULL THEN concat(', until ', date_trunc('second', task.due_time),
                          CASE WHEN isfinite(task.due_time) THEN ', in ' || date_trunc('second', task.due_time - now) END)
-                     ELSE coalesce(task.run, ', ' || task.state) END);
+                     WHEN task.state = 'running' AND runs ? task.task_id::text
+                     THEN concat(', run by ', runs ->> task.task_id::text,
+                                 '; it times out at ' || date_trunc('second', task.expires) || ', after ' || task.timeout)
+                     WHEN task.state = 'waiting for a place'
+                     THEN format(', waits for one of durable.max_long_activities (%s) places: it runs alone, as it was interrupted or takes long',
+                                 current_setting('durable.max_long_activities', true))
+                     WHEN task.state = 'queued'
+                     THEN format(', queued: waits for one of durable.max_workers (%s) places', current_setting('durable.max_workers', true))
+                     ELSE ', ' || task.state END);
         END LOOP;
         lines := array_append(lines, '');
         -- what is not queued but belongs to its turn
-        SELECT concat('Run by process ', w.pid, ' since ' || date_trunc('second', s.query_start), ': ',
-                      coalesce('task ' || w.task_id || ', ' || left(s.query, 60), 'a turn of its orchestrator'),
-                      ', waiting for ' || s.wait_event_type || ': ' || s.wait_event)
+        SELECT concat('Runs ', coalesce('task ' || w.task_id || ', ' || left(s.query, 60), 'a turn of its orchestrator'), ': ',
+                      runs ->> coalesce(w.task_id, 0)::text)
           INTO line
           FROM durable.workers w
           LEFT JOIN pg_stat_activity s USING (pid)
-         WHERE w.instance_id = root.instance_id
+         WHERE w.instance_id = root.instance_id AND runs ? coalesce(w.task_id, 0)::text
            AND NOT EXISTS (SELECT FROM durable.activities a WHERE a.instance_id = root.instance_id AND a.pid = w.pid);
         IF FOUND THEN
             lines := array_append(lines, line);
@@ -496,23 +528,49 @@ BEGIN
                                date_trunc('second', aside)));
         ELSIF open = 0 THEN
             -- nothing is asked for: it is being run, or cannot be
-            lines := array_append(lines, concat('Waits for a worker of ', root.owner_name,
-                CASE WHEN obstacle IS NULL AND NOT EXISTS (SELECT FROM durable.workers w WHERE w.role = root.owner)
-                     THEN ': none is running; if none comes, see the server''s log' END,
-                (SELECT '; busy: ' || string_agg(format('process %s (%s)', s.pid, left(s.query, 60)), ', ' ORDER BY s.pid)
-                   FROM pg_stat_activity s
-                  WHERE s.datname = current_database() AND s.usesysid = root.owner AND s.state = 'active'
-                    AND s.application_name = 'durable worker')));
+            lines := array_append(lines,
+                CASE WHEN turn = 'waiting for a place' AND obstacle IS NULL
+                     THEN format('Waits for one of durable.max_long_activities (%s) places: its turn runs alone, as it was interrupted or takes long',
+                                 current_setting('durable.max_long_activities', true))
+                     WHEN turn = 'queued' AND obstacle IS NULL
+                     THEN format('Waits for one of durable.max_workers (%s) places', current_setting('durable.max_workers', true))
+                     WHEN turn = 'held' THEN format('Waits for its turn in a worker of %s, which has taken it', root.owner_name)
+                     ELSE format('Waits for a worker of %s', root.owner_name) END);
         ELSE
             lines := array_append(lines, 'Waits for') || waits;
             IF open > cardinality(waits) THEN
                 lines := array_append(lines, format('  ... and %s more', open - cardinality(waits)));
             END IF;
+            IF turn = 'waiting for a place' THEN
+                lines := array_append(lines, format('Its next turn waits for one of durable.max_long_activities (%s) places: it runs alone, as it was interrupted or takes long',
+                                                    current_setting('durable.max_long_activities', true)));
+            END IF;
         END IF;
+        -- what the places are taken by
+        lines := lines || ARRAY(
+        SELECT concat(kind.told, ' places in use, as far as you may see: ',
+                      string_agg(format('process %s (%s)', w.pid, concat_ws(', ', 'instance ' || w.instance_id, 'task ' || w.task_id,
+                                                                           'since ' || date_trunc('second', w.since))), ', ' ORDER BY w.since, w.pid)
+                          FILTER (WHERE w.n <= most_waits),
+                      CASE WHEN count(*) > most_waits THEN format(' and %s more', count(*) - most_waits) END)
+          FROM (VALUES ('batch', 'Batch', 'queued'), ('long', 'Long', 'waiting for a place')) kind (place, told, state)
+          JOIN (SELECT w.*, row_number() OVER (PARTITION BY w.place ORDER BY w.since, w.pid) AS n FROM durable.workers w) w USING (place)
+         WHERE turn = kind.state AND open = 0
+            OR kind.state = 'waiting for a place' AND turn = kind.state
+            OR EXISTS (SELECT FROM durable.activities a WHERE a.instance_id = root.instance_id AND a.state = kind.state)
+         GROUP BY kind.place, kind.told
+         ORDER BY kind.place);
     END IF;
     IF live THEN
         IF obstacle IS NOT NULL THEN
             lines := array_append(lines, format('No worker can run for %s: %s', root.owner_name, obstacle));
+        ELSIF root.runtime_status <> 'Suspended' AND turn IN ('queued', 'waiting for a place') THEN
+            SELECT s.start_obstacle INTO lacks FROM durable.stats s WHERE s.role = root.owner;
+            IF lacks IS NOT NULL THEN
+                lines := array_append(lines, format('No further process of %s is started for the moment: %s', root.owner_name, lacks));
+            ELSIF NOT EXISTS (SELECT FROM durable.workers w WHERE w.role = root.owner) THEN
+                lines := array_append(lines, format('No process of %s runs: it gets the next place that comes free, before roles that have one', root.owner_name));
+            END IF;
         END IF;
         SELECT string_agg(format('"%s" (%s)', name, n), ', ' ORDER BY place) FILTER (WHERE place <= most_waits)
                    || CASE WHEN count(*) > most_waits THEN format(' and %s more', count(*) - most_waits) ELSE '' END

@@ -351,7 +351,7 @@ as('regress_app', q[SET default_transaction_read_only = off;
 SELECT durable.start_new('writer', instance_id => 'writer'), durable.start_new('writers', instance_id => 'writers')]);
 poll_until($node, q[SELECT count(*) = 1 FROM durable.history WHERE instance_id = 'writer' AND event_type = 'TaskRetried' AND failure->>'sqlstate' = '25006'], 'an activity is put off');
 poll_until($node, q[SELECT count(*) = 40 FROM durable.history WHERE instance_id = 'writers' AND event_type = 'TaskRetried' AND failure->>'sqlstate' = '25006'], 'so are queued ones');
-is($node->safe_psql('postgres', q[SELECT state, attempt, failure->>'sqlstate' FROM durable.tasks('writer')]), 'pause|1|25006', 'durable.tasks says why');
+is($node->safe_psql('postgres', q[SELECT state, attempt, failure->>'sqlstate' FROM durable.tasks('writer')]), 'pausing|1|25006', 'durable.tasks says why');
 like(slurp_file($node->logfile), qr/durable puts off activity "effect" of instance "writers?": cannot execute INSERT in a read-only transaction/, 'and the log');
 as('regress_app', q[SET default_transaction_read_only = off; SELECT durable.start_new('writer', instance_id => 'ended'), durable.start_new('writer', instance_id => 'failed')]);
 poll_until($node, q[SELECT count(*) = 2 FROM durable.history WHERE instance_id IN ('ended', 'failed') AND event_type = 'TaskRetried'], 'others are put off');
