@@ -56,7 +56,8 @@
 #include "quota.h"
 #include "usercode.h"
 
-/* most milliseconds that code gets after its timeout to handle that */
+/* milliseconds that code gets after its timeout to handle that: as long again, but at least and at most */
+#define USERCODE_GRACE_MIN INT64CONST(1000)
 #define USERCODE_GRACE INT64CONST(10000)
 
 /* names resolved so far, by "search_path/name" or "/signature" */
@@ -245,7 +246,7 @@ start_timeouts(const UserCall *call, TimestampTz start, int64 timeout)
 		return;
 	if (overdue_timeout == MAX_TIMEOUTS)
 		overdue_timeout = RegisterTimeout(USER_TIMEOUT, overdue_handler);
-	enable_timeout_at(overdue_timeout, start + (call->timeout + Min(call->timeout, USERCODE_GRACE)) * 1000);
+	enable_timeout_at(overdue_timeout, start + (call->timeout + Max(Min(call->timeout, USERCODE_GRACE), USERCODE_GRACE_MIN)) * 1000);
 }
 
 /* Stop them. */
