@@ -42,7 +42,7 @@ $_->quit foreach values %holders;
 
 $node->safe_psql('postgres', q[SELECT count(durable.start_new('free')) FROM generate_series(1, 70000)]);
 poll_until($node, q[SELECT NOT EXISTS (SELECT FROM durable_internal.instances WHERE state IN ('R', 'W'))], 'more instances than the lists hold');
-is($node->safe_psql('postgres', q[SELECT count(*) FROM durable.instances WHERE runtime_status = 'Completed']), 70002, 'complete');
+is($node->safe_psql('postgres', q[SELECT count(*) FROM durable.instances WHERE runtime_status = 'Completed']), 70003, 'complete');
 is($node->safe_psql('postgres', 'SELECT count(*) FROM durable_internal.violations'), 0, 'no invariant is broken');
 $node->stop;
 done_testing();
