@@ -183,7 +183,7 @@ CREATE FUNCTION tasks_arrays(n int) RETURNS jsonb LANGUAGE plpgsql AS $$
 DECLARE
     tasks durable.task[] := ARRAY(SELECT durable.schedule_activity('tasks_double', to_jsonb(x)) FROM generate_series(1, n) x ORDER BY x);
 BEGIN
-    RETURN jsonb_build_array((SELECT sum(result::int) FROM unnest(durable.when_all(tasks)) result), durable.when_any(tasks) = tasks[1],
+    RETURN jsonb_build_array((SELECT sum(result::int) FROM unnest(durable.when_all(tasks)) result), durable.when_any(tasks) = ANY (tasks),
                              durable.when_all('{}'::durable.task[]), durable.when_all(tasks[1]), durable.when_all(VARIADIC tasks[1:2]));
 END
 $$;

@@ -123,6 +123,26 @@ history_read(Store *store, int64 key, int after_seq)
 	return rows;
 }
 
+/* Read the events from one sequence number to another. */
+List *
+history_between(Store *store, int64 key, int first_seq, int last_seq)
+{
+	TableScan	scan;
+	TupleTableSlot *slot;
+	List	   *rows = NIL;
+
+	scan_after(&scan, store, key, first_seq - 1);
+	while ((slot = scan_next(&scan)) != NULL && row_int(slot, COL_SEQ) <= last_seq)
+	{
+		HistoryRow *row = palloc(sizeof(HistoryRow));
+
+		row_read(slot, row);
+		rows = lappend(rows, row);
+	}
+	scan_end(&scan);
+	return rows;
+}
+
 /* Read one event. */
 bool
 history_get(Store *store, int64 key, int seq, HistoryRow *row)

@@ -97,6 +97,60 @@ better_alone(const InstanceRow *instance, const ReadyRange *range, const TaskRow
 	return range->lone == LONE_NO && timing_is_slow(instance->search_path, function) ? LONE_MAY : LONE_NO;
 }
 
+/* Activities that a round has locked, by number, and the events that have scheduled them. */
+typedef struct Batch
+{
+	List	   *tasks;			/* TaskRow */
+	List	   *events;			/* HistoryRow */
+} Batch;
+
+/* Lock the activities of a range, with two scans of indexes rather than two for each. */
+static Batch
+lock_batch(const ReadyRange *range, bool only_first)
+{
+	Batch		batch = {.tasks = tasks_lock(this_round.store, range->key, range->low, only_first ? range->low : range->high)};
+	int			first = PG_INT32_MAX;
+	int			last = 0;
+	ListCell   *cell;
+
+	foreach(cell, batch.tasks)
+	{
+		first = Min(first, ((TaskRow *) lfirst(cell))->seq);
+		last = Max(last, ((TaskRow *) lfirst(cell))->seq);
+	}
+	/* those of one fan-out are neighbours in the history */
+	if (batch.tasks != NIL && last - first < 4 * ROUND_ACTIVITIES)
+		batch.events = history_between(this_round.store, range->key, first, last);
+	return batch;
+}
+
+/* The first of them that is not before a number; NULL if there is none. */
+static TaskRow *
+next_task(const Batch *batch, int task_id)
+{
+	ListCell   *cell;
+
+	foreach(cell, batch->tasks)
+		if (((TaskRow *) lfirst(cell))->task_id >= task_id)
+			return lfirst(cell);
+	return NULL;
+}
+
+/* The event that has scheduled a task; false if there is none any more. */
+static bool
+find_scheduled(const Batch *batch, const TaskRow *task, HistoryRow *scheduled)
+{
+	ListCell   *cell;
+
+	foreach(cell, batch->events)
+		if (((HistoryRow *) lfirst(cell))->seq == task->seq)
+		{
+			*scheduled = *(HistoryRow *) lfirst(cell);
+			return scheduled->task_id == task->task_id;
+		}
+	return history_get(this_round.store, task->key, task->seq, scheduled) && scheduled->task_id == task->task_id;
+}
+
 /*
  * One transaction with activities of a range, from range->low on, which moves
  * past what is done.  alone: in a long place.  tries: how often the first one has
@@ -108,6 +162,7 @@ run_range_round(ReadyRange *range, bool alone, int tries)
 {
 	ReadyRange	aside = {.key = range->key, .lone = LONE_NO};
 	InstanceRow instance;
+	Batch		batch;
 	bool		found;
 	int			count = 0;
 
@@ -119,15 +174,19 @@ run_range_round(ReadyRange *range, bool alone, int tries)
 		hint_tasks(instance.owner, range->key, range->low, range->high, range->lone);
 		range->low = range->high + 1;
 	}
+	if (range->low <= range->high)
+		batch = lock_batch(range, tries > 0);
 	while (range->low <= range->high && !round_full())
 	{
-		List	   *rows = tasks_lock(this_round.store, range->key, range->low, range->low);
-		TaskRow    *task = rows != NIL ? linitial(rows) : NULL;
+		TaskRow    *task = next_task(&batch, range->low);
 		HistoryRow	scheduled;
 
+		if (task != NULL)
+			range->low = task->task_id;
+		else if (tries == 0)
+			range->low = range->high;
 		if (task != NULL &&
-			(!found || instance.state == STATE_TERMINATED ||
-			 !history_get(this_round.store, task->key, task->seq, &scheduled) || scheduled.task_id != task->task_id))
+			(!found || instance.state == STATE_TERMINATED || !find_scheduled(&batch, task, &scheduled)))
 		{
 			/* the instance, or the execution that scheduled it, is over */
 			task_delete(this_round.store, task);
