@@ -104,7 +104,9 @@ run_activity(Instance *instance, ReadyItem *item, bool turned)
 		return true;
 	}
 	/* what may kill its worker is counted for itself in the queue */
-	if (round_lone() || timing_is_slow(instance->row.search_path, task->name) || instance->row.deliveries > 0)
+	if ((round_lone() && instance->row.deliveries == 0) || timing_is_slow(instance->row.search_path, task->name) ||
+		/* of several each is counted for itself in the queue */
+		(instance->row.deliveries > 0 && task->id < instance->last_activity))
 	{
 		instance_defer_activities(&this_round, instance, LONE_NO, NULL);
 		return true;
@@ -181,7 +183,8 @@ advance(Instance *instance, ReadyItem *item)
 	int			step_end = 0;	/* number of the last activity of the step */
 	int			activities = 0;
 	bool		turned = false;
-	int			limit = durable_steps_per_commit;
+	/* one at a time after a worker's death, so that the right one is counted */
+	int			limit = instance->row.deliveries > 0 ? 1 : durable_steps_per_commit;
 
 	/* what may kill its worker must not take others along */
 	if (instance->row.deliveries > 0)
