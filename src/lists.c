@@ -86,7 +86,7 @@ queue_get(Oid db, Oid role, bool create)
 	free_queue->role = role;
 	free_queue->step_us = 0;
 	free_queue->watched = free_queue->entries_left = free_queue->ranges_left = free_queue->unlisted = free_queue->lacking = false;
-	free_queue->retry_at = free_queue->backlog_since = 0;
+	free_queue->retry_at = free_queue->backlog_since = free_queue->gave_way_since = 0;
 	return free_queue;
 }
 

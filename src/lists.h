@@ -88,6 +88,7 @@ typedef struct Queue
 	TimestampTz backlog_since;	/* some batch work has been there all the time; 0: there is none */
 	TimestampTz batch_since;	/* when batch work was last taken, or came */
 	TimestampTz lone_since;		/* when lone work was last taken, or came */
+	TimestampTz gave_way_since; /* some of it has given way to others, as it waited for a lock, and none has ended since then; 0: not so */
 } Queue;
 
 typedef struct Slot

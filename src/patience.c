@@ -359,3 +359,10 @@ patience_outside(void)
 {
 	return outside || interruption == INTERRUPTION_OUTSIDE;
 }
+
+/* Whether the last call was rolled back because others wait for its place. */
+bool
+patience_gave_way(void)
+{
+	return interruption == INTERRUPTION_PLACE;
+}

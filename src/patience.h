@@ -33,6 +33,8 @@ extern void patience_call_begin(void);
 extern Interruption patience_call_end(void);
 /* the function that the call is of; throws if it is to begin alone and does not run so */
 extern void patience_check(Oid function);
+/* whether the last call, alone, was rolled back for others, as it waited for a lock */
+extern bool patience_gave_way(void);
 /* whether the last call did something that no rollback takes back */
 extern bool patience_outside(void);
 

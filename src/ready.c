@@ -554,6 +554,8 @@ queue_list(Oid db, QueueInfo **infos)
 			if (lists->slots[slot].state != WORKER_FREE && lists->slots[slot].db == db &&
 				lists->slots[slot].role == queue->role)
 				add_worker(info, &lists->slots[slot]);
+		if (info->for_lock.since != 0 && queue->gave_way_since != 0)
+			info->for_lock.since = Min(info->for_lock.since, queue->gave_way_since);
 		if (queue->batch == 0)
 			info->for_batch.since = queue->batch_since;
 		info->for_long.since = queue->lone_since;

@@ -12,6 +12,7 @@
 
 #include "database.h"
 #include "lists.h"
+#include "patience.h"
 #include "places.h"
 #include "shared.h"
 #include "slot.h"
@@ -137,6 +138,11 @@ slot_return(int index)
 	queue = queue_get(slot->db, slot->role, false);
 	if (slot->place == PLACE_LONG)
 	{
+		/* what waits for a lock a second at a time waits all the time */
+		if (!patience_gave_way())
+			queue->gave_way_since = 0;
+		else if (queue->gave_way_since == 0)
+			queue->gave_way_since = GetCurrentTimestamp();
 		place_leave(queue, slot);
 		(void) places_give(InvalidOid);
 		/* a batch place that is still free saves a switch of processes */

@@ -1,8 +1,8 @@
 /*
  * watch.c
  *	  What a scheduler tells the server's log: that the engine runs in its
- *	  database, and work that has waited for STALL: for a lock, for a worker, or
- *	  for a function that holds up others.
+ *	  database, and work that has waited for STALL: for a lock, for a worker, for
+ *	  a long place, or for a function that holds up others.
  *
  * It looks at the queues and the workers in shared memory, never at
  * the engine's tables, which may be what is locked.  What the log has been told
@@ -164,7 +164,7 @@ tell_long(const QueueInfo *info, TimestampTz now)
 {
 	ereport(LOG,
 			(errcode(ERRCODE_INSUFFICIENT_RESOURCES),
-			 errmsg("what is to run alone of role %s in database %s has waited for a place for %d s",
+			 errmsg("what is to run alone of role %s in database %s has waited for a long place for %d s",
 					role_name(info->role), log_database(MyDatabaseId), seconds(now, info->for_long.since)),
 			 errdetail("durable.max_long_activities is %d. %s", durable_max_long_activities, work_text(info)),
 			 errhint("Increase durable.max_long_activities and max_worker_processes, or see in durable.workers what runs in the places.")));
