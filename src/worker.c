@@ -48,20 +48,21 @@ static int	step_us = 0;		/* what an instance takes in a round, the commit aside 
 static void
 worker_exit(int code, Datum arg)
 {
-	bool		overdue = blackbox_is_overdue();
+	bool		running = blackbox_is_running();
 
-	if (overdue)
+	if (blackbox_is_overdue())
 		ereport(LOG,
 				(errcode(ERRCODE_QUERY_CANCELED),
 				 errmsg("a durable worker ended itself because a function ignored its timeout"),
 				 errdetail("The function handled the cancellation (SQLSTATE 57014) and went on.")));
-	else if (blackbox_is_running())
+	else if (running)
 		ereport(LOG,
 				(errcode(ERRCODE_ADMIN_SHUTDOWN),
 				 errmsg("a durable worker was ended while it ran a function"),
 				 errdetail("What the function did is undone, and it runs again.")));
 	blackbox_leave();
-	slot_detach(my_slot, overdue);
+	/* another worker, which may be there already, is not to run it again before it is counted */
+	slot_detach(my_slot, running);
 }
 
 /* Take note of what a round with so many instances took. */
