@@ -60,13 +60,15 @@ static void
 slot_free(Slot *slot)
 {
 	Queue	   *queue = queue_get(slot->db, slot->role, false);
+	bool		idle;
 
 	/* one that could not even connect is not replaced at once */
 	if (slot->state == WORKER_STARTING)
 		queue->retry_at = GetCurrentTimestamp() + FAILED_START_PAUSE;
+	idle = slot->state == WORKER_IDLE;
 	slot_set_state(slot, WORKER_FREE);
 	slot_set_advancing(queue, slot, false);
-	if (!database_served(slot->db))
+	if (!database_served(slot->db) && (slot->nclaims > 0 || slot->range.key != 0))
 		slot_drop_claims(slot);
 	while (!dlist_is_empty(&slot->claims))
 	{
@@ -80,8 +82,9 @@ slot_free(Slot *slot)
 	slot->range.key = 0;
 	queue->workers--;
 	queue_wake(queue);
-	/* the scheduler reads the black box; the slot goes to whoever waits for one, if any does */
-	database_poke(slot->db);
+	/* the scheduler reads the black box, but for one that was idle; the slot goes to whoever waits for one, if any does */
+	if (!idle)
+		database_poke(slot->db);
 	need_wake();
 	slot->db = slot->role = InvalidOid;
 	slot->pid = 0;
