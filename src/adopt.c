@@ -3,8 +3,9 @@
  *	  Instances whose owner does not exist, and durable.reassign_owner.
  *
  * The scheduler looks which owners the instances have: at its start, when any
- * role was created, altered or dropped in the server, and every
- * durable.poll_interval.  For each owner that steps once through the index
+ * role was created, renamed or dropped in the server, and every
+ * durable.poll_interval.  Where no scheduler is, one comes when a role was
+ * dropped, and for another one if some owner is missing.  For each owner that steps once through the index
  * instances_listing, however many instances the owner has.
  *
  * An owner that is *missing*, since the role did not exist when the instances
@@ -17,8 +18,8 @@
  * failed, each in a transaction of its own.  Workers that still run as the role
  * are ended first.
  *
- * A look has to pass over dead rows that an old snapshot keeps, and everybody can
- * change a password, so looks take no more than a twentieth of a core.
+ * A look has to pass over dead rows that an old snapshot keeps, so looks take no
+ * more than a twentieth of a core.
  *
  * Nothing here waits for another transaction: a row, or a table, that somebody
  * has locked is left for the next look.
@@ -30,8 +31,10 @@
 #include "access/xact.h"
 #include "catalog/pg_authid.h"
 #include "commands/dbcommands.h"
+#include "common/hashfn.h"
 #include "fmgr.h"
 #include "miscadmin.h"
+#include "nodes/value.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
@@ -65,12 +68,14 @@ typedef struct Doomed
 } Doomed;
 
 static bool requested = true;
+static bool missing = false;	/* the last look has seen something of a role that does not exist */
+static bool unsettled = false;	/* it has found something to do, which may not be done as somebody has a row */
 static TimestampTz look_at = 0; /* not before */
 static Doomed *doomed = NULL;	/* has room for FOUND_MAX; NULL: none */
 static int	ndoomed = 0;
 static int	next_doomed = 0;	/* the first that has not been tried */
 static bool progress = false;	/* some have been failed */
-static List *told = NIL;		/* names that the log has, in TopMemoryContext */
+static List *told = NIL;		/* names that this process has told the log, in TopMemoryContext */
 
 /* Have the owners looked at. */
 void
@@ -157,10 +162,10 @@ adopt_instances(Store *store, Datum owner, Oid role)
 /*
  * Look at the owners of instances in one state; true if some are left to be
  * given to a role.  Of those that have ended only absent owners matter, which
- * come first.
+ * come first.  Missing owners of live ones are added to *waiting.
  */
 static bool
-look_at_state(Store *store, char state, bool live)
+look_at_state(Store *store, char state, bool live, List **waiting)
 {
 	Datum		owner = owner_make(InvalidOid, NULL);
 
@@ -174,16 +179,21 @@ look_at_state(Store *store, char state, bool live)
 		CHECK_FOR_INTERRUPTS();
 		if (!live && OidIsValid(role))
 			break;
+		missing |= name != NULL;
+		unsettled |= OidIsValid(found);
 		if (OidIsValid(found))
 		{
 			told_no_more(name);
 			if (adopt_instances(store, owner, found))
 				return true;
 		}
-		else if (name != NULL)
-			tell(store, owner, name);
-		else if (live && ndoomed < FOUND_MAX && !role_exists(role))
+		else if (name != NULL && live)
+			*waiting = lappend(*waiting, DatumGetPointer(owner_make(InvalidOid, absent)));
+		else if (name == NULL && live && ndoomed < FOUND_MAX && !role_exists(role))
+		{
+			unsettled = true;
 			doom(store, owner);
+		}
 	}
 	return false;
 }
@@ -200,12 +210,35 @@ end_workers_of_dropped(void)
 			kill(workers[i].pid, SIGTERM);
 }
 
+/*
+ * Tell the log which missing roles have instances that wait.  Shared memory has a
+ * sum of the names that the log has, so that the next scheduler does not repeat
+ * them; where the names have changed it tells all of them.
+ */
+static void
+tell_all(Store *store, const List *waiting)
+{
+	List	   *names = NIL;
+	uint32		sum = 0;
+	ListCell   *cell;
+
+	foreach(cell, waiting)
+		names = list_append_unique(names, makeString((char *) owner_missing(owner_absent(PointerGetDatum(lfirst(cell))))));
+	foreach(cell, names)
+		sum ^= hash_bytes((const unsigned char *) strVal(lfirst(cell)), strlen(strVal(lfirst(cell))));
+	if (database_set_waiting(MyDatabaseId, sum) == sum)
+		return;
+	foreach(cell, waiting)
+		tell(store, PointerGetDatum(lfirst(cell)), owner_missing(owner_absent(PointerGetDatum(lfirst(cell)))));
+}
+
 /* Look at all owners; true if some instances are left to be given to a role. */
 static bool
 look(void)
 {
 	MemoryContext context = CurrentMemoryContext;
 	Store	   *store;
+	List	   *waiting = NIL;
 	bool		more = false;
 
 	SetCurrentStatementStartTimestamp();
@@ -215,10 +248,13 @@ look(void)
 	PushActiveSnapshot(GetTransactionSnapshot());
 	end_workers_of_dropped();
 	/* the quotas and schedules of missing roles that exist now */
-	internal_call("adopt_settings");
+	missing = internal_call("adopt_settings");
+	unsettled = false;
 	store = store_open();
 	for (const char *state = STATES_ALL; *state != '\0' && !more; state++)
-		more = look_at_state(store, *state, strchr(STATES_LIVE, *state) != NULL);
+		more = look_at_state(store, *state, strchr(STATES_LIVE, *state) != NULL, &waiting);
+	if (!more)
+		tell_all(store, waiting);
 	store_close(store);
 	PopActiveSnapshot();
 	CommandCounterIncrement();
@@ -299,6 +335,20 @@ adopt_work(bool (*fail) (Oid role, int64 key))
 		return true;
 	look_at = Min(LOOK_SHARE * (GetCurrentTimestamp() - start), LOOK_PAUSE_MAX) + GetCurrentTimestamp();
 	return false;
+}
+
+/* Whether nothing was left to the next look. */
+bool
+adopt_settled(void)
+{
+	return !requested && !unsettled && doomed == NULL;
+}
+
+/* Whether something in the database waits for a role to be created. */
+bool
+adopt_missing(void)
+{
+	return missing;
 }
 
 /* durable_internal.move_instances(owner_name, role) */

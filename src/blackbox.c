@@ -370,6 +370,16 @@ blackbox_next(Oid db, int from, BlackboxNote *result)
 	return -1;
 }
 
+/* Whether there is any note of a database: a worker that is about to end may not have left it yet. */
+bool
+blackbox_pending(Oid db)
+{
+	for (int i = 0; box != NULL && i < lengthof(box->notes); i++)
+		if (box->notes[i].state != NOTE_NONE && box->notes[i].note.db == db)
+			return true;
+	return false;
+}
+
 /* Whether a place has a note like this, which a dead worker left. */
 static bool
 holds_note(int i, const BlackboxNote *note)

@@ -47,5 +47,7 @@ extern bool blackbox_is_running(void);
 /* the scheduler's side: the next note, from a place on, left in this database, to be released once it is counted */
 extern int	blackbox_next(Oid db, int from, BlackboxNote *note);
 extern void blackbox_release(int i, const BlackboxNote *note);
+/* whether there is any note of this database, of a worker that is alive or dead */
+extern bool blackbox_pending(Oid db);
 
 #endif

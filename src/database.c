@@ -12,10 +12,16 @@
  * another after a pause that doubles each time, up to a minute; one that has
  * lasted for a minute, or news of the extension, ends that.
  *
+ * A scheduler leaves a database in which nothing is due.  The launcher starts
+ * another when somebody wakes the database, when the next timer is about to be
+ * due, or after LONGEST_AWAY (launcher.c).  What must be known for that is in
+ * the slot; every change of the slot is made under shared_lock, so that a
+ * wake-up finds either a scheduler, which looks at `news` before it leaves, or
+ * none, and then sets due_since.
+ *
  * Each scheduler takes one of max_worker_processes, of which durable.max_workers
- * are left to workers.  If there are more databases than places, the scheduler
- * of one that has nothing to do, or has had its time, makes way, and the
- * launcher starts it again when somebody wakes it or a timer is due.  Processes
+ * are left to workers.  If more databases than that have something to do, a
+ * scheduler that is idle, or has had its time, makes way for another.  Processes
  * that others take are noticed when one cannot be started: then there is a place
  * less for a while.
  */
@@ -23,6 +29,7 @@
 
 #include "miscadmin.h"
 #include "port/atomics.h"
+#include "replication/logicallauncher.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
 #include "storage/shmem.h"
@@ -38,8 +45,10 @@
 #define LONGEST_PAUSE	(60 * USECS_PER_SEC)
 /* one that has lasted for so long has not failed */
 #define LASTING			(60 * USECS_PER_SEC)
+/* a scheduler is started so long before a timer is due: a start takes much less, and schedulers stay while a timer is nearer than a second */
+#define START_TIME		(USECS_PER_SEC / 2)
 /* a place that was missing is tried again after this */
-#define LACK_TIME		(60 * USECS_PER_SEC)
+#define LACK_TIME		(5 * USECS_PER_SEC)
 
 typedef struct Slot
 {
@@ -53,14 +62,16 @@ typedef struct Slot
 	bool		changed;		/* the extension, perhaps */
 	bool		roles;			/* some role was created, altered or dropped */
 	bool		scan;			/* the lists did not hold everything */
-	bool		leave;			/* the scheduler is to make way */
-	bool		dropped;		/* the extension was, or will be if that commits, and the log does not have that */
+	bool		leave;			/* the scheduler is to make way for another */
+	bool		announced;		/* the log says that the engine runs there */
+	bool		missing;		/* something there belongs to a role that does not exist */
+	uint32		waiting;		/* sum of the names of such roles that the log has; 0: none */
 	bool		numbered;		/* numbers are larger than those stored there */
 	int			failures;		/* schedulers that ended soon, in a row */
 	TimestampTz retry_at;		/* none is started before */
 	TimestampTz idle_since;		/* the scheduler has nothing to do; 0: it has */
-	TimestampTz due_since;		/* it is away and has something to do; 0: not so */
-	TimestampTz wake_at;		/* it is away and will have */
+	TimestampTz due_since;		/* somebody has woken it and there is no scheduler; 0: not so */
+	TimestampTz wake_at;		/* it is away, and its next timer is due soon after; 0: there is none */
 	TimestampTz timer;			/* earliest timer announced since last collected */
 } Slot;
 
@@ -147,19 +158,39 @@ slot_set_state(Slot *slot, DatabaseState state)
 	slot->since = GetCurrentTimestamp();
 }
 
-/* Wake the scheduler, or have the launcher start the one that has made way. */
+/* Have the launcher look at the databases. */
+static void
+wake_launcher(void)
+{
+	if (shared->launcher != NULL)
+		SetLatch(shared->launcher);
+}
+
+/* Wake the scheduler, or have the launcher start one. */
 static void
 slot_wake(Slot *slot)
 {
 	slot->news = true;
 	if (slot->scheduler != NULL)
 		SetLatch(slot->scheduler);
-	else if (slot->state == DATABASE_AWAY && slot->due_since == 0)
+	else if (slot->due_since == 0)
 	{
 		slot->due_since = GetCurrentTimestamp();
-		if (shared->launcher != NULL)
-			SetLatch(shared->launcher);
+		wake_launcher();
 	}
+}
+
+/* Have the launcher start a scheduler before a timer of a database that is away is due. */
+static void
+slot_wake_at(Slot *slot, TimestampTz timer)
+{
+	/* 0 is none; all of these have passed */
+	TimestampTz at = timer > START_TIME ? timer - START_TIME : 1;
+
+	if (slot->wake_at != 0 && slot->wake_at <= at)
+		return;
+	slot->wake_at = at;
+	wake_launcher();
 }
 
 /* The scheduler has ended, or never came: into which state, and how long until the next. */
@@ -183,7 +214,9 @@ slot_end(Slot *slot, DatabaseState state)
 	slot->scheduler = NULL;
 	slot->scheduler_pid = 0;
 	slot->leave = false;
-	slot->idle_since = slot->due_since = slot->wake_at = 0;
+	slot->idle_since = slot->wake_at = 0;
+	/* it has been woken and has not looked */
+	slot->due_since = slot->news ? now : 0;
 	slot_set_state(slot, state);
 }
 
@@ -222,29 +255,35 @@ database_add(Oid db)
 	return added;
 }
 
-/* A scheduler is about to be started. */
-void
+/* A scheduler is about to be started; false if a session has begun to keep the engine out, or one runs. */
+bool
 database_set_starting(Oid db)
 {
 	Slot	   *slot;
+	bool		set;
 
 	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
 	slot = slot_get(db, false);
-	if (slot != NULL)
+	set = slot != NULL && slot->pauses == 0 && slot->scheduler == NULL;
+	if (set)
 		slot_set_state(slot, DATABASE_STARTING);
 	LWLockRelease(shared_lock);
+	return set;
 }
 
-/* There was no process for it: it waits for one. */
+/* There was no process for it: it waits for one, as what was known of it says. */
 void
-database_not_started(Oid db)
+database_not_started(const DatabaseInfo *info)
 {
 	Slot	   *slot;
 
 	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
-	slot = slot_get(db, false);
+	slot = slot_get(info->db, false);
 	if (slot != NULL && slot->state == DATABASE_STARTING)
-		slot_set_state(slot, DATABASE_UNKNOWN);
+	{
+		slot->state = info->state;
+		slot->since = info->since;
+	}
 	LWLockRelease(shared_lock);
 }
 
@@ -309,7 +348,7 @@ database_list(DatabaseInfo **infos)
 			.db = slot->db, .state = slot->state, .since = slot->since, .scheduler_pid = slot->scheduler_pid,
 			.pauses = slot->pauses, .failures = slot->failures, .retry_at = slot->retry_at,
 			.idle_since = slot->idle_since, .due_since = slot->due_since, .wake_at = slot->wake_at,
-			.leaving = slot->leave
+			.roles = slot->roles, .leaving = slot->leave
 		};
 	}
 	LWLockRelease(shared_lock);
@@ -317,11 +356,25 @@ database_list(DatabaseInfo **infos)
 	return count;
 }
 
-/* How many schedulers max_worker_processes has places for: one process is the launcher's.  Lock held. */
+/* Since when a database without a scheduler has had something to do; 0: nobody knows of anything. */
+TimestampTz
+database_due_since(const DatabaseInfo *info)
+{
+	if (info->due_since != 0 || info->state != DATABASE_AWAY)
+		return info->due_since;
+	return info->wake_at <= GetCurrentTimestamp() ? info->wake_at : 0;
+}
+
+/*
+ * How many schedulers max_worker_processes has places for: one process is the
+ * launcher's, one that of logical replication, if the server has that.  Lock held.
+ */
 static int
 places(void)
 {
-	return Max(max_worker_processes - 1 - durable_max_workers - shared->lacking, 1);
+	int			launchers = 1 + (max_logical_replication_workers > 0);
+
+	return Max(max_worker_processes - launchers - durable_max_workers - shared->lacking, 1);
 }
 
 /* How many schedulers run or are being started.  Lock held. */
@@ -347,8 +400,7 @@ database_lack_process(void)
 	if (schedulers() <= places() && places() > 1)
 		shared->lacking++;
 	shared->lacking_since = GetCurrentTimestamp();
-	if (shared->launcher != NULL)
-		SetLatch(shared->launcher);
+	wake_launcher();
 	LWLockRelease(shared_lock);
 }
 
@@ -439,8 +491,7 @@ database_resume(Oid db)
 		slot->failures = 0;
 		slot->retry_at = 0;
 	}
-	if (shared->launcher != NULL)
-		SetLatch(shared->launcher);
+	wake_launcher();
 	LWLockRelease(shared_lock);
 }
 
@@ -460,15 +511,20 @@ scheduler_attach(Oid db)
 		slot_set_state(slot, DATABASE_RUNNING);
 		slot->scan = true;
 		slot->numbered = false;
+		slot->due_since = slot->wake_at = 0;
 		attached = true;
 	}
 	LWLockRelease(shared_lock);
 	return attached;
 }
 
-/* The scheduler ends; the launcher starts another as the state says, one that is away at the latest then. */
+/*
+ * The scheduler ends; the launcher starts another as the state says, in time for
+ * the next timer (0: there is none) if it is away.  missing: something in the
+ * database belongs to a role that does not exist.
+ */
 void
-scheduler_detach(Oid db, DatabaseState state, TimestampTz wake_at)
+scheduler_detach(Oid db, DatabaseState state, TimestampTz next_timer, bool missing)
 {
 	Slot	   *slot;
 
@@ -477,37 +533,31 @@ scheduler_detach(Oid db, DatabaseState state, TimestampTz wake_at)
 	if (slot != NULL)
 	{
 		slot_end(slot, state);
-		slot->wake_at = wake_at;
-		/* it has been woken and has not looked */
-		if (state == DATABASE_AWAY && slot->news)
-			slot->due_since = slot->since;
-		if (shared->launcher != NULL)
-			SetLatch(shared->launcher);
+		slot->missing = missing;
+		if (next_timer != 0)
+			slot_wake_at(slot, next_timer);
 	}
+	wake_launcher();
 	LWLockRelease(shared_lock);
 }
 
-/*
- * What sessions have told the scheduler since it last asked: whether to scan,
- * in *timer the earliest new timer (0: none), and whether the extension and
- * roles may have changed.
- */
-bool
-database_collect(Oid db, TimestampTz *timer, bool *changed, bool *roles)
+/* What sessions have told the scheduler since it last asked. */
+DatabaseNews
+database_collect(Oid db)
 {
 	Slot	   *slot;
-	bool		scan;
+	DatabaseNews news;
 
 	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
 	slot = slot_get(db, false);
-	scan = slot->scan;
-	*timer = slot->timer;
-	*changed = slot->changed;
-	*roles = slot->roles;
+	news = (DatabaseNews)
+	{
+		.any = slot->news, .scan = slot->scan, .timer = slot->timer, .changed = slot->changed, .roles = slot->roles
+	};
 	slot->news = slot->scan = slot->changed = slot->roles = false;
 	slot->timer = 0;
 	LWLockRelease(shared_lock);
-	return scan;
+	return news;
 }
 
 /* Whether a database has a scheduler. */
@@ -572,9 +622,9 @@ database_numbered(Oid db)
 	return numbered;
 }
 
-/* Whether the extension was dropped and the log does not have that. */
+/* The log says, or does not say any more, that the engine runs there; returns what was so before. */
 bool
-database_set_dropped(Oid db, bool dropped)
+database_set_announced(Oid db, bool announced)
 {
 	Slot	   *slot;
 	bool		before = false;
@@ -583,8 +633,26 @@ database_set_dropped(Oid db, bool dropped)
 	slot = slot_get(db, false);
 	if (slot != NULL)
 	{
-		before = slot->dropped;
-		slot->dropped = dropped;
+		before = slot->announced;
+		slot->announced = announced;
+	}
+	LWLockRelease(shared_lock);
+	return before;
+}
+
+/* The log has the names of roles with this sum, for which instances wait; returns the sum before. */
+uint32
+database_set_waiting(Oid db, uint32 sum)
+{
+	Slot	   *slot;
+	uint32		before = 0;
+
+	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
+	slot = slot_get(db, false);
+	if (slot != NULL)
+	{
+		before = slot->waiting;
+		slot->waiting = sum;
 	}
 	LWLockRelease(shared_lock);
 	return before;
@@ -642,7 +710,7 @@ database_request_scan(Oid db)
 	unlock(taken);
 }
 
-/* Tell the scheduler of a timer, waking it if it is the earliest so far. */
+/* Tell the scheduler of a timer that is the earliest so far; where there is none it comes for the timer. */
 void
 database_announce_timer(Oid db, TimestampTz fire_at)
 {
@@ -652,7 +720,10 @@ database_announce_timer(Oid db, TimestampTz fire_at)
 	if (slot != NULL && (slot->timer == 0 || fire_at < slot->timer))
 	{
 		slot->timer = fire_at;
-		slot_wake(slot);
+		if (slot->state == DATABASE_AWAY)
+			slot_wake_at(slot, fire_at);
+		else
+			slot_wake(slot);
 	}
 	unlock(taken);
 }
@@ -682,24 +753,40 @@ database_changed(Oid db)
 		slot->changed = true;
 		slot_wake(slot);
 	}
-	if (shared->launcher != NULL)
-		SetLatch(shared->launcher);
+	wake_launcher();
 	LWLockRelease(shared_lock);
 }
 
-/* Roles have changed: have all schedulers look at the owners of instances; one that begins does so anyway. */
+/* A database was created, or can be connected to now: the launcher looks. */
 void
-database_roles_changed(void)
+database_launcher_look(void)
 {
 	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
-	for (int i = 0; i < durable_max_databases; i++)
+	wake_launcher();
+	LWLockRelease(shared_lock);
+}
+
+/*
+ * A role has come, got another name, or was dropped: have all schedulers look at
+ * the owners; one that begins does so anyway.  In a database that is away a
+ * dropped role may own something, a new one only where a role is missing.
+ */
+void
+database_roles_changed(bool dropped)
+{
+	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
+	for (int i = 0; i < shared->used; i++)
 	{
 		Slot	   *slot = &shared->slots[i];
 
-		if (slot->scheduler == NULL)
-			continue;
-		slot->roles = true;
-		slot_wake(slot);
+		if (slot->scheduler != NULL)
+		{
+			slot->roles = true;
+			slot_wake(slot);
+		}
+		else if (slot->state == DATABASE_AWAY && (dropped || slot->missing))
+			slot->roles = true;
 	}
+	wake_launcher();
 	LWLockRelease(shared_lock);
 }

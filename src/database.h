@@ -6,6 +6,7 @@
  *	Unknown -> Starting -> Running;  Running -> Unknown (it ended), Absent,
  *	Unfit or Away;  Absent, Unfit -> Unknown when something has changed;
  *	Unknown, Unfit, Away -> Starting.
+ *	A database in which nothing is due is Away.
  */
 #ifndef DURABLE_DATABASE_H
 #define DURABLE_DATABASE_H
@@ -20,7 +21,7 @@ typedef enum DatabaseState
 	DATABASE_UNKNOWN,			/* it is to get a scheduler, which looks */
 	DATABASE_ABSENT,			/* looked: the extension is not there */
 	DATABASE_UNFIT,				/* looked: its tables are not as they should be */
-	DATABASE_AWAY,				/* its scheduler has made way for another database's */
+	DATABASE_AWAY,				/* its scheduler has left, as nothing is due, or for another database's */
 	DATABASE_STARTING,			/* a scheduler is being started */
 	DATABASE_RUNNING			/* its scheduler runs */
 } DatabaseState;
@@ -36,10 +37,21 @@ typedef struct DatabaseInfo
 	int			failures;		/* schedulers that ended soon, in a row */
 	TimestampTz retry_at;		/* none is started before; 0: at once */
 	TimestampTz idle_since;		/* of a running one; 0: it has something to do */
-	TimestampTz due_since;		/* of one that is away: it has something to do; 0: not yet */
-	TimestampTz wake_at;		/* of one that is away: when it will, if nobody wakes it before */
+	TimestampTz due_since;		/* of one without a scheduler: somebody has woken it; 0: nobody has */
+	TimestampTz wake_at;		/* of one that is away: when it is to come for a timer; 0: there is none */
+	bool		roles;			/* of one that is away: its owners are to be looked at */
 	bool		leaving;		/* it was asked to make way */
 } DatabaseInfo;
+
+/* what sessions have told a scheduler */
+typedef struct DatabaseNews
+{
+	bool		any;			/* somebody has woken it */
+	bool		scan;			/* the lists do not have everything */
+	bool		changed;		/* the extension, perhaps */
+	bool		roles;			/* some role has come, got another name, or was dropped */
+	TimestampTz timer;			/* the earliest new one; 0: none */
+} DatabaseNews;
 
 extern Size database_shmem_size(void);
 extern void database_shmem_init(void);
@@ -47,13 +59,14 @@ extern void database_shmem_init(void);
 /* the launcher's side */
 extern void launcher_attach(void);
 extern bool database_add(Oid db);
-extern void database_set_starting(Oid db);
-extern void database_not_started(Oid db);
+extern bool database_set_starting(Oid db);
+extern void database_not_started(const DatabaseInfo *info);
 extern void database_ended(Oid db);
 extern void database_forget(Oid db);
 extern void database_ask_to_leave(Oid db);
 /* all slots in use, palloc'd */
 extern int	database_list(DatabaseInfo **infos);
+extern TimestampTz database_due_since(const DatabaseInfo *info);
 /* how many schedulers may run at once */
 extern int	database_places(void);
 
@@ -64,8 +77,8 @@ extern void database_resume(Oid db);
 
 /* the scheduler's side */
 extern bool scheduler_attach(Oid db);
-extern void scheduler_detach(Oid db, DatabaseState state, TimestampTz wake_at);
-extern bool database_collect(Oid db, TimestampTz *timer, bool *changed, bool *roles);
+extern void scheduler_detach(Oid db, DatabaseState state, TimestampTz next_timer, bool missing);
+extern DatabaseNews database_collect(Oid db);
 extern bool database_rest(Oid db, bool idle);
 extern bool database_should_leave(Oid db);
 /* the server had no process for a worker, or for a scheduler */
@@ -84,12 +97,16 @@ extern void database_announce_timer(Oid db, TimestampTz fire_at);
 extern int64 database_next_number(int64 bound);
 /* whether numbers are larger than those that the database has stored, and that they are now */
 extern bool database_numbered(Oid db);
-/* somebody has dropped the extension there, or the log has it; returns what was set before */
-extern bool database_set_dropped(Oid db, bool dropped);
+/* whether the log says that the engine runs there; returns what was set before */
+extern bool database_set_announced(Oid db, bool announced);
 extern void database_set_numbered(Oid db);
+/* a sum of the names of missing roles that the log has; returns the one before */
+extern uint32 database_set_waiting(Oid db, uint32 sum);
 /* the extension was created or dropped, or its tables, or the database itself */
 extern void database_changed(Oid db);
-/* roles have changed: all schedulers look at the owners */
-extern void database_roles_changed(void);
+/* a database has come, or may be connected to now */
+extern void database_launcher_look(void);
+/* a role has come, got another name, or was dropped: schedulers look at the owners */
+extern void database_roles_changed(bool dropped);
 
 #endif

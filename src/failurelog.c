@@ -310,6 +310,22 @@ failure_log_sum_up(Oid db)
 	pfree(over);
 }
 
+/* Whether the log is to be told of failures in a database when a minute is over. */
+bool
+failure_log_pending(Oid db)
+{
+	bool		pending = false;
+	HASH_SEQ_STATUS scan;
+	Window	   *window;
+
+	LWLockAcquire(lock, LW_SHARED);
+	hash_seq_init(&scan, windows);
+	while ((window = hash_seq_search(&scan)) != NULL)
+		pending |= window->key.db == db && window->further > 0;
+	LWLockRelease(lock);
+	return pending;
+}
+
 /* The engine leaves a database. */
 void
 failure_log_forget(Oid db)

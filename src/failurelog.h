@@ -22,6 +22,8 @@ extern void failure_log_commit(void);
 /* the scheduler's side: tell of those that were too many, once their minute is over */
 extern void failure_log_sum_up(Oid db);
 extern void failure_log_forget(Oid db);
+/* whether some are still to be told of */
+extern bool failure_log_pending(Oid db);
 
 /*
  * A text of anybody's for one line of the log: cut to so many bytes, without

@@ -55,7 +55,9 @@ static int	canceled_size = 0;
 static TimestampTz first_timer = 0;
 static bool overflow = false;
 static bool extension_changed = false;
-static bool roles_changed = false;
+static bool roles_came = false;
+static bool roles_dropped = false;
+static bool databases_changed = false;
 static bool look = false;		/* into the tables */
 static bool over = false;		/* to be announced when all is released */
 static ReadyHint *locked = NULL;	/* rows that workers pass over while we hold them */
@@ -73,7 +75,7 @@ reset(void)
 	canceled = NULL;
 	nhints = hints_size = nended = ended_size = ncanceled = canceled_size = nlocked = locked_size = 0;
 	first_timer = 0;
-	overflow = extension_changed = roles_changed = look = over = locked_overflow = undone = false;
+	overflow = extension_changed = roles_came = roles_dropped = databases_changed = look = over = locked_overflow = undone = false;
 }
 
 /* Order of keys, as waiter_wake wants them. */
@@ -107,8 +109,10 @@ announce(void)
 {
 	if (extension_changed)
 		database_changed(MyDatabaseId);
-	if (roles_changed)
-		database_roles_changed();
+	if (roles_came || roles_dropped)
+		database_roles_changed(roles_dropped);
+	if (databases_changed)
+		database_launcher_look();
 	if (look)
 		database_request_look(MyDatabaseId);
 	if (nended > 0)
@@ -149,7 +153,7 @@ at_transaction_end(XactEvent event, void *arg)
 		case XACT_EVENT_ABORT:
 			nhints = nended = ncanceled = 0;
 			first_timer = 0;
-			overflow = extension_changed = roles_changed = false;
+			overflow = extension_changed = roles_came = roles_dropped = databases_changed = false;
 			over = nlocked > 0 || locked_overflow || look;
 			if (!over)
 				reset();
@@ -334,11 +338,21 @@ hint_extension_changed(void)
 	extension_changed = ready_to_collect();
 }
 
-/* A role was created, altered or dropped, which concerns all databases. */
+/* A role was created or renamed, or dropped, which concerns all databases. */
 void
-hint_roles_changed(void)
+hint_roles_changed(bool dropped)
 {
-	roles_changed = ready_to_collect();
+	if (!ready_to_collect())
+		return;
+	roles_came |= !dropped;
+	roles_dropped |= dropped;
+}
+
+/* A database was created or altered. */
+void
+hint_databases_changed(void)
+{
+	databases_changed = ready_to_collect();
 }
 
 /* Have the scheduler look for all that there may be when this transaction ends. */

@@ -27,8 +27,10 @@ extern void hint_ended(int64 key);
 /* running activities of the instance are to be interrupted */
 extern void hint_cancel(int64 key);
 extern void hint_extension_changed(void);
-/* a role was created, altered or dropped */
-extern void hint_roles_changed(void);
+/* a role was created or renamed, or dropped */
+extern void hint_roles_changed(bool dropped);
+/* a database was created or altered */
+extern void hint_databases_changed(void);
 /* much has changed: the scheduler looks into the tables, even after a rollback */
 extern void hint_look(void);
 

@@ -7,6 +7,7 @@
 
 #include "catalog/objectaccess.h"
 #include "catalog/pg_authid.h"
+#include "catalog/pg_database.h"
 #include "catalog/pg_extension.h"
 #include "catalog/pg_namespace.h"
 #include "commands/extension.h"
@@ -34,7 +35,7 @@ PG_FUNCTION_INFO_V1(durable_database_wanted);
 
 static object_access_hook_type previous_object_access_hook = NULL;
 
-/* Have the engine told at commit when the extension is dropped or updated, and when roles come, change or go; look at the names of schemas. */
+/* Have the engine told at commit when the extension is dropped or updated, and when roles and databases come or go; look at the names of schemas. */
 static void
 object_access(ObjectAccessType access, Oid classId, Oid objectId, int subId, void *arg)
 {
@@ -43,8 +44,11 @@ object_access(ObjectAccessType access, Oid classId, Oid objectId, int subId, voi
 	if ((access == OAT_DROP || access == OAT_POST_ALTER) && classId == ExtensionRelationId &&
 		objectId == get_extension_oid("durable", true))
 		hint_extension_changed();
-	if (classId == AuthIdRelationId)
-		hint_roles_changed();
+	/* that one gets another name is seen elsewhere: everybody may alter a role, by changing a password (makeway.c) */
+	if (classId == AuthIdRelationId && (access == OAT_POST_CREATE || access == OAT_DROP))
+		hint_roles_changed(access == OAT_DROP);
+	if (classId == DatabaseRelationId && (access == OAT_POST_CREATE || access == OAT_POST_ALTER))
+		hint_databases_changed();
 	if (classId == NamespaceRelationId && (access == OAT_POST_CREATE || access == OAT_POST_ALTER))
 		names_check_schema(objectId);
 }
@@ -94,20 +98,21 @@ durable_databases_known(PG_FUNCTION_ARGS)
 	for (int i = 0; i < count; i++)
 	{
 		const DatabaseInfo *info = &infos[i];
-		bool		due = info->state == DATABASE_AWAY &&
-			(info->due_since != 0 || info->wake_at <= GetCurrentTimestamp());
+		TimestampTz due_since = database_due_since(info);
+		bool		due = info->state == DATABASE_AWAY && due_since != 0;
+		TimestampTz next = info->state == DATABASE_AWAY ? info->wake_at : info->retry_at;
 		Datum		values[7];
 		bool		nulls[7] = {false};
 
 		values[0] = ObjectIdGetDatum(info->db);
 		values[1] = CStringGetTextDatum(due ? states[DATABASE_UNKNOWN] : states[info->state]);
-		values[2] = TimestampTzGetDatum(due && info->due_since != 0 ? info->due_since : due ? info->wake_at : info->since);
+		values[2] = TimestampTzGetDatum(due ? due_since : info->since);
 		values[3] = Int32GetDatum(info->scheduler_pid);
 		nulls[3] = info->scheduler_pid == 0;
 		values[4] = Int32GetDatum(info->pauses);
 		values[5] = Int32GetDatum(info->failures);
-		values[6] = TimestampTzGetDatum(info->retry_at);
-		nulls[6] = info->retry_at <= GetCurrentTimestamp();
+		values[6] = TimestampTzGetDatum(next);
+		nulls[6] = next <= GetCurrentTimestamp();
 		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
 	}
 	return (Datum) 0;

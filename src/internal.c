@@ -38,22 +38,27 @@ function_owner(const char *name)
 	return owner;
 }
 
-/* Call it.  A snapshot must be active. */
-void
+/* Call it; returns what a function that returns boolean does.  A snapshot must be active. */
+bool
 internal_call(const char *name)
 {
 	char	   *query = psprintf("SELECT %s.%s()", DURABLE_INTERNAL_SCHEMA, name);
 	int			level = NewGUCNestLevel();
 	Oid			user;
 	int			context;
+	bool		isnull;
+	bool		result;
 
 	GetUserIdAndSecContext(&user, &context);
 	SetUserIdAndSecContext(function_owner(name), context | SECURITY_LOCAL_USERID_CHANGE | SECURITY_RESTRICTED_OPERATION);
 	SPI_connect();
 	if (SPI_execute(query, false, 0) != SPI_OK_SELECT)
 		elog(ERROR, "could not call %s.%s", DURABLE_INTERNAL_SCHEMA, name);
+	result = SPI_gettypeid(SPI_tuptable->tupdesc, 1) == BOOLOID &&
+		DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
 	SPI_finish();
 	/* after an error the end of the transaction does the same */
 	SetUserIdAndSecContext(user, context);
 	AtEOXact_GUC(false, level);
+	return result;
 }

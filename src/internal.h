@@ -6,7 +6,7 @@
 #ifndef DURABLE_INTERNAL_H
 #define DURABLE_INTERNAL_H
 
-/* call durable_internal.<name>() as its owner */
-extern void internal_call(const char *name);
+/* call durable_internal.<name>() as its owner; what it returns, if that is a boolean */
+extern bool internal_call(const char *name);
 
 #endif

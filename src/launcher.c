@@ -4,16 +4,17 @@
  *
  * The launcher is connected to no database and so cannot see who has the
  * extension; it starts a scheduler in each database once, which looks and
- * leaves again where there is none.  It looks anew when a session created the
- * extension (hint_extension_changed), when a scheduler ended, and once a
- * minute for databases that have come or gone.  It ends the engine where a
- * changed durable.databases no longer wants it.
+ * leaves again where there is none, or nothing to do.  It starts another in a
+ * database that has something to do (database_due_since), whose owners or
+ * extension may have changed, or from which the last one has been away for
+ * LONGEST_AWAY.  It ends the engine where a changed durable.databases no longer
+ * wants it.
  *
  * No more schedulers run at once than there are places (database_places).
  * Databases that have something to do come first, in the order in which it
- * came; when they find no place, one scheduler is asked to leave for each: that
- * of the database that has been idle for longest, or else the one that has run
- * for longest, if it has had its time.
+ * came; when databases find no place, one scheduler is asked to leave for each:
+ * that of the database that has been idle for longest, or else the one that has
+ * run for longest, if it has had its time.
  */
 #include "postgres.h"
 
@@ -36,6 +37,7 @@
 #include "blackbox.h"
 #include "database.h"
 #include "failurelog.h"
+#include "places.h"
 #include "process.h"
 #include "settings.h"
 #include "slot.h"
@@ -43,8 +45,13 @@
 
 #define LOOK_INTERVAL_MS	60000
 #define RETRY_INTERVAL_MS	1000
-/* how long a scheduler runs at least, idle or not, before it is asked to make way */
-#define IDLE_TIME			USECS_PER_SEC
+/* the launcher rests so long between two looks, and so long when a process could not be started or a database waits for one */
+#define LOOK_PAUSE_MS		5
+#define CROWDED_PAUSE_MS	50
+/* a database that a scheduler has left is looked at after this, should something be due of which nobody has told */
+#define LONGEST_AWAY		(3600 * USECS_PER_SEC)
+/* how long a scheduler runs at least, idle or not, before it is asked to make way: some times what its start costs */
+#define IDLE_TIME			(USECS_PER_SEC / 20)
 #define BUSY_TIME			(10 * USECS_PER_SEC)
 /* a database that waits for a place for longer is complained of */
 #define LONG_WAIT			(5 * USECS_PER_SEC)
@@ -59,12 +66,13 @@ typedef struct Started
 /* a database that might get a scheduler now */
 typedef struct Candidate
 {
-	Oid			db;
-	bool		urgent;			/* it has something to do, or nobody knows */
+	const DatabaseInfo *info;
+	bool		due;			/* it has something to do; of others nobody knows */
 	TimestampTz since;			/* and waits since then */
 } Candidate;
 
 static Started *started;		/* as many as there are slots */
+static bool crowded = false;	/* the last look has found no process for some database */
 
 /* The databases in which there may be an engine. */
 static List *
@@ -118,6 +126,16 @@ reap(void)
 	}
 }
 
+/* Whether this launcher has started a scheduler in a database that has not ended. */
+static bool
+is_started(Oid db)
+{
+	for (int i = 0; i < durable_max_databases; i++)
+		if (started[i].db == db)
+			return true;
+	return false;
+}
+
 /* The name of a database for the log. */
 static char *
 database_name(Oid db)
@@ -155,7 +173,7 @@ complain_process(Oid db)
 		ereport(LOG,
 				(errcode(ERRCODE_INSUFFICIENT_RESOURCES),
 				 errmsg("durable could not start the scheduler of database %s: no process is free", database_name(db)),
-				 errhint("Increase max_worker_processes: durable needs one for the launcher, one for each database, and durable.max_workers.")));
+				 errhint("Increase max_worker_processes: durable needs one for the launcher, one for each database that has something to do, and durable.max_workers.")));
 }
 
 /* The same of one that has no slot. */
@@ -172,27 +190,11 @@ complain_slot(Oid db)
 				 errhint("Increase durable.max_databases and restart the server, or name the databases to be served in durable.databases.")));
 }
 
-/* Say once that schedulers take turns. */
-static void
-say_turns(int places)
-{
-	static bool said = false;
-
-	if (!said)
-		ereport(LOG,
-				(errcode(ERRCODE_INSUFFICIENT_RESOURCES),
-				 errmsg("durable has more databases than the %d that max_worker_processes (%d) leaves places for: they take turns",
-						places, max_worker_processes),
-				 errdetail("A process is left to the launcher and each of durable.max_workers (%d).", durable_max_workers),
-				 errhint("Increase max_worker_processes for all databases to be served at once.")));
-	said = true;
-}
-
 /* Start the scheduler of a database; false when there is no process. */
 static bool
-start(Oid db)
+start(const DatabaseInfo *info)
 {
-	MemoryContext old = MemoryContextSwitchTo(TopMemoryContext);
+	MemoryContext old;
 	BackgroundWorkerHandle *handle = NULL;
 	Started    *entry = NULL;
 	bool		ok;
@@ -200,16 +202,21 @@ start(Oid db)
 	for (int i = 0; i < durable_max_databases && entry == NULL; i++)
 		if (started[i].db == InvalidOid)
 			entry = &started[i];
-	database_set_starting(db);
-	ok = entry != NULL && scheduler_start(db, &handle);
+	/* who keeps the engine out now looks whether it is being started */
+	if (!database_set_starting(info->db))
+		return true;
+	old = MemoryContextSwitchTo(TopMemoryContext);
+	ok = entry != NULL && scheduler_start(info->db, &handle);
 	MemoryContextSwitchTo(old);
 	if (ok)
-		*entry = (Started) {.db = db, .handle = handle};
+		*entry = (Started) {.db = info->db, .handle = handle};
 	else
 	{
-		database_not_started(db);
+		database_not_started(info);
 		database_lack_process();
-		complain_process(db);
+		/* an idle worker of whatever database leaves for it */
+		(void) places_make_room();
+		complain_process(info->db);
 	}
 	return ok;
 }
@@ -252,14 +259,27 @@ until(TimestampTz time, long most)
 	return Min(TimestampDifferenceMilliseconds(GetCurrentTimestamp(), time) + 1, most);
 }
 
+/* When the scheduler of a database that is away is to come at the latest. */
+static TimestampTz
+away_until(const DatabaseInfo *info)
+{
+	TimestampTz longest = info->since + LONGEST_AWAY;
+
+	/* at once; the clock may have been set back, and without wake-ups nobody tells of anything */
+	if (info->roles || !durable_wakeups || info->since > GetCurrentTimestamp())
+		return 0;
+	return info->wake_at != 0 ? Min(info->wake_at, longest) : longest;
+}
+
 /*
- * Whether a database without a scheduler might get one now; *sleep is lowered to
+ * Whether a database without a scheduler is to get one now; *sleep is lowered to
  * when it is to be asked again if not.
  */
 static bool
 is_candidate(const DatabaseInfo *info, Candidate *candidate, long *sleep)
 {
 	TimestampTz now = GetCurrentTimestamp();
+	TimestampTz due_since = database_due_since(info);
 
 	if (info->state == DATABASE_ABSENT)
 		return false;
@@ -273,14 +293,15 @@ is_candidate(const DatabaseInfo *info, Candidate *candidate, long *sleep)
 		*sleep = until(info->retry_at, *sleep);
 		return false;
 	}
-	*candidate = (Candidate) {.db = info->db, .urgent = true, .since = info->since};
-	if (info->state != DATABASE_AWAY)
-		return true;
-	candidate->urgent = info->due_since != 0 || info->wake_at <= now;
-	if (candidate->urgent)
-		candidate->since = info->due_since != 0 ? info->due_since : info->wake_at;
-	else
-		*sleep = until(info->wake_at, *sleep);
+	if (info->state == DATABASE_AWAY && due_since == 0 && away_until(info) > now)
+	{
+		*sleep = until(away_until(info), *sleep);
+		return false;
+	}
+	*candidate = (Candidate)
+	{
+		.info = info, .due = due_since != 0, .since = due_since != 0 ? due_since : info->since
+	};
 	return true;
 }
 
@@ -291,8 +312,8 @@ compare_candidates(const void *a, const void *b)
 	const Candidate *x = a;
 	const Candidate *y = b;
 
-	if (x->urgent != y->urgent)
-		return x->urgent ? -1 : 1;
+	if (x->due != y->due)
+		return x->due ? -1 : 1;
 	return (x->since > y->since) - (x->since < y->since);
 }
 
@@ -333,39 +354,48 @@ ask_to_leave(DatabaseInfo *infos, int count, int wanted)
 	}
 }
 
+/* How many schedulers take a process: one that has left its database does until it has ended. */
+static int
+processes(const DatabaseInfo *infos, int count)
+{
+	int			result = 0;
+
+	for (int i = 0; i < durable_max_databases; i++)
+		result += started[i].db != InvalidOid;
+	for (int i = 0; i < count; i++)
+		result += infos[i].scheduler_pid != 0 && !is_started(infos[i].db);
+	return result;
+}
+
 /* Give places to the candidates; returns how long to sleep. */
 static long
 give_places(Candidate *candidates, int ncandidates, DatabaseInfo *infos, int count, long sleep)
 {
-	int			places = database_places();
-	int			free = places;
+	int			free = database_places() - processes(infos, count);
 	int			waiting = 0;
 
-	for (int i = 0; i < count; i++)
-		free -= infos[i].state == DATABASE_STARTING || infos[i].state == DATABASE_RUNNING;
 	qsort(candidates, ncandidates, sizeof(Candidate), compare_candidates);
 	for (int i = 0; i < ncandidates; i++)
 	{
 		const Candidate *candidate = &candidates[i];
 
-		if (free > 0 && start(candidate->db))
+		if (free > 0 && start(candidate->info))
 			free--;
-		else if (candidate->urgent)
+		else
 		{
 			free = Min(free, 0);
 			waiting++;
-			if (GetCurrentTimestamp() - candidate->since >= LONG_WAIT)
-				complain_process(candidate->db);
+			if (candidate->due && GetCurrentTimestamp() - candidate->since >= LONG_WAIT)
+				complain_process(candidate->info->db);
 		}
 	}
 	/* there may be fewer places than there were */
 	waiting += Max(-free, 0);
-	if (waiting == 0)
+	crowded = waiting > 0;
+	if (!crowded)
 		return sleep;
-	if (places > 1 || count > 1)
-		say_turns(places);
 	ask_to_leave(infos, count, waiting);
-	return Min(sleep, RETRY_INTERVAL_MS);
+	return Min(sleep, CROWDED_PAUSE_MS);
 }
 
 /* Look at all databases; returns how long to sleep. */
@@ -389,8 +419,9 @@ look(void)
 	{
 		const DatabaseInfo *info = find(infos, count, lfirst_oid(cell));
 
+		/* one that has left and not ended yet would be taken for the next one when it ends; the launcher is told when it does */
 		if (info != NULL && info->state != DATABASE_STARTING && info->state != DATABASE_RUNNING &&
-			is_candidate(info, &candidates[ncandidates], &sleep))
+			!is_started(info->db) && is_candidate(info, &candidates[ncandidates], &sleep))
 			ncandidates++;
 	}
 	sleep = give_places(candidates, ncandidates, infos, count, sleep);
@@ -417,12 +448,14 @@ durable_launcher_main(Datum arg)
 	for (;;)
 	{
 		long		sleep;
+		int			pause;
 
 		process_handle_interrupts();
-		/* a scheduler that keeps failing is not restarted in a hurry */
-		if (!TimestampDifferenceExceeds(looked, GetCurrentTimestamp(), 100))
+		/* many wake-ups at once are one look, and what cannot be started is not tried in a hurry */
+		pause = crowded ? CROWDED_PAUSE_MS : LOOK_PAUSE_MS;
+		if (!TimestampDifferenceExceeds(looked, GetCurrentTimestamp(), pause))
 		{
-			process_wait(100);
+			process_wait(pause);
 			/* this wait may have taken the wake-up of a reload */
 			process_handle_interrupts();
 		}

@@ -26,6 +26,7 @@
  * A prepared transaction has lost its hints, and ends in whatever session, also
  * after a restart.  So after COMMIT PREPARED, and after ROLLBACK PREPARED, which
  * gives back rows that workers passed over, the scheduler looks into the tables.
+ * It does after COPY into one of them, too, which is how a dump is restored.
  */
 #include "postgres.h"
 
@@ -47,6 +48,8 @@
 
 #include "compat.h"
 #include "database.h"
+#include "durable.h"
+#include "hint.h"
 #include "internal.h"
 #include "makeway.h"
 #include "process.h"
@@ -210,7 +213,7 @@ grant_again(void)
 {
 	CommandCounterIncrement();
 	PushActiveSnapshot(GetTransactionSnapshot());
-	internal_call("grant_again");
+	(void) internal_call("grant_again");
 	PopActiveSnapshot();
 }
 
@@ -221,6 +224,16 @@ ends_prepared(Node *statement)
 	return IsA(statement, TransactionStmt) &&
 		(((TransactionStmt *) statement)->kind == TRANS_STMT_COMMIT_PREPARED ||
 		 ((TransactionStmt *) statement)->kind == TRANS_STMT_ROLLBACK_PREPARED);
+}
+
+/* Whether a statement fills a table of the engine, as the restore of a dump does. */
+static bool
+fills_table(Node *statement)
+{
+	CopyStmt   *copy = (CopyStmt *) statement;
+
+	return IsA(statement, CopyStmt) && copy->is_from && copy->relation != NULL && copy->relation->schemaname != NULL &&
+		(strcmp(copy->relation->schemaname, DURABLE_INTERNAL_SCHEMA) == 0 || strcmp(copy->relation->schemaname, DURABLE_SCHEMA) == 0);
 }
 
 /* The transaction ends. */
@@ -277,6 +290,9 @@ process_utility(PlannedStmt *pstmt, const char *query, bool read_only, ProcessUt
 	/* the statement may be gone when it is done */
 	bool		prepared = ends_prepared(pstmt->utilityStmt);
 	bool		updates = updates_extension(pstmt->utilityStmt);
+	bool		restores = fills_table(pstmt->utilityStmt);
+	bool		renames_role = IsA(pstmt->utilityStmt, RenameStmt) &&
+		((RenameStmt *) pstmt->utilityStmt)->renameType == OBJECT_ROLE;
 
 	if (OidIsValid(extension))
 	{
@@ -284,8 +300,6 @@ process_utility(PlannedStmt *pstmt, const char *query, bool read_only, ProcessUt
 		next_hook(pstmt, query, read_only, context, params, env, dest, qc);
 		if (updates)
 			grant_again();
-		else
-			database_set_dropped(MyDatabaseId, true);
 		return;
 	}
 	if (!OidIsValid(db) || db == MyDatabaseId || !compat_database_ownercheck(db, GetUserId()))
@@ -294,6 +308,10 @@ process_utility(PlannedStmt *pstmt, const char *query, bool read_only, ProcessUt
 		/* the database of such a transaction is that of the session */
 		if (prepared)
 			database_request_look(MyDatabaseId);
+		if (restores)
+			hint_look();
+		if (renames_role)
+			hint_roles_changed(false);
 		return;
 	}
 	PG_TRY();

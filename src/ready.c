@@ -457,15 +457,22 @@ ready_drop(Oid db, Oid role)
 	LWLockRelease(shared_lock);
 }
 
-/* Drop all that is queued in a database whose extension has gone. */
-void
+/* Drop all that is queued in a database that the scheduler has left; true if there was something. */
+bool
 ready_forget(Oid db)
 {
+	bool		some = false;
+
 	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
 	for (int i = 0; i < lists->nqueues; i++)
-		if (lists->queues[i].db == db)
-			drop_queued(&lists->queues[i]);
+	{
+		if (lists->queues[i].db != db)
+			continue;
+		some |= queue_has_work(&lists->queues[i]);
+		drop_queued(&lists->queues[i]);
+	}
 	LWLockRelease(shared_lock);
+	return some;
 }
 
 /* The longer of two waits. */

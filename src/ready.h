@@ -118,7 +118,8 @@ extern void ready_scan_begins(Oid db);
 extern void ready_leave_out(Oid db, Oid role);
 extern void ready_all_listed(Oid db, bool all);
 extern bool ready_drained(Oid db);
-extern void ready_forget(Oid db);
+/* true if there was something */
+extern bool ready_forget(Oid db);
 /* the same for one role, which does not exist any more */
 extern void ready_drop(Oid db, Oid role);
 /* what the next turn of an instance waits for */

@@ -18,6 +18,11 @@
  * a lock or a standby in the middle of its work.  It sleeps no longer than until
  * the time at which something is to be done that nobody will tell it of: a
  * timer, the end of a pause, the next try of what did not fit.
+ *
+ * It leaves the database when nothing has been due there for LINGER and no
+ * worker is left: the launcher starts another for whoever has news, for the next
+ * timer, and after some time in any case (launcher.c).  So one that was started
+ * to look, and of which nobody wanted anything, leaves after its first look.
  */
 #include "postgres.h"
 
@@ -60,7 +65,7 @@
 #define HINTS			256		/* announced at a time */
 #define NEEDS			64		/* roles served at a time */
 #define BLOCKED_PAUSE	(10 * USECS_PER_SEC)
-#define NO_PROCESS_PAUSE	(USECS_PER_SEC)
+#define NO_PROCESS_PAUSE	(USECS_PER_SEC / 10)
 #define COMPLAINT_PAUSE_MS	60000
 #define SOON_MS			10
 /* how long rows of an instance that does not exist are left alone, and of how many instances it is known since when */
@@ -72,6 +77,8 @@
 #define UNCOUNTED_PAUSE	(USECS_PER_SEC / 2)
 /* it has nothing to do if no timer is due within this */
 #define IDLE_TIME		USECS_PER_SEC
+/* it leaves when it has had nothing to do for so long: 200 times what a start takes, so that starts never take more than half a percent of a core */
+#define LINGER			(10 * USECS_PER_SEC)
 /* a scan that did not fit is repeated after this, and after ten times what it took; but it may have waited for a lock */
 #define SCAN_PAUSE_MS	100
 #define SCAN_PAUSE_MAX	(10 * USECS_PER_SEC)
@@ -118,7 +125,8 @@ static HTAB *orphans = NULL;	/* Orphan by key; NULL: none so far */
 static Oid	my_database;
 static int64 found_instances = 0;	/* by the first scan */
 static DatabaseState left_as = DATABASE_UNKNOWN;	/* what this process says of the database when it ends */
-static TimestampTz wake_at = 0;	/* and when the next one is to come at the latest, if it makes way */
+static TimestampTz come_back = 0;	/* and for which timer the next one is to come, if it is away; 0: none */
+static TimestampTz busy_at = 0; /* when there was something to do last, or somebody woke it */
 static bool scan_requested = false;
 static TimestampTz scan_again = 0;	/* the last scan left something out; 0: it did not */
 static int64 scan_pause = 0;	/* until then, us */
@@ -144,10 +152,13 @@ earlier(TimestampTz a, TimestampTz b)
 static void
 scheduler_exit(int code, Datum arg)
 {
-	scheduler_detach(my_database, left_as, wake_at);
+	scheduler_detach(my_database, left_as, come_back, adopt_missing());
 	slots_forget_wanted(my_database);
-	ready_forget(my_database);
-	failure_log_forget(my_database);
+	/* what has come since the last look, and was left to a worker, would be lost */
+	if (ready_forget(my_database))
+		database_request_scan(my_database);
+	if (left_as != DATABASE_AWAY)
+		failure_log_forget(my_database);
 }
 
 /* Begin a transaction with a snapshot; what is allocated in it outlives it. */
@@ -232,8 +243,6 @@ check_extension(void)
 	fits = exists && tables_fit(LOG);
 	if (!exists)
 		watch_dropped();
-	else
-		(void) database_set_dropped(my_database, false);
 	commit();
 	if (fits)
 		return;
@@ -245,14 +254,18 @@ check_extension(void)
 	proc_exit(0);
 }
 
-/* Make way for the scheduler of another database; the workers go on with what they have. */
+/*
+ * Leave the database.  If workers are left there, as the scheduler of another
+ * database is to have the place, they go on with what they have, and the next
+ * one comes soon: as soon as there is a place if there is something to do.
+ */
 static void
-make_way(bool idle, TimestampTz next_timer)
+leave(bool idle, bool finished, TimestampTz next_timer)
 {
 	TimestampTz now = GetCurrentTimestamp();
 
 	left_as = DATABASE_AWAY;
-	wake_at = idle ? earlier(next_timer, now + POLL_PAUSE_MAX) : now;
+	come_back = !idle ? now : finished ? next_timer : earlier(next_timer, now + POLL_PAUSE_MAX);
 	proc_exit(0);
 }
 
@@ -648,7 +661,7 @@ lack_process(const WantedProcess *wanted)
 	ereport(LOG,
 			(errcode(ERRCODE_INSUFFICIENT_RESOURCES),
 			 errmsg("durable could not start a worker"),
-			 errdetail("Work waits for another process to end; there is an attempt each second."),
+			 errdetail("Work waits for another process to end; there are ten attempts a second."),
 			 errhint("Increase max_worker_processes.")));
 }
 
@@ -763,17 +776,17 @@ work(TimestampTz *last_poll, TimestampTz *next_timer, TimestampTz *fired)
 {
 	TimestampTz now = GetCurrentTimestamp();
 	TimestampTz stalled;
-	TimestampTz told;
-	bool		changed;
-	bool		roles;
+	DatabaseNews news = database_collect(my_database);
 	bool		soon;
 	long		sleep;
 
-	scan_requested |= database_collect(my_database, &told, &changed, &roles);
+	scan_requested |= news.scan;
+	/* the clock may have been set back */
+	busy_at = news.any ? now : Min(busy_at, now);
 	/* first of all, as workers can do nothing without it but end */
-	if (changed)
+	if (news.changed)
 		check_extension();
-	if (roles)
+	if (news.roles)
 		adopt_request();
 	reap();
 	count_deliveries();
@@ -793,10 +806,10 @@ work(TimestampTz *last_poll, TimestampTz *next_timer, TimestampTz *fired)
 		remove_orphans();
 		timers_again = timers_left != PG_INT64_MAX;
 	}
-	if (told != 0 && (*next_timer == 0 || told < *next_timer))
+	if (news.timer != 0 && (*next_timer == 0 || news.timer < *next_timer))
 	{
-		*next_timer = told;
-		*fired = Min(*fired, told);
+		*next_timer = news.timer;
+		*fired = Min(*fired, news.timer);
 	}
 	if (timer_is_due(*next_timer, now))
 		look_for_timers(*fired, now, next_timer, fired);
@@ -810,35 +823,73 @@ work(TimestampTz *last_poll, TimestampTz *next_timer, TimestampTz *fired)
 		look_for_timers(from, now, next_timer, fired);
 	}
 	soon = timer_is_due(*next_timer, now);
+	soon |= start_workers();
 	soon |= adopt_work(fail_ownerless);
 	watch_running(found_instances, scan_again == 0);
 	stalled = watch_look(my_database);
-	if (start_workers() || soon)
+	if (soon)
 		return SOON_MS;
 	stalled = earlier(stalled, scan_requested ? scan_not_before : 0);
 	sleep = time_to_sleep(earlier(*last_poll + poll_pause(), stalled), *next_timer);
 	return scan_again != 0 ? Min(sleep, SCAN_PAUSE_MS) : sleep;
 }
 
-/* Whether there is nothing to do in the database: no work, no worker, no timer that is due soon. */
+/* Whether a worker of this database is there, or one that has something to do. */
+static bool
+has_workers(bool busy)
+{
+	WorkerInfo	workers[DURABLE_WORKERS_LIMIT];
+	int			count = slot_list(workers);
+
+	for (int i = 0; i < count; i++)
+		if (workers[i].db == my_database && !(busy && workers[i].state == WORKER_IDLE))
+			return true;
+	return false;
+}
+
+/* Whether there is nothing to do in the database: no work, no worker that does some, no timer that is due soon. */
 static bool
 is_idle(long sleep, TimestampTz next_timer)
 {
-	WorkerInfo	workers[DURABLE_WORKERS_LIMIT];
+	QueueInfo  *queues;
 	int			count;
-	QueueInfo  *queues = NULL;
-	bool		idle = sleep > SOON_MS && scan_again == 0 && count_again == 0 &&
-		!timer_is_due(next_timer, GetCurrentTimestamp() + IDLE_TIME);
 
-	count = idle ? slot_list(workers) : 0;
-	for (int i = 0; i < count; i++)
-		idle &= workers[i].db != my_database;
-	if (!idle)
+	if (sleep <= SOON_MS || scan_requested || scan_again != 0 || timers_left != PG_INT64_MAX || count_again != 0 ||
+		timer_is_due(next_timer, GetCurrentTimestamp() + IDLE_TIME) || has_workers(true))
 		return false;
 	count = queue_list(my_database, &queues);
 	for (int i = 0; i < count; i++)
-		idle &= queues[i].instances == 0 && queues[i].activities == 0;
-	return idle;
+		if (queues[i].instances > 0 || queues[i].activities > 0)
+			return false;
+	return true;
+}
+
+/*
+ * Whether an idle database needs nobody before its next timer.  Workers that are
+ * left would find work later without a scheduler's start, and are soon gone;
+ * what only this process remembers is to be seen to first.
+ */
+static bool
+is_finished(void)
+{
+	return durable_wakeups && !has_workers(false) && adopt_settled() && !failure_log_pending(my_database) &&
+		!blackbox_pending(my_database) && (orphans == NULL || hash_get_num_entries(orphans) == 0);
+}
+
+/* All that was due is done: leave if that is right; returns how long to sleep at most. */
+static long
+rest(bool idle, long sleep, TimestampTz next_timer)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	TimestampTz leave_at;
+	bool		finished = idle && is_finished();
+
+	if (!idle)
+		busy_at = now;
+	leave_at = busy_at + LINGER;
+	if (database_should_leave(my_database) || (finished && leave_at <= now))
+		leave(idle, finished, next_timer);
+	return finished ? Min(sleep, (leave_at - now) / 1000 + 1) : sleep;
 }
 
 /* Main function of a scheduler. */
@@ -871,8 +922,7 @@ durable_scheduler_main(Datum arg)
 		pgstat_report_activity(STATE_RUNNING, "looking for work");
 		sleep = work(&last_poll, &next_timer, &fired);
 		idle = is_idle(sleep, next_timer);
-		if (database_should_leave(my_database))
-			make_way(idle, next_timer);
+		sleep = rest(idle, sleep, next_timer);
 		MemoryContextSwitchTo(context);
 		MemoryContextReset(context);
 		pgstat_report_stat(false);

@@ -111,7 +111,7 @@ define_process_settings(void)
 							PGC_SIGHUP, GUC_UNIT_S, NULL, NULL, NULL);
 	DefineCustomIntVariable("durable.poll_interval",
 							"How often the scheduler looks for work that no wake-up told it of.",
-							"A safety net: ordinary work is announced at commit.",
+							"A safety net: ordinary work is announced at commit. A database in which nothing is due has no scheduler and is looked at once an hour.",
 							&durable_poll_interval, 5000, 10, 3600000,
 							PGC_SIGHUP, GUC_UNIT_MS, NULL, NULL, NULL);
 	DefineCustomEnumVariable("durable.log_failures",
@@ -121,7 +121,7 @@ define_process_settings(void)
 							 PGC_SIGHUP, 0, NULL, NULL, NULL);
 	DefineCustomBoolVariable("durable.wakeups",
 							 "Whether commits wake the engine.",
-							 "Off only in tests: everything then waits for durable.poll_interval.",
+							 "Off only in tests: everything then waits for durable.poll_interval, and schedulers stay.",
 							 &durable_wakeups, true, PGC_SIGHUP, GUC_NOT_IN_SAMPLE,
 							 NULL, NULL, NULL);
 }

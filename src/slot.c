@@ -65,15 +65,17 @@ static void
 slot_free(Slot *slot)
 {
 	Queue	   *queue = queue_get(slot->db, slot->role, false);
+	bool		idle;
 
 	/* one that could not even connect is not replaced at once */
 	if (slot->state == WORKER_STARTING)
 		queue->retry_at = GetCurrentTimestamp() + FAILED_START_PAUSE;
+	idle = slot->state == WORKER_IDLE;
 	place_leave(queue, slot);
 	/* a batch place that was lent */
 	place_leave(queue, slot);
 	slot_set_advancing(queue, slot, false);
-	if (!database_served(slot->db))
+	if (!database_served(slot->db) && (slot->nclaims > 0 || slot->range.key != 0))
 		slot_drop_claims(slot);
 	while (!dlist_is_empty(&slot->claims))
 	{
@@ -90,8 +92,9 @@ slot_free(Slot *slot)
 	slot->range.key = 0;
 	slot_set_state(slot, WORKER_FREE);
 	queue_came(queue);
-	/* the scheduler reads the black box */
-	database_poke(slot->db);
+	/* the scheduler reads the black box, but for one that was idle */
+	if (!idle)
+		database_poke(slot->db);
 	slot->db = slot->role = InvalidOid;
 	slot->pid = 0;
 	(void) places_give(InvalidOid);

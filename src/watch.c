@@ -42,7 +42,7 @@ typedef struct Told
 } Told;
 
 static Told told[READY_QUEUES];
-static bool running = false;	/* the log knows that the engine runs */
+static bool running = false;	/* watch_running was called */
 
 /* Whether the log may be told of a role now; if so, that is noted. */
 static bool
@@ -243,7 +243,7 @@ watch_look(Oid db)
 	return next;
 }
 
-/* The engine runs; its first look into the tables has found so many instances. */
+/* The engine runs, which the log has only once; its first look into the tables has found so many instances. */
 void
 watch_running(int64 instances, bool all)
 {
@@ -252,6 +252,8 @@ watch_running(int64 instances, bool all)
 	if (running)
 		return;
 	running = true;
+	if (database_set_announced(MyDatabaseId, true))
+		return;
 	StartTransactionCommand();
 	ereport(LOG,
 			(errmsg("durable %s runs in database %s", DURABLE_VERSION, log_database(MyDatabaseId)),
@@ -264,7 +266,7 @@ watch_running(int64 instances, bool all)
 void
 watch_dropped(void)
 {
-	if (running || database_set_dropped(MyDatabaseId, false))
+	if (database_set_announced(MyDatabaseId, false))
 		ereport(LOG,
 				(errmsg("durable stops in database %s: the extension was dropped", log_database(MyDatabaseId))));
 }

@@ -7,7 +7,7 @@
 
 #include "durable.h"
 
-/* the engine runs, said once; all: there are no more instances than that to be run */
+/* the engine runs, said at the first time since the server's start; all: there are no more instances than that to be run */
 extern void watch_running(int64 instances, bool all);
 /* the extension is not there; in a transaction */
 extern void watch_dropped(void);

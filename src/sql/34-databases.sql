@@ -34,12 +34,12 @@ SELECT d.datname AS database,
            (k.state = 'served', 'served', NULL, k.since, NULL),
            (k.state = 'starting', 'starting', NULL, k.since, NULL),
            (k.state = 'absent', 'absent', 'it does not have the extension', k.since, NULL),
-           (k.state = 'idle', 'idle', 'there are too few processes for all databases, and it has nothing to do: increase max_worker_processes', k.since, NULL),
+           (k.state = 'idle', 'idle', NULL, k.since, k.retry_at),
            (k.state = 'unfit', 'unfit', 'the tables of the extension are not as they should be: the server''s log says what is wrong', k.since, k.retry_at),
            (k.retry_at IS NOT NULL, 'failing', 'its scheduler has ended soon after its start: the server''s log says why', k.since, k.retry_at),
-           (true, 'waiting', 'no process is free: increase max_worker_processes', k.since, NULL)
+           (true, 'waiting', 'its scheduler is about to be started; if this lasts, no process is free: increase max_worker_processes', k.since, NULL)
        ) cases (applies, state, reason, since, retry_at)
         WHERE cases.applies LIMIT 1) s
  WHERE pg_catalog.pg_has_role('pg_monitor'::pg_catalog.name, 'USAGE');
 COMMENT ON VIEW durable.databases IS
-'The databases of the server, and whether the engine looks after each; for superusers and members of pg_monitor, others see no rows. state: served: its scheduler runs, with process pid; starting: about to be; absent: it does not have the extension; idle: it has nothing to do and has left its place to another database, since there are fewer processes than databases, and is served again when it has; waiting: it has, or may have, something to do and no process is free; paused: a session copies, moves, renames or drops it; unfit: the tables of the extension are not as they should be; failing: its scheduler ends soon after its start, failures times in a row; excluded: it is not to have an engine. since: in this state; reason: why it is not served, and what to do; retry_at: when a scheduler is started again, after a pause that doubles up to a minute. Durable Functions has nothing like it.';
+'The databases of the server, and whether the engine looks after each; for superusers and members of pg_monitor, others see no rows. state: served: its scheduler runs, with process pid; starting: about to be; absent: it does not have the extension; idle: nothing is due in it, so it has no process; its scheduler comes when something is committed for it, half a second before the next timer, and once an hour; waiting: it has, or may have, something to do and its scheduler is about to be started; if this lasts, no process is free; paused: a session copies, moves, renames or drops it; unfit: the tables of the extension are not as they should be; failing: its scheduler ends soon after its start, failures times in a row; excluded: it is not to have an engine. since: in this state; reason: why it is not served, and what to do; retry_at: when a scheduler is started again: where it is idle, for the next timer, NULL if there is none; otherwise after a pause that doubles up to a minute. Durable Functions has nothing like it.';

@@ -1,14 +1,22 @@
 -- Owners that do not exist (src/adopt.c).
 
-CREATE FUNCTION durable_internal.adopt_settings() RETURNS void
+CREATE FUNCTION durable_internal.adopt_settings() RETURNS boolean
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp
 AS $$
+DECLARE
+    -- while a table is locked nobody knows
+    quotas_wait boolean := true;
+    schedules_wait boolean := true;
 BEGIN
     -- who writes into these tables is not waited for, and rows that nobody else sees yet are dear to look at: all of that is
     -- left to the next look. Users may lock durable.schedules, so that quotas come first, by themselves.
     BEGIN
         LOCK TABLE durable_internal.quotas IN SHARE ROW EXCLUSIVE MODE NOWAIT;
+        quotas_wait := EXISTS (SELECT
+                                 FROM durable_internal.quotas q
+                                WHERE durable_internal.owner_role(q.role) IS NULL AND durable_internal.owner_found(q.role) IS NULL
+                                  AND q.role::text <> '-');
         IF NOT EXISTS (SELECT FROM durable_internal.quotas q WHERE durable_internal.owner_found(q.role) IS NOT NULL) THEN
             -- gives the lock back
             RAISE SQLSTATE '55P03';
@@ -26,6 +34,10 @@ BEGIN
     END;
     BEGIN
         LOCK TABLE durable.schedules IN SHARE ROW EXCLUSIVE MODE NOWAIT;
+        schedules_wait := EXISTS (SELECT
+                                    FROM durable.schedules s
+                                   WHERE durable_internal.owner_role(s.owner_name) IS NULL
+                                     AND durable_internal.owner_found(s.owner_name) IS NULL);
         IF NOT EXISTS (SELECT FROM durable.schedules s WHERE durable_internal.owner_found(s.owner_name) IS NOT NULL) THEN
             RAISE SQLSTATE '55P03';
         END IF;
@@ -40,10 +52,11 @@ BEGIN
     EXCEPTION WHEN lock_not_available THEN
         NULL;
     END;
+    RETURN quotas_wait OR schedules_wait;
 END
 $$;
 COMMENT ON FUNCTION durable_internal.adopt_settings() IS
-'Gives quotas and schedules whose role was missing to the role that has its name now; nothing while another transaction writes into these tables. Called by the scheduler.';
+'Gives quotas and schedules whose role was missing to the role that has its name now; nothing while another transaction writes into these tables. Returns whether some are, or may be, left whose role does not exist. Called by the scheduler.';
 
 CREATE FUNCTION durable_internal.move_instances(owner_name text, role regrole) RETURNS bigint
 LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE

@@ -256,7 +256,7 @@ my $none = sub { "SELECT count(*) = 0 FROM pg_stat_activity WHERE datname = '$_[
 my $leave = -s $node->logfile;
 $node->safe_psql('postgres', 'DROP DATABASE dropped');
 $node->safe_psql('postgres', 'ALTER DATABASE renamed RENAME TO again');
-log_comes($leave, qr/ runs in database "again"\n.*DETAIL:/, 'the engine is back under the new name');
+poll_until($node, q[SELECT count(*) = 1 FROM pg_stat_activity WHERE datname = 'again' AND backend_type = 'durable scheduler'], 'the engine is back under the new name');
 reload('durable.databases' => "'postgres, again'");
 poll_until($node, $none->('excluded'), 'durable.databases keeps the engine out');
 # it still sleeps, and is not waited for
@@ -264,7 +264,8 @@ is($node->safe_psql('again', q(SELECT count(*) FROM durable.workers WHERE instan
 $node->safe_psql('again', 'DROP EXTENSION durable CASCADE');
 poll_until($node, $none->('again'), 'DROP EXTENSION ends the engine');
 $node->safe_psql('again', 'CREATE EXTENSION durable');
-log_comes($leave, qr/ runs in database "again"\n.* runs in database "again"\n/s, 'CREATE EXTENSION starts it');
+log_comes($leave, qr/durable stops in database "again".*\n.* runs in database "again"\n/s, 'CREATE EXTENSION starts it');
+is(count_lines($leave, qr/ runs in database "again"/), 1, 'the log says that the engine runs when that is news');
 
 $node->safe_psql('postgres', q(SET ROLE regress_flood; SELECT durable.start_new('public.quick', instance_id => 'flood-idle');
 	SET ROLE regress_other; SELECT durable.start_new('public.quick', instance_id => 'other-idle')));

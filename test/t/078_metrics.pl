@@ -208,6 +208,8 @@ CALL fill(1070001, 1110000, 'W', 'regress_backlog', 'backlog');
 INSERT INTO durable_internal.messages (key, id, kind, time) SELECT -i, i, 2, now() FROM generate_series(1070001, 1110000) i;
 ANALYZE durable_internal.instances, durable_internal.messages;
 ]);
+# nobody tells an engine that is away of rows that are inserted like this, so something else wakes it
+$node->safe_psql('postgres', q[SELECT durable.start_new('runs_into')]);
 poll_until($node, q[SELECT ready_instances FROM durable.stats WHERE role = 'regress_backlog'::regrole], 'durable.stats knows all that is ready', 110000);
 scrape_until($gateway, 'and so do the metrics', sub { $_[0] =~ /^durable_ready_instances\{role="regress_backlog"\} 110000$/m });
 is($gateway->stop, '0', 'exit 0');
