@@ -400,6 +400,12 @@ database_left(Oid db)
 	if (slot != NULL && slot->scheduler != NULL)
 		kill(slot->scheduler_pid, SIGTERM);
 	LWLockRelease(shared_lock);
+	/* nobody starts what a worker that ends now leaves to others; the next scheduler looks into the tables */
+	if (gone)
+	{
+		ready_forget(db);
+		slots_forget_wanted(db);
+	}
 	blackbox_excuse(db);
 	for (int i = 0; i < nworkers; i++)
 	{
