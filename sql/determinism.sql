@@ -96,7 +96,7 @@ INSERT INTO forbidden VALUES
     (26, 'SELECT durable.get_status(''determinism-same'')'), (27, 'SELECT durable.tasks(''determinism-same'')'),
     (28, 'SELECT durable.explain(''determinism-same'')'), (29, 'SELECT durable.require_client(''my.function'')'),
     (30, 'SELECT durable.notify_channel()'), (31, 'SELECT durable.role_obstacle()'), (32, 'SELECT durable.run_sql(''SELECT 1'')'),
-    (33, 'SELECT durable.history_size(''determinism-same'')');
+    (33, 'SELECT durable.history_size(''determinism-same'')'), (34, 'SELECT durable.turn_state(''determinism-same'')');
 SELECT count(durable.start_new('determinism_forbidden', jsonb_build_array(statement, catch), format('determinism-f-%s-%s', n, catch)))
   FROM forbidden, unnest('{f,t}'::boolean[]) catch;
 SELECT f.statement, s.failure ->> 'sqlstate' AS sqlstate, coalesce(s.failure -> 'message', s.output) AS output, s.failure ->> 'hint' AS hint

@@ -115,7 +115,7 @@ END
 $$;
 SELECT pg_advisory_lock(20255);
 SELECT durable.start_new('explain_queue', instance_id => 'explain-queue');
-SELECT explain_wait('explain-queue', $$(SELECT count(*) = 1 FROM pg_stat_activity WHERE query = 'explain_blocked' AND wait_event = 'advisory')$$);
+SELECT explain_wait('explain-queue', $$(SELECT count(*) = 1 FROM durable.workers w JOIN pg_stat_activity s USING (pid) WHERE w.instance_id = 'explain-queue' AND s.wait_event = 'advisory' AND w.place = 'long')$$);
 SELECT explain_masked('explain-queue');
 SELECT durable.terminate('explain-queue', 'no longer wanted');
 SELECT pg_advisory_unlock(20255);
@@ -171,7 +171,7 @@ SELECT pg_advisory_unlock(20255);
 SELECT explain_wait('explain-many', $$(SELECT bool_and(state = 'completed') FROM durable.tasks(instance_id))$$);
 SELECT pg_advisory_lock(20255);
 SELECT durable.start_new('explain_turn', instance_id => 'explain-turn');
-SELECT explain_wait('explain-turn', $$(SELECT count(*) = 1 FROM durable.workers w JOIN pg_stat_activity s USING (pid) WHERE w.instance_id = 'explain-turn' AND s.wait_event = 'advisory')$$);
+SELECT explain_wait('explain-turn', $$(SELECT count(*) = 1 FROM durable.workers w JOIN pg_stat_activity s USING (pid) WHERE w.instance_id = 'explain-turn' AND s.wait_event = 'advisory' AND w.place = 'long')$$);
 SELECT line FROM explain_masked('explain-turn') line WHERE line ~ '^(Run|Waits)';
 SELECT pg_advisory_unlock(20255);
 SELECT durable.resume('explain-many');

@@ -464,6 +464,12 @@ database_left(Oid db, StringInfo pids)
 	if (slot != NULL && slot->scheduler != NULL)
 		end_process(slot->scheduler_pid, pids);
 	LWLockRelease(shared_lock);
+	/* nobody starts what a worker that ends now leaves to others; the next scheduler looks into the tables */
+	if (gone)
+	{
+		ready_forget(db);
+		slots_forget_wanted(db);
+	}
 	blackbox_excuse(db);
 	for (int i = 0; i < nworkers; i++)
 	{

@@ -152,10 +152,14 @@ earlier(TimestampTz a, TimestampTz b)
 static void
 scheduler_exit(int code, Datum arg)
 {
+	bool		some;
+
 	scheduler_detach(my_database, left_as, come_back, adopt_missing());
+	/* the work first, or processes would be wanted for it again */
+	some = ready_forget(my_database);
 	slots_forget_wanted(my_database);
 	/* what has come since the last look, and was left to a worker, would be lost */
-	if (ready_forget(my_database))
+	if (some)
 		database_request_scan(my_database);
 	if (left_as != DATABASE_AWAY)
 		failure_log_forget(my_database);

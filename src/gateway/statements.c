@@ -180,6 +180,8 @@ const QueryText query_texts[QUERY_COUNT] = {
 		" FROM durable.stats s CROSS JOIN LATERAL (VALUES"
 		" ('durable_running_instances', NULL, running_instances::pg_catalog.numeric),"
 		" ('durable_waiting_seconds', NULL, pg_catalog.round(coalesce(extract(epoch FROM waiting), 0), 3)),"
+		" ('durable_ready_alone', NULL, ready_alone),"
+		" ('durable_waiting_alone_seconds', NULL, pg_catalog.round(coalesce(extract(epoch FROM waiting_alone), 0), 3)),"
 		" ('durable_batches_total', NULL, batches),"
 		" ('durable_rollbacks_total', NULL, rollbacks),"
 		" ('durable_wakeups_total', NULL, wakeups),"

@@ -268,6 +268,9 @@ DECLARE
     obstacle text;
     line text;
     runs jsonb;         -- what processes run of it now, by the number of the task, 0: a turn
+    expiries jsonb;     -- and when that times out
+    kinds text[];       -- states of its activities
+    pids integer[];     -- of processes that run these
     turn text;
     lacks text;         -- why no process comes
     -- what a rewind would do
@@ -465,8 +468,14 @@ BEGIN
           LEFT JOIN pg_stat_activity s USING (pid)
          WHERE w.instance_id = root.instance_id;
         turn := durable.turn_state(root.instance_id);
+        SELECT array_agg(DISTINCT a.state), array_agg(a.pid) FILTER (WHERE a.pid IS NOT NULL),
+               jsonb_object_agg(a.task_id, format('; it times out at %s, after %s', date_trunc('second', w.since + a.timeout), a.timeout))
+                   FILTER (WHERE a.timeout IS NOT NULL AND w.task_id = a.task_id)
+          INTO kinds, pids, expiries
+          FROM durable.activities a
+          LEFT JOIN durable.workers w USING (pid)
+         WHERE a.instance_id = root.instance_id;
         FOR task IN
-            WITH opened AS MATERIALIZED (
             SELECT t.*, count(*) OVER () AS open
               FROM durable.tasks(root.instance_id) t
              WHERE t.end_time IS NULL
@@ -475,13 +484,6 @@ BEGIN
                                                          WHERE c.parent_instance_id = root.instance_id AND NOT c.awaited), true)
              ORDER BY t.task_id
              LIMIT most_waits
-            ), timed AS MATERIALIZED (
-            SELECT a.task_id, a.timeout,
-                   (SELECT w.since FROM durable.workers w WHERE w.instance_id = a.instance_id AND w.task_id = a.task_id) + a.timeout AS expires
-              FROM durable.activities a
-             WHERE a.instance_id = root.instance_id AND a.state = 'running'
-            )
-            SELECT * FROM opened LEFT JOIN timed USING (task_id) ORDER BY task_id
         LOOP
             open := task.open;
             waits := waits || concat('  ', task.task_id, ' ',
@@ -495,8 +497,7 @@ BEGIN
                      WHEN task.due_time IS NOT NULL THEN concat(', until ', date_trunc('second', task.due_time),
                          CASE WHEN isfinite(task.due_time) THEN ', in ' || date_trunc('second', task.due_time - now) END)
                      WHEN task.state = 'running' AND runs ? task.task_id::text
-                     THEN concat(', run by ', runs ->> task.task_id::text,
-                                 '; it times out at ' || date_trunc('second', task.expires) || ', after ' || task.timeout)
+                     THEN concat(', run by ', runs ->> task.task_id::text, expiries ->> task.task_id::text)
                      WHEN task.state = 'waiting for a place'
                      THEN format(', waits for one of durable.max_long_activities (%s) places: it runs alone, as it was interrupted or takes long',
                                  current_setting('durable.max_long_activities', true))
@@ -512,7 +513,7 @@ BEGIN
           FROM durable.workers w
           LEFT JOIN pg_stat_activity s USING (pid)
          WHERE w.instance_id = root.instance_id AND runs ? coalesce(w.task_id, 0)::text
-           AND NOT EXISTS (SELECT FROM durable.activities a WHERE a.instance_id = root.instance_id AND a.pid = w.pid);
+           AND w.pid <> ALL (coalesce(pids, '{}'));
         IF FOUND THEN
             lines := array_append(lines, line);
         END IF;
@@ -557,7 +558,7 @@ BEGIN
           JOIN (SELECT w.*, row_number() OVER (PARTITION BY w.place ORDER BY w.since, w.pid) AS n FROM durable.workers w) w USING (place)
          WHERE turn = kind.state AND open = 0
             OR kind.state = 'waiting for a place' AND turn = kind.state
-            OR EXISTS (SELECT FROM durable.activities a WHERE a.instance_id = root.instance_id AND a.state = kind.state)
+            OR kind.state = ANY (kinds)
          GROUP BY kind.place, kind.told
          ORDER BY kind.place);
     END IF;
@@ -646,7 +647,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION durable.explain(text) IS
-'The story of one instance, for reading: who and what it is, its tasks and those of its sub-orchestrations with state, attempt, start (when it was asked for, after the beginning of the instance''s execution), duration and a bar on the instance''s time line (dots while it is queued), what it waits for now and since when, or its failure. Of long lists the first and the last tasks are shown, and some of those that failed or are open; 20 instances are expanded. Use psql -At or \t \a for the bare text.
+'The story of one instance, for reading: who and what it is, its tasks and those of its sub-orchestrations with state, attempt, start (when it was asked for, after the beginning of the instance''s execution), duration and a bar on the instance''s time line (dots while it is queued), what it waits for now and since when, or its failure. Of what runs: since when, what it waits for, who blocks it, and when it times out; of what waits for a place: of which kind, and what runs in those places. Of long lists the first and the last tasks are shown, and some of those that failed or are open; 20 instances are expanded. Use psql -At or \t \a for the bare text.
 Each row is one line. Texts are cut, and control characters and line ends in them are escaped, as \n and \xC2\x85 (bytes in the database''s encoding); the statements that it proposes can be run as they are.
 What the orchestrator awaits is not stored: listed is what it has asked for and has not got, so after durable.when_any the losers too.
 Errors: OD001 if there is no such instance or you may not see it; 22004 if instance_id is NULL.';
