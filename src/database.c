@@ -36,6 +36,7 @@
 
 #include "blackbox.h"
 #include "database.h"
+#include "ready.h"
 #include "settings.h"
 #include "shared.h"
 #include "slot.h"

@@ -96,6 +96,7 @@ typedef struct Slot
 	WorkerState state;
 	Place		place;
 	bool		lends;			/* it has a long place, and its batch place is for whoever needs one */
+	bool		overdue;		/* it has a long place as its code did not leave the batch place that it had */
 	uint32		generation;		/* grows with each reservation */
 	Oid			db;
 	Oid			role;

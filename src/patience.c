@@ -56,6 +56,7 @@
 
 static TimeoutId timer = MAX_TIMEOUTS;
 static bool ticking = false;
+static bool last_triggers = false;	/* of the call are being run */
 static bool alone = false;		/* the round is that of something that runs alone */
 static fmgr_hook_type next_fmgr_hook = NULL;
 static needs_fmgr_hook_type next_needs_fmgr_hook = NULL;
@@ -237,6 +238,13 @@ command_is_outside(Node *statement)
 	return false;
 }
 
+/* Whether a command defers constraints. */
+static bool
+command_defers(Node *statement)
+{
+	return IsA(statement, ConstraintsSetStmt) && ((ConstraintsSetStmt *) statement)->deferred;
+}
+
 /* A command is run. */
 static void
 process_utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree, ProcessUtilityContext context,
@@ -244,6 +252,11 @@ process_utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree, 
 {
 	if (calling && command_is_outside(pstmt->utilityStmt))
 		go_outside();
+	if (calling && last_triggers && command_defers(pstmt->utilityStmt))
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("constraints cannot be deferred any more at the end of an activity"),
+				 errdetail("The triggers that were deferred are being run, as they are at a commit.")));
 	if (next_utility_hook != NULL)
 		next_utility_hook(pstmt, queryString, readOnlyTree, context, params, queryEnv, dest, qc);
 	else
@@ -290,11 +303,18 @@ patience_call_begin(void)
 	call_start = GetCurrentTimestamp();
 	interruption = INTERRUPTION_NONE;
 	interruptions = 0;
-	outside = false;
+	outside = last_triggers = false;
 	calling = true;
 	if (!ticking)
 		enable_timeout_every(timer, TimestampTzPlusMilliseconds(call_start, every), every);
 	ticking = true;
+}
+
+/* The code has returned, and its deferred triggers are run. */
+void
+patience_last_triggers(void)
+{
+	last_triggers = true;
 }
 
 /* It has ended, one way or the other. */

@@ -31,6 +31,8 @@ extern void patience_end(void);
 /* around a call of user code, within its savepoint; why it was interrupted */
 extern void patience_call_begin(void);
 extern Interruption patience_call_end(void);
+/* within it, once the code has returned: its deferred triggers are run and may defer nothing more */
+extern void patience_last_triggers(void);
 /* the function that the call is of; throws if it is to begin alone and does not run so */
 extern void patience_check(Oid function);
 /* whether the last call, alone, was rolled back for others, as it waited for a lock */

@@ -6,6 +6,7 @@
 
 #include "storage/latch.h"
 
+#include "blackbox.h"
 #include "database.h"
 #include "lists.h"
 #include "places.h"
@@ -13,6 +14,9 @@
 
 /* a place that a worker has lent is taken by others after this */
 #define LENT_TIME		(20 * INT64CONST(1000))
+/* code in a batch place that has not come back for so long does not look for interrupts; so many of a role keep it from further batch places */
+#define OVERDUE_TIME	(500 * INT64CONST(1000))
+#define OVERDUE_MOST	2
 /* a role's backlog lasts that long before another process comes, and lone work before one other than its worker takes it */
 #define BACKLOG_TIME	(10 * INT64CONST(1000))
 /* how long a role keeps its only batch place while others have none: if the next one's process is there, and if it is to be started */
@@ -44,21 +48,53 @@ lender(TimestampTz now)
 	return NULL;
 }
 
-/* Whether somebody has lent a place that nobody can take yet. */
-static bool
-lent_lately(void)
+/* A long place for a slot that has none. */
+static void
+take_long(Queue *queue, Slot *slot)
+{
+	lists->long_used++;
+	queue->longs++;
+	slot->place = PLACE_LONG;
+	slot->placed = GetCurrentTimestamp();
+}
+
+/*
+ * A worker with a batch place whose code has not come back for so long that it
+ * does not look for interrupts; NULL: none.
+ */
+static int
+overdue_worker(TimestampTz now)
 {
 	for (int i = 0; i < lists->nslots; i++)
-		if (lists->slots[i].lends)
-			return true;
-	return false;
+	{
+		const Slot *slot = &lists->slots[i];
+		BlackboxNote note;
+
+		if (slot->state == WORKER_BUSY && slot->place == PLACE_BATCH &&
+			blackbox_running(i, slot->pid, &note) && now - note.since >= OVERDUE_TIME)
+			return i;
+	}
+	return -1;
+}
+
+/* Count what it runs as long, as it is, whether a long place is free or not: its batch place is for others. */
+static void
+make_long(int index)
+{
+	Slot	   *slot = &lists->slots[index];
+	Queue	   *queue = queue_get(slot->db, slot->role, false);
+
+	lists->batch_used--;
+	queue->batch--;
+	take_long(queue, slot);
+	slot->overdue = true;
 }
 
 /* Whether a batch place is free or can be taken. */
 static bool
 batch_free(TimestampTz now)
 {
-	return lists->batch_used < durable_max_workers || lender(now) != NULL;
+	return lists->batch_used < durable_max_workers || lender(now) != NULL || overdue_worker(now) >= 0;
 }
 
 /* Take a batch place for a slot that has none. */
@@ -70,11 +106,17 @@ place_take_batch(Queue *queue, Slot *slot)
 	if (lists->batch_used >= durable_max_workers)
 	{
 		Slot	   *from = lists->batch_used == durable_max_workers ? lender(now) : NULL;
+		int			overdue = from == NULL && lists->batch_used == durable_max_workers ? overdue_worker(now) : -1;
 
-		if (from == NULL)
+		if (from == NULL && overdue < 0)
 			return false;
-		from->lends = false;
-		lists->batch_used--;
+		if (from == NULL)
+			make_long(overdue);
+		else
+		{
+			from->lends = false;
+			lists->batch_used--;
+		}
 	}
 	lists->batch_used++;
 	queue->batch++;
@@ -83,13 +125,32 @@ place_take_batch(Queue *queue, Slot *slot)
 	return true;
 }
 
-/* Whether a long place is free for a queue: the last one is for those that have none. */
+/* How many long places a role has, in all databases, and how many of them with code that did not leave a batch place in time. */
+static int
+longs_of(Oid role, int *overdue)
+{
+	int			count = 0;
+
+	*overdue = 0;
+	for (int i = 0; i < lists->nslots; i++)
+	{
+		const Slot *slot = &lists->slots[i];
+
+		if (slot->place != PLACE_LONG || slot->role != role)
+			continue;
+		count++;
+		*overdue += slot->overdue;
+	}
+	return count;
+}
+
+/* Whether a long place is free for a queue: more of them are than its role has, so that there is one for the next role. */
 static bool
 places_long_free(const Queue *queue)
 {
-	int			open = durable_max_long_activities - lists->long_used;
+	int			overdue;
 
-	return open > 1 || (open == 1 && (queue->longs == 0 || durable_max_long_activities == 1));
+	return durable_max_long_activities - lists->long_used > longs_of(queue->role, &overdue);
 }
 
 /* How many processes work or could, and are in no long place. */
@@ -105,16 +166,6 @@ processes_at_hand(void)
 		count += (slot->state == WORKER_BUSY || slot->state == WORKER_IDLE) && slot->place != PLACE_LONG;
 	}
 	return count;
-}
-
-/* A long place for a slot that has none. */
-static void
-take_long(Queue *queue, Slot *slot)
-{
-	lists->long_used++;
-	queue->longs++;
-	slot->place = PLACE_LONG;
-	slot->placed = GetCurrentTimestamp();
 }
 
 /* An idle process of a queue; NULL: none. */
@@ -260,7 +311,7 @@ place_leave(Queue *queue, Slot *slot)
 		queue->batch--;
 		slot->place = PLACE_NONE;
 	}
-	slot->lends = false;
+	slot->lends = slot->overdue = false;
 	slot->placed = GetCurrentTimestamp();
 }
 
@@ -285,7 +336,13 @@ wants_batch(const Queue *queue, TimestampTz now)
 {
 	bool		work = queue_has_batch(queue) || places_may_try(queue);
 
+	int			overdue;
+
 	if (!work || !has_process(queue, now) || (queue->batch > 0 && queue->starting > 0))
+		return WANT_NOTHING;
+	/* a role whose code does not look for interrupts does not get all processes one by one */
+	(void) longs_of(queue->role, &overdue);
+	if (overdue >= OVERDUE_MOST)
 		return WANT_NOTHING;
 	if (queue->batch == 0)
 		return WANT_NOW;
@@ -426,7 +483,7 @@ places_give(Oid db)
 	lists->crowded = lists->long_wanted = false;
 	soon = give_all(true, db);
 	soon |= give_all(false, db);
-	return soon || (lists->crowded && lent_lately());
+	return soon || lists->crowded;
 }
 
 /* Whether a worker is to give its place to a role that has none. */

@@ -8,6 +8,10 @@
  * former to whoever needs it; only once it has been there for LENT_TIME does
  * anybody take it, so that what is over in a moment wakes nobody.
  *
+ * Code that does not look for interrupts cannot be undone.  After OVERDUE_TIME it
+ * counts as long, whether a long place is free or not, and others take its batch
+ * place.  A role gets a long place while more of them are free than it has.
+ *
  * A place goes to the role that has waited longest, roles that have none first.
  * An idle process of the role gets it, else one is started.  shared_lock is held
  * by whoever calls these functions, but where said otherwise.

@@ -172,7 +172,11 @@ user_call_deferrable(void)
 	return deferrable;
 }
 
-/* Fire the deferred triggers of the call now. */
+/*
+ * Fire the deferred triggers of the call now.  What they queue is fired as well,
+ * as nothing is deferred any more: they may not defer it again (patience.c), or
+ * it would be run by the commit, where nothing guards it.
+ */
 static void
 fire_deferred_triggers(void)
 {
@@ -182,6 +186,7 @@ fire_deferred_triggers(void)
 		return;
 	stmt = makeNode(ConstraintsSetStmt);
 	stmt->deferred = false;
+	patience_last_triggers();
 	AfterTriggerSetState(stmt);
 }
 

@@ -641,6 +641,12 @@ work(void)
 		bool		did = false;
 
 		process_handle_interrupts();
+		/* others have taken the place, as its code did not come back */
+		if (nitems > 0 && slot_place(my_slot) != PLACE_BATCH)
+		{
+			release_items();
+			slot_return(my_slot);
+		}
 		if (slot_place(my_slot) == PLACE_BATCH)
 		{
 			nitems = ready_take(my_slot, items, nitems, batch_limit(), step_us, &yield);
