@@ -95,7 +95,7 @@ activity_run(ActivityRun *run)
 	time = timing_since(start);
 	if (patience_outside())
 		timing_alone(run->instance->search_path, run->name);
-	else if (call.interruption == INTERRUPTION_NONE || call.interruption == INTERRUPTION_TIME)
+	else if (call.interruption != INTERRUPTION_PLACE)
 		timing_add(run->instance->search_path, run->name, time,
 				   call.error != NULL && call.error->sqlerrcode == ERRCODE_QUERY_CANCELED);
 	/* one whose instance was terminated with its activities has ended */

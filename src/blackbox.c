@@ -201,6 +201,13 @@ blackbox_is_overdue(void)
 	return my_note != NULL && my_note->state == NOTE_RUNNING && my_note->note.overdue;
 }
 
+/* Whether what this process runs was cancelled.  Called by a signal handler. */
+bool
+blackbox_is_cancelled(void)
+{
+	return my_note != NULL && my_note->state == NOTE_RUNNING && my_note->asked;
+}
+
 /* Whether this process runs user code. */
 bool
 blackbox_is_running(void)

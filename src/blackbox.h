@@ -42,6 +42,8 @@ extern bool blackbox_running(int slot, pid_t pid, BlackboxNote *note);
 /* what runs has ignored its timeout for so long that its worker has to end */
 extern void blackbox_overdue(void);
 extern bool blackbox_is_overdue(void);
+/* whether what this process runs was cancelled */
+extern bool blackbox_is_cancelled(void);
 /* whether this process runs user code */
 extern bool blackbox_is_running(void);
 /* the scheduler's side: the next note, from a place on, left in this database, to be released once it is counted */

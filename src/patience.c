@@ -41,6 +41,7 @@
 #include "utils/timeout.h"
 #include "utils/timestamp.h"
 
+#include "blackbox.h"
 #include "compat.h"
 #include "lists.h"
 #include "patience.h"
@@ -51,6 +52,8 @@
 /* a lock for which a call with patience waits, and one that runs alone */
 #define LOCK_TIME		(10 * INT64CONST(1000))
 #define ALONE_LOCK		USECS_PER_SEC
+/* a call that was cancelled and goes on ends its process after this */
+#define CANCEL_GRACE	(10 * USECS_PER_SEC)
 /* interruptions that a call handles and goes on */
 #define HANDLED			20
 
@@ -67,6 +70,7 @@ static volatile sig_atomic_t calling = false;
 static volatile sig_atomic_t interruption = INTERRUPTION_NONE;
 static volatile sig_atomic_t outside = false;	/* the call has done what no rollback takes back */
 static volatile TimestampTz call_start;
+static volatile TimestampTz cancelled_at;	/* the call was found to be cancelled; 0: it was not */
 static volatile sig_atomic_t interruptions; /* that the process has noticed during the call, and one more */
 
 /* How long this process has waited for a heavyweight lock, us. */
@@ -107,6 +111,17 @@ tick(void)
 	if (!calling || MyProc == NULL || proc_exit_inprogress)
 		return;
 	now = GetCurrentTimestamp();
+	if (blackbox_is_cancelled())
+	{
+		if (cancelled_at == 0)
+			cancelled_at = now;
+		else if (now - cancelled_at >= CANCEL_GRACE)
+		{
+			ProcDiePending = InterruptPending = true;
+			SetLatch(MyLatch);
+			return;
+		}
+	}
 	if (interruption == INTERRUPTION_NONE)
 		interruption = reason(now);
 	if (interruption == INTERRUPTION_NONE)
@@ -303,6 +318,7 @@ patience_call_begin(void)
 	call_start = GetCurrentTimestamp();
 	interruption = INTERRUPTION_NONE;
 	interruptions = 0;
+	cancelled_at = 0;
 	outside = last_triggers = false;
 	calling = true;
 	if (!ticking)

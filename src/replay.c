@@ -742,7 +742,7 @@ turn_call(UserCall *call, Jsonb **failure)
 	(void) blackbox_clear();
 	if (call->interruption == INTERRUPTION_OUTSIDE)
 		timing_alone(instance->row.search_path, instance->row.function);
-	else if (call->interruption != INTERRUPTION_LOCK)
+	else if (call->interruption != INTERRUPTION_PLACE)
 		timing_add(instance->row.search_path, instance->row.function, time / 1000, false);
 	if (call->interruption != INTERRUPTION_NONE)
 		return TURN_INTERRUPTED;

@@ -105,9 +105,7 @@ run_activity(Instance *instance, ReadyItem *item, bool turned)
 		return true;
 	}
 	/* what may kill its worker is counted for itself in the queue */
-	if ((round_lone() && instance->row.deliveries == 0) || timing_is_slow(instance->row.search_path, task->name) ||
-		/* of several each is counted for itself in the queue */
-		(instance->row.deliveries > 0 && task->id < instance->last_activity))
+	if (round_lone() || timing_is_slow(instance->row.search_path, task->name))
 	{
 		instance_defer_activities(&this_round, instance, LONE_NO, NULL);
 		return true;
@@ -184,8 +182,7 @@ advance(Instance *instance, ReadyItem *item)
 	int			step_end = 0;	/* number of the last activity of the step */
 	int			activities = 0;
 	bool		turned = false;
-	/* one at a time after a worker's death, so that the right one is counted */
-	int			limit = instance->row.deliveries > 0 ? 1 : durable_steps_per_commit;
+	int			limit = durable_steps_per_commit;
 
 	/* what may kill its worker must not take others along */
 	if (instance->row.deliveries > 0)

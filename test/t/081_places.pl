@@ -166,8 +166,8 @@ foreach my $workers (1, 2, 4)
 
 	# More long activities than there are places of either kind.
 	as('role_1', q(SELECT count(durable.start_new('sleeper', '600')) FROM generate_series(1, 60)));
-	# one of 16 places may be kept for another role
-	poll_within($node, 2 * seconds_bar($node), "SELECT count(*) IN (15, 16) $sleeping", "$workers places: as many activities sleep as there are long places");
+	# a role has at most as many as are left to others
+	poll_within($node, 2 * seconds_bar($node), "SELECT count(*) $sleeping", "$workers places: as many activities sleep as a role may have long places", '8');
 	bystander($node, "$workers places: a hello of the role", role => 'role_1');
 	bystander($node, "$workers places: a hello of another role", role => 'role_2');
 	# A role that has no long place gets the next one that is free.
@@ -187,16 +187,16 @@ as('role_1', q(SELECT count(durable.start_new('sleeper', '600')) FROM generate_s
 as('role_2', q(SELECT count(durable.start_new('sleeper', '600')) FROM generate_series(1, 3)));
 bystander($node, 'hello when they begin to take long', role => 'role_3');
 bystander($node, 'hello of a tenant whose calls take long', role => 'role_1');
-poll_within($node, seconds_bar($node), "SELECT count(*) IN (15, 16) $sleeping", 'long places are taken');
+poll_within($node, seconds_bar($node), "SELECT count(*) >= 10 $sleeping", 'long places are taken');
 bystander($node, 'hello when all long places are taken', role => 'role_3');
 end_scene();
 
-# 60 calls that sleep for 0.2 s, in 16 long places.
+# 60 calls that sleep for 0.2 s, in half of 16 long places.
 my $begun = time();
 as('role_1', q(SELECT count(durable.start_new('sleeper', '0.2', 'sleeper ' || i)) FROM generate_series(1, 60) i));
 poll_within($node, 20, $live, '60 calls that sleep for 0.2 s', '0');
 my $took = $node->safe_psql('postgres', q(SELECT extract(epoch FROM max(completed_time) - min(created_time)) FROM durable.instances WHERE instance_id ^@ 'sleeper '));
-cmp_ok($took, '<', 1.5 * seconds_bar($node), '60 calls that sleep for 0.2 s take no longer than 16 long places need');
+cmp_ok($took, '<', 1.5 * seconds_bar($node), '60 calls that sleep for 0.2 s take no longer than the long places of a role need');
 
 # The settings are exact.
 foreach my $places (2, 5)
