@@ -15,8 +15,8 @@
  * and of this extension do not count.
  *
  * A call that runs alone is interrupted only where it has waited for a lock for
- * ALONE_LOCK while others wait for its place, and has done nothing that no
- * rollback takes back.  While it waits it looks for deadlocks at each tick, so that
+ * ALONE_LOCK while others wait for its place, has done nothing that no rollback
+ * takes back, and has no timeout, which would begin anew.  While it waits it looks for deadlocks at each tick, so that
  * the engine, which tries again, and no client is the victim.  Once it has left
  * PostgreSQL the timer is silent: a signal would end the pause of other code.
  */
@@ -69,6 +69,7 @@ static ProcessUtility_hook_type next_utility_hook = NULL;
 static volatile sig_atomic_t calling = false;
 static volatile sig_atomic_t interruption = INTERRUPTION_NONE;
 static volatile sig_atomic_t outside = false;	/* the call has done what no rollback takes back */
+static bool limited = false;	/* the call has a timeout, which would begin anew */
 static volatile TimestampTz call_start;
 static volatile TimestampTz cancelled_at;	/* the call was found to be cancelled; 0: it was not */
 static volatile sig_atomic_t interruptions; /* that the process has noticed during the call, and one more */
@@ -95,7 +96,7 @@ reason(TimestampTz now)
 	{
 		if (waited > 0)
 			CheckDeadLockAlert();
-		return waited >= ALONE_LOCK && lists->long_wanted && !outside ? INTERRUPTION_PLACE : INTERRUPTION_NONE;
+		return waited >= ALONE_LOCK && lists->long_wanted && !outside && !limited ? INTERRUPTION_PLACE : INTERRUPTION_NONE;
 	}
 	if (now - call_start >= durable_batch_time * INT64CONST(1000))
 		return INTERRUPTION_TIME;
@@ -311,7 +312,7 @@ patience_end(void)
 
 /* A call begins. */
 void
-patience_call_begin(void)
+patience_call_begin(bool has_limit)
 {
 	int			every = alone ? TICK_ALONE_MS : TICK_MS;
 
@@ -319,6 +320,7 @@ patience_call_begin(void)
 	interruption = INTERRUPTION_NONE;
 	interruptions = 0;
 	cancelled_at = 0;
+	limited = has_limit;
 	outside = last_triggers = false;
 	calling = true;
 	if (!ticking)

@@ -33,19 +33,12 @@ process_limit(void)
 	return Min(durable_max_workers + durable_max_long_activities, DURABLE_WORKERS_LIMIT);
 }
 
-/* A worker that has lent its batch place for so long that it can be taken; NULL: none. */
-static Slot *
-lender(TimestampTz now)
+/* Whether a worker has lent its batch place for so long that others may take it. */
+static bool
+has_lent(const Slot *slot, TimestampTz now)
 {
-	for (int i = 0; i < lists->nslots; i++)
-	{
-		Slot	   *slot = &lists->slots[i];
-
-		/* the clock may have been set back */
-		if (slot->lends && (slot->placed > now || now - slot->placed >= LENT_TIME))
-			return slot;
-	}
-	return NULL;
+	/* the clock may have been set back */
+	return slot->lends && (slot->placed > now || now - slot->placed >= LENT_TIME);
 }
 
 /* A long place for a slot that has none. */
@@ -58,23 +51,15 @@ take_long(Queue *queue, Slot *slot)
 	slot->placed = GetCurrentTimestamp();
 }
 
-/*
- * A worker with a batch place whose code has not come back for so long that it
- * does not look for interrupts; NULL: none.
- */
-static int
-overdue_worker(TimestampTz now)
+/* Whether the code of a worker with a batch place has not come back for so long that it does not look for interrupts. */
+static bool
+is_overdue(int index, TimestampTz now)
 {
-	for (int i = 0; i < lists->nslots; i++)
-	{
-		const Slot *slot = &lists->slots[i];
-		BlackboxNote note;
+	const Slot *slot = &lists->slots[index];
+	BlackboxNote note;
 
-		if (slot->state == WORKER_BUSY && slot->place == PLACE_BATCH &&
-			blackbox_running(i, slot->pid, &note) && now - note.since >= OVERDUE_TIME)
-			return i;
-	}
-	return -1;
+	return slot->state == WORKER_BUSY && slot->place == PLACE_BATCH &&
+		blackbox_running(index, slot->pid, &note) && now - note.since >= OVERDUE_TIME;
 }
 
 /* Count what it runs as long, as it is, whether a long place is free or not: its batch place is for others. */
@@ -90,11 +75,15 @@ make_long(int index)
 	slot->overdue = true;
 }
 
-/* Whether a batch place is free or can be taken. */
+/* Whether a batch place is free or can be had from those who hold one and do not need it. */
 static bool
 batch_free(TimestampTz now)
 {
-	return lists->batch_used < durable_max_workers || lender(now) != NULL || overdue_worker(now) >= 0;
+	int			used = lists->batch_used;
+
+	for (int i = 0; used >= durable_max_workers && i < lists->nslots; i++)
+		used -= has_lent(&lists->slots[i], now) || is_overdue(i, now);
+	return used < durable_max_workers;
 }
 
 /* Take a batch place for a slot that has none. */
@@ -103,20 +92,17 @@ place_take_batch(Queue *queue, Slot *slot)
 {
 	TimestampTz now = GetCurrentTimestamp();
 
-	if (lists->batch_used >= durable_max_workers)
+	if (!batch_free(now))
+		return false;
+	for (int i = 0; lists->batch_used >= durable_max_workers && i < lists->nslots; i++)
 	{
-		Slot	   *from = lists->batch_used == durable_max_workers ? lender(now) : NULL;
-		int			overdue = from == NULL && lists->batch_used == durable_max_workers ? overdue_worker(now) : -1;
-
-		if (from == NULL && overdue < 0)
-			return false;
-		if (from == NULL)
-			make_long(overdue);
-		else
+		if (has_lent(&lists->slots[i], now))
 		{
-			from->lends = false;
+			lists->slots[i].lends = false;
 			lists->batch_used--;
 		}
+		else if (is_overdue(i, now))
+			make_long(i);
 	}
 	lists->batch_used++;
 	queue->batch++;
@@ -176,7 +162,8 @@ idle_process(const Queue *queue)
 	{
 		Slot	   *slot = &lists->slots[i];
 
-		if (slot->state == WORKER_IDLE && slot->db == queue->db && slot->role == queue->role)
+		if (slot->state == WORKER_IDLE && slot->db == queue->db && slot->role == queue->role &&
+			!(slot->retire && lists->no_process != 0))
 			return slot;
 	}
 	return NULL;
@@ -214,6 +201,12 @@ reserve(Queue *queue)
 	int			used = 0;
 	int			free_slot = -1;
 
+	/* nobody would start it */
+	if (!database_served(queue->db))
+	{
+		database_poke(queue->db);
+		return NULL;
+	}
 	for (int i = 0; i < lists->nslots; i++)
 	{
 		used += lists->slots[i].state != WORKER_FREE;
@@ -486,27 +479,56 @@ places_give(Oid db)
 	return soon || lists->crowded;
 }
 
-/* Whether a worker is to give its place to a role that has none. */
+/* Of the roles without a batch place that the server had no process for, the one that has waited longest; NULL: none. */
+static Queue *
+longest_lack(void)
+{
+	Queue	   *first = NULL;
+
+	for (int i = 0; lists->no_process != 0 && i < lists->nqueues; i++)
+	{
+		Queue	   *queue = &lists->queues[i];
+
+		if (queue->db != InvalidOid && queue->lacking && queue->processes == 0 && queue_has_batch(queue) &&
+			(first == NULL || queue->batch_since < first->batch_since))
+			first = queue;
+	}
+	return first;
+}
+
+/* Whether a worker is to give its place, or its process, to a role that has none. */
 bool
 place_is_due(const Queue *queue, const Slot *slot)
 {
 	TimestampTz now = GetCurrentTimestamp();
 	bool		refused[READY_QUEUES];
 	bool		soon = false;
-	Queue	   *next;
+	Queue	   *next = longest_lack();
 
-	if (!lists->crowded || slot->place != PLACE_BATCH || batch_free(now))
+	if (slot->place != PLACE_BATCH)
 		return false;
-	memset(refused, false, sizeof(refused));
-	next = longest_wait(false, refused, InvalidOid, &soon);
-	if (next == NULL || next->batch > 0)
+	if (next == NULL)
 	{
-		lists->crowded = false;
-		return false;
+		if (!lists->crowded || batch_free(now))
+			return false;
+		memset(refused, false, sizeof(refused));
+		next = longest_wait(false, refused, InvalidOid, &soon);
+		if (next == NULL || next->batch > 0)
+		{
+			lists->crowded = false;
+			return false;
+		}
 	}
 	if (lists->batch_used > durable_max_workers || queue->batch > 1)
 		return true;
 	return slot->placed > now || now - slot->placed >= (next->idle > 0 ? RESIDENCY_WARM : RESIDENCY);
+}
+
+/* Whether its process, which goes idle, is to leave as well. */
+bool
+process_is_due(void)
+{
+	return longest_lack() != NULL;
 }
 
 /*

@@ -41,6 +41,8 @@ extern bool place_go_long(Queue *queue, Slot *slot);
 extern void place_leave(Queue *queue, Slot *slot);
 /* whether the worker is to give its batch place to a role that has none */
 extern bool place_is_due(const Queue *queue, const Slot *slot);
+/* whether its process is to leave as well, as the server has none for that role */
+extern bool process_is_due(void);
 /* whether some lone work of a queue may be tried in a batch place */
 extern bool places_may_try(const Queue *queue);
 

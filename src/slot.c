@@ -168,6 +168,9 @@ slot_yield(int index)
 	slot_set_advancing(queue, slot, false);
 	place_leave(queue, slot);
 	slot_set_state(slot, WORKER_IDLE);
+	slot->retire = process_is_due();
+	if (slot->retire)
+		SetLatch(slot->latch);
 	(void) places_give(InvalidOid);
 	LWLockRelease(shared_lock);
 }

@@ -1,0 +1,145 @@
+# Code that would keep its place for ever: none of it stops others, and none of it escapes its timeout, its cancellation or
+# the count of its deaths.
+use strict;
+use warnings;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+use Time::HiRes 'time';
+use DurableTest;
+
+my $node;
+
+sub prepare
+{
+	my ($name, $conf) = @_;
+
+	$node = durable_node($name, conf => "durable.poll_interval = 10min\ndurable.max_workers = 4\n$conf");
+	$node->safe_psql('postgres', q[
+		GRANT ALL ON SCHEMA public TO PUBLIC;
+		CREATE TABLE effects (note text);
+		GRANT ALL ON effects TO PUBLIC;
+		CREATE FUNCTION say(name text) RETURNS text LANGUAGE plpgsql AS $$ BEGIN RETURN 'Hello ' || name; END $$;
+		CREATE FUNCTION hello() RETURNS text LANGUAGE plpgsql AS $$ BEGIN RETURN durable.call_activity('say', '"x"'); END $$;
+		CREATE FUNCTION nap(seconds float) RETURNS void LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(seconds); END $$;
+		CREATE FUNCTION sleeper(seconds float) RETURNS text LANGUAGE plpgsql AS $$ BEGIN PERFORM durable.call_activity('nap', to_jsonb(seconds)); RETURN 'ok'; END $$;
+		CREATE FUNCTION run(name text) RETURNS jsonb LANGUAGE plpgsql AS $$ BEGIN RETURN durable.call_activity(name); END $$;
+		CREATE FUNCTION run_for(name text, seconds float) RETURNS jsonb LANGUAGE plpgsql AS $$ BEGIN RETURN durable.call_activity(name, timeout => seconds * interval '1 s'); END $$;
+		CREATE FUNCTION flood(n int) RETURNS void LANGUAGE plpgsql AS $$
+		BEGIN
+			FOR i IN 1 .. 100 LOOP
+				PERFORM durable.call_activity('say', '"x"');
+			END LOOP;
+			PERFORM durable.continue_as_new(to_jsonb(n + 1));
+		END $$;]);
+	$node->safe_psql('postgres', "CREATE ROLE role_$_ LOGIN; SELECT durable.grant_usage('role_$_')") foreach 1 .. 4;
+	bystander($node, "$name: an idle server", role => 'role_2');
+	return;
+}
+
+sub as
+{
+	my ($role, $sql) = @_;
+
+	return $node->safe_psql('postgres', $sql, extra_params => [ '-U', $role ]);
+}
+
+sub status
+{
+	my ($id) = @_;
+
+	return $node->safe_psql('postgres', "SELECT runtime_status || coalesce(' ' || (failure ->> 'sqlstate'), '') FROM durable.get_status('$id')");
+}
+
+prepare('hostile', 'max_worker_processes = 32');
+
+# A deferred trigger defers another one, which would be run by the commit of the round.
+as('role_1', q[
+	CREATE TABLE queued (kind text, i int);
+	CREATE FUNCTION again() RETURNS trigger LANGUAGE plpgsql AS $$
+	BEGIN
+		IF NEW.i = 1 THEN
+			SET CONSTRAINTS ALL DEFERRED;
+			INSERT INTO queued VALUES (NEW.kind, 2);
+		ELSE
+			INSERT INTO effects VALUES ('escaped');
+			PERFORM pg_sleep(60);
+		END IF;
+		RETURN NULL;
+	END $$;
+	CREATE CONSTRAINT TRIGGER again AFTER INSERT ON queued DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION again();
+	CREATE FUNCTION escapes() RETURNS void LANGUAGE plpgsql AS $$ BEGIN INSERT INTO queued VALUES ('sleeps', 1); END $$;
+	SELECT durable.start_new('run', '"escapes"', 'escapes-' || i) FROM generate_series(1, 5) i]);
+bystander($node, 'hello beside deferred triggers', role => 'role_2');
+poll_within($node, 5, q(SELECT count(*) FROM durable.instances WHERE instance_id ^@ 'escapes-' AND runtime_status = 'Failed' AND failure ->> 'sqlstate' = '0A000'), 'what defers again fails', '5');
+is($node->safe_psql('postgres', 'SELECT count(*) FROM effects'), '0', 'and nothing of it is left');
+
+# Code that does not look for interrupts.  It is stopped from outside in the end.
+SKIP:
+{
+	my ($rc) = $node->psql('postgres', "SELECT xpath('1', '<r/>'::xml)");
+	skip 'no libxml', 4 if $rc != 0;
+	as('role_1', q[
+		CREATE FUNCTION deaf(n int) RETURNS int LANGUAGE sql AS $$
+			SELECT length(xpath('count(//a[count(//a[count(//a) > 0]) > 0])', ('<r>' || repeat('<a/>', n) || '</r>')::xml)::text) $$]);
+	as('role_1', qq[
+		CREATE FUNCTION deaf_$_() RETURNS int LANGUAGE plpgsql AS \$\$ BEGIN RETURN deaf(900); END \$\$;
+		SELECT durable.start_new('run', '"deaf_$_"', 'deaf-$_')]) foreach 1 .. 6;
+	poll_within($node, 10, q(SELECT count(*) >= 2 FROM durable.workers WHERE role = 'role_1'::regrole AND instance_id ^@ 'deaf-'), 'code that does not look for interrupts runs');
+	bystander($node, 'hello beside it', role => 'role_2') for 1 .. 2;
+	cmp_ok($node->safe_psql('postgres', q(SELECT count(*) FROM durable.workers WHERE role = 'role_1'::regrole AND state = 'busy' AND instance_id ^@ 'deaf-')), '<=', 6, 'and does not take all processes');
+	as('role_1', q(CREATE OR REPLACE FUNCTION deaf(n int) RETURNS int LANGUAGE sql AS 'SELECT 1'));
+	poll_until($node, q(SELECT count(*) = 6 FROM durable.instances WHERE instance_id ^@ 'deaf-' AND runtime_status = 'Completed'), 'it ends');
+}
+
+# An activity that handles its cancellation and goes on.
+as('role_1', q[
+	CREATE FUNCTION stubborn() RETURNS void LANGUAGE plpgsql AS $$
+	BEGIN
+		LOOP
+			BEGIN
+				PERFORM pg_sleep(600);
+			EXCEPTION WHEN query_canceled OR assert_failure THEN NULL;
+			END;
+		END LOOP;
+	END $$;
+	SELECT durable.start_new('run', '"stubborn"', 'stubborn')]);
+poll_until($node, q(SELECT count(*) = 1 FROM durable.workers WHERE instance_id = 'stubborn' AND place = 'long'), 'it runs alone');
+as('role_1', q(SELECT durable.terminate('stubborn', cancel_activities => true)));
+poll_within($node, 25, q(SELECT count(*) = 0 FROM durable.workers WHERE instance_id = 'stubborn'), 'a cancelled activity that goes on ends its worker');
+is(status('stubborn'), 'Terminated', 'and its instance is terminated');
+
+# Timeouts come also where others wait for the place.
+change_setting($node, 'durable.max_long_activities', 1);
+my $client = $node->background_psql('postgres');
+$client->query_safe(q(BEGIN; LOCK TABLE effects));
+$node->safe_psql('postgres', q[CREATE FUNCTION needs() RETURNS void LANGUAGE sql AS $$ INSERT INTO public.effects VALUES ('late') $$]);
+as('role_1', q(SELECT durable.start_new('run_for', '{"name": "needs", "seconds": 2}', 'limited-' || i) FROM generate_series(1, 2) i));
+poll_within($node, 20, q(SELECT count(*) FROM durable.instances WHERE instance_id ^@ 'limited-' AND failure ->> 'sqlstate' = 'OD006'), 'timeouts end waits for a lock', '2');
+$client->query_safe('COMMIT');
+$client->quit;
+change_setting($node, 'durable.max_long_activities', 16);
+
+# Fewer places than were lent.
+as('role_1', q(SELECT durable.start_new('sleeper', '600', 'lent-' || i) FROM generate_series(1, 4) i));
+poll_until($node, q(SELECT count(*) = 4 FROM durable.workers WHERE role = 'role_1'::regrole AND place = 'long'), 'all of four run alone');
+change_setting($node, 'durable.max_workers', 1);
+bystander($node, 'hello with fewer places', role => 'role_2') for 1 .. 2;
+cmp_ok($node->safe_psql('postgres', q(SELECT count(*) FROM durable.workers WHERE role = 'role_2'::regrole)), '<=', 4, 'and few processes were started for it');
+as('role_1', q(SELECT durable.terminate(instance_id, cancel_activities => true) FROM durable.instances WHERE instance_id ^@ 'lent-'));
+is($node->safe_psql('postgres', 'SELECT * FROM durable_internal.violations'), '', 'no violations');
+$node->stop;
+
+# One role's backlog where the server has fewer processes than there are places.
+foreach my $processes (4, 6)
+{
+	prepare("few_$processes", "max_worker_processes = $processes");
+	as('role_1', q(SELECT durable.start_new('flood', '0') FROM generate_series(1, 50)));
+	poll_until($node, q(SELECT turns > 100 FROM durable.stats WHERE role = 'role_1'::regrole), 'a flood has come');
+	my $start = time();
+	as("role_$_", qq(SELECT durable.start_new('hello', instance_id => 'beside-$_'))) foreach 2 .. 4;
+	poll_within($node, 15, q(SELECT count(*) FROM durable.instances WHERE instance_id ^@ 'beside-' AND runtime_status = 'Completed'), "$processes processes: three roles are served beside a flood", '3');
+	note(sprintf('%d processes: after %.1f s', $processes, time() - $start));
+	$node->stop('immediate');
+}
+done_testing();
