@@ -29,6 +29,7 @@
 
 #include "blackbox.h"
 #include "database.h"
+#include "ready.h"
 #include "settings.h"
 #include "shared.h"
 #include "slot.h"
@@ -400,6 +401,12 @@ database_left(Oid db)
 	if (slot != NULL && slot->scheduler != NULL)
 		kill(slot->scheduler_pid, SIGTERM);
 	LWLockRelease(shared_lock);
+	/* nobody starts what a worker that ends now leaves to others; the next scheduler looks into the tables */
+	if (gone)
+	{
+		ready_forget(db);
+		slots_forget_wanted(db);
+	}
 	blackbox_excuse(db);
 	for (int i = 0; i < nworkers; i++)
 	{

@@ -145,8 +145,9 @@ static void
 scheduler_exit(int code, Datum arg)
 {
 	scheduler_detach(my_database, left_as, wake_at);
-	slots_forget_wanted(my_database);
+	/* the work first, or processes would be wanted for it again */
 	ready_forget(my_database);
+	slots_forget_wanted(my_database);
 	failure_log_forget(my_database);
 }
 
