@@ -138,7 +138,7 @@ becomes($_, 'busy', 'Completed', "the instance of $_ completes") foreach @busy;
 note(sprintf 'the instances of %d databases have completed after %.1f s', scalar @busy, time - $start);
 my @waits = map { $node->safe_psql($_, q[SELECT extract(epoch FROM completed_time - created_time) FROM durable.instances WHERE instance_id = 'busy']) } @busy;
 note('the longest wait: ' . max(@waits) . ' s');
-cmp_ok(max(@waits), '<', 5 * @busy / 30, 'none has waited for long');
+cmp_ok(max(@waits), '<', seconds_bar($node) * (1 + @busy / 30), 'none has waited for long');
 becomes($_, 'timer', 'Completed', "the timer of $_ fires") foreach @others;
 cmp_ok(max(map { $node->safe_psql($_, q[SELECT extract(epoch FROM completed_time - started_time) - 30 FROM durable_internal.instances WHERE instance_id = 'timer']) } @others),
 	'<', 10, 'without much delay');
