@@ -152,7 +152,6 @@ earlier(TimestampTz a, TimestampTz b)
 static void
 scheduler_exit(int code, Datum arg)
 {
-<<<<<<< HEAD
 	bool		some;
 
 	scheduler_detach(my_database, left_as, come_back, adopt_missing());
@@ -164,13 +163,6 @@ scheduler_exit(int code, Datum arg)
 		database_request_scan(my_database);
 	if (left_as != DATABASE_AWAY)
 		failure_log_forget(my_database);
-=======
-	scheduler_detach(my_database, left_as, wake_at);
-	/* the work first, or processes would be wanted for it again */
-	ready_forget(my_database);
-	slots_forget_wanted(my_database);
-	failure_log_forget(my_database);
->>>>>>> views15
 }
 
 /* Begin a transaction with a snapshot; what is allocated in it outlives it. */

@@ -111,9 +111,9 @@ is(status('stubborn'), 'Terminated', 'and its instance is terminated');
 
 # Timeouts come also where others wait for the place.
 change_setting($node, 'durable.max_long_activities', 1);
+$node->safe_psql('postgres', q[CREATE FUNCTION needs() RETURNS void LANGUAGE sql AS $$ INSERT INTO public.effects VALUES ('late') $$]);
 my $client = $node->background_psql('postgres');
 $client->query_safe(q(BEGIN; LOCK TABLE effects));
-$node->safe_psql('postgres', q[CREATE FUNCTION needs() RETURNS void LANGUAGE sql AS $$ INSERT INTO public.effects VALUES ('late') $$]);
 as('role_1', q(SELECT durable.start_new('run_for', '{"name": "needs", "seconds": 2}', 'limited-' || i) FROM generate_series(1, 2) i));
 poll_within($node, 20, q(SELECT count(*) FROM durable.instances WHERE instance_id ^@ 'limited-' AND failure ->> 'sqlstate' = 'OD006'), 'timeouts end waits for a lock', '2');
 $client->query_safe('COMMIT');
