@@ -83,7 +83,7 @@ SKIP:
 		CREATE FUNCTION deaf(n int) RETURNS int LANGUAGE sql AS $$
 			SELECT length(xpath('count(//a[count(//a[count(//a) > 0]) > 0])', ('<r>' || repeat('<a/>', n) || '</r>')::xml)::text) $$]);
 	as('role_1', qq[
-		CREATE FUNCTION deaf_$_() RETURNS int LANGUAGE plpgsql AS \$\$ BEGIN RETURN deaf(900); END \$\$;
+		CREATE FUNCTION deaf_$_() RETURNS int LANGUAGE plpgsql AS \$\$ BEGIN RETURN deaf(700); END \$\$;
 		SELECT durable.start_new('run', '"deaf_$_"', 'deaf-$_')]) foreach 1 .. 6;
 	poll_within($node, 10, q(SELECT count(*) >= 2 FROM durable.workers WHERE role = 'role_1'::regrole AND instance_id ^@ 'deaf-'), 'code that does not look for interrupts runs');
 	bystander($node, 'hello beside it', role => 'role_2') for 1 .. 2;
