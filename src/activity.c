@@ -99,6 +99,7 @@ activity_run(ActivityRun *run)
 		timing_add(run->instance->search_path, run->name, time,
 				   call.error != NULL && call.error->sqlerrcode == ERRCODE_QUERY_CANCELED);
 	/* one whose instance was terminated with its activities has ended */
+	run->interruption = call.interruption;
 	if (call.interruption != INTERRUPTION_NONE && !run->canceled)
 		return ACTIVITY_INTERRUPTED;
 	if (call.interruption != INTERRUPTION_NONE)

@@ -6,6 +6,7 @@
 #define DURABLE_ACTIVITY_H
 
 #include "instance.h"
+#include "patience.h"
 
 typedef enum ActivityOutcome
 {
@@ -33,6 +34,7 @@ typedef struct ActivityRun
 	Jsonb	   *result;			/* or the failure */
 	bool		wrote;
 	bool		canceled;		/* with its instance */
+	Interruption interruption;	/* why it is to run alone */
 } ActivityRun;
 
 extern ActivityOutcome activity_run(ActivityRun *run);

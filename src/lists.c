@@ -19,6 +19,7 @@
 #define CHUNK_US		2000
 #define CHUNK_MAX		16
 #define BACK_SOON_US	5000
+#define LONGEST_TRY_PAUSE	(10 * USECS_PER_SEC)
 
 Lists	   *lists = NULL;
 HTAB	   *lists_entries = NULL;
@@ -268,6 +269,33 @@ range_in_work(const Range *range)
 	return false;
 }
 
+/* Whether a range that waits for a long place may be tried with patience now. */
+bool
+range_may_be_tried(const Range *range)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	/* the clock may have been set back */
+	return range->range.lone == LONE_MAY && (range->range.try_at <= now || range->range.try_at > now + LONGEST_TRY_PAUSE);
+}
+
+/* Whether something that waits for a long place may be tried with patience now. */
+bool
+queue_may_be_tried(Queue *queue)
+{
+	dlist_iter	iter;
+
+	if (queue->may == 0)
+		return false;
+	dlist_foreach(iter, &queue->lone_ranges)
+		if (range_may_be_tried(dlist_container(Range, link, iter.cur)))
+			return true;
+	dlist_foreach(iter, &queue->lone_entries)
+		if (dlist_container(Entry, link, iter.cur)->lone == LONE_MAY)
+			return true;
+	return false;
+}
+
 /* Whether a range is to be run alone already, as a scan finds it again. */
 static bool
 is_lone_already(Queue *queue, const ReadyRange *wanted)
@@ -303,6 +331,7 @@ range_push(Queue *queue, const ReadyRange *wanted)
 		{
 			range->range.low = Min(range->range.low, wanted->low);
 			range->range.high = Max(range->range.high, wanted->high);
+			range->range.try_at = Max(range->range.try_at, wanted->try_at);
 			return true;
 		}
 	}

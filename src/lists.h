@@ -149,6 +149,8 @@ extern void entry_enqueue(Queue *queue, Entry *entry, bool aside);
 extern void entry_dequeue(Queue *queue, Entry *entry);
 extern Entry *entry_next(Queue *queue);
 extern bool range_in_work(const Range *range);
+extern bool range_may_be_tried(const Range *range);
+extern bool queue_may_be_tried(Queue *queue);
 extern void range_remove(Queue *queue, Range *range);
 extern void queue_drop_ranges(Queue *queue);
 extern bool range_push(Queue *queue, const ReadyRange *wanted);

@@ -69,6 +69,7 @@ static ProcessUtility_hook_type next_utility_hook = NULL;
 static volatile sig_atomic_t calling = false;
 static volatile sig_atomic_t interruption = INTERRUPTION_NONE;
 static volatile sig_atomic_t outside = false;	/* the call has done what no rollback takes back */
+static bool guarded = false;	/* the call may write, and so reach outside; a turn may not, and is replayed anyway */
 static bool limited = false;	/* the call has a timeout, which would begin anew */
 static volatile TimestampTz call_start;
 static volatile TimestampTz cancelled_at;	/* the call was found to be cancelled; 0: it was not */
@@ -182,12 +183,41 @@ language_is_untrusted(Oid language)
 	return untrusted;
 }
 
-/* Whether a function is one that may do what no rollback takes back. */
+/* Whether a function has durable.run_alone. */
 static bool
-function_is_outside(Form_pg_proc function)
+wants_to_be_alone(HeapTuple function)
 {
+	bool		isnull;
+	Datum		config = SysCacheGetAttr(PROCOID, function, Anum_pg_proc_proconfig, &isnull);
+	ArrayType  *array;
+	ArrayIterator iterator;
+	Datum		element;
+	bool		result = false;
+
+	if (isnull)
+		return false;
+	array = DatumGetArrayTypeP(config);
+	iterator = array_create_iterator(array, 0, NULL);
+	while (array_iterate(iterator, &element, &isnull))
+	{
+		char	   *setting = isnull ? NULL : TextDatumGetCString(element);
+
+		if (setting != NULL && strncmp(setting, RUN_ALONE_SETTING "=", strlen(RUN_ALONE_SETTING "=")) == 0)
+			(void) parse_bool(setting + strlen(RUN_ALONE_SETTING "="), &result);
+	}
+	array_free_iterator(iterator);
+	return result;
+}
+
+/* Whether a function is one that may do what no rollback takes back, or is said to be one. */
+static bool
+function_is_outside(HeapTuple tuple)
+{
+	Form_pg_proc function = (Form_pg_proc) GETSTRUCT(tuple);
 	char	   *schema;
 
+	if (wants_to_be_alone(tuple))
+		return true;
 	if (function->prolang != ClanguageId)
 		return language_is_untrusted(function->prolang);
 	if (function->provolatile != PROVOLATILE_VOLATILE || function->pronamespace == PG_CATALOG_NAMESPACE)
@@ -210,7 +240,7 @@ needs_hook(Oid function)
 	tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(function));
 	if (HeapTupleIsValid(tuple))
 	{
-		result = function_is_outside((Form_pg_proc) GETSTRUCT(tuple));
+		result = function_is_outside(tuple);
 		ReleaseSysCache(tuple);
 	}
 	return result;
@@ -220,10 +250,10 @@ needs_hook(Oid function)
 static void
 function_called(FmgrHookEventType event, FmgrInfo *info, Datum *arg)
 {
-	if (event == FHET_START && calling)
+	if (event == FHET_START && calling && guarded)
 	{
 		HeapTuple	tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(info->fn_oid));
-		bool		is_outside = HeapTupleIsValid(tuple) && function_is_outside((Form_pg_proc) GETSTRUCT(tuple));
+		bool		is_outside = HeapTupleIsValid(tuple) && function_is_outside(tuple);
 
 		if (HeapTupleIsValid(tuple))
 			ReleaseSysCache(tuple);
@@ -266,7 +296,7 @@ static void
 process_utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree, ProcessUtilityContext context,
 				ParamListInfo params, QueryEnvironment *queryEnv, DestReceiver *dest, QueryCompletion *qc)
 {
-	if (calling && command_is_outside(pstmt->utilityStmt))
+	if (calling && guarded && command_is_outside(pstmt->utilityStmt))
 		go_outside();
 	if (calling && last_triggers && command_defers(pstmt->utilityStmt))
 		ereport(ERROR,
@@ -312,7 +342,7 @@ patience_end(void)
 
 /* A call begins. */
 void
-patience_call_begin(bool has_limit)
+patience_call_begin(bool has_limit, bool may_write)
 {
 	int			every = alone ? TICK_ALONE_MS : TICK_MS;
 
@@ -321,6 +351,7 @@ patience_call_begin(bool has_limit)
 	interruptions = 0;
 	cancelled_at = 0;
 	limited = has_limit;
+	guarded = may_write;
 	outside = last_triggers = false;
 	calling = true;
 	if (!ticking)
@@ -341,32 +372,6 @@ patience_call_end(void)
 {
 	calling = false;
 	return interruption;
-}
-
-/* Whether a function has durable.run_alone. */
-static bool
-wants_to_be_alone(HeapTuple function)
-{
-	bool		isnull;
-	Datum		config = SysCacheGetAttr(PROCOID, function, Anum_pg_proc_proconfig, &isnull);
-	ArrayType  *array;
-	ArrayIterator iterator;
-	Datum		element;
-	bool		result = false;
-
-	if (isnull)
-		return false;
-	array = DatumGetArrayTypeP(config);
-	iterator = array_create_iterator(array, 0, NULL);
-	while (array_iterate(iterator, &element, &isnull))
-	{
-		char	   *setting = isnull ? NULL : TextDatumGetCString(element);
-
-		if (setting != NULL && strncmp(setting, RUN_ALONE_SETTING "=", strlen(RUN_ALONE_SETTING "=")) == 0)
-			(void) parse_bool(setting + strlen(RUN_ALONE_SETTING "="), &result);
-	}
-	array_free_iterator(iterator);
-	return result;
 }
 
 /* The call is one of this function. */

@@ -29,7 +29,7 @@ extern void patience_begin(bool alone);
 extern void patience_end(void);
 
 /* around a call of user code, within its savepoint, with or without a timeout of its own; why it was interrupted */
-extern void patience_call_begin(bool has_limit);
+extern void patience_call_begin(bool has_limit, bool may_write);
 extern Interruption patience_call_end(void);
 /* within it, once the code has returned: its deferred triggers are run and may defer nothing more */
 extern void patience_last_triggers(void);

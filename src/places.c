@@ -4,6 +4,8 @@
  */
 #include "postgres.h"
 
+#include "miscadmin.h"
+#include "replication/logicallauncher.h"
 #include "storage/latch.h"
 
 #include "blackbox.h"
@@ -24,13 +26,18 @@
 #define RESIDENCY		(500 * INT64CONST(1000))
 /* the server had no process: for so long none is asked for but for batch work of a role that has none */
 #define NO_PROCESS_TIME	(10 * USECS_PER_SEC)
+/* so many processes are left to schedulers where max_worker_processes is small */
+#define SCHEDULERS		2
 #define LONGEST_PAUSE	(10 * USECS_PER_SEC)
 
-/* How many processes there may be. */
+/* How many processes there may be: the launchers of the engine and of logical replication and some schedulers need others. */
 static int
 process_limit(void)
 {
-	return Min(durable_max_workers + durable_max_long_activities, DURABLE_WORKERS_LIMIT);
+	int			others = 1 + (max_logical_replication_workers > 0) + SCHEDULERS;
+
+	return Min(Min(durable_max_workers + durable_max_long_activities, DURABLE_WORKERS_LIMIT),
+			   Max(max_worker_processes - others, 1));
 }
 
 /* Whether a worker has lent its batch place for so long that others may take it. */
@@ -215,7 +222,11 @@ reserve(Queue *queue)
 	}
 	if (used >= process_limit())
 	{
-		(void) retire_idle();
+		if (!retire_idle())
+		{
+			queue->lacking = true;
+			lists->no_process = GetCurrentTimestamp();
+		}
 		return NULL;
 	}
 	if (free_slot < 0)
@@ -261,7 +272,8 @@ spare_at_hand(Queue *queue, bool one_leaves)
 bool
 places_may_try(const Queue *queue)
 {
-	return queue->may > 0 && (!places_long_free(queue) || processes_at_hand() <= 1);
+	return queue->may > 0 && (!places_long_free(queue) || processes_at_hand() <= 1) &&
+		queue_may_be_tried(unconstify(Queue *, queue));
 }
 
 /* Whether the only process that the server has must do everything in its batch place. */
@@ -331,7 +343,10 @@ wants_batch(const Queue *queue, TimestampTz now)
 
 	int			overdue;
 
-	if (!work || !has_process(queue, now) || (queue->batch > 0 && queue->starting > 0))
+	if (!work)
+		/* what waited for a lock is tried again after a while */
+		return queue->may > 0 ? WANT_SOON : WANT_NOTHING;
+	if (!has_process(queue, now) || (queue->batch > 0 && queue->starting > 0))
 		return WANT_NOTHING;
 	/* a role whose code does not look for interrupts does not get all processes one by one */
 	(void) longs_of(queue->role, &overdue);

@@ -24,11 +24,14 @@
 #include "settings.h"
 #include "timing.h"
 
+/* what has waited for a lock is tried again with patience after this, if it has not come to run alone before */
+#define TRY_PAUSE		USECS_PER_SEC
+
 static int	my_slot;
 
 /* Run one queued activity, as its history has it, and send its end to the instance, if it comes to one. */
 static ActivityOutcome
-run_task(const InstanceRow *instance, TaskRow *task, const HistoryRow *scheduled, bool single, int tries)
+run_task(const InstanceRow *instance, TaskRow *task, const HistoryRow *scheduled, bool single, int tries, Interruption *interruption)
 {
 	MessageRow	message = {.key = task->key, .task_id = task->task_id, .attempt = task->attempt};
 	ActivityOutcome outcome = ACTIVITY_FAILED;
@@ -49,6 +52,7 @@ run_task(const InstanceRow *instance, TaskRow *task, const HistoryRow *scheduled
 		run.result = activity_lost(&run, task->deliveries);
 	else
 		outcome = activity_run(&run);
+	*interruption = run.interruption;
 	round_ran(run.wrote);
 	if (outcome == ACTIVITY_AGAIN || outcome == ACTIVITY_INTERRUPTED)
 		return outcome;
@@ -63,10 +67,10 @@ run_task(const InstanceRow *instance, TaskRow *task, const HistoryRow *scheduled
 
 /* Announce queued activities of an instance, for any worker of this role. */
 static void
-push_tasks(int64 key, int low, int high, Lone lone)
+push_tasks(int64 key, int low, int high, Lone lone, TimestampTz try_at)
 {
 	ReadyHint	hint = {
-		.role = GetSessionUserId(), .key = key, .low = low, .high = high, .lone = lone
+		.role = GetSessionUserId(), .key = key, .low = low, .high = high, .lone = lone, .try_at = try_at
 	};
 
 	if (!ready_push(MyDatabaseId, &hint, 1))
@@ -80,7 +84,7 @@ share_rest(ReadyRange *range)
 	if (range->low < range->high)
 	{
 		ready_range_narrow(my_slot, range->low);
-		push_tasks(range->key, range->low + 1, range->high, range->lone);
+		push_tasks(range->key, range->low + 1, range->high, range->lone, range->try_at);
 		range->high = range->low;
 	}
 }
@@ -194,6 +198,7 @@ run_range_round(ReadyRange *range, bool alone, int tries)
 		else if (task != NULL)
 		{
 			ActivityOutcome outcome;
+			Interruption interruption;
 
 			aside.lone = alone ? LONE_NO : better_alone(&instance, range, task, scheduled.name);
 			aside.low = range->low;
@@ -205,14 +210,16 @@ run_range_round(ReadyRange *range, bool alone, int tries)
 			}
 			if (tries > 0)
 				share_rest(range);
-			outcome = run_task(&instance, task, &scheduled, count == 0, tries);
+			outcome = run_task(&instance, task, &scheduled, count == 0, tries, &interruption);
 			if (outcome == ACTIVITY_AGAIN)
 				break;
 			count++;
 			if (outcome == ACTIVITY_INTERRUPTED)
 			{
 				/* what is done is committed before anything else is run */
-				aside.lone = LONE_MUST;
+				aside.lone = interruption == INTERRUPTION_LOCK ? LONE_MAY : LONE_MUST;
+				/* whoever has the lock may be done with it by then */
+				aside.try_at = GetCurrentTimestamp() + TRY_PAUSE;
 				aside.high = range->low++;
 				break;
 			}
@@ -261,7 +268,7 @@ try_fail_task(const ReadyRange *range, ErrorData *error)
 	PG_CATCH();
 	{
 		if (round_report())
-			push_tasks(range->key, range->low, range->low, range->lone);
+			push_tasks(range->key, range->low, range->low, range->lone, 0);
 	}
 	PG_END_TRY();
 }
@@ -283,7 +290,7 @@ range_failed(ReadyRange *range, bool alone)
 		if (sqlstate_is_passing(error->sqlerrcode))
 		{
 			process_wait(200);
-			push_tasks(range->key, range->low, range->low, range->lone);
+			push_tasks(range->key, range->low, range->low, range->lone, 0);
 		}
 		else
 			try_fail_task(range, error);
@@ -309,7 +316,7 @@ queued_run(int slot, ReadyRange *range, bool alone)
 			ReadyRange	aside = run_range_round(range, alone, tries);
 
 			if (aside.lone != LONE_NO)
-				push_tasks(aside.key, aside.low, aside.high, aside.lone);
+				push_tasks(aside.key, aside.low, aside.high, aside.lone, aside.try_at);
 		}
 		PG_CATCH();
 		{

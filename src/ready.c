@@ -103,7 +103,7 @@ ready_push(Oid db, const ReadyHint *hints, int count)
 		else
 		{
 			ReadyRange	range = {
-				.key = hint->key, .low = hint->low, .high = hint->high, .lone = hint->lone
+				.key = hint->key, .low = hint->low, .high = hint->high, .lone = hint->lone, .try_at = hint->try_at
 			};
 
 			all &= range_push(queue, &range);
@@ -230,7 +230,7 @@ first_range(Queue *queue)
 		return dlist_container(Range, link, dlist_head_node(&queue->ranges));
 	if (places_may_try(queue))
 		dlist_foreach(iter, &queue->lone_ranges)
-			if (dlist_container(Range, link, iter.cur)->range.lone == LONE_MAY)
+			if (range_may_be_tried(dlist_container(Range, link, iter.cur)))
 				return dlist_container(Range, link, iter.cur);
 	return NULL;
 }

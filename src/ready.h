@@ -29,7 +29,7 @@
 typedef enum Lone
 {
 	LONE_NO,
-	LONE_MAY,					/* it was long lately: if a place is free, else with patience */
+	LONE_MAY,					/* it was long lately, or waited for a lock: if a place is free, else with patience */
 	LONE_MUST					/* it was interrupted */
 } Lone;
 
@@ -51,6 +51,7 @@ typedef struct ReadyRange
 	int			low;
 	int			high;
 	Lone		lone;
+	TimestampTz try_at;			/* with LONE_MAY: not tried with patience before */
 } ReadyRange;
 
 /* something to announce */
@@ -63,6 +64,7 @@ typedef struct ReadyHint
 	int			low;
 	int			high;
 	Lone		lone;			/* of a range */
+	TimestampTz try_at;			/* likewise */
 } ReadyHint;
 
 /* since when something waits, and for which worker */

@@ -342,7 +342,7 @@ user_call(UserCall *call)
 	PG_TRY();
 	{
 		start_timeouts(call, start, timeout);
-		patience_call_begin(timeout > 0 || LockTimeout > 0);
+		patience_call_begin(timeout > 0 || LockTimeout > 0, !call->read_only);
 		call->result = call_inside(call, context);
 		call->interruption = patience_call_end();
 		stop_timeouts(call, timeout);

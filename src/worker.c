@@ -127,7 +127,7 @@ run_activity(Instance *instance, ReadyItem *item, bool turned)
 	}
 	if (outcome == ACTIVITY_INTERRUPTED)
 	{
-		instance_defer_activities(&this_round, instance, LONE_MUST, NULL);
+		instance_defer_activities(&this_round, instance, run.interruption == INTERRUPTION_LOCK ? LONE_MAY : LONE_MUST, NULL);
 		round_stop();
 		return true;
 	}
