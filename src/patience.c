@@ -59,7 +59,7 @@
 
 static TimeoutId timer = MAX_TIMEOUTS;
 static bool ticking = false;
-static bool last_triggers = false;	/* of the call are being run */
+static bool constraints_set = false;	/* the call has set when constraints are checked */
 static bool alone = false;		/* the round is that of something that runs alone */
 static fmgr_hook_type next_fmgr_hook = NULL;
 static needs_fmgr_hook_type next_needs_fmgr_hook = NULL;
@@ -284,13 +284,6 @@ command_is_outside(Node *statement)
 	return false;
 }
 
-/* Whether a command defers constraints. */
-static bool
-command_defers(Node *statement)
-{
-	return IsA(statement, ConstraintsSetStmt) && ((ConstraintsSetStmt *) statement)->deferred;
-}
-
 /* A command is run. */
 static void
 process_utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree, ProcessUtilityContext context,
@@ -298,11 +291,7 @@ process_utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree, 
 {
 	if (calling && guarded && command_is_outside(pstmt->utilityStmt))
 		go_outside();
-	if (calling && last_triggers && command_defers(pstmt->utilityStmt))
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("constraints cannot be deferred any more at the end of an activity"),
-				 errdetail("The triggers that were deferred are being run, as they are at a commit.")));
+	constraints_set |= calling && IsA(pstmt->utilityStmt, ConstraintsSetStmt);
 	if (next_utility_hook != NULL)
 		next_utility_hook(pstmt, queryString, readOnlyTree, context, params, queryEnv, dest, qc);
 	else
@@ -352,18 +341,11 @@ patience_call_begin(bool has_limit, bool may_write)
 	cancelled_at = 0;
 	limited = has_limit;
 	guarded = may_write;
-	outside = last_triggers = false;
+	outside = constraints_set = false;
 	calling = true;
 	if (!ticking)
 		enable_timeout_every(timer, TimestampTzPlusMilliseconds(call_start, every), every);
 	ticking = true;
-}
-
-/* The code has returned, and its deferred triggers are run. */
-void
-patience_last_triggers(void)
-{
-	last_triggers = true;
 }
 
 /* It has ended, one way or the other. */
@@ -408,4 +390,11 @@ bool
 patience_gave_way(void)
 {
 	return interruption == INTERRUPTION_PLACE;
+}
+
+/* Whether the last call has set when constraints are checked, which lasts until the end of the transaction. */
+bool
+patience_constraints_set(void)
+{
+	return constraints_set;
 }

@@ -31,13 +31,13 @@ extern void patience_end(void);
 /* around a call of user code, within its savepoint, with or without a timeout of its own; why it was interrupted */
 extern void patience_call_begin(bool has_limit, bool may_write);
 extern Interruption patience_call_end(void);
-/* within it, once the code has returned: its deferred triggers are run and may defer nothing more */
-extern void patience_last_triggers(void);
 /* the function that the call is of; throws if it is to begin alone and does not run so */
 extern void patience_check(Oid function);
 /* whether the last call, alone, was rolled back for others, as it waited for a lock */
 extern bool patience_gave_way(void);
 /* whether the last call did something that no rollback takes back */
 extern bool patience_outside(void);
+/* whether it has set when constraints are checked, which lasts until the end of the transaction */
+extern bool patience_constraints_set(void);
 
 #endif

@@ -69,7 +69,7 @@ is_overdue(int index, TimestampTz now)
 		blackbox_running(index, slot->pid, &note) && now - note.since >= OVERDUE_TIME;
 }
 
-/* Count what it runs as long, as it is, whether a long place is free or not: its batch place is for others. */
+/* What it runs is long, and its batch place is for others; it takes no long place either, whether one is free or not. */
 static void
 make_long(int index)
 {
@@ -79,6 +79,8 @@ make_long(int index)
 	lists->batch_used--;
 	queue->batch--;
 	take_long(queue, slot);
+	/* it takes no long place from others */
+	lists->long_used--;
 	slot->overdue = true;
 }
 
@@ -305,7 +307,7 @@ place_leave(Queue *queue, Slot *slot)
 {
 	if (slot->place == PLACE_LONG)
 	{
-		lists->long_used--;
+		lists->long_used -= !slot->overdue;
 		queue->longs--;
 		slot->place = slot->lends ? PLACE_BATCH : PLACE_NONE;
 		queue->batch += slot->lends;

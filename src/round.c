@@ -169,8 +169,8 @@ round_ran(bool wrote)
 {
 	writers += wrote;
 	steps++;
-	/* its deferred triggers were brought forward: the next one needs a clean slate */
-	if (user_call_deferrable())
+	/* SET CONSTRAINTS lasts until the end of the transaction */
+	if (patience_constraints_set())
 		stopped = true;
 }
 

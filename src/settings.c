@@ -101,7 +101,7 @@ define_process_settings(void)
 							PGC_SIGHUP, 0, NULL, NULL, NULL);
 	DefineCustomIntVariable("durable.max_long_activities",
 							"Most functions of the whole server that run alone at once, for as long as they take.",
-							"Those that wait for locks, take long or reach outside the server. Each takes one of max_worker_processes while it runs. The last place goes only to a role that has none.",
+							"Activities and turns that wait for locks, take long or reach outside the server, at most half of them of one role. Each has one of max_worker_processes.",
 							&durable_max_long_activities, 16, 1, DURABLE_PLACES_LIMIT,
 							PGC_SIGHUP, 0, NULL, NULL, NULL);
 	DefineCustomIntVariable("durable.worker_idle_timeout",

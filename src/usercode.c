@@ -20,18 +20,14 @@
  */
 #include "postgres.h"
 
-#include "access/genam.h"
-#include "access/table.h"
 #include "access/xact.h"
 #include "catalog/namespace.h"
-#include "catalog/pg_trigger.h"
 #include "commands/prepare.h"
 #include "commands/sequence.h"
 #include "commands/trigger.h"
 #include "common/pg_prng.h"
 #include "libpq/be-fsstubs.h"
 #include "miscadmin.h"
-#include "nodes/makefuncs.h"
 #include "storage/latch.h"
 #include "storage/lock.h"
 #include "storage/proc.h"
@@ -74,22 +70,11 @@ static bool callbacks_registered = false;
 /* the alarm for a call that has ignored its timeout; MAX_TIMEOUTS: not registered yet */
 static TimeoutId overdue_timeout = MAX_TIMEOUTS;
 
-/* whether pg_trigger has deferrable triggers; unknown after an invalidation */
-static bool deferrable_known = false;
-static bool deferrable = false;
-
 /* Some function, schema, type or role changed. */
 static void
 forget_names(Datum arg, int cacheid, uint32 hashvalue)
 {
 	resolved_valid = false;
-}
-
-/* Some table changed, perhaps its triggers. */
-static void
-forget_triggers(Datum arg, Oid relid)
-{
-	deferrable_known = false;
 }
 
 /* Register the invalidation callbacks once. */
@@ -102,7 +87,6 @@ register_callbacks(void)
 	CacheRegisterSyscacheCallback(NAMESPACEOID, forget_names, (Datum) 0);
 	CacheRegisterSyscacheCallback(TYPEOID, forget_names, (Datum) 0);
 	CacheRegisterSyscacheCallback(AUTHOID, forget_names, (Datum) 0);
-	CacheRegisterRelcacheCallback(forget_triggers, (Datum) 0);
 	callbacks_registered = true;
 }
 
@@ -148,46 +132,6 @@ Oid
 resolve_name(const char *name)
 {
 	return resolve(namespace_search_path, name, function_lookup);
-}
-
-/* Whether any trigger of the database is deferrable. */
-bool
-user_call_deferrable(void)
-{
-	Relation	rel;
-	SysScanDesc scan;
-	HeapTuple	tuple;
-
-	register_callbacks();
-	if (deferrable_known)
-		return deferrable;
-	deferrable = false;
-	deferrable_known = true;
-	rel = table_open(TriggerRelationId, AccessShareLock);
-	scan = systable_beginscan(rel, InvalidOid, false, NULL, 0, NULL);
-	while (!deferrable && HeapTupleIsValid(tuple = systable_getnext(scan)))
-		deferrable = ((Form_pg_trigger) GETSTRUCT(tuple))->tgdeferrable;
-	systable_endscan(scan);
-	table_close(rel, AccessShareLock);
-	return deferrable;
-}
-
-/*
- * Fire the deferred triggers of the call now.  What they queue is fired as well,
- * as nothing is deferred any more: they may not defer it again (patience.c), or
- * it would be run by the commit, where nothing guards it.
- */
-static void
-fire_deferred_triggers(void)
-{
-	ConstraintsSetStmt *stmt;
-
-	if (!user_call_deferrable())
-		return;
-	stmt = makeNode(ConstraintsSetStmt);
-	stmt->deferred = false;
-	patience_last_triggers();
-	AfterTriggerSetState(stmt);
 }
 
 /* Remove what no rollback takes back. */
@@ -287,8 +231,9 @@ call_inside(UserCall *call, MemoryContext context)
 		result = function_call(call->function, call->input);
 		quota_check_payload(call->owner, result);
 	}
+	/* what is deferred to the commit belongs to the call, and nothing guards the commit */
 	if (!call->read_only)
-		fire_deferred_triggers();
+		AfterTriggerFireDeferred();
 	PopActiveSnapshot();
 	if (result != NULL)
 	{

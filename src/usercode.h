@@ -41,7 +41,5 @@ extern int64 user_call_timeout(int64 timeout);
 /* oid of a function by its signature, or by its name under a search_path; cached */
 extern Oid	resolve_signature(const char *signature);
 extern Oid	resolve_name(const char *name);
-/* some table has deferrable triggers: what they do must be brought forward */
-extern bool user_call_deferrable(void);
 
 #endif

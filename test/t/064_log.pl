@@ -245,6 +245,7 @@ $table->quit;
 $node->safe_psql('postgres', "CREATE DATABASE $_") foreach ('dropped', 'renamed', 'excluded');
 $node->safe_psql($_, $setup) foreach ('dropped', 'renamed', 'excluded');
 reload('durable.max_workers' => 12);
+reload('durable.max_long_activities' => 16);
 foreach my $database ('dropped', 'renamed', 'excluded')
 {
 	$node->safe_psql($database, q(SELECT durable.grant_usage('regress_flood'); SELECT durable.start_new('sleeps', instance_id => 'sleeps');

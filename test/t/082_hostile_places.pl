@@ -71,8 +71,39 @@ as('role_1', q[
 	CREATE FUNCTION escapes() RETURNS void LANGUAGE plpgsql AS $$ BEGIN INSERT INTO queued VALUES ('sleeps', 1); END $$;
 	SELECT durable.start_new('run', '"escapes"', 'escapes-' || i) FROM generate_series(1, 5) i]);
 bystander($node, 'hello beside deferred triggers', role => 'role_2');
-poll_within($node, 5, q(SELECT count(*) FROM durable.instances WHERE instance_id ^@ 'escapes-' AND runtime_status = 'Failed' AND failure ->> 'sqlstate' = '0A000'), 'what defers again fails', '5');
+poll_within($node, 5, q(SELECT count(*) >= 2 FROM durable.workers WHERE place = 'long' AND instance_id ^@ 'escapes-'), 'they run as a part of the call, and alone');
+as('role_1', q(SELECT durable.terminate('escapes-' || i, cancel_activities => true) FROM generate_series(1, 5) i));
+poll_within($node, 5, q(SELECT count(*) FROM durable.workers WHERE instance_id ^@ 'escapes-'), 'and are cancelled with it', '0');
 is($node->safe_psql('postgres', 'SELECT count(*) FROM effects'), '0', 'and nothing of it is left');
+
+# A foreign key is deferrable only while the event is queued: its check calls a cast of the user's.
+as('role_1', q[
+	CREATE TYPE letter AS ENUM ('a');
+	CREATE TABLE flag (i int);
+	CREATE FUNCTION letter_to_int(v letter) RETURNS int LANGUAGE plpgsql AS $$
+	BEGIN
+		IF EXISTS (SELECT FROM flag) THEN
+			INSERT INTO effects VALUES ('at commit');
+			PERFORM pg_sleep(60);
+		END IF;
+		RETURN 1;
+	END $$;
+	CREATE CAST (letter AS int) WITH FUNCTION letter_to_int(letter) AS IMPLICIT;
+	CREATE TABLE referenced (i int PRIMARY KEY);
+	CREATE TABLE referencing (f letter CONSTRAINT c REFERENCES referenced);
+	INSERT INTO referenced VALUES (1), (2);
+	INSERT INTO referencing VALUES ('a');
+	CREATE FUNCTION alters() RETURNS void LANGUAGE plpgsql AS $$
+	BEGIN
+		ALTER TABLE referencing ALTER CONSTRAINT c DEFERRABLE INITIALLY DEFERRED;
+		DELETE FROM referenced WHERE i = 2;
+		ALTER TABLE referencing ALTER CONSTRAINT c NOT DEFERRABLE;
+	END $$;
+	INSERT INTO flag VALUES (1);
+	SELECT durable.start_new('run_for', '{"name": "alters", "seconds": 2}', 'alters')]);
+bystander($node, 'hello beside a foreign key that was deferrable', role => 'role_2');
+poll_within($node, 10, q(SELECT failure ->> 'sqlstate' FROM durable.get_status('alters')), 'its check ends with the timeout of the call', 'OD006');
+is($node->safe_psql('postgres', 'SELECT count(*) FROM effects'), '0', 'and nothing of it is left either');
 
 # Code that does not look for interrupts.  It is stopped from outside in the end.
 SKIP:
