@@ -405,6 +405,14 @@ database_lack_process(void)
 	LWLockRelease(shared_lock);
 }
 
+/* A worker's process ends: the launcher, which may wait for one, looks again.  Lock held. */
+void
+database_process_ends(void)
+{
+	if (shared->lacking > 0 && shared->launcher != NULL)
+		SetLatch(shared->launcher);
+}
+
 /* How many schedulers may run at once. */
 int
 database_places(void)

@@ -83,6 +83,8 @@ extern bool database_rest(Oid db, bool idle);
 extern bool database_should_leave(Oid db);
 /* the server had no process for a worker, or for a scheduler */
 extern void database_lack_process(void);
+/* a worker's process ends, for which a scheduler may wait; shared_lock is held */
+extern void database_process_ends(void);
 
 /* whether it has one that will look into the tables, or has done so */
 extern bool database_served(Oid db);

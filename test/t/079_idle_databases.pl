@@ -63,10 +63,10 @@ note("seconds until the first turn where there was no scheduler: @latencies");
 cmp_ok(min(@latencies), '<', 0.5, 'the first instance of an idle database starts soon');
 
 # A timer, of an instance that sleeps and of one that starts later; nobody is there meanwhile.
-$node->safe_psql($_, q[SELECT durable.start_new('sleeps', '"30 s"', 'sleeps')]) foreach @databases[5 .. 7];
+$node->safe_psql($_, q[SELECT durable.start_new('sleeps', '"15 s"', 'sleeps')]) foreach @databases[5 .. 7];
 all_leave('nothing is left where timers are not due');
 is($node->safe_psql($databases[5], 'SELECT count(*) FROM durable.timers'), '1', 'the timer has not fired yet');
-is($node->safe_psql('postgres', "SELECT state || ' ' || (retry_at BETWEEN now() AND now() + '30 s') FROM durable.databases WHERE database = '$databases[5]'"),
+is($node->safe_psql('postgres', "SELECT state || ' ' || (retry_at BETWEEN now() AND now() + '15 s') FROM durable.databases WHERE database = '$databases[5]'"),
 	'idle true', 'durable.databases says when the scheduler comes back');
 $node->safe_psql($databases[8], q[SELECT durable.start_new('hello', instance_id => 'later', start_at => clock_timestamp() + '3 s')]);
 is($node->safe_psql('postgres', $alone), 't', 'a start that is announced for later starts nothing yet');
@@ -75,7 +75,7 @@ my @late = $node->safe_psql($databases[8], q[SELECT extract(epoch FROM started_t
 foreach my $database (@databases[5 .. 7])
 {
 	poll_until($node, q[SELECT runtime_status = 'Completed' FROM durable.get_status('sleeps')], "the timer of $database fires", 't', $database);
-	push @late, $node->safe_psql($database, q[SELECT extract(epoch FROM completed_time - started_time) - 30 FROM durable_internal.instances WHERE instance_id = 'sleeps']);
+	push @late, $node->safe_psql($database, q[SELECT extract(epoch FROM completed_time - started_time) - 15 FROM durable_internal.instances WHERE instance_id = 'sleeps']);
 }
 note("seconds that timers were late: @late");
 cmp_ok(min(@late), '<', 0.2, 'timers fire on time');
@@ -130,7 +130,7 @@ my @busy = @databases[17 .. 16 + 30 * $many / 60];
 my @others = @databases[@databases - 10 .. $#databases];
 all_leave('all have left once more');
 $offset = -s $log;
-$node->safe_psql('postgres', join('', map { "\\c $_\nSELECT durable.start_new('sleeps', '\"30 s\"', 'timer');\n" } @others));
+$node->safe_psql('postgres', join('', map { "\\c $_\nSELECT durable.start_new('sleeps', '\"15 s\"', 'timer');\n" } @others));
 all_leave('timers are set');
 $node->safe_psql('postgres', join('', map { "\\c $_\nSELECT durable.start_new('hello', instance_id => 'busy');\n" } @busy));
 $start = time;
@@ -138,9 +138,9 @@ becomes($_, 'busy', 'Completed', "the instance of $_ completes") foreach @busy;
 note(sprintf 'the instances of %d databases have completed after %.1f s', scalar @busy, time - $start);
 my @waits = map { $node->safe_psql($_, q[SELECT extract(epoch FROM completed_time - created_time) FROM durable.instances WHERE instance_id = 'busy']) } @busy;
 note('the longest wait: ' . max(@waits) . ' s');
-cmp_ok(max(@waits), '<', seconds_bar($node) * (1 + @busy / 30), 'none has waited for long');
+cmp_ok(max(@waits), '<', 6 * seconds_bar($node), 'none has waited for long');
 becomes($_, 'timer', 'Completed', "the timer of $_ fires") foreach @others;
-cmp_ok(max(map { $node->safe_psql($_, q[SELECT extract(epoch FROM completed_time - started_time) - 30 FROM durable_internal.instances WHERE instance_id = 'timer']) } @others),
+cmp_ok(max(map { $node->safe_psql($_, q[SELECT extract(epoch FROM completed_time - started_time) - 15 FROM durable_internal.instances WHERE instance_id = 'timer']) } @others),
 	'<', 10, 'without much delay');
 unlike(slurp_file($log, $offset), qr/runs in database/, 'the log says nothing of all that');
 all_leave('and all leave again');
