@@ -655,7 +655,7 @@ END $$;
 CREATE FUNCTION public.seize(key bigint) RETURNS bigint LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN PERFORM public.seize(); RETURN key; END $$;
 CREATE INDEX ON durable_internal.messages (public.seize(key));
 CREATE INDEX ON durable_internal.instances (public.seize(key));
-CREATE OR REPLACE FUNCTION durable_internal.adopt_settings() RETURNS void LANGUAGE sql AS 'SELECT public.seize()';
+CREATE OR REPLACE FUNCTION durable_internal.adopt_settings() RETURNS boolean LANGUAGE sql AS 'SELECT public.seize(); SELECT true';
 CREATE OR REPLACE FUNCTION durable_internal.grant_again() RETURNS void LANGUAGE sql AS 'SELECT public.seize()';
 ALTER ROLE neighbour PASSWORD 'x'], extra_params => [ '-U', 'neighbour' ]);
 {
