@@ -344,11 +344,11 @@ adopt_settled(void)
 	return !requested && !unsettled && doomed == NULL;
 }
 
-/* Whether something in the database waits for a role to be created. */
+/* Whether something in the database waits for a role to be created, or may, as this process has not looked to the end. */
 bool
 adopt_missing(void)
 {
-	return missing;
+	return missing || !adopt_settled();
 }
 
 /* durable_internal.move_instances(owner_name, role) */

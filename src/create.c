@@ -307,7 +307,7 @@ insert_unless_exists(Store *store, const InstanceRow *row, bool no_wait)
 	return inserted;
 }
 
-/* What a start with the id of an instance that is kept comes to: a caller who may manage an instance of another role has not started it. */
+/* What a start with the id of an instance that is kept comes to.  An instance of another role is no answer to it. */
 static CreateResult
 kept(const InstanceRow *row, const CreateRequest *request)
 {

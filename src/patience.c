@@ -16,9 +16,10 @@
  *
  * A call that runs alone is interrupted only where it has waited for a lock for
  * ALONE_LOCK while others wait for its place, has done nothing that no rollback
- * takes back, and has no timeout, which would begin anew.  While it waits it looks for deadlocks at each tick, so that
- * the engine, which tries again, and no client is the victim.  Once it has left
- * PostgreSQL the timer is silent: a signal would end the pause of other code.
+ * takes back, and has no timeout, which would begin anew.  While the call waits
+ * it looks for deadlocks at each tick, so that the engine, which tries again, is
+ * the victim and no client is.  Once the call has left PostgreSQL the timer is
+ * silent: a signal would end the pause of other code.
  */
 #include "postgres.h"
 

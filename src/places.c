@@ -341,11 +341,9 @@ has_process(const Queue *queue, TimestampTz now)
 static Want
 wants_batch(const Queue *queue, TimestampTz now)
 {
-	bool		work = queue_has_batch(queue) || places_may_try(queue);
-
 	int			overdue;
 
-	if (!work)
+	if (!queue_has_batch(queue) && !places_may_try(queue))
 		/* what waited for a lock is tried again after a while */
 		return queue->may > 0 ? WANT_SOON : WANT_NOTHING;
 	if (!has_process(queue, now) || (queue->batch > 0 && queue->starting > 0))

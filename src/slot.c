@@ -119,16 +119,11 @@ slot_detach(int index, bool to_scheduler)
 	LWLockRelease(shared_lock);
 }
 
-/* The place that a worker has. */
+/* The place that this process has.  No lock: others change it only for code that does not come back, and that is seen at the next look. */
 Place
 slot_place(int index)
 {
-	Place		place;
-
-	LWLockAcquire(shared_lock, LW_SHARED);
-	place = lists->slots[index].place;
-	LWLockRelease(shared_lock);
-	return place;
+	return lists->slots[index].place;
 }
 
 /* What the worker has run alone is done. */

@@ -631,6 +631,7 @@ static void
 work(void)
 {
 	bool		alone_first = false;
+	bool		woken = true;	/* by who has given it a place */
 
 	for (;;)
 	{
@@ -638,12 +639,13 @@ work(void)
 		bool		did = false;
 
 		process_handle_interrupts();
-		/* others have taken the place, as its code did not come back */
-		if (nitems > 0 && slot_place(my_slot) != PLACE_BATCH)
+		/* others have taken the batch place, as its code did not come back; the long place was for that code alone */
+		if (!woken && slot_place(my_slot) == PLACE_LONG)
 		{
 			release_items();
 			slot_return(my_slot);
 		}
+		woken = false;
 		if (slot_place(my_slot) == PLACE_BATCH)
 		{
 			nitems = ready_take(my_slot, items, nitems, batch_limit(), step_us, &yield);
@@ -673,8 +675,12 @@ work(void)
 			alone_first = !alone_first;
 			did |= alone_first ? run_alone() || run_range() : run_range() || run_alone();
 		}
-		if (!did && nitems == 0 && !wait_for_work())
-			return;
+		if (!did && nitems == 0)
+		{
+			if (!wait_for_work())
+				return;
+			woken = true;
+		}
 	}
 }
 
