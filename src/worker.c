@@ -654,6 +654,8 @@ work(void)
 			{
 				pgstat_report_activity(STATE_RUNNING, "advancing instances");
 				run_items();
+				if (slot_place(my_slot) != PLACE_BATCH)
+					continue;
 			}
 		}
 		/* after a reload a new process takes over, with the role's settings as they are now */
