@@ -583,11 +583,12 @@ places_look(Oid db, WantedProcess *wanted, int max, int *count)
 }
 
 /*
- * When the pause of some role of a database ends that has work, 0 if there is
- * none: nobody else wakes the scheduler then.
+ * When to look again for work of a database that nobody else wakes the scheduler
+ * for; 0: for none.  The pause of a role may end, and code may by then have kept
+ * a batch place for too long, if the place is one of the role's own.
  */
 TimestampTz
-places_retry_at(Oid db)
+places_look_at(Oid db)
 {
 	TimestampTz now = GetCurrentTimestamp();
 	TimestampTz first = 0;
@@ -596,10 +597,16 @@ places_retry_at(Oid db)
 	for (int i = 0; i < lists->nqueues; i++)
 	{
 		const Queue *queue = &lists->queues[i];
+		TimestampTz at = 0;
 
-		if (queue->db == db && queue->retry_at > now && queue_has_work(queue) &&
-			(first == 0 || queue->retry_at < first))
-			first = queue->retry_at;
+		if (queue->db != db || !queue_has_work(queue))
+			continue;
+		if (queue->retry_at > now)
+			at = queue->retry_at;
+		else if (queue->batch > 0 && queue_has_batch(queue))
+			at = now + OVERDUE_TIME;
+		if (at != 0 && (first == 0 || at < first))
+			first = at;
 	}
 	LWLockRelease(shared_lock);
 	return first;

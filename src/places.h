@@ -48,7 +48,7 @@ extern bool places_may_try(const Queue *queue);
 
 /* the scheduler's side; the lock is not held */
 extern bool places_look(Oid db, WantedProcess *wanted, int max, int *count);
-extern TimestampTz places_retry_at(Oid db);
+extern TimestampTz places_look_at(Oid db);
 extern void places_back_off(Oid db, Oid role, TimestampTz until, bool lacking);
 /* a process has ended, for which others may have waited */
 extern void places_process_ended(void);

@@ -727,7 +727,7 @@ serve(const WantedProcess *wanted)
 /*
  * Give places to those who wait, and start the processes that are needed.  Returns
  * true if that is to be looked at again soon.  What has to pause is left to
- * places_retry_at, and the rest to whoever gives up a place.
+ * places_look_at, and the rest to whoever gives up a place.
  */
 static bool
 start_workers(void)
@@ -768,7 +768,7 @@ count_deliveries(void)
 static long
 time_to_sleep(TimestampTz next_poll, TimestampTz next_timer)
 {
-	TimestampTz next = earlier(earlier(earlier(next_poll, next_timer), places_retry_at(my_database)), count_again);
+	TimestampTz next = earlier(earlier(earlier(next_poll, next_timer), places_look_at(my_database)), count_again);
 	TimestampTz now = GetCurrentTimestamp();
 
 	return next <= now ? 0 : Min((next - now) / 1000 + 1, PG_INT32_MAX);

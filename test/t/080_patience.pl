@@ -146,10 +146,16 @@ foreach my $workers (1, 2, 4)
 		"$scene: while the lock is held");
 	others('a second hello');
 	sql(qq(SELECT durable.terminate('locked_${scene}3', cancel_activities => true)));
+	$node->safe_psql('postgres', "SELECT count(pg_cancel_backend(pid)) $lock_wait");
+	others('a hello while those that come next wait, after pg_cancel_backend of those that waited');
 	poll_within($node, seconds_bar($node), "SELECT runtime_status FROM durable.get_status('locked_${scene}3')", "$scene: one that waits can be terminated", 'Terminated');
 	release($client);
 	poll_within($node, 30, "SELECT count(*) FROM durable.instances WHERE completed_time IS NULL", "$scene: all complete after the lock", '0');
-	is(sql(q(SELECT sum(n) FROM acc)), 399, "$scene: each has added one");
+	is(sql(q(SELECT sum(n) FROM acc)), $node->safe_psql('postgres', qq(SELECT count(*) FROM durable.instances
+		WHERE (instance_id ^@ 'free_$scene' OR instance_id ^@ 'locked_$scene') AND runtime_status = 'Completed')), "$scene: each that completes has added one");
+	cmp_ok(sql(q(SELECT sum(n) FROM acc)), '>', 380, "$scene: all that do not need the row do");
+	is($node->safe_psql('postgres', qq(SELECT string_agg(DISTINCT failure ->> 'sqlstate', ' ') FROM durable.instances WHERE instance_id ^@ 'locked_$scene' AND runtime_status = 'Failed')) || '57014',
+		'57014', "$scene: only cancelled ones have failed");
 	once();
 	end_scene();
 

@@ -182,4 +182,26 @@ foreach my $processes (4, 6)
 	note(sprintf('%d processes: after %.1f s', $processes, time() - $start));
 	$node->stop('immediate');
 }
+
+# A role that keeps its processes with such code begins nothing more, and the log says what waits.
+SKIP:
+{
+	prepare('deaf', "max_worker_processes = 32\ndurable.max_workers = 1");
+	my ($rc) = $node->psql('postgres', "SELECT xpath('1', '<r/>'::xml)");
+	skip 'no libxml', 5 if $rc != 0;
+	as('role_1', q[
+		CREATE FUNCTION deaf() RETURNS int LANGUAGE sql AS $$
+			SELECT length(xpath('count(//a[count(//a[count(//a) > 0]) > 0])', ('<r>' || repeat('<a/>', 5000) || '</r>')::xml)::text) $$]);
+	foreach my $i (1, 2)
+	{
+		as('role_1', "SELECT durable.start_new('run', '\"deaf\"', 'deaf-$i')");
+		poll_within($node, 5, "SELECT count(*) FROM durable.workers WHERE instance_id ^@ 'deaf-'", "calls that run: $i", $i);
+	}
+	bystander($node, 'hello beside them', role => 'role_2');
+	as('role_1', q(SELECT durable.start_new('hello', instance_id => 'behind')));
+	poll_within($node, 30, sprintf(q(SELECT pg_read_file('%s') ~ 'work of role "role_1" in database "postgres" has waited for a worker for 1[0-9] s'), server_log($node)),
+		'the log says that the role waits');
+	is(status('behind'), 'Pending', 'it does');
+	$node->stop('immediate');
+}
 done_testing();
