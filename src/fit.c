@@ -133,7 +133,7 @@ static const TableShape shapes[TABLES] = {
 	[TABLE_TIMERS] = {
 		"timers", lengthof(timers_columns), timers_columns, {
 			{"timers_pkey", BTREE_AM_OID, true, {1, 2, -1}},
-			{"timers_fire_at", BTREE_AM_OID, false, {3, -1}}
+			{"timers_fire_at", BTREE_AM_OID, false, {3, 1, -1}}
 		}
 	}
 };

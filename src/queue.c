@@ -556,44 +556,53 @@ tasks_scan(Store *store, int64 from, bool (*callback) (int64 key, int low, int h
 	return more ? 0 : key;
 }
 
-/*
- * Call back for the timers that fire in [from, until], in the order of time.
- * Returns the time of the first one that was not called back, 0 if none is left.
- * Of those that come later only a few are looked at: if nobody sees them, as
- * their transaction has not ended, the time of the last of these is returned.
- */
-TimestampTz
-timers_scan(Store *store, TimestampTz from, TimestampTz until,
-			bool (*callback) (int64 key, TimestampTz fire_at, void *arg), void *arg)
+/* The part of timers_scan with these conditions; whether it has come to its end. */
+static bool
+timers_scan_part(Store *store, ScanKey keys, int nkeys, TimestampTz until,
+				 bool (*callback) (TimerPlace place, void *arg), void *arg, TimerPlace *next)
 {
-	ScanKeyData key;
 	TableScan	scan;
-	TimestampTz next = 0;
 	int			later = 0;
 
-	ScanKeyInit(&key, 1, BTGreaterEqualStrategyNumber, F_TIMESTAMPTZ_GE, TimestampTzGetDatum(from));
-	scan_begin(&scan, table_get(store, TABLE_TIMERS), "timers_fire_at", 1, &key);
+	scan_begin(&scan, table_get(store, TABLE_TIMERS), "timers_fire_at", nkeys, keys);
 	scan.scan->xs_want_itup = true;
-	index_rescan(scan.scan, &key, 1, NULL, 0);
-	while (next == 0 && index_getnext_tid(scan.scan, ForwardScanDirection) != NULL)
+	index_rescan(scan.scan, keys, nkeys, NULL, 0);
+	while (next->fire_at == 0 && index_getnext_tid(scan.scan, ForwardScanDirection) != NULL)
 	{
 		bool		isnull;
-		TimestampTz fire_at = DatumGetTimestampTz(index_getattr(scan.scan->xs_itup, 1, scan.scan->xs_itupdesc, &isnull));
+		IndexTuple	tuple = scan.scan->xs_itup;
+		TimerPlace	place = {
+			.fire_at = DatumGetTimestampTz(index_getattr(tuple, 1, scan.scan->xs_itupdesc, &isnull)),
+			.key = DatumGetInt64(index_getattr(tuple, 2, scan.scan->xs_itupdesc, &isnull))
+		};
 		bool		seen = index_fetch_heap(scan.scan, scan.table->slot);
 
 		CHECK_FOR_INTERRUPTS();
-		if (fire_at > until)
-		{
-			if (seen || ++later == UNSEEN_MAX)
-				next = fire_at;
-		}
-		else if (seen)
-		{
-			slot_getallattrs(scan.table->slot);
-			if (!callback(row_int64(scan.table->slot, TIMER_KEY), fire_at, arg))
-				next = fire_at;
-		}
+		if (place.fire_at > until ? seen || ++later == UNSEEN_MAX : seen && !callback(place, arg))
+			*next = place;
 	}
 	scan_end(&scan);
+	return next->fire_at == 0;
+}
+
+/*
+ * Call back for the timers from a place on that fire until then.  Returns the
+ * place of the first one that was not called back, none if none is left.  Of those
+ * that come later only a few are looked at: if nobody sees them, as their
+ * transaction has not ended, the place of the last of these is returned.
+ */
+TimerPlace
+timers_scan(Store *store, TimerPlace from, TimestampTz until,
+			bool (*callback) (TimerPlace place, void *arg), void *arg)
+{
+	ScanKeyData same[2];
+	ScanKeyData after[1];
+	TimerPlace	next = {0};
+
+	ScanKeyInit(&same[0], 1, BTEqualStrategyNumber, F_TIMESTAMPTZ_EQ, TimestampTzGetDatum(from.fire_at));
+	ScanKeyInit(&same[1], 2, BTGreaterEqualStrategyNumber, F_INT8GE, Int64GetDatum(from.key));
+	ScanKeyInit(&after[0], 1, BTGreaterStrategyNumber, F_TIMESTAMPTZ_GT, TimestampTzGetDatum(from.fire_at));
+	if (timers_scan_part(store, same, 2, until, callback, arg, &next))
+		(void) timers_scan_part(store, after, 1, until, callback, arg, &next);
 	return next;
 }

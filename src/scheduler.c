@@ -91,6 +91,11 @@
 /* instances that a scan finds at most, of an owner where it comes by one after the other; of one there are fewer in the lists */
 #define SCAN_MAX		32768
 
+/* comes after all timers */
+#define NO_TIMER		((TimerPlace) {.fire_at = PG_INT64_MAX})
+/* comes before all timers of a time */
+#define FIRST_TIMER(time) ((TimerPlace) {.fire_at = (time), .key = PG_INT64_MIN})
+
 /* hints that a scan has found */
 typedef struct Found
 {
@@ -98,8 +103,9 @@ typedef struct Found
 	int			flags;
 	int			rest;			/* how many more it may find */
 	Oid			owner;			/* whose instances are found at the moment */
-	TimestampTz fire_at;		/* of the last timer */
 	bool		all;			/* nothing had to be left out */
+	bool		stops;			/* as soon as something has to be left out */
+	TimerPlace	timer;			/* the first timer of which there is a hint */
 	int64		total;			/* how many it has found */
 	int			count;
 	ReadyHint	hints[HINTS];
@@ -135,9 +141,9 @@ static TimestampTz scan_not_before = 0;	/* one that was asked for comes then at 
 /* keys with which scans begin, as the last ones came so far */
 static int64 messages_from = 0;
 static int64 tasks_from = 0;
-static TimestampTz timers_left = PG_INT64_MAX;	/* due timers from this time on were left out */
+static TimerPlace timers_left = {.fire_at = PG_INT64_MAX};	/* due timers from this one on were left out */
 static bool timers_again = false;	/* and may fit now */
-static bool timers_unlisted = false;	/* the last look for them has left some out */
+static TimestampTz timers_behind = 0;	/* the earliest one that has come before what has been looked at; 0: none */
 static TimestampTz count_again = 0; /* when the notes that could not be counted are tried again; 0: there are none */
 static MemoryContext transaction_context;	/* reset after each time that it wakes */
 
@@ -273,12 +279,31 @@ leave(bool idle, bool finished, TimestampTz next_timer)
 	proc_exit(0);
 }
 
+/* Due timers from this one on have to be left out. */
+static void
+leave_timers(TimerPlace first)
+{
+	if (first.fire_at < timers_left.fire_at || (first.fire_at == timers_left.fire_at && first.key < timers_left.key))
+		timers_left = first;
+}
+
+/* Whether some were left out. */
+static bool
+timers_are_left(void)
+{
+	return timers_left.fire_at != PG_INT64_MAX;
+}
+
 /* Announce what a scan has found so far. */
 static void
 found_flush(Found *found)
 {
 	if (found->count > 0 && !ready_push(my_database, found->hints, found->count))
+	{
+		if (found->all)
+			leave_timers(found->timer);
 		found->all = false;
+	}
 	found->count = 0;
 	CHECK_FOR_INTERRUPTS();
 }
@@ -376,15 +401,15 @@ found_messages(int64 key, void *arg)
 }
 
 static bool
-found_timer(int64 key, TimestampTz fire_at, void *arg)
+found_timer(TimerPlace place, void *arg)
 {
 	Found	   *found = arg;
 
-	/* the next scan begins with a time */
-	if (found->rest <= 0 && fire_at != found->fire_at)
+	if (found->rest == 0 || (found->stops && !found->all))
 		return false;
-	found->fire_at = fire_at;
-	found_key(found, key, 0, 0);
+	if (found->count == 0)
+		found->timer = place;
+	found_key(found, place.key, 0, 0);
 	return true;
 }
 
@@ -399,6 +424,7 @@ scan_start(void)
 	found->flags = READY_ALL;
 	found->rest = SCAN_MAX;
 	found->all = true;
+	found->timer = NO_TIMER;
 	return found;
 }
 
@@ -462,7 +488,7 @@ scan_tables(void)
 	if (!scan_finish(found) || !whole)
 		left_out(start);
 	else
-		ready_all_listed(my_database, !timers_unlisted);
+		ready_all_listed(my_database, !timers_are_left());
 	scan_cpu = cpu_time() - cpu;
 	scan_not_before = GetCurrentTimestamp() + SCAN_REST * scan_cpu;
 }
@@ -493,25 +519,22 @@ scan_is_due(void)
 }
 
 /*
- * Announce the timers that are due, from the given time on.  Returns when the
- * next one is to be announced, 0 if there is none.  What does not fit is left
- * out until the tables are scanned, so that it does not hide what is due later.
+ * Announce timers that are due, from the given one on, at most as many as a scan
+ * finds.  Returns the first one that is still to be announced.  What does not fit
+ * is left out, so that it does not hide what is due later.
  */
-static TimestampTz
-fire_timers(TimestampTz from, TimestampTz now)
+static TimerPlace
+fire_timers(TimerPlace from, TimestampTz now, bool stops)
 {
 	TimestampTz start = GetCurrentTimestamp();
 	Found	   *found = scan_start();
-	TimestampTz next;
+	TimerPlace	next;
 
 	found->flags = READY_TIMER;
+	found->stops = stops;
 	next = timers_scan(found->store, from, now, found_timer, found);
-	timers_unlisted = !scan_finish(found);
-	if (timers_unlisted)
-	{
-		timers_left = Min(timers_left, from);
+	if (!scan_finish(found))
 		left_out(start);
-	}
 	return next;
 }
 
@@ -522,12 +545,53 @@ timer_is_due(TimestampTz next_timer, TimestampTz now)
 	return next_timer != 0 && next_timer <= now;
 }
 
-/* Announce those due from a time on, and note with which one, and from when on, to continue. */
+/*
+ * A timer has come, 0 if none has.  A pass through the due ones that has got
+ * beyond it comes to its end first, as new ones may never cease to come.
+ */
 static void
-look_for_timers(TimestampTz from, TimestampTz now, TimestampTz *next_timer, TimestampTz *fired)
+note_timer(TimestampTz timer, TimestampTz now, TimestampTz *next_timer, TimerPlace *fired)
 {
-	*next_timer = fire_timers(from, now);
-	*fired = timer_is_due(*next_timer, now) ? *next_timer : now;
+	if (timer == 0)
+		return;
+	if (timer <= fired->fire_at && timer_is_due(*next_timer, now))
+	{
+		timers_behind = earlier(timers_behind, timer);
+		return;
+	}
+	if (timer <= fired->fire_at)
+		*fired = FIRST_TIMER(timer);
+	*next_timer = earlier(*next_timer, timer);
+}
+
+/* Announce those that are due, and note with which one to continue. */
+static void
+look_for_timers(TimestampTz now, TimestampTz *next_timer, TimerPlace *fired)
+{
+	TimerPlace	next = fire_timers(*fired, now, false);
+	TimestampTz behind = timers_behind;
+
+	*next_timer = next.fire_at;
+	*fired = timer_is_due(next.fire_at, now) ? next : FIRST_TIMER(now);
+	if (timer_is_due(next.fire_at, now))
+		return;
+	timers_behind = 0;
+	note_timer(behind, now, next_timer, fired);
+}
+
+/* Announce those that were left out, until something does not fit again. */
+static void
+look_for_timers_left(TimestampTz now)
+{
+	TimerPlace	from = timers_left;
+	TimerPlace	next;
+
+	timers_left = NO_TIMER;
+	next = fire_timers(from, now, true);
+	/* either there are more of them than a scan finds, or those from the first on that did not fit are left */
+	timers_again = !timers_are_left() && timer_is_due(next.fire_at, now);
+	if (timers_again)
+		timers_left = next;
 }
 
 /* A round of the scheduler's own, for the few changes that it makes itself. */
@@ -776,7 +840,7 @@ time_to_sleep(TimestampTz next_poll, TimestampTz next_timer)
 
 /* Do everything that is due once; returns how long to sleep. */
 static long
-work(TimestampTz *last_poll, TimestampTz *next_timer, TimestampTz *fired)
+work(TimestampTz *last_poll, TimestampTz *next_timer, TimerPlace *fired)
 {
 	TimestampTz now = GetCurrentTimestamp();
 	TimestampTz stalled;
@@ -801,32 +865,22 @@ work(TimestampTz *last_poll, TimestampTz *next_timer, TimestampTz *fired)
 		check_extension();
 		adopt_request();
 		scan_requested = true;
-		timers_left = DT_NOBEGIN;
+		timers_left = FIRST_TIMER(DT_NOBEGIN);
 		*last_poll = now;
 	}
 	if (scan_is_due())
 	{
 		scan_tables();
 		remove_orphans();
-		timers_again = timers_left != PG_INT64_MAX;
+		timers_again = timers_are_left();
 	}
-	if (news.timer != 0 && (*next_timer == 0 || news.timer < *next_timer))
-	{
-		*next_timer = news.timer;
-		*fired = Min(*fired, news.timer);
-	}
+	note_timer(news.timer, now, next_timer, fired);
 	if (timer_is_due(*next_timer, now))
-		look_for_timers(*fired, now, next_timer, fired);
+		look_for_timers(now, next_timer, fired);
 	/* those that are announced already come first, and all of them, since new ones may never cease to come */
 	if (timers_again && !timer_is_due(*next_timer, now))
-	{
-		TimestampTz from = Min(*fired, timers_left);
-
-		timers_left = PG_INT64_MAX;
-		timers_again = false;
-		look_for_timers(from, now, next_timer, fired);
-	}
-	soon = timer_is_due(*next_timer, now);
+		look_for_timers_left(now);
+	soon = timers_again || timer_is_due(*next_timer, now);
 	soon |= start_workers();
 	soon |= adopt_work(fail_ownerless);
 	watch_running(found_instances, scan_again == 0);
@@ -858,7 +912,7 @@ is_idle(long sleep, TimestampTz next_timer)
 	QueueInfo  *queues;
 	int			count;
 
-	if (sleep <= SOON_MS || scan_requested || scan_again != 0 || timers_left != PG_INT64_MAX || count_again != 0 ||
+	if (sleep <= SOON_MS || scan_requested || scan_again != 0 || timers_are_left() || count_again != 0 ||
 		timer_is_due(next_timer, GetCurrentTimestamp() + IDLE_TIME) || has_workers(true))
 		return false;
 	count = queue_list(my_database, &queues);
@@ -903,7 +957,7 @@ durable_scheduler_main(Datum arg)
 	MemoryContext context;
 	TimestampTz last_poll = 0;
 	TimestampTz next_timer = 0;
-	TimestampTz fired = DT_NOBEGIN;
+	TimerPlace	fired = FIRST_TIMER(DT_NOBEGIN);
 
 	my_database = DatumGetObjectId(arg);
 	process_init(PROCESS_SCHEDULER);

@@ -188,7 +188,14 @@ extern List *timers_take(Store *store, int64 key, TimestampTz now);
 /* scans for the scheduler; callbacks return false to stop, and then the next one is to begin with the key returned */
 extern int64 messages_scan(Store *store, int64 from, bool (*callback) (int64 key, void *arg), void *arg);
 extern int64 tasks_scan(Store *store, int64 from, bool (*callback) (int64 key, int low, int high, void *arg), void *arg);
-extern TimestampTz timers_scan(Store *store, TimestampTz from, TimestampTz until,
-							   bool (*callback) (int64 key, TimestampTz fire_at, void *arg), void *arg);
+/* timers are in the order of time, those of one time in that of keys; fire_at 0: none */
+typedef struct TimerPlace
+{
+	TimestampTz fire_at;
+	int64		key;
+} TimerPlace;
+
+extern TimerPlace timers_scan(Store *store, TimerPlace from, TimestampTz until,
+							  bool (*callback) (TimerPlace place, void *arg), void *arg);
 
 #endif

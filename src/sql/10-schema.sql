@@ -215,7 +215,7 @@ CREATE TABLE durable_internal.timers (
     fire_at timestamptz NOT NULL,
     PRIMARY KEY (key, task_id)
 ) USING heap;
-CREATE INDEX timers_fire_at ON durable_internal.timers (fire_at);
+CREATE INDEX timers_fire_at ON durable_internal.timers (fire_at, key);
 
 
 ALTER TABLE durable_internal.instances ENABLE ROW LEVEL SECURITY;

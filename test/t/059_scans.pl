@@ -152,4 +152,46 @@ cmp_ok($node->safe_psql('postgres', q(SELECT idx_tup_read FROM pg_stat_all_index
 $holder->query_safe('ROLLBACK');
 $holder->quit;
 $node->stop;
+
+# Many timers of one time are announced in as many steps as those of different times, with the start of workers in between.
+$node = durable_node('equal', conf => "durable.poll_interval = 10min");
+$node->safe_psql('postgres', q(
+CREATE FUNCTION hello() RETURNS int LANGUAGE sql AS 'SELECT 1';
+CREATE ROLE flood LOGIN;
+SELECT durable.grant_usage('flood')));
+
+# The longest transaction of the scheduler while it announces timers of a role that has no worker, seconds.
+sub longest_step
+{
+	my ($apart) = @_;
+	my $at = $node->safe_psql('postgres', q(SELECT now() + '1 day'));
+
+	$node->safe_psql('postgres', 'ALTER ROLE flood LOGIN');
+	$node->safe_psql('postgres', "SELECT count(durable.start_new('hello', start_at => '$at'::timestamptz + i * interval '$apart us')) FROM generate_series(1, 120000) i",
+		extra_params => [ '-U', 'flood' ]);
+	$node->safe_psql('postgres', 'ALTER ROLE flood NOLOGIN');
+	my ($longest) = $node->safe_psql('postgres', q(
+CREATE TEMP TABLE longest AS SELECT interval '0' AS step;
+UPDATE durable_internal.timers SET fire_at = now() + '4 s' + (fire_at - min_fire_at) FROM (SELECT min(fire_at) AS min_fire_at FROM durable_internal.timers) m;
+-- the scheduler looks for the next one after this one
+SELECT durable.start_new('hello', start_at => now() + '0.1 s');
+DO $$
+DECLARE
+	finished timestamptz := clock_timestamp() + '7 s';
+BEGIN
+	WHILE clock_timestamp() < finished LOOP
+		PERFORM pg_stat_clear_snapshot();
+		UPDATE longest SET step = greatest(step, (SELECT max(clock_timestamp() - xact_start) FROM pg_stat_activity WHERE backend_type = 'durable scheduler'));
+		PERFORM pg_sleep(0.002);
+	END LOOP;
+END $$;
+SELECT extract(epoch FROM step) FROM longest)) =~ /([\d.]+)$/;
+	$node->safe_psql('postgres', 'DELETE FROM durable_internal.timers; DELETE FROM durable_internal.instances');
+	note("timers $apart us apart: $longest s");
+	return $longest;
+}
+
+my $apart = longest_step(1);
+cmp_ok(longest_step(0), '<', 2.5 * $apart, 'timers of one time are no longer step than others');
+$node->stop;
 done_testing();

@@ -83,7 +83,7 @@ breaks(q[
 	'It is a partitioned table\.', 'a partitioned table');
 breaks(q[CREATE ACCESS METHOD other TYPE TABLE HANDLER heap_tableam_handler; ALTER TABLE durable_internal.messages SET ACCESS METHOD other],
 	'ALTER TABLE durable_internal.messages SET ACCESS METHOD heap', 'Its access method is "other", not heap\.', 'another access method');
-breaks('DROP INDEX durable_internal.timers_fire_at', 'CREATE INDEX timers_fire_at ON durable_internal.timers (fire_at)',
+breaks('DROP INDEX durable_internal.timers_fire_at', 'CREATE INDEX timers_fire_at ON durable_internal.timers (fire_at, key)',
 	'Its index "timers_fire_at" is missing\.', 'no index');
 breaks('DROP INDEX durable_internal.instances_parent; CREATE INDEX instances_parent ON durable_internal.instances (parent_task)',
 	'DROP INDEX durable_internal.instances_parent; CREATE INDEX instances_parent ON durable_internal.instances (parent_key) WHERE parent_key IS NOT NULL',
