@@ -39,7 +39,8 @@
 #include "process.h"
 
 /* the longest name or signature looked at: 100 arguments of qualified types fit */
-#define MAX_NAME_LENGTH 16384
+/* so long that it fits into an index beside the longest id and role, compressed or not */
+#define MAX_NAME_LENGTH 1024
 
 typedef struct CallableEntry
 {

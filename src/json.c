@@ -13,6 +13,7 @@
 #include "json.h"
 
 PG_FUNCTION_INFO_V1(durable_text_size);
+PG_FUNCTION_INFO_V1(durable_is_too_deep);
 
 /* A jsonb string; NULL for NULL. */
 Jsonb *
@@ -161,6 +162,24 @@ jsonb_text_size(const Jsonb *json)
 	return size;
 }
 
+/* Whether arrays and objects are nested in more than so many levels. */
+bool
+jsonb_is_deeper(const Jsonb *json, int levels)
+{
+	JsonbIterator *iterator;
+	JsonbIteratorToken token;
+	JsonbValue	value;
+	int			depth = 0;
+
+	/* each level has a header and an entry in the level above */
+	if (VARSIZE(json) / (sizeof(uint32) + sizeof(JEntry)) <= levels)
+		return false;
+	iterator = JsonbIteratorInit(unconstify(JsonbContainer *, &json->root));
+	while (depth <= levels && (token = JsonbIteratorNext(&iterator, &value, false)) != WJB_DONE)
+		depth += (token == WJB_BEGIN_ARRAY || token == WJB_BEGIN_OBJECT) - (token == WJB_END_ARRAY || token == WJB_END_OBJECT);
+	return depth > levels;
+}
+
 /* A copy in a memory context; NULL for NULL. */
 Jsonb *
 jsonb_copy(MemoryContext context, const Jsonb *value)
@@ -264,4 +283,11 @@ Datum
 durable_text_size(PG_FUNCTION_ARGS)
 {
 	PG_RETURN_INT64(jsonb_text_size(PG_GETARG_JSONB_P(0)));
+}
+
+/* durable_internal.is_too_deep(payload) */
+Datum
+durable_is_too_deep(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_BOOL(jsonb_is_deeper(PG_GETARG_JSONB_P(0), JSONB_LEVELS_MAX));
 }

@@ -14,7 +14,12 @@ extern Jsonb *jsonb_from_integer(int64 number);
 /* an object; members whose value is NULL are left out */
 extern Jsonb *jsonb_from_members(int count, const char *const *names, Jsonb *const *values);
 /* bytes of the text of a jsonb */
+/* a payload has no more levels, so that all servers can read it, however deep their stacks are */
+#define JSONB_LEVELS_MAX	1000
+
 extern int64 jsonb_text_size(const Jsonb *json);
+/* whether arrays and objects are nested in more than so many levels */
+extern bool jsonb_is_deeper(const Jsonb *json, int levels);
 /* no jsonb of one byte has more bytes of text: 147,459 are what a number of 14 bytes has at most, with its separator */
 #define JSONB_TEXT_EXPANSION 10533
 /* a copy in a memory context; NULL for NULL */

@@ -352,6 +352,16 @@ may_exceed(const Jsonb *payload, int64 limit)
 	return payload != NULL && (int64) VARSIZE(payload) * JSONB_TEXT_EXPANSION > limit;
 }
 
+/* The failure of something that is nested too deep for anybody. */
+static Jsonb *
+too_deep(void)
+{
+	return failure_make(ERRCODE_PROGRAM_LIMIT_EXCEEDED,
+						psprintf("a payload has arrays and objects in more than %d levels", JSONB_LEVELS_MAX),
+						"A server with a smaller stack could not restore it.",
+						"Store such values in a table and pass their keys.");
+}
+
 /* NULL, or the failure if a payload is too large for anybody. */
 Jsonb *
 quota_limit(const Jsonb *payload)
@@ -359,7 +369,9 @@ quota_limit(const Jsonb *payload)
 	int64		max = (int64) durable_max_payload * 1024;
 	int64		size = may_exceed(payload, max) ? jsonb_text_size(payload) : 0;
 
-	return size > max ? too_large(size, VARSIZE(payload)) : NULL;
+	if (size > max)
+		return too_large(size, VARSIZE(payload));
+	return payload != NULL && jsonb_is_deeper(payload, JSONB_LEVELS_MAX) ? too_deep() : NULL;
 }
 
 /* NULL, or the failure if a payload is too large. */

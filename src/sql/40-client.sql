@@ -79,6 +79,12 @@ AS 'MODULE_PATHNAME', 'durable_text_size';
 COMMENT ON FUNCTION durable.text_size(jsonb) IS
 'How many bytes the text of a jsonb value has, as octet_length(payload::text), but in less time and memory as no text is made. durable.max_payload and durable.history_size count the same bytes. NULL for NULL. Durable Functions has no such function.';
 
+CREATE FUNCTION durable_internal.is_too_deep(payload jsonb) RETURNS boolean
+LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'durable_is_too_deep';
+COMMENT ON FUNCTION durable_internal.is_too_deep(jsonb) IS
+'Whether a payload has arrays and objects in more levels than durable takes: 1000.';
+
 CREATE FUNCTION durable.history_size(
     instance_id text,
     show_history_output boolean DEFAULT false,
@@ -217,6 +223,7 @@ AS $$
                 'EXECUTE ON FUNCTION durable_internal.count_queued(oid)',
                 -- and so does a default of durable.schedules
                 'EXECUTE ON FUNCTION durable_internal.current_owner()',
+                'EXECUTE ON FUNCTION durable_internal.is_too_deep(jsonb)',
                 -- and durable.check_orchestrator those that it is made of
                 'EXECUTE ON FUNCTION durable_internal.check_text(regprocedure)',
                 'EXECUTE ON FUNCTION durable_internal.check_call(regprocedure)',
@@ -252,7 +259,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION durable.grant_usage(regrole) IS
-'Let a role use durable: start instances and manage and see its own. Runs plain GRANTs with the rights of the caller, who must be a superuser or a member of the role that owns the extension. Nothing is granted to PUBLIC. ALTER EXTENSION durable UPDATE grants what is new to the roles that have USAGE on the schema durable.
+'Let a role use durable: start instances and manage and see its own. Runs plain GRANTs with the rights of the caller, who must be a superuser or a member of the role that owns the extension. Nothing is granted to PUBLIC. ALTER EXTENSION durable UPDATE grants what is new to the roles that this function was run for; what you grant by hand stays as it is.
 Errors: 42501 for others; 22004 if role is NULL.';
 
 -- Run by ALTER EXTENSION durable UPDATE, after its scripts (src/makeway.c).
@@ -265,15 +272,15 @@ DECLARE
 BEGIN
     FOR statement IN
         SELECT durable_internal.grant_statements(a.grantee::regrole, 'GRANT', 'TO')
-          FROM pg_namespace n, aclexplode(n.nspacl) a
-         WHERE n.nspname = 'durable' AND a.privilege_type = 'USAGE' AND a.grantee NOT IN (0, n.nspowner)
+          FROM pg_proc p, aclexplode(p.proacl) a
+         WHERE p.oid = 'durable_internal.current_owner()'::regprocedure AND a.grantee NOT IN (0, p.proowner)
     LOOP
         EXECUTE statement;
     END LOOP;
 END
 $$;
 COMMENT ON FUNCTION durable_internal.grant_again() IS
-'Grants to each role that durable.grant_usage has been run for all that it grants now.';
+'Grants to each role that durable.grant_usage has been run for all that it grants now. Such roles are known by their right to execute durable_internal.current_owner(), which nothing else grants: an update script never drops that function.';
 
 CREATE FUNCTION durable.revoke_usage(role regrole) RETURNS void
 LANGUAGE plpgsql VOLATILE CALLED ON NULL INPUT

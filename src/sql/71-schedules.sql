@@ -13,11 +13,11 @@ CREATE TABLE durable.schedules (
     owner_name durable_internal.owner NOT NULL DEFAULT durable_internal.current_owner(),
     cron_expression text NOT NULL,
     name text NOT NULL,
-    input jsonb,
+    input jsonb CHECK (NOT durable_internal.is_too_deep(input)),
     version text,
-    tags jsonb NOT NULL DEFAULT '{}',
+    tags jsonb NOT NULL DEFAULT '{}' CHECK (NOT durable_internal.is_too_deep(tags)),
     allow_overlap boolean NOT NULL DEFAULT false,
-    retention interval,
+    retention interval CHECK (retention OPERATOR(pg_catalog.>=) '0'),
     runtime_status durable.runtime_status[],
     batch_size integer,
     search_path text NOT NULL,
@@ -53,7 +53,7 @@ ALTER TABLE durable.schedules ENABLE ROW LEVEL SECURITY;
 -- before a comparison of owners, and before the policy for SELECT where that is not the only one.
 CREATE POLICY schedules_see ON durable.schedules FOR SELECT
     USING (durable_internal.may_see(owner));
--- what durable.schedule refuses nobody writes by hand: a row that pg_dump could not read
+-- what durable.schedule refuses nobody writes by hand: a row that pg_dump could not read, or no server restore (see the table's checks)
 CREATE POLICY schedules_insert ON durable.schedules FOR INSERT
     WITH CHECK (owner = pg_catalog.quote_ident(current_user)::pg_catalog.regrole
                 AND pg_catalog.octet_length(pg_catalog.concat(schedule_name, cron_expression, name, input, version, tags, runtime_status, search_path, last_instance_id))
