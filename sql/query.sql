@@ -117,6 +117,33 @@ SELECT ids = (SELECT string_agg(instance_id, ' ' ORDER BY instance_id COLLATE "C
 ROLLBACK;
 SET ROLE regress_durable_query_1;
 
+-- With an id prefix the ids are in order, by bytes, whatever the times; a token of one order is refused in the other.
+BEGIN;
+RESET ROLE;
+UPDATE durable_internal.instances SET created_time = '2001-01-01'::timestamptz - make_interval(secs => ascii(right(instance_id, 1))) WHERE instance_id LIKE 'query-%';
+SET ROLE regress_durable_query_1;
+SELECT filter, page_size, pages,
+       ids IS NOT DISTINCT FROM (SELECT string_agg(i.instance_id, ' ' ORDER BY i.instance_id COLLATE "C") FROM durable.instances i WHERE CASE n WHEN 1 THEN i.instance_id ^@ 'query-' WHEN 2 THEN i.instance_id ^@ 'query-a-' AND i.tags @> '{"parity": 1}' WHEN 3 THEN i.runtime_status = 'Completed' WHEN 4 THEN i.name = 'query_two' WHEN 5 THEN i.parent_instance_id = 'query-parent' WHEN 6 THEN i.instance_id IN ('query-c-2', 'query-a-05', 'query-b-1') WHEN 7 THEN i.created_time < '2001-01-01'::timestamptz - interval '50 s' END) AS by_id
+  FROM unnest(ARRAY['', 'tags => ''{"parity": 1}'', instance_id_prefix => ''query-a-'',', '''{Completed}'',', 'name => ''query_two'',', 'parent_instance_id => ''query-parent'',', 'instance_ids => ''{query-c-2,query-a-05,query-b-1,none}'',', 'created_time_to => ''2001-01-01''::timestamptz - interval ''51 s'',']) WITH ORDINALITY AS t (filter, n),
+       unnest('{1,4,100}'::int[]) page_size,
+       query_paged(filter || CASE n WHEN 2 THEN '' ELSE 'instance_id_prefix => ''query-'',' END, page_size)
+ ORDER BY n, page_size;
+SELECT continuation_token AS by_id FROM durable.query_instances(instance_id_prefix => 'query-', page_size => 11) OFFSET 10 \gset
+SELECT string_agg(instance_id, ' ') FROM durable.query_instances(instance_id_prefix => 'query-', continuation_token => :'by_id', page_size => 3);
+-- The token of another prefix: what comes after it, of this one.
+SELECT string_agg(instance_id, ' ') FROM durable.query_instances(instance_id_prefix => 'query-c', continuation_token => :'by_id');
+SELECT count(*) FROM durable.query_instances(instance_id_prefix => 'query-a-0', continuation_token => :'by_id');
+\set VERBOSITY default
+SAVEPOINT s;
+SELECT * FROM durable.query_instances(continuation_token => :'by_id');
+ROLLBACK TO s;
+SELECT * FROM durable.query_instances(instance_id_prefix => '', continuation_token => :'by_id');
+ROLLBACK TO s;
+SELECT * FROM durable.query_instances(instance_id_prefix => 'query-', continuation_token => :'token');
+\set VERBOSITY terse
+ROLLBACK;
+SET ROLE regress_durable_query_1;
+
 -- Tags that only one group has, and there few rows: pages are complete, and no other group is read to its end for them.
 BEGIN;
 SELECT count(durable.start_new(CASE i % 3 WHEN 0 THEN 'query_one' ELSE 'query_two' END, instance_id => 'query-rare-' || i, start_at => :later,
@@ -160,9 +187,11 @@ SELECT count(*) FROM durable.query_instances(instance_id_prefix => 'query');
 SELECT count(*) FROM durable.query_instances(instance_ids => '{query-a-01}');
 SELECT count(*) FROM durable.query_instances(parent_instance_id => 'query-parent');
 SELECT count(*) FROM durable.query_instances(continuation_token => :'token');
+SELECT count(*) FROM durable.query_instances(instance_id_prefix => 'query', continuation_token => :'by_id');
 SELECT count(*) FROM durable.count_instances();
 SELECT durable.start_new('query_one', instance_id => 'query-mine', start_at => :later);
 SELECT instance_id FROM durable.query_instances();
+SELECT instance_id, continuation_token FROM durable.query_instances(instance_id_prefix => 'query', page_size => 1);
 SELECT * FROM durable.count_instances();
 -- A member sees those of the role too, in one order.
 SET ROLE regress_durable_query_1;

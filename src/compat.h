@@ -84,8 +84,6 @@
 	index_beginscan((heap), (index), (snapshot), NULL, (nkeys), 0, SO_NONE)
 #define compat_table_beginscan(rel, snapshot) \
 	table_beginscan((rel), (snapshot), 0, NULL, SO_NONE)
-#define compat_table_beginscan_tidrange(rel, snapshot, from, to) \
-	table_beginscan_tidrange((rel), (snapshot), (from), (to), SO_NONE)
 #else
 #if PG_VERSION_NUM >= 180000
 #define compat_index_beginscan(heap, index, snapshot, nkeys) \
@@ -96,19 +94,6 @@
 #endif
 #define compat_table_beginscan(rel, snapshot) \
 	table_beginscan((rel), (snapshot), 0, NULL)
-#define compat_table_beginscan_tidrange(rel, snapshot, from, to) \
-	table_beginscan_tidrange((rel), (snapshot), (from), (to))
-#endif
-/* 17: BRIN no longer asks for a snapshot */
-#if PG_VERSION_NUM >= 170000
-#define compat_brin_revmap_initialize(index, size, snapshot) brinRevmapInitialize((index), (size))
-#define compat_brin_get_tuple(map, block, buffer, offset, size, snapshot) \
-	brinGetTupleForHeapBlock((map), (block), (buffer), (offset), (size), BUFFER_LOCK_SHARE)
-#else
-#define compat_brin_revmap_initialize(index, size, snapshot) \
-	brinRevmapInitialize((index), (size), (snapshot))
-#define compat_brin_get_tuple(map, block, buffer, offset, size, snapshot) \
-	brinGetTupleForHeapBlock((map), (block), (buffer), (offset), (size), BUFFER_LOCK_SHARE, (snapshot))
 #endif
 
 /* 19: whoever fetches by index says how */

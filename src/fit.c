@@ -63,7 +63,7 @@ typedef struct IndexShape
 	const char *name;			/* NULL: no more */
 	Oid			method;
 	bool		unique;
-	AttrNumber	columns[INDEX_COLUMNS]; /* ends with -1; 0: an expression */
+	AttrNumber	columns[INDEX_COLUMNS]; /* ends with -1 */
 } IndexShape;
 
 typedef struct TableShape
@@ -117,7 +117,7 @@ static const TableShape shapes[TABLES] = {
 			{"instances_pkey", BTREE_AM_OID, true, {1, -1}},
 			{"instances_instance_id", BTREE_AM_OID, true, {2, -1}},
 			{"instances_listing", BTREE_AM_OID, false, {4, 5, 6, 11, 2}},
-			{"instances_ranges", BRIN_AM_OID, false, {11, 0, -1}},
+			{"instances_created", BRIN_AM_OID, false, {11, -1}},
 			{"instances_parent", BTREE_AM_OID, false, {16, -1}}
 		}
 	},

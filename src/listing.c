@@ -1,11 +1,8 @@
 /*
  * listing.c
- *	  Searching in the order of pages: groups of the index instances_listing.
+ *	  Searching in the order of creation: groups of the index instances_listing.
  *
- * The header of search.c says what a group is.  With an id prefix the entries
- * are compared before their rows are read.  Among instances created at one
- * time the ids are in order, so a scan that goes on after entries in vain does
- * so where the prefix is, or would be, and not through all of them.
+ * The header of search.c says what a group is.
  */
 #include "postgres.h"
 
@@ -37,52 +34,6 @@ enum
 {
 	LISTING_STATE = 1, LISTING_OWNER, LISTING_NAME, LISTING_CREATED, LISTING_ID
 };
-
-/* A column of the entry that a scan is at. */
-static Datum
-entry_column(RowScan *scan, int number)
-{
-	bool		isnull;
-
-	return index_getattr(scan->desc->xs_itup, number, scan->desc->xs_itupdesc, &isnull);
-}
-
-/*
- * The place after the entry that a scan is at, which has not the prefix, and
- * after the others of the same time that have not either, however many.
- */
-static Found
-place_after_vain(Search *search, RowScan *scan)
-{
-	text	   *id = DatumGetTextPP(entry_column(scan, LISTING_ID));
-	Found		place = {.created_time = DatumGetTimestampTz(entry_column(scan, LISTING_CREATED))};
-
-	if (search_compare_prefix(search->filter->prefix, id) > 0)
-	{
-		/* something before the prefix and after all that is before it: no id has the byte 255 */
-		Size		length = strlen(search->filter->prefix);
-		char	   *before = psprintf("%s\377", search->filter->prefix);
-
-		before[length - 1]--;
-		place.instance_id = cstring_to_text_with_len(before, length + 1);
-	}
-	else
-	{
-		place.created_time++;
-		place.instance_id = cstring_to_text("");
-	}
-	return place;
-}
-
-/* Whether the entry that a scan is at has the prefix, if there is one. */
-static bool
-entry_has_prefix(Search *search, RowScan *scan)
-{
-	const char *prefix = search->filter->prefix;
-
-	return prefix == NULL ||
-		search_compare_prefix(prefix, DatumGetTextPP(entry_column(scan, LISTING_ID))) == 0;
-}
 
 /* Make a scan key for what comes after a place, with the two that it consists of. */
 static void
@@ -138,25 +89,12 @@ listing_read(Search *search, RowGroup *group, int limit, int64 patience, Found *
 	int64		vain = 0;
 	int			count = 0;
 
-	group_open(search, &scan, group, search->filter->prefix != NULL, keys, parts);
+	group_open(search, &scan, group, false, keys, parts);
 	group->ended = false;
-	while (count < limit && vain < patience)
+	while (count < limit && vain < patience && !group->ended)
 	{
-		CHECK_FOR_INTERRUPTS();
-		if (--search->budget < 0)
-			break;
-		if (index_getnext_tid(scan.desc, ForwardScanDirection) == NULL)
-		{
+		if (!search_scan_row(search, &scan))
 			group->ended = true;
-			break;
-		}
-		if (!entry_has_prefix(search, &scan))
-		{
-			if (++vain == patience)
-				place = place_after_vain(search, &scan);
-		}
-		else if (!index_fetch_heap(scan.desc, search->slot))
-			continue;
 		else if (search_row_passes(search))
 			place = rows[count++] = search_found(search);
 		else if (++vain == patience)
@@ -296,18 +234,16 @@ begin_merge(Search *search)
 		group->patience = PATIENCE_FIRST;
 		group_refill(search, group, search->limit);
 	}
-	search->merging = true;
 }
 
-/* Merge the groups up to the limit; false when the budget did not suffice, to go on from there with another. */
-bool
+/* Merge the groups up to the limit. */
+void
 listing_merge(Search *search)
 {
 	binaryheap *heap = binaryheap_allocate(list_length(search->groups) + 1, compare_groups, NULL);
 	ListCell   *cell;
 
-	if (!search->merging)
-		begin_merge(search);
+	begin_merge(search);
 	foreach(cell, search->groups)
 	{
 		RowGroup   *group = lfirst(cell);
@@ -316,24 +252,22 @@ listing_merge(Search *search)
 			binaryheap_add_unordered(heap, PointerGetDatum(group));
 	}
 	binaryheap_build(heap);
-	while (search->budget >= 0 && search->merged.count < search->limit && !binaryheap_empty(heap))
+	while (search->found.count < search->limit && !binaryheap_empty(heap))
 	{
 		RowGroup	   *group = (RowGroup *) DatumGetPointer(binaryheap_first(heap));
 		Found		found = group->rows[group->next++];
 
 		if (found.key != 0)
-			search_add(&search->merged, &found);
-		if (search->merged.count == search->limit)
+			search_add(&search->found, &found);
+		if (search->found.count == search->limit)
 			break;
-		group_refill(search, group, search->limit - search->merged.count);
+		group_refill(search, group, search->limit - search->found.count);
 		if (group->next < group->count)
 			binaryheap_replace_first(heap, PointerGetDatum(group));
 		else
 			(void) binaryheap_remove_first(heap);
 	}
 	binaryheap_free(heap);
-	search->found = search->merged;
-	return search->budget >= 0;
 }
 
 /* Count a group all of whose rows within the range of time pass, from the index alone where it can. */

@@ -51,10 +51,7 @@ struct Search
 	TupleTableSlot *slot;
 	HTAB	   *owners;			/* of OwnerEntry */
 	Found		after;			/* instance_id NULL: from the first */
-	int64		budget;			/* rows that may still be read; below 0: it did not suffice */
 	List	   *groups;
-	bool		merging;		/* it has begun */
-	FoundList	merged;			/* so far */
 	FoundList	found;			/* the page; while it is collected in any order, some more */
 	int			limit;
 };
@@ -71,7 +68,7 @@ extern bool search_owner_visible(Search *search, Oid owner);
 /* begin a scan, of the entries of the index as well as rows if so asked; the keys must stay */
 extern void search_scan_open(Search *search, RowScan *scan, const char *index, bool entries,
 							 int nkeys, ScanKey keys);
-/* read the next row into the slot; false at the end and when the budget is used up */
+/* read the next row into the slot; false at the end */
 extern bool search_scan_row(Search *search, RowScan *scan);
 extern void search_scan_close(Search *search, RowScan *scan);
 /* of the row in the slot: a column that is not null, its status, its place, whether it passes */
@@ -85,8 +82,8 @@ extern int	search_compare(const void *a, const void *b);
 
 /* listing.c: find the groups that pass the filter */
 extern void listing_groups(Search *search);
-/* merge them up to the limit; false when the budget did not suffice, to go on with another */
-extern bool listing_merge(Search *search);
+/* merge them up to the limit */
+extern void listing_merge(Search *search);
 /*
  * Read the next rows of a group that pass, at most limit.  When none is among
  * as many entries as patience allows, the place to go on from is returned, with

@@ -7,7 +7,8 @@
  *
  * A continuation token is the place of the page's last row, created_time and
  * id, with a checksum before it, in hexadecimal digits: safe in a URL, and
- * independent of the session that got it.
+ * independent of the session that got it.  With an id prefix the pages are in
+ * the order of ids, and the token has TIME_BY_ID for the created_time.
  */
 #include "postgres.h"
 
@@ -105,9 +106,9 @@ token_encode(const Found *place)
 	return token;
 }
 
-/* The place that a token stands for; an error if it is none. */
+/* The place that a token stands for; an error if it is none, or one in the other order of pages. */
 static void
-token_decode(const char *token, Found *place)
+token_decode(const char *token, bool by_id, Found *place)
 {
 	Size		digits = strlen(token);
 	Size		length = digits / 2;
@@ -131,6 +132,12 @@ token_decode(const char *token, Found *place)
 				 errhint("Use the continuation_token of the last row of the page before, unchanged.")));
 	memcpy(&place->created_time, bytes + sizeof(crc), sizeof(TimestampTz));
 	place->instance_id = cstring_to_text_with_len(bytes + TOKEN_HEAD, length - TOKEN_HEAD);
+	if ((place->created_time == TIME_BY_ID) != by_id)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("continuation token is of a page %s instance_id_prefix",
+						by_id ? "without" : "with"),
+				 errhint("Pass the instance_id_prefix of the page before, or none if that page had none.")));
 }
 
 /* An array of the ids found. */
@@ -188,6 +195,7 @@ durable_query_instances(PG_FUNCTION_ARGS)
 	char	   *continuation;
 	int			page_size;
 	int			count;
+	bool		more;
 
 	orchestrator_forbid("durable.query_instances");
 	filter_arguments(fcinfo, &filter);
@@ -200,18 +208,14 @@ durable_query_instances(PG_FUNCTION_ARGS)
 				 errmsg("page_size must be between 1 and %d", PAGE_SIZE_LIMIT)));
 	continuation = client_text(fcinfo, 10);
 	if (continuation != NULL)
-		token_decode(continuation, &place);
+		token_decode(continuation, filter.prefix != NULL, &place);
 
 	InitMaterializedSRF(fcinfo, 0);
 	search = search_begin(&filter);
-	/* one more than the page tells whether there is another */
-	count = search_page(search, continuation != NULL ? &place : NULL, page_size + 1, &rows);
+	count = search_page(search, continuation != NULL ? &place : NULL, page_size, &rows, &more);
 	search_end(search);
-	if (count > page_size)
-	{
-		count = page_size;
+	if (more)
 		token = token_encode(&rows[count - 1]);
-	}
 	if (count > 0)
 		return_page((ReturnSetInfo *) fcinfo->resultinfo, rows, count, PG_GETARG_BOOL(8), token);
 	PG_RETURN_NULL();

@@ -1,34 +1,33 @@
 /*
  * search.c
- *	  Finding instances by what clients know of them: pages in the order of
- *	  creation, counts, and walks over all.
+ *	  Finding instances by what clients know of them: pages, counts, and walks
+ *	  over all.
  *
  * A view with a security barrier sorts all that its reader may see before it
- * returns the first row.  This reads indexes instead, so that the time for a
- * page depends on its size and not on the number of instances, whoever owns
- * them.  It takes ordinary locks for reading only and works on a standby.
+ * returns the first row.  This reads indexes instead.  It takes ordinary locks
+ * for reading only and works on a standby.
  *
- * The index instances_listing has the columns state, owner, name, created_time
- * and instance_id.  A *group* is what shares the first three; within it rows
- * are in the order of pages.  There are few groups: owners times functions
- * times states.  One look-up for each finds them, and steps over those whose
- * owner the caller may not see, however many rows they have.  A page merges the
- * groups that pass the filter.  What the index does not have (tags, whether a
- * live instance has begun) is compared row by row: a group that finds nothing
- * among some rows says how far it has looked, and the merge comes back to it
- * only when the others are that far (listing.c).
+ * Pages are in the order of creation and read from the index instances_listing,
+ * so that the time for a page depends on its size and not on the number of
+ * instances, whoever owns them.  That index has the columns state, owner, name,
+ * created_time and instance_id.  A *group* is what shares the first three;
+ * within it rows are in the order of pages.  There are few groups: owners times
+ * functions times states.  One look-up for each finds them, and steps over those
+ * whose owner the caller may not see, however many rows they have.  A page
+ * merges the groups that pass the filter.  What the index does not have (tags,
+ * whether a live instance has begun) is compared row by row: a group that finds
+ * nothing among some rows says how far it has looked, and the merge comes back
+ * to it only when the others are that far (listing.c).
+ *
+ * With an id prefix pages are in the order of ids and read from the unique index
+ * of ids, where the ids with the prefix are side by side.  That order is the one
+ * of bytes (collation "C"), whatever the collation of the database.  The index
+ * has no other column, so every row with the prefix is read and compared until
+ * the page is full, the rows of other owners too.  A token can only name an id
+ * that the caller may see, so a page ends early only after its first row.
  *
  * Ids and a parent lead to rows by another index, and the first of those that
- * pass are kept.  There are three ways to an id prefix.  Which is the shortest
- * depends on the ids, so they are followed in turn until one is at its end:
- * - most ids have it: the merge reads the entries of the listing in order;
- * - few ids have it: they are side by side in the index of ids, which leads to
- *	 their blocks;
- * - many have it, but none of the first: an index of ranges of blocks names
- *	 those that may hold such ids (ranges.c), the other entries are not read.
- * Ranges come in the order in which their first rows can have been created.  As
- * soon as those read have enough rows for the page, only those matter that may
- * hold rows created before the last of them; when none is left it is exact.
+ * pass, in the order of the pages, are kept.
  */
 #include "postgres.h"
 
@@ -53,32 +52,19 @@
 #include "fit.h"
 #include "listing.h"
 #include "owner.h"
-#include "ranges.h"
 #include "rows.h"
 
-/* entries and rows, about 0.1 us each, that a way to a prefix may read at first: of the listing, and by blocks */
-#define LISTING_BUDGET	2000
-#define BLOCKS_BUDGET	4000
-#define UNLIMITED		PG_INT64_MAX
+/* keys of a scan of the ids with a prefix, at most */
+#define PREFIX_KEYS		3
+
+/* rows in vain after which a page by prefix ends, about 1 us each */
+#define VAIN_IDS		50000
 
 typedef struct OwnerEntry
 {
 	Oid			owner;			/* hash key */
 	bool		visible;
 } OwnerEntry;
-
-/* Rows with a prefix, by blocks: how far the search is. */
-typedef struct BlockSearch
-{
-	RangeScan  *scan;
-	bool		leading;		/* the index of ids leads to the blocks */
-	bool		found_ranges;
-	bool		in_range;		/* of which not all is read */
-	TimestampTz from;
-	TimestampTz to;				/* nothing later will be on the page */
-	int			enough;			/* rows after which to is to be set anew */
-	FoundList	found;
-} BlockSearch;
 
 struct Walk
 {
@@ -118,7 +104,6 @@ search_begin(const Filter *filter)
 	(void) table_readable(search->heap, TABLE_INSTANCES, ERROR);
 	search->slot = table_slot_create(search->heap, NULL);
 	search->owners = hash_create("durable owners", 16, &info, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
-	search->budget = UNLIMITED;
 	return search;
 }
 
@@ -161,24 +146,12 @@ search_scan_open(Search *search, RowScan *scan, const char *index, bool entries,
 	index_rescan(scan->desc, keys, nkeys, NULL, 0);
 }
 
-/* Read the next row into the slot; false at the end and when the budget is used up. */
+/* Read the next row into the slot; false at the end. */
 bool
 search_scan_row(Search *search, RowScan *scan)
 {
 	CHECK_FOR_INTERRUPTS();
-	return --search->budget >= 0 &&
-		index_getnext_slot(scan->desc, ForwardScanDirection, search->slot);
-}
-
-/* Whether an id has a prefix: 0, or whether those that have it come after (1) or before it (-1). */
-int
-search_compare_prefix(const char *prefix, const text *id)
-{
-	Size		length = strlen(prefix);
-	Size		size = VARSIZE_ANY_EXHDR(id);
-	int			result = memcmp(prefix, VARDATA_ANY(id), Min(length, size));
-
-	return result != 0 ? result : size < length;
+	return index_getnext_slot(scan->desc, ForwardScanDirection, search->slot);
 }
 
 /* End a scan. */
@@ -243,8 +216,11 @@ search_compare(const void *a, const void *b)
 static bool
 has_prefix(Search *search)
 {
-	return search_compare_prefix(search->filter->prefix,
-								 DatumGetTextPP(search_column(search, COL_INSTANCE_ID))) == 0;
+	const char *prefix = search->filter->prefix;
+	text	   *id = DatumGetTextPP(search_column(search, COL_INSTANCE_ID));
+	Size		length = strlen(prefix);
+
+	return VARSIZE_ANY_EXHDR(id) >= length && memcmp(VARDATA_ANY(id), prefix, length) == 0;
 }
 
 /* Whether the tags in the slot contain the filter's. */
@@ -336,13 +312,14 @@ is_child(Search *search, int64 parent)
 	return !isnull && DatumGetInt64(value) == parent;
 }
 
-/* Note the row in the slot. */
+/* Note the row in the slot; with a prefix only the id counts for the order of pages. */
 Found
 search_found(Search *search)
 {
 	return (Found)
 	{
-		.created_time = DatumGetTimestampTz(search_column(search, COL_CREATED)),
+		.created_time = search->filter->prefix != NULL ? TIME_BY_ID :
+			DatumGetTimestampTz(search_column(search, COL_CREATED)),
 		.instance_id = search_copy(search, search_column(search, COL_INSTANCE_ID)),
 		.key = DatumGetInt64(search_column(search, COL_KEY))
 	};
@@ -363,8 +340,10 @@ search_add(FoundList *list, const Found *found)
 
 /* Keep only the first rows of those collected. */
 static void
-collected_sort(Search *search, FoundList *found)
+collected_sort(Search *search)
 {
+	FoundList  *found = &search->found;
+
 	if (found->count > 0)
 		qsort(found->rows, found->count, sizeof(Found), search_compare);
 	for (int i = search->limit; i < found->count; i++)
@@ -372,10 +351,11 @@ collected_sort(Search *search, FoundList *found)
 	found->count = Min(found->count, search->limit);
 }
 
-/* Add the row in the slot to a list unless it is before the page. */
+/* Add the row in the slot to those collected unless it is before the page. */
 static void
-collect_row(Search *search, FoundList *list)
+collect_row(Search *search)
 {
+	FoundList  *list = &search->found;
 	Found		found = search_found(search);
 
 	if (search->after.instance_id != NULL && search_compare(&found, &search->after) <= 0)
@@ -384,7 +364,7 @@ collect_row(Search *search, FoundList *list)
 		return;
 	}
 	if (list->count == list->size && list->count / 2 >= search->limit)
-		collected_sort(search, list);
+		collected_sort(search);
 	search_add(list, &found);
 }
 
@@ -392,21 +372,41 @@ typedef void (*RowCallback) (Search *search, void *arg);
 
 /* Call back for the rows of one index scan that pass. */
 static void
-scan_index(Search *search, const char *index, ScanKey key, int64 parent, RowCallback callback, void *arg)
+scan_index(Search *search, const char *index, int nkeys, ScanKey keys, int64 parent,
+		   RowCallback callback, void *arg)
 {
 	RowScan		scan;
 
-	search_scan_open(search, &scan, index, false, 1, key);
+	search_scan_open(search, &scan, index, false, nkeys, keys);
 	while (search_scan_row(search, &scan))
-	{
-		/* the ids with a prefix are side by side */
-		if (search->filter->prefix != NULL && key->sk_strategy == BTGreaterEqualStrategyNumber &&
-			!has_prefix(search))
-			break;
 		if (search_row_passes(search) && (search->filter->parent == NULL || is_child(search, parent)))
 			callback(search, arg);
-	}
 	search_scan_close(search, &scan);
+}
+
+/* Make the keys of a scan for the ids with the prefix, after the page before; returns how many. */
+static int
+prefix_keys(Search *search, ScanKeyData keys[PREFIX_KEYS])
+{
+	text	   *prefix = cstring_to_text(search->filter->prefix);
+	text	   *end = cstring_to_text(search->filter->prefix);
+	int			length = VARSIZE_ANY_EXHDR(end);
+	int			nkeys = 0;
+
+	ScanKeyInit(&keys[nkeys++], 1, BTGreaterEqualStrategyNumber, F_TEXT_GE, PointerGetDatum(prefix));
+	if (search->after.instance_id != NULL)
+		ScanKeyInit(&keys[nkeys++], 1, BTGreaterStrategyNumber, F_TEXT_GT,
+					PointerGetDatum(search->after.instance_id));
+	/* all ids with the prefix are less than the prefix with its last byte one greater; a last byte of 255 is dropped */
+	while (length > 0 && (unsigned char) VARDATA(end)[length - 1] == 255)
+		length--;
+	if (length > 0)
+	{
+		VARDATA(end)[length - 1]++;
+		SET_VARSIZE(end, VARHDRSZ + length);
+		ScanKeyInit(&keys[nkeys++], 1, BTLessStrategyNumber, F_TEXT_LT, PointerGetDatum(end));
+	}
+	return nkeys;
 }
 
 /* For sorting ids, so as to look each up once. */
@@ -438,7 +438,7 @@ scan_ids(Search *search, int64 parent, RowCallback callback, void *arg)
 		if (i > 0 && compare_ids(&ids[i - 1], &ids[i]) == 0)
 			continue;
 		ScanKeyInit(&key, 1, BTEqualStrategyNumber, F_TEXTEQ, ids[i]);
-		scan_index(search, "instances_instance_id", &key, parent, callback, arg);
+		scan_index(search, "instances_instance_id", 1, &key, parent, callback, arg);
 	}
 }
 
@@ -448,7 +448,7 @@ scan_by_id(Search *search, RowCallback callback, void *arg)
 {
 	const Filter *filter = search->filter;
 	int64		parent = filter->parent != NULL ? parent_key(search) : 0;
-	ScanKeyData key;
+	ScanKeyData keys[PREFIX_KEYS];
 
 	if (filter->parent != NULL && parent == 0)
 		return;
@@ -456,21 +456,18 @@ scan_by_id(Search *search, RowCallback callback, void *arg)
 		scan_ids(search, parent, callback, arg);
 	else if (filter->parent != NULL)
 	{
-		ScanKeyInit(&key, 1, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(parent));
-		scan_index(search, "instances_parent", &key, parent, callback, arg);
+		ScanKeyInit(&keys[0], 1, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(parent));
+		scan_index(search, "instances_parent", 1, keys, parent, callback, arg);
 	}
 	else
-	{
-		ScanKeyInit(&key, 1, BTGreaterEqualStrategyNumber, F_TEXT_GE,
-					CStringGetTextDatum(filter->prefix));
-		scan_index(search, "instances_instance_id", &key, parent, callback, arg);
-	}
+		scan_index(search, "instances_instance_id", prefix_keys(search, keys), keys, parent,
+				   callback, arg);
 }
 
 static void
 collect_callback(Search *search, void *arg)
 {
-	collect_row(search, &search->found);
+	collect_row(search);
 }
 
 /* Collect the rows that ids or a parent lead to. */
@@ -478,118 +475,57 @@ static void
 collect_by_id(Search *search)
 {
 	scan_by_id(search, collect_callback, NULL);
-	collected_sort(search, &search->found);
-}
-
-/* Prepare to collect the rows with the prefix from the blocks that may have some, or that ids lead to. */
-static void
-begin_blocks(Search *search, BlockSearch *blocks, bool ids)
-{
-	const Filter *filter = search->filter;
-
-	memset(blocks, 0, sizeof(BlockSearch));
-	blocks->scan = ranges_begin(search->heap, search->snapshot, filter->prefix);
-	blocks->leading = ids;
-	blocks->from = filter->has_from ? filter->from : DT_NOBEGIN;
-	blocks->to = filter->has_to ? filter->to : DT_NOEND;
-	if (search->after.instance_id != NULL)
-		blocks->from = Max(blocks->from, search->after.created_time);
-	blocks->enough = search->limit;
-}
-
-/* Find the ranges that are to be read; false when the budget did not suffice. */
-static bool
-find_ranges(Search *search, BlockSearch *blocks)
-{
-	if (blocks->leading &&
-		!ranges_lead(blocks->scan, relation_oid(search, "instances_instance_id"), &search->budget))
-		return false;
-	ranges_find(blocks->scan, relation_oid(search, "instances_ranges"), blocks->from, blocks->to);
-	blocks->found_ranges = true;
-	return true;
-}
-
-/* Collect rows; false when the budget did not suffice, to go on from there with another. */
-static bool
-collect_blocks(Search *search, BlockSearch *blocks)
-{
-	if (!blocks->found_ranges && !find_ranges(search, blocks))
-		return false;
-	while (blocks->in_range || ranges_next(blocks->scan, blocks->to))
-	{
-		blocks->in_range = true;
-		while (ranges_row(blocks->scan, search->slot))
-		{
-			if (has_prefix(search) && search_row_passes(search))
-				collect_row(search, &blocks->found);
-			if (--search->budget < 0)
-				return false;
-		}
-		blocks->in_range = false;
-		if (blocks->found.count >= blocks->enough)
-		{
-			/* what was created after these is not on the page */
-			collected_sort(search, &blocks->found);
-			blocks->to = blocks->found.rows[search->limit - 1].created_time;
-			blocks->enough = search->limit + search->limit / 8;
-		}
-	}
-	collected_sort(search, &blocks->found);
-	search->found = blocks->found;
-	return true;
+	collected_sort(search);
 }
 
 /*
- * Find the page of a prefix.  Which way is the shortest depends on the ids, so
- * they are followed in turn, each time for as long as all the times before.
+ * Read a page of the ids with the prefix.  A page that has a row, and so can
+ * have a token, ends early after many rows in vain; returns whether it did.
  */
-static void
-search_prefix(Search *search)
+static bool
+page_by_prefix(Search *search)
 {
-	BlockSearch led;
-	BlockSearch all;
-	bool		done = false;
+	ScanKeyData keys[PREFIX_KEYS];
+	RowScan		scan;
+	int			vain = 0;
+	bool		early = false;
 
-	search->budget = LISTING_BUDGET;
-	if (listing_merge(search))
-		return;
-	begin_blocks(search, &led, true);
-	begin_blocks(search, &all, false);
-	for (int64 times = 1; !done; times *= 2)
+	search_scan_open(search, &scan, "instances_instance_id", false, prefix_keys(search, keys), keys);
+	while (search->found.count < search->limit && !early && search_scan_row(search, &scan))
 	{
-		search->budget = times * BLOCKS_BUDGET;
-		done = collect_blocks(search, &led);
-		search->budget = times * BLOCKS_BUDGET;
-		done = done || collect_blocks(search, &all);
-		search->budget = 2 * times * LISTING_BUDGET;
-		done = done || listing_merge(search);
+		if (search_row_passes(search))
+			collect_row(search);
+		else if (vain < VAIN_IDS)
+			vain++;
+		early = vain == VAIN_IDS && search->found.count > 0;
 	}
-	ExecClearTuple(search->slot);
-	ranges_end(led.scan);
-	ranges_end(all.scan);
+	search_scan_close(search, &scan);
+	return early;
 }
 
 /* Find a page. */
 int
-search_page(Search *search, const Found *after, int limit, Found **rows)
+search_page(Search *search, const Found *after, int size, Found **rows, bool *more)
 {
 	const Filter *filter = search->filter;
+	bool		early = false;
 
 	if (after != NULL)
 		search->after = *after;
-	search->limit = limit;
+	/* one more than the page tells whether there is another */
+	search->limit = size + 1;
 	if (filter->ids != NULL || filter->parent != NULL)
 		collect_by_id(search);
+	else if (filter->prefix != NULL)
+		early = page_by_prefix(search);
 	else
 	{
 		listing_groups(search);
-		if (filter->prefix == NULL)
-			(void) listing_merge(search);
-		else
-			search_prefix(search);
+		listing_merge(search);
 	}
 	*rows = search->found.rows;
-	return search->found.count;
+	*more = early || search->found.count > size;
+	return Min(search->found.count, size);
 }
 
 static void
@@ -647,7 +583,7 @@ walk_next(Walk *walk, int limit, int64 *keys)
 	{
 		RowGroup	   *group = list_nth(walk->groups, walk->current);
 		text	   *place = group->last.instance_id;
-		int			more = listing_read(search, group, limit - count, UNLIMITED, rows);
+		int			more = listing_read(search, group, limit - count, PG_INT64_MAX, rows);
 
 		for (int i = 0; i < more; i++)
 			keys[count++] = rows[i].key;

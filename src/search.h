@@ -27,6 +27,9 @@ typedef struct Filter
 	bool		manage;			/* the caller may manage it, not only see it */
 } Filter;
 
+/* the created_time of places in the order of ids; no instance has it */
+#define TIME_BY_ID		DT_NOBEGIN
+
 /* An instance found, or the place of one in the order of pages. */
 typedef struct Found
 {
@@ -41,14 +44,12 @@ typedef struct Search Search;
 extern Search *search_begin(const Filter *filter);
 extern void search_end(Search *search);
 
-/* whether an id has a prefix: 0, or whether those that have it come after (1) or before it (-1) */
-extern int	search_compare_prefix(const char *prefix, const text *id);
-
 /*
- * The first instances after a place (NULL: of all) in the order of
- * created_time and id; returns how many, at most limit.
+ * The first instances after a place (NULL: of all) in the order of created_time
+ * and id, with a prefix of id alone; returns how many, at most size, and whether
+ * there may be more.
  */
-extern int	search_page(Search *search, const Found *after, int limit, Found **rows);
+extern int	search_page(Search *search, const Found *after, int size, Found **rows, bool *more);
 /* how many there are of each status */
 extern void search_count(Search *search, int64 counts[STATUS_TERMINATED + 1]);
 

@@ -12,29 +12,6 @@ COMMENT ON SCHEMA durable_internal IS 'durable orchestrations: tables and helper
 -- The tables are read and written by the engine's C code through the table
 -- access layer (src/store.c), column by number: keep both in step.
 
--- Which prefixes the ids of a range of blocks have, and when they were created, for BRIN indexes (src/stems.c).
-CREATE FUNCTION durable_internal.place(created_time timestamptz, instance_id text) RETURNS bytea
-LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'durable_place';
-CREATE TYPE durable_internal.stems;
-CREATE FUNCTION durable_internal.stems_in(cstring) RETURNS durable_internal.stems
-LANGUAGE internal IMMUTABLE STRICT PARALLEL SAFE AS 'byteain';
-CREATE FUNCTION durable_internal.stems_out(durable_internal.stems) RETURNS cstring
-LANGUAGE internal IMMUTABLE STRICT PARALLEL SAFE AS 'byteaout';
-CREATE TYPE durable_internal.stems (
-    INPUT = durable_internal.stems_in, OUTPUT = durable_internal.stems_out, STORAGE = plain
-);
-CREATE FUNCTION durable_internal.id_stems_info(internal) RETURNS internal
-LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'durable_id_stems_info';
-CREATE FUNCTION durable_internal.id_stems_add(internal, internal, internal, internal) RETURNS boolean
-LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'durable_id_stems_add';
-CREATE FUNCTION durable_internal.id_stems_union(internal, internal, internal) RETURNS boolean
-LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'durable_id_stems_union';
-CREATE OPERATOR CLASS durable_internal.id_stems FOR TYPE bytea USING brin AS
-    FUNCTION 1 durable_internal.id_stems_info(internal),
-    FUNCTION 2 durable_internal.id_stems_add(internal, internal, internal, internal),
-    FUNCTION 4 durable_internal.id_stems_union(internal, internal, internal),
-    STORAGE durable_internal.stems;
-
 -- Whose something is, also where that role does not exist (src/owner.h).
 CREATE TYPE durable_internal.owner;
 CREATE FUNCTION durable_internal.owner_in(cstring) RETURNS durable_internal.owner
@@ -147,8 +124,9 @@ CREATE TABLE durable_internal.instances (
     custom_status jsonb,
     PRIMARY KEY (key) WITH (fillfactor = 50)
 ) USING heap WITH (fillfactor = 50);
+-- Of the column's collation "C", so that ids with a prefix are side by side; for pages by id prefix too.
 CREATE UNIQUE INDEX instances_instance_id ON durable_internal.instances (instance_id) WITH (fillfactor = 50);
--- For pages and counts (src/search.c); each state, owner and name is a group in the order of pages.
+-- For pages and counts (src/search.c), except by id prefix; each state, owner and name is a group in the order of pages.
 -- It also leads the scheduler to what is ready.
 CREATE INDEX instances_listing ON durable_internal.instances
     (state, owner, name COLLATE "C", created_time, instance_id) WITH (fillfactor = 50);
@@ -156,10 +134,8 @@ CREATE INDEX instances_listing ON durable_internal.instances
 ALTER TABLE durable_internal.instances
     ALTER COLUMN name SET STATISTICS 0, ALTER COLUMN function SET STATISTICS 0, ALTER COLUMN version SET STATISTICS 0,
     ALTER COLUMN search_path SET STATISTICS 0, ALTER COLUMN tags SET STATISTICS 0, ALTER COLUMN custom_status SET STATISTICS 0;
--- For pages by id prefix (src/ranges.c), and ranges of time in queries of the view; hardly costs anything to keep.
-CREATE INDEX instances_ranges ON durable_internal.instances
-    USING brin (created_time, durable_internal.place(created_time, instance_id) durable_internal.id_stems) WITH (autosummarize = on);
-ALTER INDEX durable_internal.instances_ranges ALTER COLUMN 2 SET STATISTICS 0;
+-- For ranges of time in queries of the view; hardly costs anything to keep.
+CREATE INDEX instances_created ON durable_internal.instances USING brin (created_time) WITH (autosummarize = on);
 CREATE INDEX instances_parent ON durable_internal.instances (parent_key) WHERE parent_key IS NOT NULL;
 
 -- Append only.  An execution's events are numbered from instances.first_seq + 1:

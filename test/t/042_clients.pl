@@ -227,30 +227,6 @@ foreach my $level ('READ COMMITTED', 'REPEATABLE READ', 'SERIALIZABLE', 'SERIALI
 }
 $first->quit;
 
-# Pages by id prefix, whether few instances have it, many, nearly all, or the youngest only; from the start and from the middle.
-$node->safe_psql('postgres', q[
-	SELECT count(durable.start_new('wait_go', NULL, CASE WHEN i > 27000 THEN 'page-late-' ELSE 'page-' END || md5(i::text), start_at => '2999-01-01'))
-	  FROM generate_series(1, 30000) i;
-	CREATE FUNCTION differences(filter text) RETURNS bigint LANGUAGE plpgsql AS $$
-	DECLARE
-		expected text[] := ARRAY(SELECT instance_id FROM durable.instances WHERE instance_id ^@ filter ORDER BY created_time, instance_id LIMIT 300);
-		found text[] := '{}';
-		token text;
-	BEGIN
-		FOR page IN 1..3 LOOP
-			found := found || ARRAY(SELECT instance_id FROM durable.query_instances(instance_id_prefix => filter, continuation_token => token));
-			token := (SELECT max(continuation_token) FROM durable.query_instances(instance_id_prefix => filter, continuation_token => token));
-			EXIT WHEN token IS NULL;
-		END LOOP;
-		RETURN (SELECT count(*) FROM unnest(expected) WITH ORDINALITY e FULL JOIN unnest(found) WITH ORDINALITY f ON e = f WHERE e IS NULL OR f IS NULL);
-	END $$;
-]);
-foreach my $prefix ('page-', 'page-0', 'page-00', 'page-000', 'page-0000', 'page-late-', 'page-late-0', 'pagf', 'page-late-00')
-{
-	is($node->safe_psql('postgres', "SELECT differences('$prefix')"), '0', "pages of $prefix");
-}
-is($node->safe_psql('postgres', q(SELECT count FROM durable.count_instances(instance_id_prefix => 'page-late-'))), '3000', 'count by prefix');
-
 is($node->safe_psql('postgres', 'SELECT count(*) FROM durable_internal.violations'), '0', 'no invariant is broken');
 $node->stop;
 done_testing();

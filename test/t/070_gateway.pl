@@ -262,6 +262,11 @@ gets(400, 'GET', '/instances?createdTimeFrom=2030-13-45T00:00:00Z', 'no such tim
 gets(400, 'GET', '/instances?runtimeStatus=Sleeping', 'bad status');
 gets(400, 'GET', '/instances?top=many', 'bad top');
 gets(400, 'GET', '/instances', 'bad token', undef, { 'x-ms-continuation-token' => 'deadbeef' });
+is_deeply([ map { $_->{instanceId} } @{ json(gets(200, 'GET', '/instances?instanceIdPrefix=a', 'list by prefix')) } ],
+	[ sort grep { /^a/ } map { $_->{instanceId} } @$all ], 'in the order of ids');
+$token = gets(200, 'GET', '/instances?top=1&instanceIdPrefix=a', 'a page by prefix')->{headers}{'x-ms-continuation-token'};
+gets(200, 'GET', '/instances?top=1&instanceIdPrefix=a', 'and the next', undef, { 'x-ms-continuation-token' => $token });
+gets(400, 'GET', '/instances?top=1', 'its token without the prefix', undef, { 'x-ms-continuation-token' => $token });
 
 # Purge
 is_deeply(json(gets(200, 'DELETE', '/instances/h1', 'purge')), { instancesDeleted => 1 }, 'one');
