@@ -17,12 +17,12 @@
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
-#include "utils/json.h"
 #include "utils/lsyscache.h"
 #include "utils/numeric.h"
 #include "utils/typcache.h"
 
 #include "callable.h"
+#include "json.h"
 
 static bool round_value(Oid type, JsonbValue *value, StringInfo text);
 
@@ -168,10 +168,8 @@ integers_round(Oid type, JsonbValue *value)
 		return false;
 	initStringInfo(&text);
 	(void) round_value(type, value, &text);
-	rounded = DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(text.data)));
-	value->type = jbvBinary;
-	value->val.binary.data = &rounded->root;
-	value->val.binary.len = VARSIZE(rounded) - VARHDRSZ;
+	rounded = jsonb_parse(text.data);
+	JsonbToJsonbValue(rounded, value);
 	if (JB_ROOT_IS_SCALAR(rounded))
 		JsonbExtractScalar(&rounded->root, value);
 	return true;
