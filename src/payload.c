@@ -14,6 +14,7 @@
 #include "utils/snapmgr.h"
 
 #include "client.h"
+#include "json.h"
 #include "replay.h"
 #include "settings.h"
 #include "status.h"
@@ -101,20 +102,12 @@ id_argument(FunctionCallInfo fcinfo, const char *function)
 	orchestrator_forbid(function);
 	client_require(fcinfo, 0, "instance_id", function);
 	instance_id = client_text(fcinfo, 0);
-	PushActiveSnapshot(GetLatestSnapshot());
-	store = store_open();
+	store = client_open();
 	if (!instance_find(store, instance_id, &row) || !status_may_see(&row))
 		client_no_instance(instance_id);
 	store_close(store);
 	PopActiveSnapshot();
 	return instance_id;
-}
-
-/* JSON text as a jsonb datum. */
-static Datum
-json_datum(StringInfo json)
-{
-	return DirectFunctionCall1(jsonb_in, CStringGetDatum(json->data));
 }
 
 /* durable.create_http_management_payload(instance_id) */
@@ -125,7 +118,7 @@ durable_create_http_management_payload(PG_FUNCTION_ARGS)
 
 	initStringInfo(&json);
 	append_payload(&json, id_argument(fcinfo, "durable.create_http_management_payload"));
-	PG_RETURN_DATUM(json_datum(&json));
+	PG_RETURN_JSONB_P(jsonb_parse(json.data));
 }
 
 /* durable.create_check_status_response(instance_id) */
@@ -142,5 +135,5 @@ durable_create_check_status_response(PG_FUNCTION_ARGS)
 	appendStringInfoString(&json, "}, \"body\": ");
 	append_payload(&json, instance_id);
 	appendStringInfoChar(&json, '}');
-	PG_RETURN_DATUM(json_datum(&json));
+	PG_RETURN_JSONB_P(jsonb_parse(json.data));
 }

@@ -12,10 +12,10 @@
 #include "postgres.h"
 
 #include "miscadmin.h"
-#include "utils/fmgrprotos.h"
 
 #include "failure.h"
 #include "hint.h"
+#include "json.h"
 #include "notify.h"
 #include "remove.h"
 
@@ -49,8 +49,7 @@ terminate_child(Store *store, const InstanceRow *child, TimestampTz now)
 		.key = child->key,
 		.kind = MESSAGE_TERMINATE,
 		.time = now,
-		.payload = DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(
-			"{\"reason\": \"the parent instance was removed\", \"recursive\": true}")))
+		.payload = jsonb_parse("{\"reason\": \"the parent instance was removed\", \"recursive\": true}")
 	};
 
 	message_send(store, child->owner, &message);
