@@ -148,8 +148,8 @@ log_database(Oid db)
 }
 
 /* A role for a line of the log. */
-static char *
-role_text(Oid role)
+char *
+log_role(Oid role)
 {
 	char	   *name = GetUserNameFromId(role, true);
 
@@ -207,7 +207,7 @@ failure_log_add(const InstanceRow *row, bool told, Jsonb *failure)
 	line->sqlstate = failure_sqlstate(failure);
 	line->message = psprintf("instance %s of orchestrator %s, role %s, failed: %s: %s",
 							 log_text(row->instance_id, LOG_NAME, true), log_text(row->name, LOG_NAME, true),
-							 role_text(row->owner), unpack_sql_state(line->sqlstate),
+							 log_role(row->owner), unpack_sql_state(line->sqlstate),
 							 log_text(message, LOG_MESSAGE, false));
 	line->detail = cause_text(failure);
 	nlines++;
@@ -280,7 +280,7 @@ write_sum(const Window *window)
 {
 	ereport(LOG,
 			(errmsg("%lld further instances of role %s failed in the last minute",
-					(long long) window->further, role_text(window->key.role)),
+					(long long) window->further, log_role(window->key.role)),
 			 errhint("See durable.instances, or the setting durable.log_failures.")));
 }
 

@@ -111,13 +111,7 @@ instance_new_task(Instance *instance, TaskKind kind, const char *name, Jsonb *in
 {
 	Task	   *task = MemoryContextAllocZero(instance->context, sizeof(Task));
 
-	if (instance->ntasks == instance->tasks_size)
-	{
-		instance->tasks_size = Max(8, instance->tasks_size * 2);
-		instance->tasks = instance->tasks == NULL ?
-			MemoryContextAlloc(instance->context, instance->tasks_size * sizeof(Task *)) :
-			repalloc_huge(instance->tasks, instance->tasks_size * sizeof(Task *));
-	}
+	instance->tasks = grow(instance->context, instance->tasks, instance->ntasks, &instance->tasks_size, sizeof(Task *));
 	task->id = instance->row.first_task + instance->ntasks;
 	task->kind = kind;
 	task->name = name;
@@ -190,13 +184,7 @@ decode_raised(Instance *instance, const HistoryRow *row)
 	RaisedEvent *event;
 	MemoryContext old = MemoryContextSwitchTo(instance->context);
 
-	if (instance->nevents == instance->events_size)
-	{
-		instance->events_size = Max(4, instance->events_size * 2);
-		instance->events = instance->events == NULL ?
-			MemoryContextAlloc(instance->context, instance->events_size * sizeof(RaisedEvent)) :
-			repalloc_huge(instance->events, instance->events_size * sizeof(RaisedEvent));
-	}
+	instance->events = grow(instance->context, instance->events, instance->nevents, &instance->events_size, sizeof(RaisedEvent));
 	event = &instance->events[instance->nevents++];
 	event->name = str_tolower(row->name, strlen(row->name), DEFAULT_COLLATION_OID);
 	event->data = row->result;

@@ -309,15 +309,6 @@ owner_scan_key(ScanKey key, AttrNumber column, StrategyNumber strategy, Datum ow
 	key->sk_func.fn_mcxt = CurrentMemoryContext;
 }
 
-/* The OID of the type. */
-Oid
-owner_type(void)
-{
-	Oid			namespace = get_namespace_oid(DURABLE_INTERNAL_SCHEMA, false);
-
-	return GetSysCacheOid2(TYPENAMENSP, Anum_pg_type_oid, CStringGetDatum("owner"), ObjectIdGetDatum(namespace));
-}
-
 /* durable_internal.owner_of(role): NULL becomes no role */
 Datum
 durable_owner_of(PG_FUNCTION_ARGS)

@@ -385,24 +385,26 @@ quota_text(Oid role, const char *text)
 	return quota_exceeded(role, QUOTA_PAYLOAD, size);
 }
 
+/* Raise a failure, if there is one. */
+static void
+throw_exceeded(Jsonb *exceeded)
+{
+	if (exceeded != NULL)
+		failure_throw(exceeded);
+}
+
 /* Raise the error if a payload is too large. */
 void
 quota_check_payload(Oid role, const Jsonb *payload)
 {
-	Jsonb	   *exceeded = quota_payload(role, payload);
-
-	if (exceeded != NULL)
-		failure_throw(exceeded);
+	throw_exceeded(quota_payload(role, payload));
 }
 
 /* The same of a text. */
 void
 quota_check_text(Oid role, const char *text)
 {
-	Jsonb	   *exceeded = quota_text(role, text);
-
-	if (exceeded != NULL)
-		failure_throw(exceeded);
+	throw_exceeded(quota_text(role, text));
 }
 
 /* Raise the error if a text is too long for anybody. */
@@ -421,22 +423,10 @@ count(Store *store, Oid role, QuotaKind kind, int64 limit)
 
 	store_sync(store);
 	PushActiveSnapshot(GetLatestSnapshot());
-	result = kind == QUOTA_LIVE ? instances_count_live(store, role, limit + 1) :
+	result = kind == QUOTA_LIVE ? instances_of(store, STATES_LIVE, owner_make(role, NULL), limit + 1, NULL) :
 		tasks_count(store, role, limit + 1);
 	PopActiveSnapshot();
 	return result;
-}
-
-/* Have room to remember what another subtransaction or role takes. */
-static void
-make_room(void)
-{
-	if (ntaken < taken_size)
-		return;
-	taken_size = Max(16, taken_size * 2);
-	taken = taken == NULL ?
-		MemoryContextAlloc(TopMemoryContext, taken_size * sizeof(Taken)) :
-		repalloc(taken, taken_size * sizeof(Taken));
 }
 
 /* Remember that this subtransaction has taken one. */
@@ -564,7 +554,8 @@ quota_take(Store *store, Oid role, QuotaKind kind)
 
 	if (limit < 0 || !shared_available())
 		return NULL;
-	make_room();
+	/* room for what remember adds, which must not throw */
+	taken = grow(TopMemoryContext, taken, ntaken, &taken_size, sizeof(Taken));
 	now = GetCurrentTimestamp();
 	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
 	use = use_of(&key);
@@ -598,10 +589,7 @@ quota_take(Store *store, Oid role, QuotaKind kind)
 void
 quota_check_live(Store *store, Oid role)
 {
-	Jsonb	   *exceeded = quota_take(store, role, QUOTA_LIVE);
-
-	if (exceeded != NULL)
-		failure_throw(exceeded);
+	throw_exceeded(quota_take(store, role, QUOTA_LIVE));
 }
 
 /* The place of an instance in the array. */
@@ -701,7 +689,6 @@ void
 quota_check_message(Store *store, const InstanceRow *row)
 {
 	int64		limit = limit_of(row->owner, QUOTA_HISTORY);
-	Jsonb	   *exceeded;
 	int64		ticket;
 
 	if (limit < 0 || !shared_available())
@@ -710,9 +697,7 @@ quota_check_message(Store *store, const InstanceRow *row)
 	store_flush(store);
 	if (inbox_take(row->key, limit - history_length(row), &ticket))
 		return;
-	exceeded = inbox_exceeded(store, row, limit, 0, ticket);
-	if (exceeded != NULL)
-		failure_throw(exceeded);
+	throw_exceeded(inbox_exceeded(store, row, limit, 0, ticket));
 }
 
 /* durable_internal.table_changed(): trigger on tables that processes keep in memory */

@@ -35,6 +35,9 @@ extern void store_use_snapshot(Store *store, Snapshot snapshot);
 /* a number larger than all before, for a key or a message id */
 extern int64 store_number(Store *store);
 
+/* the order of keys, for qsort and bsearch */
+extern int	compare_keys(const void *a, const void *b);
+
 /* instances; a time of 0 and a key of 0 are SQL null */
 typedef struct InstanceRow
 {
@@ -88,8 +91,6 @@ extern void instance_delete(Store *store, const InstanceRow *row);
 /* calls back for each ready instance whose role is not absent, owner by owner, until it returns false for the owner */
 extern void instances_ready(Store *store, bool (*callback) (const InstanceRow *row, void *arg),
 							void *arg);
-/* how many of a role's instances have not ended, up to a maximum */
-extern int64 instances_count_live(Store *store, Oid role, int64 max);
 /* the owner that comes after the given one, which it replaces, among the instances of a state; false if there is none */
 extern bool instances_next_owner(Store *store, char state, Datum *owner);
 /* the instances of an owner in these states, at most max: how many, and their keys in order unless keys is NULL */
