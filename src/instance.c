@@ -257,11 +257,8 @@ decode(Instance *instance, const HistoryRow *row)
 			instance->open_timers--;
 			break;
 		case EVENT_TIMER_CANCELED:
-			task = instance_task(instance, row->task_id);
-			if (task != NULL)
-				task->cancel_recorded = true;
 			instance->open_timers--;
-			break;
+			/* FALLTHROUGH */
 		case EVENT_TASK_CANCELED:
 			task = instance_task(instance, row->task_id);
 			if (task != NULL)
@@ -316,7 +313,7 @@ cache_fill(Round *round, const InstanceRow *row)
 	instance->context = context;
 	dlist_push_tail(&cache_order, &instance->link);
 	instance->row = *row;
-	events = history_read(round->store, row->key, row->first_seq);
+	events = history_between(round->store, row->key, row->first_seq + 1, PG_INT32_MAX);
 	stats_count(STATS_LOADS, 1);
 	stats_count(STATS_LOADED, list_length(events));
 	foreach(cell, events)
@@ -366,6 +363,17 @@ instance_append(Round *round, Instance *instance, HistoryRow *row)
 	decode(instance, row);
 	history_append(round->store, row);
 	instance->dirty = true;
+}
+
+/* Append an event about an attempt of a task. */
+void
+instance_append_attempt(Round *round, Instance *instance, Task *task, EventType event, Jsonb *result)
+{
+	HistoryRow	row = {
+		.event = event, .task_id = task->id, .attempt = task->attempt, .name = task->name, .result = result
+	};
+
+	instance_append(round, instance, &row);
 }
 
 /* Tell the parent, if there is one, how this instance ended. */
@@ -436,24 +444,15 @@ instance_complete(Round *round, Instance *instance, Jsonb *output)
 	notify_status(&instance->row, NULL, round->now);
 }
 
-/* Whether there is a live parent that is told how this instance ends. */
-static bool
-parent_listens(Round *round, const Instance *instance)
-{
-	InstanceRow parent;
-
-	return instance->row.parent_key != 0 && instance->row.parent_task != 0 &&
-		instance_get(round->store, instance->row.parent_key, &parent) && !STATE_IS_TERMINAL(parent.state);
-}
-
 /* Fail an instance with the marks of its tasks. */
 static void
 fail(Round *round, Instance *instance, Jsonb *marks, Jsonb *failure)
 {
 	HistoryRow	row = {.event = EVENT_EXECUTION_FAILED, .input = marks, .result = failure};
+	InstanceRow parent;
 
 	instance_append(round, instance, &row);
-	failure_log_add(&instance->row, parent_listens(round, instance), row.result);
+	failure_log_add(&instance->row, instance_get_waiting_parent(round->store, &instance->row, &parent), row.result);
 	finish(round, instance, STATE_FAILED, true,
 		   failure_with_text(row.result, "instance_id", instance->row.instance_id));
 	notify_status(&instance->row, failure_get(row.result, "message"), round->now);

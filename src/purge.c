@@ -100,9 +100,7 @@ is_needed(Store *store, const InstanceRow *row)
 {
 	InstanceRow parent;
 
-	return row->parent_key != 0 && row->parent_task != 0 &&
-		instance_get(store, row->parent_key, &parent) && !STATE_IS_TERMINAL(parent.state) &&
-		row->parent_task >= parent.first_task;
+	return instance_get_waiting_parent(store, row, &parent) && row->parent_task >= parent.first_task;
 }
 
 /* Remove one that the walk has found, if it still passes and nobody else holds it. */

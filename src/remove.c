@@ -31,8 +31,7 @@ tell_parent(Store *store, const InstanceRow *row, TimestampTz now)
 		.task_id = row->parent_task
 	};
 
-	if (row->parent_key == 0 || row->parent_task == 0 ||
-		!instance_get(store, row->parent_key, &parent) || STATE_IS_TERMINAL(parent.state))
+	if (!instance_get_waiting_parent(store, row, &parent))
 		return;
 	message.payload = failure_make(ERRCODE_DURABLE_CHILD_TERMINATED,
 								   psprintf("instance \"%s\" was terminated: replaced by another",

@@ -22,7 +22,6 @@
 #include "failure.h"
 #include "json.h"
 #include "notify.h"
-#include "own.h"
 #include "quota.h"
 #include "replay.h"
 #include "retry.h"
@@ -828,7 +827,7 @@ turn_run(Round *round, Instance *instance)
 		not_aside(round, instance);
 	if (before.started_time == 0)
 		notify_status(&instance->row, NULL, round->now);
-	if (outcome == TURN_WAITING && own_follow(&this_turn))
+	if (outcome == TURN_WAITING && instance_runs_own(instance, this_turn.known))
 	{
 		instance->next_activity = instance->tasks[this_turn.known];
 		instance->last_activity = instance->tasks[instance->ntasks - 1]->id;

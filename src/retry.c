@@ -181,13 +181,6 @@ bool
 retry_task(Round *round, Instance *instance, Task *task, Jsonb *failure)
 {
 	Jsonb	   *policy = jsonb_member(task->options, "retry");
-	HistoryRow	row = {
-		.event = EVENT_TASK_RETRIED,
-		.task_id = task->id,
-		.attempt = task->attempt,
-		.name = task->name,
-		.result = failure
-	};
 	int64		pause;
 	int64		total;
 
@@ -198,7 +191,7 @@ retry_task(Round *round, Instance *instance, Task *task, Jsonb *failure)
 	total = jsonb_member_integer(policy, "total", -1);
 	if (total >= 0 && (round->now - task->scheduled_time) / 1000 + pause > total)
 		return false;
-	instance_append(round, instance, &row);
+	instance_append_attempt(round, instance, task, EVENT_TASK_RETRIED, failure);
 	timer_insert(round->store, instance->row.key, task->id, round->now + pause * 1000);
 	return true;
 }

@@ -209,16 +209,9 @@ static void
 take_result(Round *round, Instance *instance, Task *task, const InstanceRow *child)
 {
 	HistoryRow	end;
-	HistoryRow	completed = {
-		.event = EVENT_CHILD_COMPLETED,
-		.task_id = task->id,
-		.attempt = task->attempt,
-		.name = task->name
-	};
+	bool		found = history_get(round->store, child->key, child->last_seq, &end);
 
-	if (history_get(round->store, child->key, child->last_seq, &end))
-		completed.result = end.result;
-	instance_append(round, instance, &completed);
+	instance_append_attempt(round, instance, task, EVENT_CHILD_COMPLETED, found ? end.result : NULL);
 }
 
 /*

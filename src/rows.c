@@ -254,6 +254,14 @@ instance_get(Store *store, int64 key, InstanceRow *row)
 	return read_by(store, "instances_pkey", Int64GetDatum(key), F_INT8EQ, row);
 }
 
+/* Read the parent of an instance that waits for its end. */
+bool
+instance_get_waiting_parent(Store *store, const InstanceRow *row, InstanceRow *parent)
+{
+	return row->parent_key != 0 && row->parent_task != 0 &&
+		instance_get(store, row->parent_key, parent) && !STATE_IS_TERMINAL(parent->state);
+}
+
 /* Read an instance by id. */
 bool
 instance_find(Store *store, const char *instance_id, InstanceRow *row)
@@ -322,9 +330,7 @@ instance_update(Store *store, InstanceRow *row)
 void
 instance_delete(Store *store, const InstanceRow *row)
 {
-	ItemPointerData tid = row->tid;
-
-	table_delete_row(table_get(store, TABLE_INSTANCES), &tid);
+	table_delete_row(table_get(store, TABLE_INSTANCES), &row->tid);
 }
 
 /*

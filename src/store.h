@@ -81,6 +81,8 @@ typedef enum FetchResult
 extern FetchResult instance_claim(Store *store, int64 key, Oid owner, InstanceRow *row);
 extern FetchResult instance_lock(Store *store, int64 key, bool wait, InstanceRow *row);
 extern bool instance_get(Store *store, int64 key, InstanceRow *row);
+/* the same of its live parent; false if there is none, or if that does not await its end */
+extern bool instance_get_waiting_parent(Store *store, const InstanceRow *row, InstanceRow *parent);
 extern bool instance_owner(Store *store, int64 key, Oid *owner);
 /* whether a transaction that has not ended, other than this one, has written a row of the id */
 extern bool instance_id_is_held(Store *store, const char *instance_id);
@@ -115,7 +117,6 @@ typedef struct HistoryRow
 } HistoryRow;
 
 extern void history_append(Store *store, const HistoryRow *row);
-extern List *history_read(Store *store, int64 key, int after_seq);
 extern bool history_get(Store *store, int64 key, int seq, HistoryRow *row);
 extern List *history_between(Store *store, int64 key, int first_seq, int last_seq);
 /* the name in one event of a task, without its payloads, which may be large; NULL if there is none */

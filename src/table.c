@@ -294,9 +294,11 @@ table_update_row(Table *table, ItemPointer tid, TupleTableSlot *slot)
 
 /* Delete a row; one that another transaction has deleted meanwhile is an error. */
 void
-table_delete_row(Table *table, ItemPointer tid)
+table_delete_row(Table *table, const ItemPointerData *tid)
 {
-	simple_table_tuple_delete(table->rel, tid, GetActiveSnapshot());
+	ItemPointerData copy = *tid;
+
+	simple_table_tuple_delete(table->rel, &copy, GetActiveSnapshot());
 }
 
 /*
