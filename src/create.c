@@ -36,7 +36,7 @@
 
 /* every name is qualified: no search_path matters; $1 is a row of the table */
 #define INSERT_QUERY \
-	"INSERT INTO durable_internal.instances SELECT ($1).* ON CONFLICT (instance_id) DO NOTHING"
+	"INSERT INTO durable_internal.instances SELECT ($1::durable_internal.instances).* ON CONFLICT (instance_id) DO NOTHING"
 
 static SPIPlanPtr insert_plan = NULL;
 
