@@ -29,8 +29,6 @@
 #include <signal.h>
 
 #include "access/xact.h"
-#include "catalog/pg_authid.h"
-#include "commands/dbcommands.h"
 #include "common/hashfn.h"
 #include "fmgr.h"
 #include "miscadmin.h"

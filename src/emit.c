@@ -8,7 +8,6 @@
  */
 #include "postgres.h"
 
-#include "child.h"
 #include "failure.h"
 #include "hint.h"
 #include "instance.h"

@@ -21,7 +21,6 @@
 #include "commands/dbcommands.h"
 #include "miscadmin.h"
 #include "storage/shmem.h"
-#include "utils/builtins.h"
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
 
@@ -29,7 +28,6 @@
 #include "failure.h"
 #include "failurelog.h"
 #include "settings.h"
-#include "shared.h"
 
 #define LINES			20		/* of a role in a minute */
 #define MINUTE			(60 * USECS_PER_SEC)

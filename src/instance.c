@@ -11,8 +11,6 @@
 #include "postgres.h"
 
 #include "catalog/pg_collation.h"
-#include "miscadmin.h"
-#include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/formatting.h"
 #include "utils/hsearch.h"

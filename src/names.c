@@ -13,7 +13,6 @@
 #include "access/genam.h"
 #include "access/htup_details.h"
 #include "access/table.h"
-#include "catalog/objectaccess.h"
 #include "catalog/pg_namespace.h"
 #include "miscadmin.h"
 #include "utils/fmgroids.h"

@@ -18,19 +18,15 @@
 
 #include <math.h>
 
-#include "access/htup_details.h"
 #include "catalog/pg_collation.h"
-#include "catalog/pg_type.h"
 #include "executor/executor.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
-#include "utils/numeric.h"
 
 #include "child.h"
 #include "failure.h"
 #include "failurelog.h"
-#include "hint.h"
 #include "json.h"
 #include "retry.h"
 

@@ -14,11 +14,7 @@
  */
 #include "postgres.h"
 
-#include "access/xact.h"
-#include "miscadmin.h"
-#include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
-#include "utils/snapmgr.h"
 
 #include "child.h"
 #include "client.h"
@@ -27,9 +23,7 @@
 #include "notify.h"
 #include "quota.h"
 #include "ready.h"
-#include "replay.h"
 #include "rewind.h"
-#include "shared.h"
 #include "status.h"
 
 /* Task numbers as a text with commas; NULL if there are none. */

@@ -21,7 +21,6 @@
 #include "postgres.h"
 
 #include "access/xact.h"
-#include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/resowner.h"
 

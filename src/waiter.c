@@ -17,7 +17,6 @@
 #include "storage/proc.h"
 #include "storage/shmem.h"
 
-#include "shared.h"
 #include "store.h"
 #include "waiter.h"
 
