@@ -13,28 +13,13 @@
 
 #include "client.h"
 #include "json.h"
+#include "links.h"
 #include "replay.h"
 #include "settings.h"
 #include "status.h"
 
 PG_FUNCTION_INFO_V1(durable_create_http_management_payload);
 PG_FUNCTION_INFO_V1(durable_create_check_status_response);
-
-/* what follows the URL of an instance; in braces what the client fills in */
-static const struct
-{
-	const char *name;
-	const char *suffix;
-}			links[] = {
-	{"statusQueryGetUri", ""},
-	{"sendEventPostUri", "/raiseEvent/{eventName}"},
-	{"terminatePostUri", "/terminate?reason={text}"},
-	{"rewindPostUri", "/rewind?reason={text}"},
-	{"purgeHistoryDeleteUri", ""},
-	{"restartPostUri", "/restart"},
-	{"suspendPostUri", "/suspend?reason={text}"},
-	{"resumePostUri", "/resume?reason={text}"},
-};
 
 /*
  * Append a path segment: the UTF-8 bytes that RFC 3986 does not call unreserved
