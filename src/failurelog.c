@@ -28,21 +28,16 @@
 #include "failure.h"
 #include "failurelog.h"
 #include "settings.h"
+#include "shared.h"
 
 #define LINES			20		/* of a role in a minute */
 #define MINUTE			(60 * USECS_PER_SEC)
 #define MAX_ROLES		1024
 
-typedef struct WindowKey
-{
-	Oid			db;
-	Oid			role;
-} WindowKey;
-
 /* a minute of a role, from its first failure on */
 typedef struct Window
 {
-	WindowKey	key;			/* hash key, must be first */
+	RoleKey	key;			/* hash key, must be first */
 	TimestampTz since;
 	int			lines;
 	int64		further;		/* that were not told of */
@@ -76,7 +71,7 @@ failure_log_shmem_size(void)
 void
 failure_log_shmem_init(LWLock *log_lock)
 {
-	HASHCTL		ctl = {.keysize = sizeof(WindowKey), .entrysize = sizeof(Window)};
+	HASHCTL		ctl = {.keysize = sizeof(RoleKey), .entrysize = sizeof(Window)};
 
 	lock = log_lock;
 	windows = compat_shmem_init_hash("durable failure log", MAX_ROLES, &ctl, HASH_ELEM | HASH_BLOBS | HASH_FIXED_SIZE);
@@ -216,7 +211,7 @@ failure_log_add(const InstanceRow *row, bool told, Jsonb *failure)
 static int
 take_lines(Oid role, int wanted)
 {
-	WindowKey	key = {.db = MyDatabaseId, .role = role};
+	RoleKey	key = {.db = MyDatabaseId, .role = role};
 	TimestampTz now = GetCurrentTimestamp();
 	Window	   *window;
 	bool		found;
@@ -328,13 +323,7 @@ failure_log_pending(Oid db)
 void
 failure_log_forget(Oid db)
 {
-	HASH_SEQ_STATUS scan;
-	Window	   *window;
-
 	LWLockAcquire(lock, LW_EXCLUSIVE);
-	hash_seq_init(&scan, windows);
-	while ((window = hash_seq_search(&scan)) != NULL)
-		if (window->key.db == db)
-			hash_search(windows, &window->key, HASH_REMOVE, NULL);
+	shared_forget(windows, db);
 	LWLockRelease(lock);
 }

@@ -16,6 +16,7 @@
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
 
+#include "child.h"
 #include "create.h"
 #include "failure.h"
 #include "failurelog.h"
@@ -694,8 +695,12 @@ receive_timer(Round *round, Instance *instance, const TimerRow *timer)
 		instance_append(round, instance, &row);
 	else if (task->kind == TASK_ACTIVITY || task->kind == TASK_CHILD)
 	{
+		/* the pause before the next attempt is over */
 		instance->open_timers--;
-		retry_due(round, instance, task);
+		if (task->kind == TASK_CHILD)
+			child_note_start(instance, task);
+		else
+			instance_queue_activity(round, instance, task, LONE_NO);
 	}
 }
 

@@ -52,15 +52,9 @@
 #define INBOXES			1024
 
 /* how much of its quotas a role uses, in shared memory */
-typedef struct UseKey
-{
-	Oid			db;
-	Oid			role;
-} UseKey;
-
 typedef struct Use
 {
-	UseKey		key;			/* hash key, must be first */
+	RoleKey		key;			/* hash key, must be first */
 	int64		bound[COUNTED_KINDS];	/* at most so many are stored, the untold included */
 	int64		taken[COUNTED_KINDS];	/* in all, since the entry was made */
 	int64		open[COUNTED_KINDS];	/* by transactions under way */
@@ -86,7 +80,7 @@ typedef struct Quota
 /* what a subtransaction of the current transaction has taken */
 typedef struct Taken
 {
-	UseKey		key;
+	RoleKey		key;
 	SubTransactionId subid;
 	int64		count[COUNTED_KINDS];
 } Taken;
@@ -116,7 +110,7 @@ quota_shmem_size(void)
 void
 quota_shmem_init(void)
 {
-	HASHCTL		ctl = {.keysize = sizeof(UseKey), .entrysize = sizeof(Use)};
+	HASHCTL		ctl = {.keysize = sizeof(RoleKey), .entrysize = sizeof(Use)};
 	bool		found;
 
 	uses = compat_shmem_init_hash("durable quota uses", MAX_ROLES, &ctl,
@@ -172,7 +166,7 @@ hand_over(int i, SubTransactionId parent)
 {
 	for (int j = 0; j < ntaken; j++)
 	{
-		if (taken[j].subid != parent || memcmp(&taken[j].key, &taken[i].key, sizeof(UseKey)) != 0)
+		if (taken[j].subid != parent || memcmp(&taken[j].key, &taken[i].key, sizeof(RoleKey)) != 0)
 			continue;
 		for (int kind = 0; kind < COUNTED_KINDS; kind++)
 			taken[j].count[kind] += taken[i].count[kind];
@@ -430,12 +424,12 @@ count(Store *store, Oid role, QuotaKind kind, int64 limit)
 
 /* Remember that this subtransaction has taken one. */
 static void
-remember(const UseKey *key, QuotaKind kind)
+remember(const RoleKey *key, QuotaKind kind)
 {
 	SubTransactionId subid = GetCurrentSubTransactionId();
 	int			i = ntaken;
 
-	while (i > 0 && (taken[i - 1].subid != subid || memcmp(&taken[i - 1].key, key, sizeof(UseKey)) != 0))
+	while (i > 0 && (taken[i - 1].subid != subid || memcmp(&taken[i - 1].key, key, sizeof(RoleKey)) != 0))
 		i--;
 	if (i == 0)
 	{
@@ -449,12 +443,12 @@ remember(const UseKey *key, QuotaKind kind)
 
 /* How many of a kind this transaction has taken. */
 static int64
-taken_here(const UseKey *key, QuotaKind kind)
+taken_here(const RoleKey *key, QuotaKind kind)
 {
 	int64		count = 0;
 
 	for (int i = 0; i < ntaken; i++)
-		if (memcmp(&taken[i].key, key, sizeof(UseKey)) == 0)
+		if (memcmp(&taken[i].key, key, sizeof(RoleKey)) == 0)
 			count += taken[i].count[kind];
 	return count;
 }
@@ -481,7 +475,7 @@ evict(void)
 
 /* The entry of a role, made if there is none; NULL when transactions have something open of too many.  Under shared_lock. */
 static Use *
-use_of(const UseKey *key)
+use_of(const RoleKey *key)
 {
 	bool		found;
 	Use		   *use = hash_search(uses, key, HASH_ENTER_NULL, &found);
@@ -492,13 +486,13 @@ use_of(const UseKey *key)
 		use = hash_search(uses, key, HASH_ENTER_NULL, &found);
 	}
 	if (use != NULL && !found)
-		memset((char *) use + sizeof(UseKey), 0, sizeof(Use) - sizeof(UseKey));
+		memset((char *) use + sizeof(RoleKey), 0, sizeof(Use) - sizeof(RoleKey));
 	return use;
 }
 
 /* How many of a kind other transactions have taken and not committed yet. */
 static int64
-taken_by_others(const UseKey *key, QuotaKind kind)
+taken_by_others(const RoleKey *key, QuotaKind kind)
 {
 	Use		   *use;
 	int64		others = 0;
@@ -517,7 +511,7 @@ taken_by_others(const UseKey *key, QuotaKind kind)
  * counted twice, so it is all done again if that matters.
  */
 static int64
-count_all(Store *store, const UseKey *key, QuotaKind kind, int64 limit)
+count_all(Store *store, const RoleKey *key, QuotaKind kind, int64 limit)
 {
 	int64		others = taken_by_others(key, kind);
 	int64		total;
@@ -543,7 +537,7 @@ count_all(Store *store, const UseKey *key, QuotaKind kind, int64 limit)
 Jsonb *
 quota_take(Store *store, Oid role, QuotaKind kind)
 {
-	UseKey		key = {.db = MyDatabaseId, .role = role};
+	RoleKey		key = {.db = MyDatabaseId, .role = role};
 	int64		limit = limit_of(role, kind);
 	int64		before;
 	int64		total;

@@ -230,13 +230,3 @@ retry_put_off(Round *round, Instance *instance, Task *task, Jsonb *obstacle)
 	timer_insert(round->store, instance->row.key, task->id, round->now + pause);
 	retry_log(instance, psprintf("%s \"%s\"", task->kind == TASK_CHILD ? "sub-orchestration" : "activity", task->name), obstacle);
 }
-
-/* Begin the next attempt: queue the activity, or note that this round is to start the child. */
-void
-retry_due(Round *round, Instance *instance, Task *task)
-{
-	if (task->kind == TASK_CHILD)
-		child_note_start(instance, task);
-	else
-		instance_queue_activity(round, instance, task, LONE_NO);
-}
