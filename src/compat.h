@@ -82,8 +82,6 @@
 #if PG_VERSION_NUM >= 190000
 #define compat_index_beginscan(heap, index, snapshot, nkeys) \
 	index_beginscan((heap), (index), (snapshot), NULL, (nkeys), 0, SO_NONE)
-#define compat_table_beginscan(rel, snapshot) \
-	table_beginscan((rel), (snapshot), 0, NULL, SO_NONE)
 #define compat_table_beginscan_tidrange(rel, snapshot, from, to) \
 	table_beginscan_tidrange((rel), (snapshot), (from), (to), SO_NONE)
 #else
@@ -94,8 +92,6 @@
 #define compat_index_beginscan(heap, index, snapshot, nkeys) \
 	index_beginscan((heap), (index), (snapshot), (nkeys), 0)
 #endif
-#define compat_table_beginscan(rel, snapshot) \
-	table_beginscan((rel), (snapshot), 0, NULL)
 #define compat_table_beginscan_tidrange(rel, snapshot, from, to) \
 	table_beginscan_tidrange((rel), (snapshot), (from), (to))
 #endif

@@ -247,11 +247,7 @@ jsonb_member(Jsonb *object, const char *name)
 char *
 jsonb_member_text(Jsonb *object, const char *name)
 {
-	JsonbValue *value = find(object, name);
-
-	if (value == NULL || value->type != jbvString)
-		return NULL;
-	return pnstrdup(value->val.string.val, value->val.string.len);
+	return jsonb_to_text(jsonb_member(object, name));
 }
 
 /* A whole number, or what is given if it is missing or something else. */

@@ -21,8 +21,9 @@
  */
 #include "postgres.h"
 
+#include "access/genam.h"
+#include "access/htup_details.h"
 #include "access/table.h"
-#include "access/tableam.h"
 #include "access/xact.h"
 #include "catalog/namespace.h"
 #include "commands/trigger.h"
@@ -90,6 +91,7 @@ static Inbox *inboxes = NULL;
 
 static Quota *quotas = NULL;
 static int	nquotas = 0;
+static int	quotas_size = 0;
 static bool loaded = false;
 static bool changed = false;	/* since they were begun to be read */
 static Oid	quotas_relid = InvalidOid;
@@ -212,22 +214,24 @@ register_callbacks(void)
 
 /* Keep a row of the table. */
 static void
-keep(TupleTableSlot *slot)
+keep(HeapTuple tuple, TupleDesc desc)
 {
+	bool		isnull;
+	Datum		owner = heap_getattr(tuple, 1, desc, &isnull);
 	Quota	   *quota;
 
-	slot_getallattrs(slot);
 	/* those of an absent role are nobody's as yet */
-	if (owner_absent(slot->tts_values[0]) != NULL)
+	if (owner_absent(owner) != NULL)
 		return;
-	if (quotas == NULL)
-		quotas = MemoryContextAlloc(TopMemoryContext, sizeof(Quota));
-	else
-		quotas = repalloc(quotas, (nquotas + 1) * sizeof(Quota));
+	quotas = grow(TopMemoryContext, quotas, nquotas, &quotas_size, sizeof(Quota));
 	quota = &quotas[nquotas++];
-	quota->role = owner_role(slot->tts_values[0]);
+	quota->role = owner_role(owner);
 	for (int kind = 0; kind < QUOTA_KINDS; kind++)
-		quota->limits[kind] = slot->tts_isnull[kind + 1] ? -1 : DatumGetInt64(slot->tts_values[kind + 1]);
+	{
+		int64		limit = DatumGetInt64(heap_getattr(tuple, kind + 2, desc, &isnull));
+
+		quota->limits[kind] = isnull ? -1 : limit;
+	}
 }
 
 /* Read the table. */
@@ -235,9 +239,8 @@ static void
 load(void)
 {
 	Relation	rel;
-	TableScanDesc scan;
-	TupleTableSlot *slot;
-	Snapshot	snapshot;
+	SysScanDesc scan;
+	HeapTuple	tuple;
 
 	register_callbacks();
 	nquotas = 0;
@@ -247,14 +250,10 @@ load(void)
 	rel = table_open(quotas_relid, AccessShareLock);
 	/* what is invalidated from here on will be read again, as after an error */
 	changed = false;
-	snapshot = RegisterSnapshot(GetLatestSnapshot());
-	scan = compat_table_beginscan(rel, snapshot);
-	slot = table_slot_create(rel, NULL);
-	while (table_scan_getnextslot(scan, ForwardScanDirection, slot))
-		keep(slot);
-	ExecDropSingleTupleTableSlot(slot);
-	table_endscan(scan);
-	UnregisterSnapshot(snapshot);
+	scan = systable_beginscan(rel, InvalidOid, false, NULL, 0, NULL);
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+		keep(tuple, RelationGetDescr(rel));
+	systable_endscan(scan);
 	table_close(rel, AccessShareLock);
 	loaded = !changed;
 }

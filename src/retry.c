@@ -24,7 +24,6 @@
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 
-#include "child.h"
 #include "failure.h"
 #include "failurelog.h"
 #include "json.h"

@@ -120,12 +120,6 @@ statement_for(Request *request)
 	return statement_of(request, routes[request->route].query, done);
 }
 
-static char *
-copy(const char *text)
-{
-	return text ? xstrdup(text) : NULL;
-}
-
 static void
 bad(Request *request, const char *message)
 {
@@ -460,6 +454,7 @@ static void
 begin_list(Request *request)
 {
 	const char *top = request_query(request, "top");
+	const char *prefix = request_query(request, "instanceIdPrefix");
 	const char *token = server_header(request, "x-ms-continuation-token");
 	char	   *end = "";
 	long		page = top && top[0] ? strtol(top, &end, 10) : PAGE_DEFAULT;
@@ -488,7 +483,7 @@ begin_list(Request *request)
 		return;
 	}
 	buffer_printf(&size, "%ld", page);
-	statement->parameters[3] = copy(request_query(request, "instanceIdPrefix"));
+	statement->parameters[3] = prefix ? xstrdup(prefix) : NULL;
 	statement->parameters[4] = xstrdup(show_input ? "true" : "false");
 	statement->parameters[5] = size.data;
 	statement->parameters[6] = token && token[0] && strcmp(token, "null") != 0 ? xstrdup(token) : NULL;
