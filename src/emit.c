@@ -161,8 +161,9 @@ send_event(Round *round, Instance *instance, Task *task)
 /*
  * Whether this worker is to run the new tasks itself: activities that the code
  * waits for and nothing else, either one, or several that together take less
- * time than it would take to hand them to other workers; all others go to the
- * queue.  A crash is to be counted for the right one, so several are not run after one.
+ * time than it would take to hand them to other workers.  All others go to the
+ * queue.  A crash is to be counted for the right one, so several are not run
+ * after one.
  */
 bool
 instance_runs_own(Instance *instance, int first_new)
