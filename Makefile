@@ -50,7 +50,7 @@ endif
 .PHONY: gateway
 gateway: $(GATEWAY)
 GATEWAY_CC = $(CC) $(filter -D_FORTIFY_SOURCE=%,$(CPPFLAGS)) $(filter-out -Wdeclaration-after-statement,$(CFLAGS)) $(GATEWAY_CFLAGS)
-$(GATEWAY): $(wildcard src/gateway/*.[ch]) src/.build-for durable.control
+$(GATEWAY): $(wildcard src/gateway/*.[ch]) src/links.h src/.build-for durable.control
 	$(GATEWAY_CC) $(filter %.c,$^) -o $@ \
 		-L$(shell $(PG_CONFIG) --libdir) -Wl,-z,relro,-z,now $(GATEWAY_LDFLAGS) -lmicrohttpd -lpq
 

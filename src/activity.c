@@ -5,9 +5,6 @@
  */
 #include "postgres.h"
 
-#include "access/xact.h"
-#include "miscadmin.h"
-#include "pgstat.h"
 #include "tcop/tcopprot.h"
 #include "utils/backend_status.h"
 
@@ -15,7 +12,6 @@
 #include "blackbox.h"
 #include "failure.h"
 #include "replay.h"
-#include "settings.h"
 #include "stats.h"
 #include "timing.h"
 #include "usercode.h"

@@ -29,8 +29,6 @@
 #include <signal.h>
 
 #include "access/xact.h"
-#include "catalog/pg_authid.h"
-#include "commands/dbcommands.h"
 #include "common/hashfn.h"
 #include "fmgr.h"
 #include "miscadmin.h"
@@ -113,17 +111,15 @@ static void
 tell(Store *store, Datum owner, const char *name)
 {
 	int64		count;
-	ListCell   *cell;
 	MemoryContext old;
 
-	foreach(cell, told)
-		if (strcmp(lfirst(cell), name) == 0)
-			return;
+	if (list_member(told, makeString(unconstify(char *, name))))
+		return;
 	count = instances_of(store, STATES_LIVE, owner, PG_INT64_MAX, NULL);
 	if (count == 0)
 		return;
 	old = MemoryContextSwitchTo(TopMemoryContext);
-	told = lappend(told, pstrdup(name));
+	told = lappend(told, makeString(pstrdup(name)));
 	MemoryContextSwitchTo(old);
 	ereport(LOG,
 			(errcode(ERRCODE_UNDEFINED_OBJECT),
@@ -132,17 +128,6 @@ tell(Store *store, Datum owner, const char *name)
 			 errdetail_plural("%lld instance that has not ended waits for the role.",
 							  "%lld instances that have not ended wait for the role.", count, (long long) count),
 			 errhint("Create the role, or call durable.reassign_owner.")));
-}
-
-/* Say that a role has got what waited for it; if it is dropped and its name missed again, that is news. */
-static void
-told_no_more(const char *name)
-{
-	ListCell   *cell;
-
-	foreach(cell, told)
-		if (strcmp(lfirst(cell), name) == 0)
-			told = foreach_delete_current(told, cell);
 }
 
 /*
@@ -183,7 +168,8 @@ look_at_state(Store *store, char state, bool live, List **waiting)
 		unsettled |= OidIsValid(found);
 		if (OidIsValid(found))
 		{
-			told_no_more(name);
+			/* if it is dropped and its name missed again, that is news */
+			told = list_delete(told, makeString(unconstify(char *, name)));
 			if (adopt_instances(store, owner, found))
 				return true;
 		}

@@ -215,35 +215,13 @@ blackbox_is_running(void)
 	return my_note != NULL && my_note->state == NOTE_RUNNING;
 }
 
-/*
- * Close the gate.  What has been sent is pending by then and is delivered when
- * a system call returns, if not before; it was meant for the call that is over.
- */
-static void
-gate_close(void)
-{
-	uint32		state = GATE_OPEN;
-
-	while (!pg_atomic_compare_exchange_u32(&my_note->gate, &state, GATE_CLOSED))
-	{
-		if (state == GATE_CLOSED)
-			return;
-		pg_usleep(GATE_WAIT);
-		state = GATE_OPEN;
-	}
-	if (!my_note->asked)
-		return;
-	pg_usleep(1);
-	QueryCancelPending = false;
-}
-
-/* Hold the gate of a call; false if none runs that can be interrupted. */
+/* Take an open gate, to hold it or to close it; false if it is closed. */
 static bool
-gate_hold(Note *note)
+gate_take(Note *note, uint32 to)
 {
 	uint32		state = GATE_OPEN;
 
-	while (!pg_atomic_compare_exchange_u32(&note->gate, &state, GATE_HELD))
+	while (!pg_atomic_compare_exchange_u32(&note->gate, &state, to))
 	{
 		if (state == GATE_CLOSED)
 			return false;
@@ -251,6 +229,19 @@ gate_hold(Note *note)
 		state = GATE_OPEN;
 	}
 	return true;
+}
+
+/*
+ * Close the gate.  What has been sent is pending by then and is delivered when
+ * a system call returns, if not before; it was meant for the call that is over.
+ */
+static void
+gate_close(void)
+{
+	if (!gate_take(my_note, GATE_CLOSED) || !my_note->asked)
+		return;
+	pg_usleep(1);
+	QueryCancelPending = false;
 }
 
 /* User code has returned.  Whether it was cancelled. */
@@ -311,7 +302,7 @@ blackbox_cancel(Oid db, int64 key)
 	{
 		Note	   *note = &box->notes[i];
 
-		if (!runs_activity_of(note, db, key) || !gate_hold(note))
+		if (!runs_activity_of(note, db, key) || !gate_take(note, GATE_HELD))
 			continue;
 		if (runs_activity_of(note, db, key))
 			cancel(note);

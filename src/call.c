@@ -124,11 +124,10 @@ bind_value(CallableFunction *fn, int number, JsonbValue *value, Jsonb *object)
 {
 	ParamExternData *argument = &fn->arguments->params[number];
 	ConversionContext conversion = {fn, number};
-	ErrorContextCallback callback;
+	ErrorContextCallback callback = {
+		.callback = conversion_error_callback, .arg = &conversion, .previous = error_context_stack
+	};
 
-	callback.callback = conversion_error_callback;
-	callback.arg = &conversion;
-	callback.previous = error_context_stack;
 	error_context_stack = &callback;
 	argument->value = parameter_convert(&fn->parameters[number], value, object,
 										&argument->isnull);
@@ -329,9 +328,7 @@ bind_whole_input(CallableFunction *fn, Jsonb *input)
 	}
 	else
 	{
-		value.type = jbvBinary;
-		value.val.binary.data = &input->root;
-		value.val.binary.len = VARSIZE(input) - VARHDRSZ;
+		JsonbToJsonbValue(input, &value);
 		if (JB_ROOT_IS_SCALAR(input))
 			JsonbExtractScalar(&input->root, &value);
 		bind_value(fn, 0, &value, NULL);
@@ -616,11 +613,11 @@ call_set(CallableFunction *fn)
 }
 
 /*
- * Calls the function as the current user, in the caller's transaction.  The
- * result is NULL for SQL null and void; rows become objects, sets arrays.
+ * Calls the function as the role, which is the current user, in the caller's
+ * transaction, or only checks that it could be called with the input.
  */
-Jsonb *
-function_call(Oid function, Jsonb *input)
+static Jsonb *
+call(Oid function, Oid role, Jsonb *input, bool check_only)
 {
 	MemoryContext call_context = AllocSetContextCreate(CurrentMemoryContext, "durable call",
 													   ALLOCSET_DEFAULT_SIZES);
@@ -628,14 +625,15 @@ function_call(Oid function, Jsonb *input)
 	CallableFunction *fn;
 	Jsonb	   *result = NULL;
 
-	process_require_role(GetUserId());
+	process_require_role(role);
 	fn = callable_get(function);
-	function_check_execute(function, GetUserId());
+	function_check_execute(function, role);
 	fn->in_use++;
 	PG_TRY();
 	{
-		bind_input(fn, input, false);
-		result = fn->returns_set ? call_set(fn) : call_scalar(fn);
+		bind_input(fn, input, check_only);
+		if (!check_only)
+			result = fn->returns_set ? call_set(fn) : call_scalar(fn);
 	}
 	PG_FINALLY();
 	{
@@ -651,31 +649,21 @@ function_call(Oid function, Jsonb *input)
 }
 
 /*
+ * Calls the function as the current user, in the caller's transaction.  The
+ * result is NULL for SQL null and void; rows become objects, sets arrays.
+ */
+Jsonb *
+function_call(Oid function, Jsonb *input)
+{
+	return call(function, GetUserId(), input, false);
+}
+
+/*
  * Errors out where a call by the role, which is the current user, with this
  * input would, before it ran.  Converting the input may run code of users.
  */
 void
 function_check(Oid function, Oid role, Jsonb *input)
 {
-	MemoryContext call_context = AllocSetContextCreate(CurrentMemoryContext, "durable call check",
-													   ALLOCSET_DEFAULT_SIZES);
-	MemoryContext old_context = MemoryContextSwitchTo(call_context);
-	CallableFunction *fn;
-
-	process_require_role(role);
-	fn = callable_get(function);
-	function_check_execute(function, role);
-	fn->in_use++;
-	PG_TRY();
-	{
-		bind_input(fn, input, true);
-	}
-	PG_FINALLY();
-	{
-		fn->in_use--;
-	}
-	PG_END_TRY();
-
-	MemoryContextSwitchTo(old_context);
-	MemoryContextDelete(call_context);
+	(void) call(function, role, input, true);
 }

@@ -360,12 +360,26 @@ typed_function_init(FmgrInfo *flinfo, Oid function, Oid result_type, Oid argumen
 	fmgr_info_set_expr((Node *) call, flinfo);
 }
 
+/* The external parameter of a number. */
+static Param *
+make_param(int number, Oid type)
+{
+	Param	   *param = makeNode(Param);
+
+	param->paramkind = PARAM_EXTERN;
+	param->paramid = number;
+	param->paramtype = type;
+	param->paramtypmod = -1;
+	param->paramcollid = get_typcollation(type);
+	param->location = -1;
+	return param;
+}
+
 /* Fills in all of a parameter but its default. */
 void
 parameter_init(CallableParameter *parameter, int number, const char *name, Oid type)
 {
 	Oid			base_type = getBaseType(type);
-	Param	   *value = makeNode(Param);
 	Datum		null_value = (Datum) 0;
 	bool		is_null = true;
 
@@ -377,13 +391,7 @@ parameter_init(CallableParameter *parameter, int number, const char *name, Oid t
 	parameter->is_array = type_is_array(base_type);
 	parameter->is_composite = type_is_rowtype(base_type);
 
-	value->paramkind = PARAM_EXTERN;
-	value->paramid = number;
-	value->paramtype = type;
-	value->paramtypmod = -1;
-	value->paramcollid = get_typcollation(type);
-	value->location = -1;
-	parameter->row = ExecTypeFromTL(list_make1(makeTargetEntry((Expr *) value, 1,
+	parameter->row = ExecTypeFromTL(list_make1(makeTargetEntry((Expr *) make_param(number, type), 1,
 															   pstrdup(parameter->key), false)));
 	BlessTupleDesc(parameter->row);
 	parameter->base = HeapTupleGetDatum(heap_form_tuple(parameter->row, &null_value, &is_null));
@@ -441,14 +449,8 @@ init_expression(CallableFunction *fn, bool is_variadic)
 	fn->arguments = makeParamList(fn->nparameters);
 	for (int i = 0; i < fn->nparameters; i++)
 	{
-		Param	   *param = makeNode(Param);
+		Param	   *param = make_param(i + 1, fn->parameters[i].type);
 
-		param->paramkind = PARAM_EXTERN;
-		param->paramid = i + 1;
-		param->paramtype = fn->parameters[i].type;
-		param->paramtypmod = -1;
-		param->paramcollid = get_typcollation(param->paramtype);
-		param->location = -1;
 		if (OidIsValid(param->paramcollid))
 			input_collation = DEFAULT_COLLATION_OID;
 		arguments = lappend(arguments, param);

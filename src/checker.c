@@ -25,13 +25,12 @@
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/guc.h"
-#include "utils/json.h"
-#include "utils/jsonb.h"
 #include "utils/lsyscache.h"
 #include "utils/resowner.h"
 #include "utils/syscache.h"
 
 #include "call.h"
+#include "json.h"
 
 /* schemas of a search_path that are looked at */
 #define MAX_SCHEMAS 1000
@@ -100,20 +99,11 @@ durable_may_check(PG_FUNCTION_ARGS)
 	PG_RETURN_BOOL(may_check(function_owner(PG_GETARG_OID(0))));
 }
 
-/* {key: value}, a piece of text or the rows. */
+/* {key: value} */
 static Jsonb *
-outcome(const char *key, Jsonb *rows, const char *message)
+outcome(const char *key, Jsonb *value)
 {
-	StringInfoData json;
-
-	initStringInfo(&json);
-	appendStringInfo(&json, "{\"%s\": ", key);
-	if (rows != NULL)
-		(void) JsonbToCString(&json, &rows->root, VARSIZE(rows));
-	else
-		escape_json(&json, message);
-	appendStringInfoChar(&json, '}');
-	return DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(json.data)));
+	return jsonb_from_members(1, &key, &value);
 }
 
 /* Call a function in a subtransaction under a search_path and undo what it did; *result is what it returned, or the error is returned. */
@@ -159,12 +149,12 @@ durable_call_checker(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("plpgsql_check may not look at function %s in this session", get_func_name(function))));
-	error = call_undone(PG_GETARG_OID(0), DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(input))),
+	error = call_undone(PG_GETARG_OID(0), jsonb_parse(input),
 						text_to_cstring(PG_GETARG_TEXT_PP(2)), &rows);
 	if (error == NULL)
-		PG_RETURN_JSONB_P(outcome("rows", rows, NULL));
+		PG_RETURN_JSONB_P(outcome("rows", rows));
 	/* a cancel request, a timeout and the end of the server are not about the function */
 	if (ERRCODE_TO_CATEGORY(error->sqlerrcode) == ERRCODE_OPERATOR_INTERVENTION)
 		ReThrowError(error);
-	PG_RETURN_JSONB_P(outcome("error", NULL, error->message));
+	PG_RETURN_JSONB_P(outcome("error", jsonb_from_text(error->message)));
 }

@@ -42,23 +42,37 @@ child_is_detached(const Task *task)
 	return jsonb_member(task->options, "detached") != NULL;
 }
 
+/* The first 16 bytes of the SHA-1 hash of an execution's id and some numbers. */
+void
+execution_hash(const Instance *instance, const uint32 *numbers, int count, uint8 *result)
+{
+	pg_cryptohash_ctx *hash = pg_cryptohash_create(PG_SHA1);
+	uint8		digest[SHA1_DIGEST_LENGTH];
+	bool		failed = pg_cryptohash_init(hash) < 0 ||
+		pg_cryptohash_update(hash, instance->row.execution_id.data, UUID_LEN) < 0;
+
+	for (int i = 0; i < count; i++)
+	{
+		uint32		number = pg_hton32(numbers[i]);
+
+		failed = failed || pg_cryptohash_update(hash, (uint8 *) &number, sizeof(number)) < 0;
+	}
+	if (failed || pg_cryptohash_final(hash, digest, sizeof(digest)) < 0)
+		elog(ERROR, "could not compute SHA1 hash");
+	pg_cryptohash_free(hash);
+	memcpy(result, digest, UUID_LEN);
+}
+
 /* 32 hex digits that depend on the parent's execution, the task and the attempt. */
 static char *
 derived_id(Instance *parent, Task *task, int attempt)
 {
-	pg_cryptohash_ctx *hash = pg_cryptohash_create(PG_SHA1);
-	uint8		digest[SHA1_DIGEST_LENGTH];
-	uint32		numbers[2] = {pg_hton32(task->id), pg_hton32(attempt)};
-	char	   *id = palloc(33);
+	uint8		digest[UUID_LEN];
+	uint32		numbers[2] = {task->id, attempt};
+	char	   *id = palloc0(2 * UUID_LEN + 1);
 
-	if (pg_cryptohash_init(hash) < 0 ||
-		pg_cryptohash_update(hash, parent->row.execution_id.data, UUID_LEN) < 0 ||
-		pg_cryptohash_update(hash, (uint8 *) numbers, sizeof(numbers)) < 0 ||
-		pg_cryptohash_final(hash, digest, sizeof(digest)) < 0)
-		elog(ERROR, "could not compute SHA1 hash");
-	pg_cryptohash_free(hash);
-	hex_encode((const char *) digest, 16, id);
-	id[32] = '\0';
+	execution_hash(parent, numbers, lengthof(numbers), digest);
+	hex_encode((const char *) digest, UUID_LEN, id);
 	return id;
 }
 

@@ -21,6 +21,8 @@ typedef struct ChildOptions
 extern Jsonb *child_options(const ChildOptions *options);
 /* the id of an attempt: the same on each replay */
 extern char *child_id(Instance *parent, Task *task, int attempt);
+/* UUID_LEN bytes that depend on the execution and some numbers */
+extern void execution_hash(const Instance *instance, const uint32 *numbers, int count, uint8 *result);
 /* whether nobody awaits it */
 extern bool child_is_detached(const Task *task);
 /* note that the instance of the task's current attempt is to be started in this round */

@@ -14,12 +14,9 @@
 #include "catalog/namespace.h"
 #include "catalog/pg_authid.h"
 #include "fmgr.h"
-#include "lib/stringinfo.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
-#include "utils/fmgrprotos.h"
-#include "utils/json.h"
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
 
@@ -128,6 +125,23 @@ client_require_worker_role(Oid role)
 				 errhint("GRANT CONNECT ON DATABASE to the role.")));
 }
 
+/* The store, which sees all that is committed now. */
+Store *
+client_open(void)
+{
+	PushActiveSnapshot(GetLatestSnapshot());
+	return store_open();
+}
+
+/* Write what is in the store, for the caller's next command to see. */
+void
+client_close(Store *store)
+{
+	store_close(store);
+	PopActiveSnapshot();
+	CommandCounterIncrement();
+}
+
 /* Whether on_duplicate says to ignore one; another word but error is an error. */
 static bool
 ignore_argument(FunctionCallInfo fcinfo, int number)
@@ -202,12 +216,9 @@ durable_start_new(PG_FUNCTION_ARGS)
 	client_require_worker_role(GetUserId());
 	resolve_function(&request);
 
-	PushActiveSnapshot(GetTransactionSnapshot());
-	store = store_open();
+	store = client_open();
 	result = instance_create(store, &request);
-	store_close(store);
-	PopActiveSnapshot();
-	CommandCounterIncrement();
+	client_close(store);
 	if (result == CREATE_FOREIGN || (result == CREATE_EXISTS && !ignore))
 		ereport(ERROR,
 				(errcode(ERRCODE_DURABLE_INSTANCE_EXISTS),
@@ -242,8 +253,7 @@ send_message(const char *instance_id, const char *action, MessageRow *message)
 	InstanceRow row;
 	Store	   *store;
 
-	PushActiveSnapshot(GetLatestSnapshot());
-	store = store_open();
+	store = client_open();
 	find_instance(store, instance_id, &row);
 	require_live(&row, action);
 	/* nothing keeps an instance from being ended: of that only the reason is the caller's */
@@ -255,9 +265,7 @@ send_message(const char *instance_id, const char *action, MessageRow *message)
 	/* whatever its history is, an instance can be ended and resumed */
 	if (message->kind != MESSAGE_TERMINATE && message->kind != MESSAGE_RESUME)
 		quota_check_message(store, &row);
-	store_close(store);
-	PopActiveSnapshot();
-	CommandCounterIncrement();
+	client_close(store);
 	return row.owner;
 }
 
@@ -273,8 +281,7 @@ cancel_descendants(const MessageRow *sent, Oid owner)
 	Store	   *store;
 	ListCell   *cell;
 
-	PushActiveSnapshot(GetLatestSnapshot());
-	store = store_open();
+	store = client_open();
 	foreach(cell, keys)
 	{
 		MessageRow	message = {
@@ -292,36 +299,25 @@ cancel_descendants(const MessageRow *sent, Oid owner)
 		message_send(store, owner, &message);
 		hint_cancel(message.key);
 	}
-	store_close(store);
-	PopActiveSnapshot();
-	CommandCounterIncrement();
+	client_close(store);
 }
 
-/* {"reason": …} with further members already in JSON; NULL if there is nothing to say. */
-static Jsonb *
-reason_payload(const char *reason, const char *members)
+/* {"reason": …} of a text argument, NULL for null. */
+Jsonb *
+client_reason(FunctionCallInfo fcinfo, int number)
 {
-	StringInfoData json;
+	static const char *const names[] = {"reason"};
+	Jsonb	   *reason = jsonb_from_text(client_text(fcinfo, number));
 
-	if (reason == NULL && members == NULL)
-		return NULL;
-	initStringInfo(&json);
-	appendStringInfoChar(&json, '{');
-	if (reason != NULL)
-	{
-		appendStringInfoString(&json, "\"reason\": ");
-		escape_json(&json, reason);
-	}
-	if (members != NULL)
-		appendStringInfo(&json, "%s%s", reason != NULL ? ", " : "", members);
-	appendStringInfoChar(&json, '}');
-	return DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(json.data)));
+	return reason != NULL ? jsonb_from_members(1, names, &reason) : NULL;
 }
 
 /* durable.terminate(instance_id, reason, recursive, cancel_activities) */
 Datum
 durable_terminate(PG_FUNCTION_ARGS)
 {
+	static const char *const names[] = {"reason", "recursive", "cancelActivities"};
+	Jsonb	   *values[3];
 	MessageRow	message = {.kind = MESSAGE_TERMINATE};
 	Oid			owner;
 
@@ -329,10 +325,10 @@ durable_terminate(PG_FUNCTION_ARGS)
 	client_require(fcinfo, 0, "instance_id", "durable.terminate");
 	client_require(fcinfo, 2, "recursive", "durable.terminate");
 	client_require(fcinfo, 3, "cancel_activities", "durable.terminate");
-	message.payload = reason_payload(client_text(fcinfo, 1),
-									 psprintf("\"recursive\": %s, \"cancelActivities\": %s",
-											  PG_GETARG_BOOL(2) ? "true" : "false",
-											  PG_GETARG_BOOL(3) ? "true" : "false"));
+	values[0] = jsonb_from_text(client_text(fcinfo, 1));
+	values[1] = jsonb_from_bool(PG_GETARG_BOOL(2));
+	values[2] = jsonb_from_bool(PG_GETARG_BOOL(3));
+	message.payload = jsonb_from_members(lengthof(values), names, values);
 	owner = send_message(client_text(fcinfo, 0), "terminate", &message);
 	if (PG_GETARG_BOOL(3))
 		hint_cancel(message.key);
@@ -370,42 +366,31 @@ durable_raise_event(PG_FUNCTION_ARGS)
 	PG_RETURN_VOID();
 }
 
+/* Suspend or resume an instance: what both functions do. */
+static Datum
+send_reason(FunctionCallInfo fcinfo, MessageKind kind, const char *function, const char *action)
+{
+	MessageRow	message = {.kind = kind};
+
+	client_begin(function);
+	client_require(fcinfo, 0, "instance_id", function);
+	message.payload = client_reason(fcinfo, 1);
+	send_message(client_text(fcinfo, 0), action, &message);
+	PG_RETURN_VOID();
+}
+
 /* durable.suspend(instance_id, reason) */
 Datum
 durable_suspend(PG_FUNCTION_ARGS)
 {
-	MessageRow	message = {.kind = MESSAGE_SUSPEND};
-
-	client_begin("durable.suspend");
-	client_require(fcinfo, 0, "instance_id", "durable.suspend");
-	message.payload = reason_payload(client_text(fcinfo, 1), NULL);
-	send_message(client_text(fcinfo, 0), "suspend", &message);
-	PG_RETURN_VOID();
+	return send_reason(fcinfo, MESSAGE_SUSPEND, "durable.suspend", "suspend");
 }
 
 /* durable.resume(instance_id, reason) */
 Datum
 durable_resume(PG_FUNCTION_ARGS)
 {
-	MessageRow	message = {.kind = MESSAGE_RESUME};
-
-	client_begin("durable.resume");
-	client_require(fcinfo, 0, "instance_id", "durable.resume");
-	message.payload = reason_payload(client_text(fcinfo, 1), NULL);
-	send_message(client_text(fcinfo, 0), "resume", &message);
-	PG_RETURN_VOID();
-}
-
-/*
- * Set the custom status of an instance that has ended, for which no worker
- * looks any more.  Its last event stays the one that tells how it ended.
- */
-static void
-set_ended_status(Store *store, InstanceRow *row, Jsonb *status)
-{
-	row->custom_status = status;
-	row->last_updated_time = GetCurrentTimestamp();
-	instance_update(store, row);
+	return send_reason(fcinfo, MESSAGE_RESUME, "durable.resume", "resume");
 }
 
 /* durable.require_client(function) */
@@ -430,15 +415,19 @@ durable_set_custom_status(PG_FUNCTION_ARGS)
 	instance_id = client_text(fcinfo, 0);
 	message.payload = jsonb_argument(fcinfo, 1);
 
-	PushActiveSnapshot(GetLatestSnapshot());
-	store = store_open();
+	store = client_open();
 	find_instance(store, instance_id, &row);
 	quota_check_payload(row.owner, message.payload);
 	if (STATE_IS_TERMINAL(row.state) &&
 		instance_lock(store, row.key, true, &row) != FETCH_FOUND)
 		client_no_instance(instance_id);
 	if (STATE_IS_TERMINAL(row.state))
-		set_ended_status(store, &row, message.payload);
+	{
+		/* no worker looks for it any more; its last event stays the one that tells how it ended */
+		row.custom_status = message.payload;
+		row.last_updated_time = GetCurrentTimestamp();
+		instance_update(store, &row);
+	}
 	else
 	{
 		message.key = row.key;
@@ -446,8 +435,6 @@ durable_set_custom_status(PG_FUNCTION_ARGS)
 		message_send(store, row.owner, &message);
 		quota_check_message(store, &row);
 	}
-	store_close(store);
-	PopActiveSnapshot();
-	CommandCounterIncrement();
+	client_close(store);
 	PG_RETURN_VOID();
 }

@@ -9,8 +9,8 @@
 
 #include "fmgr.h"
 
-/* refuse where a client function that writes cannot work */
-extern void client_begin(const char *function);
+#include "store.h"
+
 /* error where a function that writes cannot work; each begins with it */
 extern void client_begin(const char *function);
 /* error unless a worker could connect as the role */
@@ -22,6 +22,11 @@ extern char *client_event_name(FunctionCallInfo fcinfo, int number);
 /* error 22004 if the argument is null */
 extern void client_require(FunctionCallInfo fcinfo, int number, const char *parameter,
 						   const char *function);
+/* {"reason": …} of a text argument, NULL for null */
+extern Jsonb *client_reason(FunctionCallInfo fcinfo, int number);
+/* the store for a client function, and its end */
+extern Store *client_open(void);
+extern void client_close(Store *store);
 /* error OD001 */
 _Noreturn extern void client_no_instance(const char *instance_id);
 

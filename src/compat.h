@@ -82,18 +82,12 @@
 #if PG_VERSION_NUM >= 190000
 #define compat_index_beginscan(heap, index, snapshot, nkeys) \
 	index_beginscan((heap), (index), (snapshot), NULL, (nkeys), 0, SO_NONE)
-#define compat_table_beginscan(rel, snapshot) \
-	table_beginscan((rel), (snapshot), 0, NULL, SO_NONE)
-#else
-#if PG_VERSION_NUM >= 180000
+#elif PG_VERSION_NUM >= 180000
 #define compat_index_beginscan(heap, index, snapshot, nkeys) \
 	index_beginscan((heap), (index), (snapshot), NULL, (nkeys), 0)
 #else
 #define compat_index_beginscan(heap, index, snapshot, nkeys) \
 	index_beginscan((heap), (index), (snapshot), (nkeys), 0)
-#endif
-#define compat_table_beginscan(rel, snapshot) \
-	table_beginscan((rel), (snapshot), 0, NULL)
 #endif
 
 /* 19: whoever fetches by index says how */

@@ -10,43 +10,32 @@
  */
 #include "postgres.h"
 
-#include "access/htup_details.h"
-#include "access/xact.h"
-#include "catalog/namespace.h"
-#include "catalog/pg_class.h"
-#include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "storage/proc.h"
 #include "utils/builtins.h"
-#include "utils/lsyscache.h"
 #include "utils/snapmgr.h"
-#include "utils/syscache.h"
 
 #include "create.h"
 #include "hint.h"
 #include "json.h"
 #include "notify.h"
-#include "owner.h"
 #include "quota.h"
 #include "ready.h"
 #include "remove.h"
 #include "replay.h"
+#include "rows.h"
 #include "status.h"
+#include "table.h"
 
 #define ID_LENGTH		256
 /* ms; longer than a lock that is held for a moment only */
 #define HELD_TIMEOUT	100
 
-/* every name is qualified, every parameter has its column's type: no search_path matters */
+/* every name is qualified: no search_path matters; $1 is a row of the table */
 #define INSERT_QUERY \
-	"INSERT INTO durable_internal.instances (key, instance_id, execution_id, state, owner, name," \
-	" function, version, search_path, tags, created_time, last_updated_time," \
-	" scheduled_start_time, parent_key, parent_task, last_seq, turn_seq, first_task, deliveries)" \
-	" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $11, $12, $13, $14, 1, 0, 1, 0)" \
-	" ON CONFLICT (instance_id) DO NOTHING"
-#define INSERT_PARAMETERS	14
+	"INSERT INTO durable_internal.instances SELECT ($1::durable_internal.instances).* ON CONFLICT (instance_id) DO NOTHING"
 
 static SPIPlanPtr insert_plan = NULL;
 
@@ -87,21 +76,6 @@ create_check_tags(Jsonb *tags)
 	return JB_ROOT_COUNT(tags) == 0 ? NULL : tags;
 }
 
-/* Fill eight bytes by chance; the library is asked for many at a time, as each question takes it long. */
-static void
-random_bytes(unsigned char *bytes)
-{
-	static unsigned char pool[64][8];
-	static int	left = 0;
-
-	if (left == 0 && !pg_strong_random(pool, sizeof(pool)))
-		ereport(ERROR,
-				(errcode(ERRCODE_INTERNAL_ERROR),
-				 errmsg("could not generate random values")));
-	left = left == 0 ? lengthof(pool) - 1 : left - 1;
-	memcpy(bytes, pool[left], sizeof(pool[left]));
-}
-
 /* A time-ordered UUID: 60 bits of time, 62 of chance. */
 pg_uuid_t
 create_uuid(void)
@@ -117,7 +91,10 @@ create_uuid(void)
 	last = time = Max(time, last + 1);
 	milliseconds = time / 1000;
 	fraction = (time % 1000) * 4096 / 1000;
-	random_bytes(uuid.data + 8);
+	if (!pg_strong_random(uuid.data + 8, 8))
+		ereport(ERROR,
+				(errcode(ERRCODE_INTERNAL_ERROR),
+				 errmsg("could not generate random values")));
 	for (int i = 0; i < 6; i++)
 		uuid.data[i] = milliseconds >> (40 - 8 * i);
 	uuid.data[6] = 0x70 | (fraction >> 8);
@@ -130,41 +107,10 @@ create_uuid(void)
 static char *
 uuid_digits(const pg_uuid_t *uuid)
 {
-	static const char digits[] = "0123456789abcdef";
-	char	   *result = palloc(2 * UUID_LEN + 1);
+	char	   *result = palloc0(2 * UUID_LEN + 1);
 
-	for (int i = 0; i < UUID_LEN; i++)
-	{
-		result[2 * i] = digits[uuid->data[i] >> 4];
-		result[2 * i + 1] = digits[uuid->data[i] & 15];
-	}
-	result[2 * UUID_LEN] = '\0';
+	hex_encode((const char *) uuid->data, UUID_LEN, result);
 	return result;
-}
-
-/* OID of a relation of the engine. */
-static Oid
-internal_relation(const char *name)
-{
-	Oid			relation = get_relname_relid(name, get_namespace_oid(DURABLE_INTERNAL_SCHEMA, false));
-
-	if (!OidIsValid(relation))
-		elog(ERROR, "relation \"%s.%s\" does not exist", DURABLE_INTERNAL_SCHEMA, name);
-	return relation;
-}
-
-/* The owner of a relation. */
-static Oid
-relation_owner(Oid relation)
-{
-	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relation));
-	Oid			owner;
-
-	if (!HeapTupleIsValid(tuple))
-		elog(ERROR, "cache lookup failed for relation %u", relation);
-	owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
-	ReleaseSysCache(tuple);
-	return owner;
 }
 
 /* The row of a new instance; allocated, as the store keeps pointers into it until it writes. */
@@ -193,50 +139,18 @@ new_row(Store *store, const CreateRequest *request)
 	return row;
 }
 
-/* Set an SPI parameter, or leave it null. */
-static void
-set_parameter(Datum *values, char *nulls, int number, bool isnull, Datum value)
-{
-	values[number] = value;
-	nulls[number] = isnull ? 'n' : ' ';
-}
-
 /* Run the INSERT as the current user; false when the id is taken. */
 static bool
-run_insert(const InstanceRow *row)
+run_insert(Table *table, const InstanceRow *row)
 {
-	Oid			types[INSERT_PARAMETERS] = {
-		INT8OID, TEXTOID, UUIDOID, CHAROID, InvalidOid, TEXTOID, TEXTOID, TEXTOID, TEXTOID,
-		JSONBOID, TIMESTAMPTZOID, TIMESTAMPTZOID, INT8OID, INT4OID
-	};
-	Datum		values[INSERT_PARAMETERS];
-	char		nulls[INSERT_PARAMETERS];
+	Oid			type = table->rel->rd_rel->reltype;
+	Datum		value = instance_datum(table, row);
 	bool		inserted;
-
-	set_parameter(values, nulls, 0, false, Int64GetDatum(row->key));
-	set_parameter(values, nulls, 1, false, CStringGetTextDatum(row->instance_id));
-	set_parameter(values, nulls, 2, false, UUIDPGetDatum(&row->execution_id));
-	set_parameter(values, nulls, 3, false, CharGetDatum(row->state));
-	set_parameter(values, nulls, 4, false, owner_make(row->owner, row->absent));
-	set_parameter(values, nulls, 5, false, CStringGetTextDatum(row->name));
-	set_parameter(values, nulls, 6, false, CStringGetTextDatum(row->function));
-	set_parameter(values, nulls, 7, row->version == NULL,
-				  row->version != NULL ? CStringGetTextDatum(row->version) : 0);
-	set_parameter(values, nulls, 8, false, CStringGetTextDatum(row->search_path));
-	set_parameter(values, nulls, 9, row->tags == NULL, PointerGetDatum(row->tags));
-	set_parameter(values, nulls, 10, false, TimestampTzGetDatum(row->created_time));
-	set_parameter(values, nulls, 11, row->scheduled_start_time == 0,
-				  TimestampTzGetDatum(row->scheduled_start_time));
-	set_parameter(values, nulls, 12, row->parent_key == 0, Int64GetDatum(row->parent_key));
-	set_parameter(values, nulls, 13, row->parent_key == 0, Int32GetDatum(row->parent_task));
 
 	SPI_connect();
 	if (insert_plan == NULL)
 	{
-		SPIPlanPtr	plan;
-
-		types[4] = owner_type();
-		plan = SPI_prepare(INSERT_QUERY, INSERT_PARAMETERS, types);
+		SPIPlanPtr	plan = SPI_prepare(INSERT_QUERY, 1, &type);
 
 		if (plan == NULL)
 			elog(ERROR, "could not prepare the insertion of an instance: %s",
@@ -244,7 +158,7 @@ run_insert(const InstanceRow *row)
 		SPI_keepplan(plan);
 		insert_plan = plan;
 	}
-	if (SPI_execute_plan(insert_plan, values, nulls, false, 0) != SPI_OK_INSERT)
+	if (SPI_execute_plan(insert_plan, &value, NULL, false, 0) != SPI_OK_INSERT)
 		elog(ERROR, "could not insert an instance");
 	inserted = SPI_processed == 1;
 	SPI_finish();
@@ -274,6 +188,7 @@ report_held(const char *instance_id)
 static bool
 insert_unless_exists(Store *store, const InstanceRow *row, bool no_wait)
 {
+	Table	   *table = table_get(store, TABLE_INSTANCES);
 	Oid			user;
 	int			context;
 	bool		inserted = false;
@@ -283,13 +198,13 @@ insert_unless_exists(Store *store, const InstanceRow *row, bool no_wait)
 	if (no_wait && instance_id_is_held(store, row->instance_id))
 		report_held(row->instance_id);
 	GetUserIdAndSecContext(&user, &context);
-	SetUserIdAndSecContext(relation_owner(internal_relation("instances")),
+	SetUserIdAndSecContext(table->rel->rd_rel->relowner,
 						   context | SECURITY_LOCAL_USERID_CHANGE | SECURITY_NOFORCE_RLS);
 	if (no_wait)
 		LockTimeout = HELD_TIMEOUT;
 	PG_TRY();
 	{
-		inserted = run_insert(row);
+		inserted = run_insert(table, row);
 	}
 	PG_CATCH();
 	{

@@ -108,6 +108,16 @@ typedef enum MessageKind
 	MESSAGE_TURN_OVERDUE = 13	/* a worker ended itself, as a turn had ignored its timeout */
 } MessageKind;
 
+/* have room for one more element in an array of a memory context, NULL as long as it is empty */
+static inline void *
+grow(MemoryContext context, void *array, int count, int *size, Size width)
+{
+	if (count < *size)
+		return array;
+	*size = Max(8, *size * 2);
+	return array == NULL ? MemoryContextAllocHuge(context, *size * width) : repalloc_huge(array, *size * width);
+}
+
 /* timers.task_id of a turn that is to be run again; 0 is the delayed start of the instance */
 #define TURN_TIMER (-1)
 

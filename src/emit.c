@@ -8,7 +8,6 @@
  */
 #include "postgres.h"
 
-#include "child.h"
 #include "failure.h"
 #include "hint.h"
 #include "instance.h"
@@ -17,6 +16,12 @@
 #include "retry.h"
 #include "settings.h"
 #include "timing.h"
+
+/* what running an activity after the turn takes besides its own time, in us */
+#define RUN_TIME		13
+
+/* what a fan-out may take with that for its own worker to run all of it */
+#define OWN_FANOUT_TIME	(durable_batch_time * 1000 / 5)
 
 /*
  * Let any worker run an activity that history says was scheduled.  If a worker
@@ -57,16 +62,16 @@ append_canceled(Round *round, Instance *instance, Task *task)
 	instance_append(round, instance, &row);
 }
 
-/* Write down that an activity was scheduled. */
+/* Write down what the code asked for. */
 static void
-append_scheduled(Round *round, Instance *instance, Task *task)
+append_asked(Round *round, Instance *instance, Task *task, EventType event)
 {
 	HistoryRow	row = {
-		.event = EVENT_TASK_SCHEDULED,
+		.event = event,
 		.task_id = task->id,
 		.name = task->name,
 		.input = task->input,
-		.result = task->options
+		.result = task->kind == TASK_SEND ? task->result : task->options
 	};
 
 	instance_append(round, instance, &row);
@@ -80,7 +85,7 @@ append_scheduled(Round *round, Instance *instance, Task *task)
 static void
 emit_activity(Round *round, Instance *instance, Task *task, Lone lone, Jsonb **full)
 {
-	append_scheduled(round, instance, task);
+	append_asked(round, instance, task, EVENT_TASK_SCHEDULED);
 	if (task->canceled)
 	{
 		append_canceled(round, instance, task);
@@ -90,27 +95,17 @@ emit_activity(Round *round, Instance *instance, Task *task, Lone lone, Jsonb **f
 	if (*full == NULL)
 		*full = quota_take(round->store, instance->row.owner, QUOTA_PENDING);
 	if (*full != NULL)
-	{
-		HistoryRow	failed = {
-			.event = EVENT_TASK_FAILED, .task_id = task->id, .attempt = task->attempt, .name = task->name,
-			.result = failure_with_text(*full, "activity", task->name)
-		};
-
-		instance_append(round, instance, &failed);
-		return;
-	}
-	instance_queue_activity(round, instance, task, lone);
+		instance_append_attempt(round, instance, task, EVENT_TASK_FAILED,
+								failure_with_text(*full, "activity", task->name));
+	else
+		instance_queue_activity(round, instance, task, lone);
 }
 
 /* Write down a timer, with its time as input, and set it. */
 static void
 emit_timer(Round *round, Instance *instance, Task *task)
 {
-	HistoryRow	row = {
-		.event = EVENT_TIMER_CREATED, .task_id = task->id, .name = task->name, .input = task->input
-	};
-
-	instance_append(round, instance, &row);
+	append_asked(round, instance, task, EVENT_TIMER_CREATED);
 	task->halted = task->canceled;
 	if (task->canceled)
 		append_canceled(round, instance, task);
@@ -122,21 +117,9 @@ emit_timer(Round *round, Instance *instance, Task *task)
 static void
 emit_child(Round *round, Instance *instance, Task *task)
 {
-	HistoryRow	row = {
-		.event = EVENT_CHILD_CREATED,
-		.task_id = task->id,
-		.name = task->name,
-		.input = task->input,
-		.result = task->options
-	};
-	HistoryRow	failed = {
-		.event = EVENT_CHILD_FAILED, .task_id = task->id, .attempt = task->attempt, .name = task->name,
-		.result = task->unstartable
-	};
-
-	instance_append(round, instance, &row);
+	append_asked(round, instance, task, EVENT_CHILD_CREATED);
 	if (task->unstartable != NULL)
-		instance_append(round, instance, &failed);
+		instance_append_attempt(round, instance, task, EVENT_CHILD_FAILED, task->unstartable);
 	else if (task->canceled)
 		append_canceled(round, instance, task);
 }
@@ -175,20 +158,40 @@ send_event(Round *round, Instance *instance, Task *task)
 		store_flush(round->store);
 }
 
-/* Write down an event that was sent to another instance, and send it. */
-static void
-emit_send(Round *round, Instance *instance, Task *task)
+/*
+ * Whether this worker is to run the new tasks itself: activities that the code
+ * waits for and nothing else, either one, or several that together take less
+ * time than it would take to hand them to other workers.  All others go to the
+ * queue.  A crash is to be counted for the right one, so several are not run
+ * after one.
+ */
+bool
+instance_runs_own(Instance *instance, int first_new)
 {
-	HistoryRow	row = {
-		.event = EVENT_EVENT_SENT,
-		.task_id = task->id,
-		.name = task->name,
-		.input = task->input,
-		.result = task->result
-	};
+	int			count = instance->ntasks - first_new;
+	int64		time = 0;
 
-	instance_append(round, instance, &row);
-	send_event(round, instance, task);
+	if (count == 0 || instance->nwaits != count ||
+		(count > 1 && (instance->wait_mode != WAIT_ALL || instance->row.deliveries > 0 ||
+					   durable_max_activity_deliveries == 1)))
+		return false;
+	for (int i = 0; i < count; i++)
+	{
+		Task	   *task = instance->tasks[first_new + i];
+
+		if (task->kind != TASK_ACTIVITY || task->options != NULL || task->canceled ||
+			instance->waits[i] != task->id)
+			return false;
+		if (count > 1)
+		{
+			int64		mean = timing_mean(instance->row.search_path, task->name);
+
+			if (mean < 0)
+				return false;
+			time += mean + RUN_TIME;
+		}
+	}
+	return time <= OWN_FANOUT_TIME;
 }
 
 /* Store what the last turn newly asked for, but for what this worker runs itself. */
@@ -200,9 +203,6 @@ instance_emit(Round *round, Instance *instance, int first_new)
 	for (int i = first_new; i < instance->ntasks; i++)
 	{
 		Task	   *task = instance->tasks[i];
-		HistoryRow	subscribed = {
-			.event = EVENT_EVENT_SUBSCRIBED, .task_id = task->id, .name = task->name
-		};
 
 		if (task->recorded || (instance->next_activity != NULL && task->id >= instance->next_activity->id &&
 							   task->id <= instance->last_activity))
@@ -216,7 +216,7 @@ instance_emit(Round *round, Instance *instance, int first_new)
 				emit_timer(round, instance, task);
 				break;
 			case TASK_EVENT:
-				instance_append(round, instance, &subscribed);
+				append_asked(round, instance, task, EVENT_EVENT_SUBSCRIBED);
 				if (task->canceled)
 					append_canceled(round, instance, task);
 				break;
@@ -224,7 +224,8 @@ instance_emit(Round *round, Instance *instance, int first_new)
 				emit_child(round, instance, task);
 				break;
 			case TASK_SEND:
-				emit_send(round, instance, task);
+				append_asked(round, instance, task, EVENT_EVENT_SENT);
+				send_event(round, instance, task);
 				break;
 		}
 	}
@@ -290,7 +291,7 @@ instance_defer_activities(Round *round, Instance *instance, Lone lone, Jsonb *ob
 	instance->next_activity = NULL;
 	if (obstacle != NULL)
 	{
-		append_scheduled(round, instance, instance_task(instance, first));
+		append_asked(round, instance, instance_task(instance, first), EVENT_TASK_SCHEDULED);
 		retry_put_off(round, instance, instance_task(instance, first), obstacle);
 		first++;
 	}

@@ -11,56 +11,35 @@
 #include "postgres.h"
 
 #include "mb/pg_wchar.h"
-#include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
-#include "utils/numeric.h"
 
 #include "failure.h"
+#include "json.h"
 
 /* the most bytes kept of a text; contexts grow with each caller */
 #define MAX_TEXT_LENGTH (64 * 1024)
 #define MAX_CONTEXT_LENGTH (8 * 1024)
 
-/* An object without members. */
-static Jsonb *
-failure_empty(void)
-{
-	JsonbValue	object = {0};
-
-	object.type = jbvObject;
-	return JsonbValueToJsonb(&object);
-}
-
 /* A copy of the failure with the member set; anything but an object is replaced. */
 static Jsonb *
-failure_with(Jsonb *failure, const char *key, JsonbValue *value)
+failure_with(Jsonb *failure, const char *key, Jsonb *value)
 {
-	JsonbPair	pair = {0};
-	JsonbValue	object = {0};
+	Jsonb	   *member = jsonb_from_members(1, &key, &value);
 
-	pair.key.type = jbvString;
-	pair.key.val.string.val = unconstify(char *, key);
-	pair.key.val.string.len = strlen(key);
-	pair.value = *value;
-	object.type = jbvObject;
-	object.val.object.nPairs = 1;
-	object.val.object.pairs = &pair;
 	if (failure == NULL || !JB_ROOT_IS_OBJECT(failure))
-		failure = failure_empty();
-	return DatumGetJsonbP(DirectFunctionCall2(jsonb_concat, JsonbPGetDatum(failure),
-											  JsonbPGetDatum(JsonbValueToJsonb(&object))));
+		return member;
+	return DatumGetJsonbP(DirectFunctionCall2(jsonb_concat, JsonbPGetDatum(failure), JsonbPGetDatum(member)));
 }
 
-/* The same with a text of at most max_length bytes; unchanged for NULL. */
+/* A text of at most max_length bytes as jsonb; NULL for NULL. */
 static Jsonb *
-failure_with_clipped(Jsonb *failure, const char *key, const char *text, int max_length)
+clipped(const char *text, int max_length)
 {
-	JsonbValue	value;
 	size_t		length = text ? strlen(text) : 0;
 	char	   *copy;
 
 	if (text == NULL)
-		return failure;
+		return NULL;
 	if (length > max_length)
 		copy = psprintf("%.*s...", pg_mbcliplen(text, max_length + 1, max_length), text);
 	else
@@ -71,10 +50,7 @@ failure_with_clipped(Jsonb *failure, const char *key, const char *text, int max_
 			if (IS_HIGHBIT_SET(*c))
 				*c = '?';
 	}
-	value.type = jbvString;
-	value.val.string.val = copy;
-	value.val.string.len = strlen(copy);
-	return failure_with(failure, key, &value);
+	return jsonb_from_text(copy);
 }
 
 /* An error from its parts, each of which may be NULL. */
@@ -82,15 +58,16 @@ static Jsonb *
 failure_build(int sqlerrcode, const char *message, const char *detail, const char *hint,
 			  const char *context)
 {
-	Jsonb	   *failure = failure_empty();
+	static const char *const names[] = {"sqlstate", "message", "detail", "hint", "context"};
+	Jsonb	   *values[] = {
+		jsonb_from_text(unpack_sql_state(sqlerrcode)),
+		clipped(message ? message : "missing error text", MAX_TEXT_LENGTH),
+		clipped(detail, MAX_TEXT_LENGTH),
+		clipped(hint, MAX_TEXT_LENGTH),
+		clipped(context, MAX_CONTEXT_LENGTH)
+	};
 
-	failure = failure_with_clipped(failure, "sqlstate", unpack_sql_state(sqlerrcode),
-								   MAX_TEXT_LENGTH);
-	failure = failure_with_clipped(failure, "message", message ? message : "missing error text",
-								   MAX_TEXT_LENGTH);
-	failure = failure_with_clipped(failure, "detail", detail, MAX_TEXT_LENGTH);
-	failure = failure_with_clipped(failure, "hint", hint, MAX_TEXT_LENGTH);
-	return failure_with_clipped(failure, "context", context, MAX_CONTEXT_LENGTH);
+	return jsonb_from_members(lengthof(values), names, values);
 }
 
 /* A caught error as a failure. */
@@ -108,24 +85,11 @@ failure_make(int sqlerrcode, const char *message, const char *detail, const char
 	return failure_build(sqlerrcode, message, detail, hint, NULL);
 }
 
-/* A copy of the failure with a text member set; with NULL, as it was. */
+/* A copy of the failure with a text member set. */
 Jsonb *
 failure_with_text(Jsonb *failure, const char *key, const char *value)
 {
-	if (failure == NULL)
-		failure = failure_empty();
-	return failure_with_clipped(failure, key, value, MAX_TEXT_LENGTH);
-}
-
-/* A copy of the failure with a numeric member set. */
-Jsonb *
-failure_with_int(Jsonb *failure, const char *key, int value)
-{
-	JsonbValue	number;
-
-	number.type = jbvNumeric;
-	number.val.numeric = int64_to_numeric(value);
-	return failure_with(failure, key, &number);
+	return failure_with(failure, key, clipped(value, MAX_TEXT_LENGTH));
 }
 
 /* The failure of an activity that did not end within its timeout. */
@@ -141,8 +105,8 @@ Jsonb *
 failure_of_activity(Jsonb *failure, const char *activity, int task_id, int attempt)
 {
 	failure = failure_with_text(failure, "activity", activity);
-	failure = failure_with_int(failure, "task_id", task_id);
-	return failure_with_int(failure, "attempts", attempt);
+	failure = failure_with(failure, "task_id", jsonb_from_integer(task_id));
+	return failure_with(failure, "attempts", jsonb_from_integer(attempt));
 }
 
 /* A member of the failure as text; NULL if it is missing or null. */

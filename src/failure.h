@@ -11,9 +11,8 @@
 extern Jsonb *failure_from_error(ErrorData *error);
 /* the same from parts; any but sqlerrcode and message may be NULL */
 extern Jsonb *failure_make(int sqlerrcode, const char *message, const char *detail, const char *hint);
-/* a copy of the failure with the key set to a text or int value */
+/* a copy of the failure with the key set to a text */
 extern Jsonb *failure_with_text(Jsonb *failure, const char *key, const char *value);
-extern Jsonb *failure_with_int(Jsonb *failure, const char *key, int value);
 /* a text member of the failure, palloc'd, or NULL */
 extern char *failure_get(Jsonb *failure, const char *key);
 extern int	failure_sqlstate(Jsonb *failure);

@@ -21,7 +21,6 @@
 #include "commands/dbcommands.h"
 #include "miscadmin.h"
 #include "storage/shmem.h"
-#include "utils/builtins.h"
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
 
@@ -35,16 +34,10 @@
 #define MINUTE			(60 * USECS_PER_SEC)
 #define MAX_ROLES		1024
 
-typedef struct WindowKey
-{
-	Oid			db;
-	Oid			role;
-} WindowKey;
-
 /* a minute of a role, from its first failure on */
 typedef struct Window
 {
-	WindowKey	key;			/* hash key, must be first */
+	RoleKey	key;			/* hash key, must be first */
 	TimestampTz since;
 	int			lines;
 	int64		further;		/* that were not told of */
@@ -78,7 +71,7 @@ failure_log_shmem_size(void)
 void
 failure_log_shmem_init(LWLock *log_lock)
 {
-	HASHCTL		ctl = {.keysize = sizeof(WindowKey), .entrysize = sizeof(Window)};
+	HASHCTL		ctl = {.keysize = sizeof(RoleKey), .entrysize = sizeof(Window)};
 
 	lock = log_lock;
 	windows = compat_shmem_init_hash("durable failure log", MAX_ROLES, &ctl, HASH_ELEM | HASH_BLOBS | HASH_FIXED_SIZE);
@@ -148,8 +141,8 @@ log_database(Oid db)
 }
 
 /* A role for a line of the log. */
-static char *
-role_text(Oid role)
+char *
+log_role(Oid role)
 {
 	char	   *name = GetUserNameFromId(role, true);
 
@@ -207,7 +200,7 @@ failure_log_add(const InstanceRow *row, bool told, Jsonb *failure)
 	line->sqlstate = failure_sqlstate(failure);
 	line->message = psprintf("instance %s of orchestrator %s, role %s, failed: %s: %s",
 							 log_text(row->instance_id, LOG_NAME, true), log_text(row->name, LOG_NAME, true),
-							 role_text(row->owner), unpack_sql_state(line->sqlstate),
+							 log_role(row->owner), unpack_sql_state(line->sqlstate),
 							 log_text(message, LOG_MESSAGE, false));
 	line->detail = cause_text(failure);
 	nlines++;
@@ -218,7 +211,7 @@ failure_log_add(const InstanceRow *row, bool told, Jsonb *failure)
 static int
 take_lines(Oid role, int wanted)
 {
-	WindowKey	key = {.db = MyDatabaseId, .role = role};
+	RoleKey	key = {.db = MyDatabaseId, .role = role};
 	TimestampTz now = GetCurrentTimestamp();
 	Window	   *window;
 	bool		found;
@@ -280,7 +273,7 @@ write_sum(const Window *window)
 {
 	ereport(LOG,
 			(errmsg("%lld further instances of role %s failed in the last minute",
-					(long long) window->further, role_text(window->key.role)),
+					(long long) window->further, log_role(window->key.role)),
 			 errhint("See durable.instances, or the setting durable.log_failures.")));
 }
 
@@ -330,13 +323,7 @@ failure_log_pending(Oid db)
 void
 failure_log_forget(Oid db)
 {
-	HASH_SEQ_STATUS scan;
-	Window	   *window;
-
 	LWLockAcquire(lock, LW_EXCLUSIVE);
-	hash_seq_init(&scan, windows);
-	while ((window = hash_seq_search(&scan)) != NULL)
-		if (window->key.db == db)
-			hash_search(windows, &window->key, HASH_REMOVE, NULL);
+	shared_forget(windows, db);
 	LWLockRelease(lock);
 }

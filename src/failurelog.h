@@ -36,5 +36,7 @@ extern char *log_text(const char *text, int max, bool quoted);
 
 /* the name of a database, quoted so */
 extern char *log_database(Oid db);
+/* the same of a role, or its OID if it has none */
+extern char *log_role(Oid role);
 
 #endif

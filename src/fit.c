@@ -26,11 +26,9 @@
 #include "catalog/pg_publication.h"
 #include "catalog/pg_trigger.h"
 #include "catalog/pg_type.h"
-#include "commands/dbcommands.h"
 #include "commands/defrem.h"
 #include "commands/trigger.h"
 #include "miscadmin.h"
-#include "rewrite/prs2lock.h"
 #include "utils/builtins.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
@@ -38,7 +36,6 @@
 
 #include "failurelog.h"
 #include "fit.h"
-#include "store.h"
 
 #define OWNER_HINT "Make that role a superuser again, or give the extension to one with REASSIGN OWNED."
 #define SHAPE_HINT \

@@ -32,13 +32,20 @@
 #include "shared.h"
 #include "waiter.h"
 
-/* beyond this the scheduler's scan finds the rest */
 #define HINTS_LIMIT 32768
 
 static bool registered = false;
-static ReadyHint *hints = NULL;
-static int	nhints = 0;
-static int	hints_size = 0;
+/* what is told to workers; beyond HINTS_LIMIT the scheduler's scan finds the rest */
+typedef struct HintList
+{
+	ReadyHint  *hints;
+	int			count;
+	int			size;
+	bool		overflow;
+} HintList;
+
+static HintList ready;			/* what the transaction has made ready */
+static HintList locked;			/* rows that workers pass over while we hold them */
 static int64 *ended = NULL;
 static int	nended = 0;
 static int	ended_size = 0;
@@ -53,53 +60,37 @@ static Cancel *canceled = NULL;
 static int	ncanceled = 0;
 static int	canceled_size = 0;
 static TimestampTz first_timer = 0;
-static bool overflow = false;
 static bool extension_changed = false;
 static bool roles_came = false;
 static bool roles_dropped = false;
 static bool databases_changed = false;
 static bool look = false;		/* into the tables */
 static bool over = false;		/* to be announced when all is released */
-static ReadyHint *locked = NULL;	/* rows that workers pass over while we hold them */
-static int	nlocked = 0;
-static int	locked_size = 0;
-static bool locked_overflow = false;
 static bool undone = false;		/* something of the transaction was rolled back */
 
 /* Forget everything; the memory goes with the transaction. */
 static void
 reset(void)
 {
-	hints = locked = NULL;
+	ready = locked = (HintList) {0};
 	ended = NULL;
 	canceled = NULL;
-	nhints = hints_size = nended = ended_size = ncanceled = canceled_size = nlocked = locked_size = 0;
+	nended = ended_size = ncanceled = canceled_size = 0;
 	first_timer = 0;
-	overflow = extension_changed = roles_came = roles_dropped = databases_changed = look = over = locked_overflow = undone = false;
-}
-
-/* Order of keys, as waiter_wake wants them. */
-static int
-compare_keys(const void *a, const void *b)
-{
-	int64		x = *(const int64 *) a;
-	int64		y = *(const int64 *) b;
-
-	return (x > y) - (x < y);
+	extension_changed = roles_came = roles_dropped = databases_changed = look = over = undone = false;
 }
 
 /* Announce what there is to be done. */
 static void
 announce_work(void)
 {
-	if (nlocked > 0 && !ready_push(MyDatabaseId, locked, nlocked))
-		overflow = true;
-	overflow |= locked_overflow;
-	if (nhints > 0 && !ready_push(MyDatabaseId, hints, nhints))
-		overflow = true;
+	if (locked.count > 0 && !ready_push(MyDatabaseId, locked.hints, locked.count))
+		locked.overflow = true;
+	if (ready.count > 0 && !ready_push(MyDatabaseId, ready.hints, ready.count))
+		ready.overflow = true;
 	if (first_timer != 0)
 		database_announce_timer(MyDatabaseId, first_timer);
-	if (overflow)
+	if (locked.overflow || ready.overflow)
 		database_request_scan(MyDatabaseId);
 }
 
@@ -116,10 +107,7 @@ announce(void)
 	if (look)
 		database_request_look(MyDatabaseId);
 	if (nended > 0)
-	{
-		qsort(ended, nended, sizeof(int64), compare_keys);
 		waiter_wake(ended, nended);
-	}
 	if (durable_wakeups)
 		announce_work();
 	/* last, so that a worker whose activity is interrupted looks at the termination first */
@@ -133,11 +121,12 @@ forget_removed_tasks(void)
 {
 	int			kept = 0;
 
-	for (int i = 0; i < nlocked && !undone; i++)
-		if (locked[i].flags != 0)
-			locked[kept++] = locked[i];
-	if (!undone)
-		nlocked = kept;
+	if (undone)
+		return;
+	for (int i = 0; i < locked.count; i++)
+		if (locked.hints[i].flags != 0)
+			locked.hints[kept++] = locked.hints[i];
+	locked.count = kept;
 }
 
 /* Transaction callback. */
@@ -151,10 +140,11 @@ at_transaction_end(XactEvent event, void *arg)
 			over = true;
 			break;
 		case XACT_EVENT_ABORT:
-			nhints = nended = ncanceled = 0;
+			ready = (HintList) {0};
+			nended = ncanceled = 0;
 			first_timer = 0;
-			overflow = extension_changed = roles_came = roles_dropped = databases_changed = false;
-			over = nlocked > 0 || locked_overflow || look;
+			extension_changed = roles_came = roles_dropped = databases_changed = false;
+			over = locked.count > 0 || locked.overflow || look;
 			if (!over)
 				reset();
 			break;
@@ -216,58 +206,31 @@ ready_to_collect(void)
 	return true;
 }
 
-/* Make room for one more element in an array of the transaction. */
-static void *
-grow(void *array, int count, int *size, Size width)
-{
-	if (count < *size)
-		return array;
-	*size = Max(64, *size * 2);
-	if (array == NULL)
-		return MemoryContextAlloc(TopTransactionContext, *size * width);
-	return repalloc(array, *size * width);
-}
-
 /* Add a hint, unless there are too many already. */
 static void
-add(ReadyHint hint)
+add(HintList *list, ReadyHint hint)
 {
 	if (!ready_to_collect())
 		return;
-	if (nhints >= HINTS_LIMIT)
+	if (list->count >= HINTS_LIMIT)
 	{
-		overflow = true;
+		list->overflow = true;
 		return;
 	}
-	hints = grow(hints, nhints, &hints_size, sizeof(ReadyHint));
-	hints[nhints++] = hint;
+	list->hints = grow(TopTransactionContext, list->hints, list->count, &list->size, sizeof(ReadyHint));
+	list->hints[list->count++] = hint;
 }
 
 /* An instance has something to do, for these reasons. */
 void
 hint_instance(Oid role, int64 key, const char *name, int flags)
 {
-	ReadyHint  *last = nhints > 0 ? &hints[nhints - 1] : NULL;
+	ReadyHint  *last = ready.count > 0 ? &ready.hints[ready.count - 1] : NULL;
 
 	if (last != NULL && last->key == key && last->flags != 0)
 		last->flags |= flags;
 	else
-		add((ReadyHint) {.role = role, .key = key, .name = name != NULL ? ready_name(name) : 0, .flags = flags});
-}
-
-/* Add what this transaction locks. */
-static void
-add_locked(ReadyHint hint)
-{
-	if (!ready_to_collect())
-		return;
-	if (nlocked >= HINTS_LIMIT)
-	{
-		locked_overflow = true;
-		return;
-	}
-	locked = grow(locked, nlocked, &locked_size, sizeof(ReadyHint));
-	locked[nlocked++] = hint;
+		add(&ready, (ReadyHint) {.role = role, .key = key, .name = name != NULL ? ready_name(name) : 0, .flags = flags});
 }
 
 /*
@@ -277,27 +240,27 @@ add_locked(ReadyHint hint)
 void
 hint_locked(Oid role, int64 key)
 {
-	add_locked((ReadyHint) {.role = role, .key = key, .flags = READY_ALL});
+	add(&locked, (ReadyHint) {.role = role, .key = key, .flags = READY_ALL});
 }
 
 /* It locks queued activities to remove them: if it is rolled back, they are still to be run. */
 void
 hint_locked_tasks(Oid role, int64 key, int low, int high)
 {
-	add_locked((ReadyHint) {.role = role, .key = key, .low = low, .high = high});
+	add(&locked, (ReadyHint) {.role = role, .key = key, .low = low, .high = high});
 }
 
 /* Activities of an instance wait for any worker. */
 void
 hint_tasks(Oid role, int64 key, int low, int high, Lone lone)
 {
-	ReadyHint  *last = nhints > 0 ? &hints[nhints - 1] : NULL;
+	ReadyHint  *last = ready.count > 0 ? &ready.hints[ready.count - 1] : NULL;
 
 	if (last != NULL && last->key == key && last->flags == 0 && last->lone == lone &&
 		last->high + 1 == low)
 		last->high = high;
 	else
-		add((ReadyHint) {.role = role, .key = key, .low = low, .high = high, .lone = lone});
+		add(&ready, (ReadyHint) {.role = role, .key = key, .low = low, .high = high, .lone = lone});
 }
 
 /* A timer was stored. */
@@ -317,7 +280,7 @@ hint_ended(int64 key)
 {
 	if (!ready_to_collect())
 		return;
-	ended = grow(ended, nended, &ended_size, sizeof(int64));
+	ended = grow(TopTransactionContext, ended, nended, &ended_size, sizeof(int64));
 	ended[nended++] = key;
 }
 
@@ -327,7 +290,7 @@ hint_cancel(int64 key)
 {
 	if (!ready_to_collect())
 		return;
-	canceled = grow(canceled, ncanceled, &canceled_size, sizeof(Cancel));
+	canceled = grow(TopTransactionContext, canceled, ncanceled, &canceled_size, sizeof(Cancel));
 	canceled[ncanceled++] = (Cancel) {.key = key, .subid = GetCurrentSubTransactionId()};
 }
 

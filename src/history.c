@@ -103,26 +103,6 @@ scan_after(TableScan *scan, Store *store, int64 key, int after_seq)
 	scan_begin(scan, table_get(store, TABLE_HISTORY), "history_pkey", 2, keys);
 }
 
-/* The events of an instance after a sequence number, in order. */
-List *
-history_read(Store *store, int64 key, int after_seq)
-{
-	TableScan	scan;
-	TupleTableSlot *slot;
-	List	   *rows = NIL;
-
-	scan_after(&scan, store, key, after_seq);
-	while ((slot = scan_next(&scan)) != NULL)
-	{
-		HistoryRow *row = palloc(sizeof(HistoryRow));
-
-		row_read(slot, row);
-		rows = lappend(rows, row);
-	}
-	scan_end(&scan);
-	return rows;
-}
-
 /* Read the events from one sequence number to another. */
 List *
 history_between(Store *store, int64 key, int first_seq, int last_seq)
@@ -187,10 +167,6 @@ history_delete(Store *store, int64 key, int after_seq)
 	store_sync(store);
 	scan_after(&scan, store, key, after_seq);
 	while ((slot = scan_next(&scan)) != NULL)
-	{
-		ItemPointerData tid = slot->tts_tid;
-
-		table_delete_row(table, &tid);
-	}
+		table_delete_row(table, &slot->tts_tid);
 	scan_end(&scan);
 }

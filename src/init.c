@@ -5,6 +5,9 @@
  */
 #include "postgres.h"
 
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
 #include "catalog/objectaccess.h"
 #include "catalog/pg_authid.h"
 #include "catalog/pg_database.h"
@@ -15,12 +18,13 @@
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
 #include "database.h"
 #include "hint.h"
 #include "makeway.h"
-#include "names.h"
 #include "process.h"
 #include "settings.h"
 #include "shared.h"
@@ -34,6 +38,41 @@ PG_FUNCTION_INFO_V1(durable_databases_known);
 PG_FUNCTION_INFO_V1(durable_database_wanted);
 
 static object_access_hook_type previous_object_access_hook = NULL;
+
+/*
+ * Error if a schema that was made or changed has a name that only superusers may
+ * give; it is seen before the command is over.  Sessions of clients, the jobs of
+ * pg_cron, the gateway and the scheduler call the extension by name, also after
+ * it was dropped or before it is made, and whatever is in a schema of such a name
+ * would be run with the rights of those.  Every way to a schema passes here,
+ * CREATE EXTENSION … SCHEMA included.
+ */
+static void
+check_schema_name(Oid schema)
+{
+	Relation	rel = table_open(NamespaceRelationId, AccessShareLock);
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+	bool		reserved = false;
+	NameData	name;
+
+	ScanKeyInit(&key, Anum_pg_namespace_oid, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(schema));
+	scan = systable_beginscan(rel, NamespaceOidIndexId, true, SnapshotSelf, 1, &key);
+	if (HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		name = ((Form_pg_namespace) GETSTRUCT(tuple))->nspname;
+		reserved = strcmp(NameStr(name), DURABLE_SCHEMA) == 0 || strcmp(NameStr(name), DURABLE_INTERNAL_SCHEMA) == 0;
+	}
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+	if (reserved && !superuser())
+		ereport(ERROR,
+				(errcode(ERRCODE_RESERVED_NAME),
+				 errmsg("the name of schema \"%s\" belongs to the extension durable", NameStr(name)),
+				 errdetail("Only a superuser may give a schema this name."),
+				 errhint("Choose another name.")));
+}
 
 /* Have the engine told at commit when the extension is dropped or updated, and when roles and databases come or go; look at the names of schemas. */
 static void
@@ -50,7 +89,7 @@ object_access(ObjectAccessType access, Oid classId, Oid objectId, int subId, voi
 	if (classId == DatabaseRelationId && (access == OAT_POST_CREATE || access == OAT_POST_ALTER))
 		hint_databases_changed();
 	if (classId == NamespaceRelationId && (access == OAT_POST_CREATE || access == OAT_POST_ALTER))
-		names_check_schema(objectId);
+		check_schema_name(objectId);
 }
 
 /* Entry point: settings always, the engine only from shared_preload_libraries. */

@@ -11,13 +11,12 @@
 #include "postgres.h"
 
 #include "catalog/pg_collation.h"
-#include "miscadmin.h"
-#include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/formatting.h"
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
 
+#include "child.h"
 #include "create.h"
 #include "failure.h"
 #include "failurelog.h"
@@ -111,13 +110,7 @@ instance_new_task(Instance *instance, TaskKind kind, const char *name, Jsonb *in
 {
 	Task	   *task = MemoryContextAllocZero(instance->context, sizeof(Task));
 
-	if (instance->ntasks == instance->tasks_size)
-	{
-		instance->tasks_size = Max(8, instance->tasks_size * 2);
-		instance->tasks = instance->tasks == NULL ?
-			MemoryContextAlloc(instance->context, instance->tasks_size * sizeof(Task *)) :
-			repalloc_huge(instance->tasks, instance->tasks_size * sizeof(Task *));
-	}
+	instance->tasks = grow(instance->context, instance->tasks, instance->ntasks, &instance->tasks_size, sizeof(Task *));
 	task->id = instance->row.first_task + instance->ntasks;
 	task->kind = kind;
 	task->name = name;
@@ -190,13 +183,7 @@ decode_raised(Instance *instance, const HistoryRow *row)
 	RaisedEvent *event;
 	MemoryContext old = MemoryContextSwitchTo(instance->context);
 
-	if (instance->nevents == instance->events_size)
-	{
-		instance->events_size = Max(4, instance->events_size * 2);
-		instance->events = instance->events == NULL ?
-			MemoryContextAlloc(instance->context, instance->events_size * sizeof(RaisedEvent)) :
-			repalloc_huge(instance->events, instance->events_size * sizeof(RaisedEvent));
-	}
+	instance->events = grow(instance->context, instance->events, instance->nevents, &instance->events_size, sizeof(RaisedEvent));
 	event = &instance->events[instance->nevents++];
 	event->name = str_tolower(row->name, strlen(row->name), DEFAULT_COLLATION_OID);
 	event->data = row->result;
@@ -269,11 +256,8 @@ decode(Instance *instance, const HistoryRow *row)
 			instance->open_timers--;
 			break;
 		case EVENT_TIMER_CANCELED:
-			task = instance_task(instance, row->task_id);
-			if (task != NULL)
-				task->cancel_recorded = true;
 			instance->open_timers--;
-			break;
+			/* FALLTHROUGH */
 		case EVENT_TASK_CANCELED:
 			task = instance_task(instance, row->task_id);
 			if (task != NULL)
@@ -328,7 +312,7 @@ cache_fill(Round *round, const InstanceRow *row)
 	instance->context = context;
 	dlist_push_tail(&cache_order, &instance->link);
 	instance->row = *row;
-	events = history_read(round->store, row->key, row->first_seq);
+	events = history_between(round->store, row->key, row->first_seq + 1, PG_INT32_MAX);
 	stats_count(STATS_LOADS, 1);
 	stats_count(STATS_LOADED, list_length(events));
 	foreach(cell, events)
@@ -378,6 +362,17 @@ instance_append(Round *round, Instance *instance, HistoryRow *row)
 	decode(instance, row);
 	history_append(round->store, row);
 	instance->dirty = true;
+}
+
+/* Append an event about an attempt of a task. */
+void
+instance_append_attempt(Round *round, Instance *instance, Task *task, EventType event, Jsonb *result)
+{
+	HistoryRow	row = {
+		.event = event, .task_id = task->id, .attempt = task->attempt, .name = task->name, .result = result
+	};
+
+	instance_append(round, instance, &row);
 }
 
 /* Tell the parent, if there is one, how this instance ended. */
@@ -448,24 +443,15 @@ instance_complete(Round *round, Instance *instance, Jsonb *output)
 	notify_status(&instance->row, NULL, round->now);
 }
 
-/* Whether there is a live parent that is told how this instance ends. */
-static bool
-parent_listens(Round *round, const Instance *instance)
-{
-	InstanceRow parent;
-
-	return instance->row.parent_key != 0 && instance->row.parent_task != 0 &&
-		instance_get(round->store, instance->row.parent_key, &parent) && !STATE_IS_TERMINAL(parent.state);
-}
-
 /* Fail an instance with the marks of its tasks. */
 static void
 fail(Round *round, Instance *instance, Jsonb *marks, Jsonb *failure)
 {
 	HistoryRow	row = {.event = EVENT_EXECUTION_FAILED, .input = marks, .result = failure};
+	InstanceRow parent;
 
 	instance_append(round, instance, &row);
-	failure_log_add(&instance->row, parent_listens(round, instance), row.result);
+	failure_log_add(&instance->row, instance_get_waiting_parent(round->store, &instance->row, &parent), row.result);
 	finish(round, instance, STATE_FAILED, true,
 		   failure_with_text(row.result, "instance_id", instance->row.instance_id));
 	notify_status(&instance->row, failure_get(row.result, "message"), round->now);
@@ -709,8 +695,12 @@ receive_timer(Round *round, Instance *instance, const TimerRow *timer)
 		instance_append(round, instance, &row);
 	else if (task->kind == TASK_ACTIVITY || task->kind == TASK_CHILD)
 	{
+		/* the pause before the next attempt is over */
 		instance->open_timers--;
-		retry_due(round, instance, task);
+		if (task->kind == TASK_CHILD)
+			child_note_start(instance, task);
+		else
+			instance_queue_activity(round, instance, task, LONE_NO);
 	}
 }
 

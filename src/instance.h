@@ -125,9 +125,13 @@ extern Task *instance_task(Instance *instance, int task_id);
 extern Task *instance_new_task(Instance *instance, TaskKind kind, const char *name, Jsonb *input);
 /* row->seq: 0, or 2 for an event that stands for two; the data are copied */
 extern void instance_append(Round *round, Instance *instance, HistoryRow *row);
+/* an event about an attempt of a task */
+extern void instance_append_attempt(Round *round, Instance *instance, Task *task, EventType event, Jsonb *result);
 
 /* whether a turn can get further than the last one did */
 extern bool instance_can_turn(Instance *instance);
+/* whether the worker is to run what a turn has newly asked for itself, tasks from this index on */
+extern bool instance_runs_own(Instance *instance, int first_new);
 /* store what a turn has newly asked for, tasks from this index on */
 extern void instance_emit(Round *round, Instance *instance, int first_new);
 /* the same for a turn that continues as new: nobody will await what it asked for */

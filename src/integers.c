@@ -15,14 +15,13 @@
 #include "access/tupdesc.h"
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
-#include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
-#include "utils/json.h"
 #include "utils/lsyscache.h"
 #include "utils/numeric.h"
 #include "utils/typcache.h"
 
 #include "callable.h"
+#include "json.h"
 
 static bool round_value(Oid type, JsonbValue *value, StringInfo text);
 
@@ -168,10 +167,8 @@ integers_round(Oid type, JsonbValue *value)
 		return false;
 	initStringInfo(&text);
 	(void) round_value(type, value, &text);
-	rounded = DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(text.data)));
-	value->type = jbvBinary;
-	value->val.binary.data = &rounded->root;
-	value->val.binary.len = VARSIZE(rounded) - VARHDRSZ;
+	rounded = jsonb_parse(text.data);
+	JsonbToJsonbValue(rounded, value);
 	if (JB_ROOT_IS_SCALAR(rounded))
 		JsonbExtractScalar(&rounded->root, value);
 	return true;

@@ -5,7 +5,6 @@
 #include "postgres.h"
 
 #include "fmgr.h"
-#include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/json.h"
 #include "utils/numeric.h"
@@ -38,6 +37,22 @@ jsonb_from_integer(int64 number)
 	return JsonbValueToJsonb(&value);
 }
 
+/* A jsonb boolean. */
+Jsonb *
+jsonb_from_bool(bool value)
+{
+	JsonbValue	boolean = {.type = jbvBool, .val.boolean = value};
+
+	return JsonbValueToJsonb(&boolean);
+}
+
+/* What JSON text says; an error if it is none. */
+Jsonb *
+jsonb_parse(const char *text)
+{
+	return DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(text)));
+}
+
 /*
  * An object of members; those whose value is NULL are left out.  It goes
  * through text, which nests values of any kind in every version.
@@ -58,7 +73,7 @@ jsonb_from_members(int count, const char *const *names, Jsonb *const *values)
 		(void) JsonbToCString(&text, &values[i]->root, VARSIZE(values[i]));
 	}
 	appendStringInfoString(&text, text.len == 0 ? "{}" : "}");
-	return DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(text.data)));
+	return jsonb_parse(text.data);
 }
 
 /* How many decimal digits the first of a number's digits to base 10,000 has. */
@@ -251,11 +266,7 @@ jsonb_member(Jsonb *object, const char *name)
 char *
 jsonb_member_text(Jsonb *object, const char *name)
 {
-	JsonbValue *value = find(object, name);
-
-	if (value == NULL || value->type != jbvString)
-		return NULL;
-	return pnstrdup(value->val.string.val, value->val.string.len);
+	return jsonb_to_text(jsonb_member(object, name));
 }
 
 /* A whole number, or what is given if it is missing or something else. */

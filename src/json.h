@@ -11,6 +11,9 @@
 extern Jsonb *jsonb_from_text(const char *text);
 /* a jsonb number */
 extern Jsonb *jsonb_from_integer(int64 number);
+extern Jsonb *jsonb_from_bool(bool value);
+/* what JSON text says; an error if it is none */
+extern Jsonb *jsonb_parse(const char *text);
 /* an object; members whose value is NULL are left out */
 extern Jsonb *jsonb_from_members(int count, const char *const *names, Jsonb *const *values);
 /* bytes of the text of a jsonb */

@@ -21,8 +21,9 @@
  */
 #include "postgres.h"
 
+#include "access/genam.h"
+#include "access/htup_details.h"
 #include "access/table.h"
-#include "access/tableam.h"
 #include "access/xact.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_authid.h"
@@ -42,8 +43,6 @@
 #include "utils/inval.h"
 #include "utils/json.h"
 #include "utils/lsyscache.h"
-#include "utils/memutils.h"
-#include "utils/snapmgr.h"
 #include "utils/syscache.h"
 
 #include "notify.h"
@@ -166,9 +165,8 @@ read_secret(void)
 {
 	static bool registered = false;
 	Relation	rel;
-	TableScanDesc scan;
-	TupleTableSlot *slot;
-	Snapshot	snapshot;
+	SysScanDesc scan;
+	HeapTuple	tuple;
 	bytea	   *secret = NULL;
 
 	if (!registered)
@@ -178,18 +176,16 @@ read_secret(void)
 	if (!OidIsValid(secret_relid))
 		return NULL;
 	rel = table_open(secret_relid, AccessShareLock);
-	snapshot = RegisterSnapshot(GetLatestSnapshot());
-	scan = compat_table_beginscan(rel, snapshot);
-	slot = table_slot_create(rel, NULL);
-	if (table_scan_getnextslot(scan, ForwardScanDirection, slot))
+	scan = systable_beginscan(rel, InvalidOid, false, NULL, 0, NULL);
+	if (HeapTupleIsValid(tuple = systable_getnext(scan)))
 	{
-		slot_getallattrs(slot);
-		if (!slot->tts_isnull[0])
-			secret = DatumGetByteaPCopy(slot->tts_values[0]);
+		bool		isnull;
+		Datum		value = heap_getattr(tuple, 1, RelationGetDescr(rel), &isnull);
+
+		if (!isnull)
+			secret = DatumGetByteaPCopy(value);
 	}
-	ExecDropSingleTupleTableSlot(slot);
-	table_endscan(scan);
-	UnregisterSnapshot(snapshot);
+	systable_endscan(scan);
 	table_close(rel, AccessShareLock);
 	return secret;
 }

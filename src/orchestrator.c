@@ -10,27 +10,19 @@
 
 #include "access/htup_details.h"
 #include "catalog/namespace.h"
-#include "catalog/pg_collation.h"
 #include "catalog/pg_type.h"
-#include "common/cryptohash.h"
-#include "common/sha1.h"
 #include "executor/executor.h"
 #include "fmgr.h"
 #include "funcapi.h"
-#include "miscadmin.h"
-#include "port/pg_bswap.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/datetime.h"
 #include "utils/fmgrprotos.h"
-#include "utils/formatting.h"
 #include "utils/json.h"
-#include "utils/lsyscache.h"
 #include "utils/syscache.h"
 
 #include "child.h"
 #include "client.h"
-#include "failure.h"
 #include "json.h"
 #include "replay.h"
 #include "retry.h"
@@ -79,10 +71,11 @@ await(Task *task)
 	return turn_result(task);
 }
 
-/* Error for an argument that must not be null. */
+/* Error unless an orchestrator runs, and for an argument that must not be null. */
 static void
 require_argument(FunctionCallInfo fcinfo, int number, const char *name, const char *function)
 {
+	turn_require(function);
 	if (PG_ARGISNULL(number))
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
@@ -96,13 +89,6 @@ return_jsonb(FunctionCallInfo fcinfo, Jsonb *value)
 	if (value == NULL)
 		PG_RETURN_NULL();
 	PG_RETURN_JSONB_P(value);
-}
-
-/* A text argument as a string. */
-static char *
-text_argument(FunctionCallInfo fcinfo, int number)
-{
-	return text_to_cstring(PG_GETARG_TEXT_PP(number));
 }
 
 PG_FUNCTION_INFO_V1(durable_call_activity);
@@ -212,9 +198,8 @@ require_handles(FunctionCallInfo fcinfo, int number, const char *function)
 static Task *
 activity_task(FunctionCallInfo fcinfo, const char *function)
 {
-	turn_require(function);
 	require_argument(fcinfo, 0, "name", function);
-	return turn_task(TASK_ACTIVITY, text_argument(fcinfo, 0),
+	return turn_task(TASK_ACTIVITY, text_to_cstring(PG_GETARG_TEXT_PP(0)),
 					 PG_ARGISNULL(1) ? NULL : PG_GETARG_JSONB_P(1),
 					 retry_options(PG_ARGISNULL(2) ? 0 : PG_GETARG_DATUM(2),
 								   PG_ARGISNULL(3) ? NULL : PG_GETARG_INTERVAL_P(3)));
@@ -241,9 +226,8 @@ sql_task(FunctionCallInfo fcinfo, const char *function)
 	static const char *const names[] = {"statement", "parameters"};
 	Jsonb	   *values[2];
 
-	turn_require(function);
 	require_argument(fcinfo, 0, "statement", function);
-	values[0] = jsonb_from_text(text_argument(fcinfo, 0));
+	values[0] = jsonb_from_text(text_to_cstring(PG_GETARG_TEXT_PP(0)));
 	values[1] = PG_ARGISNULL(1) ? NULL : PG_GETARG_JSONB_P(1);
 	turn_check_parts(2, values);
 	return turn_task(TASK_ACTIVITY, "durable.run_sql", jsonb_from_members(2, names, values),
@@ -270,16 +254,15 @@ static Task *
 child_task(FunctionCallInfo fcinfo, const char *function, bool detached)
 {
 	ChildOptions options = {
-		.instance_id = PG_ARGISNULL(2) ? NULL : text_argument(fcinfo, 2),
+		.instance_id = PG_ARGISNULL(2) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(2)),
 		.retry = PG_ARGISNULL(3) ? 0 : PG_GETARG_DATUM(3),
-		.version = PG_ARGISNULL(4) ? NULL : text_argument(fcinfo, 4),
+		.version = PG_ARGISNULL(4) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(4)),
 		.tags = PG_ARGISNULL(5) ? NULL : PG_GETARG_JSONB_P(5),
 		.detached = detached
 	};
 
-	turn_require(function);
 	require_argument(fcinfo, 0, "name", function);
-	return turn_task(TASK_CHILD, text_argument(fcinfo, 0),
+	return turn_task(TASK_CHILD, text_to_cstring(PG_GETARG_TEXT_PP(0)),
 					 PG_ARGISNULL(1) ? NULL : PG_GETARG_JSONB_P(1), child_options(&options));
 }
 
@@ -310,7 +293,6 @@ durable_start_sub_orchestrator(PG_FUNCTION_ARGS)
 Datum
 durable_create_timer_after(PG_FUNCTION_ARGS)
 {
-	turn_require("create_timer");
 	require_argument(fcinfo, 0, "delay", "create_timer");
 	return return_task(fcinfo, timer_task(after(PG_GETARG_INTERVAL_P(0), "delay"), NULL));
 }
@@ -319,7 +301,6 @@ durable_create_timer_after(PG_FUNCTION_ARGS)
 Datum
 durable_create_timer_at(PG_FUNCTION_ARGS)
 {
-	turn_require("create_timer");
 	require_argument(fcinfo, 0, "fire_at", "create_timer");
 	return return_task(fcinfo, timer_task(require_finite(PG_GETARG_TIMESTAMPTZ(0), "fire_at"), NULL));
 }
@@ -328,7 +309,6 @@ durable_create_timer_at(PG_FUNCTION_ARGS)
 Datum
 durable_subscribe_event(PG_FUNCTION_ARGS)
 {
-	turn_require("subscribe_event");
 	require_argument(fcinfo, 0, "name", "subscribe_event");
 	return return_task(fcinfo, turn_task(TASK_EVENT, client_event_name(fcinfo, 0), NULL, NULL));
 }
@@ -337,7 +317,6 @@ durable_subscribe_event(PG_FUNCTION_ARGS)
 Datum
 durable_await(PG_FUNCTION_ARGS)
 {
-	turn_require("await");
 	require_argument(fcinfo, 0, "task", "await");
 	return return_jsonb(fcinfo, await(task_of(PG_GETARG_DATUM(0))));
 }
@@ -352,7 +331,6 @@ durable_when_all(PG_FUNCTION_ARGS)
 	bool	   *nulls;
 	int			lower = 1;
 
-	turn_require("when_all");
 	tasks = tasks_of(fcinfo, 0, "when_all", &count);
 	if (count == 0)
 		PG_RETURN_ARRAYTYPE_P(construct_empty_array(JSONBOID));
@@ -378,7 +356,6 @@ durable_when_any(PG_FUNCTION_ARGS)
 	int			count;
 	Task	  **tasks;
 
-	turn_require("when_any");
 	tasks = tasks_of(fcinfo, 0, "when_any", &count);
 	if (count == 0)
 		ereport(ERROR,
@@ -391,7 +368,6 @@ durable_when_any(PG_FUNCTION_ARGS)
 Datum
 durable_when_all_array(PG_FUNCTION_ARGS)
 {
-	turn_require("when_all");
 	require_handles(fcinfo, 0, "when_all");
 	return durable_when_all(fcinfo);
 }
@@ -400,7 +376,6 @@ durable_when_all_array(PG_FUNCTION_ARGS)
 Datum
 durable_when_any_array(PG_FUNCTION_ARGS)
 {
-	turn_require("when_any");
 	require_handles(fcinfo, 0, "when_any");
 	return durable_when_any(fcinfo);
 }
@@ -409,7 +384,6 @@ durable_when_any_array(PG_FUNCTION_ARGS)
 Datum
 durable_cancel_task(PG_FUNCTION_ARGS)
 {
-	turn_require("cancel_task");
 	require_argument(fcinfo, 0, "task", "cancel_task");
 	turn_cancel(task_of(PG_GETARG_DATUM(0)));
 	PG_RETURN_VOID();
@@ -423,13 +397,12 @@ durable_send_event(PG_FUNCTION_ARGS)
 	Jsonb	   *values[2];
 	Task	   *task;
 
-	turn_require("send_event");
 	require_argument(fcinfo, 0, "instance_id", "send_event");
 	require_argument(fcinfo, 1, "event_name", "send_event");
 	values[0] = jsonb_from_text(client_event_name(fcinfo, 1));
 	values[1] = PG_ARGISNULL(2) ? NULL : PG_GETARG_JSONB_P(2);
 	turn_check_parts(2, values);
-	task = turn_task(TASK_SEND, text_argument(fcinfo, 0), jsonb_from_members(2, names, values), NULL);
+	task = turn_task(TASK_SEND, text_to_cstring(PG_GETARG_TEXT_PP(0)), jsonb_from_members(2, names, values), NULL);
 	if (!task->recorded)
 		turn_send(task);
 	(void) turn_result(task);
@@ -440,7 +413,6 @@ durable_send_event(PG_FUNCTION_ARGS)
 Datum
 durable_sleep(PG_FUNCTION_ARGS)
 {
-	turn_require("sleep");
 	require_argument(fcinfo, 0, "delay", "sleep");
 	await(timer_task(after(PG_GETARG_INTERVAL_P(0), "delay"), NULL));
 	PG_RETURN_VOID();
@@ -450,7 +422,6 @@ durable_sleep(PG_FUNCTION_ARGS)
 Datum
 durable_sleep_until(PG_FUNCTION_ARGS)
 {
-	turn_require("sleep_until");
 	require_argument(fcinfo, 0, "fire_at", "sleep_until");
 	await(timer_task(require_finite(PG_GETARG_TIMESTAMPTZ(0), "fire_at"), NULL));
 	PG_RETURN_VOID();
@@ -463,7 +434,6 @@ durable_wait_for_external_event(PG_FUNCTION_ARGS)
 	Task	   *tasks[2];
 	Task	   *first;
 
-	turn_require("wait_for_external_event");
 	require_argument(fcinfo, 0, "name", "wait_for_external_event");
 	tasks[0] = turn_task(TASK_EVENT, client_event_name(fcinfo, 0), NULL, NULL);
 	if (PG_ARGISNULL(1))
@@ -489,7 +459,7 @@ durable_continue_as_new(PG_FUNCTION_ARGS)
 	turn_require("continue_as_new");
 	turn_continue_as_new(PG_ARGISNULL(0) ? NULL : PG_GETARG_JSONB_P(0),
 						 PG_ARGISNULL(1) || PG_GETARG_BOOL(1),
-						 PG_ARGISNULL(2) ? NULL : text_argument(fcinfo, 2));
+						 PG_ARGISNULL(2) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(2)));
 	PG_RETURN_VOID();
 }
 
@@ -566,21 +536,12 @@ durable_now(PG_FUNCTION_ARGS)
 Datum
 durable_new_guid(PG_FUNCTION_ARGS)
 {
-	pg_cryptohash_ctx *hash;
-	uint8		digest[SHA1_DIGEST_LENGTH];
 	uint32		number;
 	pg_uuid_t  *id = palloc(sizeof(pg_uuid_t));
 
 	turn_require("new_guid");
-	number = pg_hton32(turn_next_guid());
-	hash = pg_cryptohash_create(PG_SHA1);
-	if (pg_cryptohash_init(hash) < 0 ||
-		pg_cryptohash_update(hash, turn_instance()->row.execution_id.data, UUID_LEN) < 0 ||
-		pg_cryptohash_update(hash, (uint8 *) &number, sizeof(number)) < 0 ||
-		pg_cryptohash_final(hash, digest, sizeof(digest)) < 0)
-		elog(ERROR, "could not compute SHA1 hash");
-	pg_cryptohash_free(hash);
-	memcpy(id->data, digest, UUID_LEN);
+	number = turn_next_guid();
+	execution_hash(turn_instance(), &number, 1, id->data);
 	id->data[6] = (id->data[6] & 0x0f) | 0x50;
 	id->data[8] = (id->data[8] & 0x3f) | 0x80;
 	PG_RETURN_UUID_P(id);
@@ -622,13 +583,12 @@ durable_log(PG_FUNCTION_ARGS)
 {
 	int			level;
 
-	turn_require("log");
 	require_argument(fcinfo, 0, "level", "log");
 	require_argument(fcinfo, 1, "message", "log");
-	level = level_by_name(text_argument(fcinfo, 0));
+	level = level_by_name(text_to_cstring(PG_GETARG_TEXT_PP(0)));
 	if (!turn_replaying())
 		ereport(level,
-				(errmsg_internal("%s", text_argument(fcinfo, 1)),
+				(errmsg_internal("%s", text_to_cstring(PG_GETARG_TEXT_PP(1))),
 				 errdetail_internal("Logged by instance \"%s\" of %s.",
 									turn_instance()->row.instance_id, turn_instance()->row.name),
 				 errhidecontext(true), errhidestmt(true)));

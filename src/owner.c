@@ -12,15 +12,12 @@
 #include <float.h>
 
 #include "access/stratnum.h"
-#include "catalog/namespace.h"
 #include "catalog/pg_authid.h"
-#include "catalog/pg_type.h"
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "nodes/supportnodes.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
-#include "utils/lsyscache.h"
 #include "utils/syscache.h"
 
 #include "owner.h"
@@ -307,15 +304,6 @@ owner_scan_key(ScanKey key, AttrNumber column, StrategyNumber strategy, Datum ow
 	key->sk_func.fn_nargs = 2;
 	key->sk_func.fn_strict = true;
 	key->sk_func.fn_mcxt = CurrentMemoryContext;
-}
-
-/* The OID of the type. */
-Oid
-owner_type(void)
-{
-	Oid			namespace = get_namespace_oid(DURABLE_INTERNAL_SCHEMA, false);
-
-	return GetSysCacheOid2(TYPENAMENSP, Anum_pg_type_oid, CStringGetDatum("owner"), ObjectIdGetDatum(namespace));
 }
 
 /* durable_internal.owner_of(role): NULL becomes no role */

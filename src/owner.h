@@ -41,6 +41,5 @@ extern List *owner_values(const char *text);
 extern int	owner_compare(Datum a, Datum b);
 /* a key of a B-tree scan */
 extern void owner_scan_key(ScanKey key, AttrNumber column, StrategyNumber strategy, Datum owner);
-extern Oid	owner_type(void);
 
 #endif

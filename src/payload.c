@@ -8,34 +8,18 @@
 #include "fmgr.h"
 #include "lib/stringinfo.h"
 #include "mb/pg_wchar.h"
-#include "utils/builtins.h"
-#include "utils/fmgrprotos.h"
 #include "utils/json.h"
 #include "utils/snapmgr.h"
 
 #include "client.h"
+#include "json.h"
+#include "links.h"
 #include "replay.h"
 #include "settings.h"
 #include "status.h"
 
 PG_FUNCTION_INFO_V1(durable_create_http_management_payload);
 PG_FUNCTION_INFO_V1(durable_create_check_status_response);
-
-/* what follows the URL of an instance; in braces what the client fills in */
-static const struct
-{
-	const char *name;
-	const char *suffix;
-}			links[] = {
-	{"statusQueryGetUri", ""},
-	{"sendEventPostUri", "/raiseEvent/{eventName}"},
-	{"terminatePostUri", "/terminate?reason={text}"},
-	{"rewindPostUri", "/rewind?reason={text}"},
-	{"purgeHistoryDeleteUri", ""},
-	{"restartPostUri", "/restart"},
-	{"suspendPostUri", "/suspend?reason={text}"},
-	{"resumePostUri", "/resume?reason={text}"},
-};
 
 /*
  * Append a path segment: the UTF-8 bytes that RFC 3986 does not call unreserved
@@ -101,20 +85,12 @@ id_argument(FunctionCallInfo fcinfo, const char *function)
 	orchestrator_forbid(function);
 	client_require(fcinfo, 0, "instance_id", function);
 	instance_id = client_text(fcinfo, 0);
-	PushActiveSnapshot(GetLatestSnapshot());
-	store = store_open();
+	store = client_open();
 	if (!instance_find(store, instance_id, &row) || !status_may_see(&row))
 		client_no_instance(instance_id);
 	store_close(store);
 	PopActiveSnapshot();
 	return instance_id;
-}
-
-/* JSON text as a jsonb datum. */
-static Datum
-json_datum(StringInfo json)
-{
-	return DirectFunctionCall1(jsonb_in, CStringGetDatum(json->data));
 }
 
 /* durable.create_http_management_payload(instance_id) */
@@ -125,7 +101,7 @@ durable_create_http_management_payload(PG_FUNCTION_ARGS)
 
 	initStringInfo(&json);
 	append_payload(&json, id_argument(fcinfo, "durable.create_http_management_payload"));
-	PG_RETURN_DATUM(json_datum(&json));
+	PG_RETURN_JSONB_P(jsonb_parse(json.data));
 }
 
 /* durable.create_check_status_response(instance_id) */
@@ -142,5 +118,5 @@ durable_create_check_status_response(PG_FUNCTION_ARGS)
 	appendStringInfoString(&json, "}, \"body\": ");
 	append_payload(&json, instance_id);
 	appendStringInfoChar(&json, '}');
-	PG_RETURN_DATUM(json_datum(&json));
+	PG_RETURN_JSONB_P(jsonb_parse(json.data));
 }

@@ -10,13 +10,11 @@
  */
 #include "postgres.h"
 
-#include "access/xact.h"
 #include "executor/spi.h"
 #include "fmgr.h"
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
-#include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 
@@ -43,8 +41,7 @@ durable_purge_instance_history(PG_FUNCTION_ARGS)
 	client_begin("durable.purge_instance_history");
 	client_require(fcinfo, 0, "instance_id", "durable.purge_instance_history");
 
-	PushActiveSnapshot(GetLatestSnapshot());
-	store = store_open();
+	store = client_open();
 	if (instance_find(store, client_text(fcinfo, 0), &row) && status_may_manage(&row))
 	{
 		/* one that ends does so in a moment: not worth waiting for a worker's transaction */
@@ -61,9 +58,7 @@ durable_purge_instance_history(PG_FUNCTION_ARGS)
 		if (instance_get(store, row.key, &row))
 			removed = instance_remove(store, &row, true, GetCurrentTimestamp());
 	}
-	store_close(store);
-	PopActiveSnapshot();
-	CommandCounterIncrement();
+	client_close(store);
 	PG_RETURN_INT32((int32) removed);
 }
 
@@ -103,9 +98,7 @@ is_needed(Store *store, const InstanceRow *row)
 {
 	InstanceRow parent;
 
-	return row->parent_key != 0 && row->parent_task != 0 &&
-		instance_get(store, row->parent_key, &parent) && !STATE_IS_TERMINAL(parent.state) &&
-		row->parent_task >= parent.first_task;
+	return instance_get_waiting_parent(store, row, &parent) && row->parent_task >= parent.first_task;
 }
 
 /* Remove one that the walk has found, if it still passes and nobody else holds it. */
@@ -135,9 +128,8 @@ purge_batch(const Filter *filter, Walk *walk, int batch_size, int64 *removed)
 	Store	   *store;
 	int			count;
 
-	PushActiveSnapshot(GetLatestSnapshot());
+	store = client_open();
 	count = walk_next(walk, batch_size, keys);
-	store = store_open();
 	for (int i = 0; i < count; i++)
 	{
 		CHECK_FOR_INTERRUPTS();
@@ -146,9 +138,7 @@ purge_batch(const Filter *filter, Walk *walk, int batch_size, int64 *removed)
 		MemoryContextReset(scratch);
 	}
 	MemoryContextSwitchTo(batch);
-	store_close(store);
-	PopActiveSnapshot();
-	CommandCounterIncrement();
+	client_close(store);
 	MemoryContextSwitchTo(old);
 	MemoryContextDelete(batch);
 	return count > 0;

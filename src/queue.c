@@ -15,7 +15,6 @@
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
 #include "utils/fmgroids.h"
-#include "utils/lsyscache.h"
 #include "utils/snapmgr.h"
 
 #include "hint.h"
@@ -51,6 +50,17 @@ scan_instance(TableScan *scan, Table *table, const char *index, int64 key)
 	scan_begin(scan, table, index, 1, &scankey);
 }
 
+/* Begin a scan for the row of one of its tasks. */
+static void
+scan_task(TableScan *scan, Table *table, const char *index, int64 key, int task_id)
+{
+	ScanKeyData keys[2];
+
+	ScanKeyInit(&keys[0], 1, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(key));
+	ScanKeyInit(&keys[1], 2, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(task_id));
+	scan_begin(scan, table, index, 2, keys);
+}
+
 /* Delete rows of one instance, at most so many; false if there are more. */
 static bool
 delete_instance(Table *table, const char *index, int64 key, int64 max)
@@ -62,10 +72,8 @@ delete_instance(Table *table, const char *index, int64 key, int64 max)
 	scan_instance(&scan, table, index, key);
 	while ((slot = scan_next(&scan)) != NULL && max-- > 0)
 	{
-		ItemPointerData tid = slot->tts_tid;
-
 		CHECK_FOR_INTERRUPTS();
-		table_delete_row(table, &tid);
+		table_delete_row(table, &slot->tts_tid);
 	}
 	scan_end(&scan);
 	return slot == NULL;
@@ -106,7 +114,6 @@ messages_take(Store *store, int64 key)
 	while ((slot = scan_next(&scan)) != NULL)
 	{
 		MessageRow *row = palloc(sizeof(MessageRow));
-		ItemPointerData tid = slot->tts_tid;
 
 		row->key = key;
 		row->id = row_int64(slot, MESSAGE_ID);
@@ -117,7 +124,7 @@ messages_take(Store *store, int64 key)
 		row->name = row_text(slot, MESSAGE_NAME);
 		row->payload = row_jsonb(slot, MESSAGE_PAYLOAD);
 		rows = lappend(rows, row);
-		table_delete_row(table, &tid);
+		table_delete_row(table, &slot->tts_tid);
 	}
 	scan_end(&scan);
 	return rows;
@@ -272,13 +279,10 @@ tasks_seize(Store *store, int64 key, int low, int high)
 bool
 task_exists(Store *store, int64 key, int task_id)
 {
-	ScanKeyData keys[2];
 	TableScan	scan;
 	bool		exists;
 
-	ScanKeyInit(&keys[0], 1, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(key));
-	ScanKeyInit(&keys[1], 2, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(task_id));
-	scan_begin(&scan, table_get(store, TABLE_TASKS), "tasks_pkey", 2, keys);
+	scan_task(&scan, table_get(store, TABLE_TASKS), "tasks_pkey", key, task_id);
 	exists = scan_next(&scan) != NULL;
 	scan_end(&scan);
 	return exists;
@@ -301,9 +305,7 @@ task_set_deliveries(Store *store, TaskRow *row, int deliveries)
 void
 task_delete(Store *store, const TaskRow *row)
 {
-	ItemPointerData tid = row->tid;
-
-	table_delete_row(table_get(store, TABLE_TASKS), &tid);
+	table_delete_row(table_get(store, TABLE_TASKS), &row->tid);
 }
 
 /* Remove the tasks of an instance that no worker has begun. */
@@ -361,25 +363,16 @@ bool
 timer_cancel(Store *store, int64 key, int task_id)
 {
 	Table	   *table = table_get(store, TABLE_TIMERS);
-	ScanKeyData keys[2];
 	TableScan	scan;
 	TupleTableSlot *slot;
-	bool		found;
 
-	ScanKeyInit(&keys[0], 1, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(key));
-	ScanKeyInit(&keys[1], 2, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(task_id));
 	store_sync(store);
-	scan_begin(&scan, table, "timers_pkey", 2, keys);
+	scan_task(&scan, table, "timers_pkey", key, task_id);
 	slot = scan_next(&scan);
-	found = slot != NULL;
-	if (found)
-	{
-		ItemPointerData tid = slot->tts_tid;
-
-		table_delete_row(table, &tid);
-	}
+	if (slot != NULL)
+		table_delete_row(table, &slot->tts_tid);
 	scan_end(&scan);
-	return found;
+	return slot != NULL;
 }
 
 /* The numbers of the tasks of an instance that have a timer. */
@@ -439,7 +432,6 @@ timers_take(Store *store, int64 key, TimestampTz now)
 	scan_instance(&scan, table, "timers_pkey", key);
 	while ((slot = scan_next(&scan)) != NULL)
 	{
-		ItemPointerData tid = slot->tts_tid;
 		TimerRow   *row;
 
 		if (row_int64(slot, TIMER_FIRE_AT) > now)
@@ -451,7 +443,7 @@ timers_take(Store *store, int64 key, TimestampTz now)
 		row->task_id = row_int(slot, TIMER_TASK_ID);
 		row->fire_at = row_int64(slot, TIMER_FIRE_AT);
 		rows = lappend(rows, row);
-		table_delete_row(table, &tid);
+		table_delete_row(table, &slot->tts_tid);
 	}
 	scan_end(&scan);
 	/* the clock may have been set back since the scheduler found it due: it will be told again */

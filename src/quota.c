@@ -21,9 +21,9 @@
  */
 #include "postgres.h"
 
+#include "access/genam.h"
 #include "access/htup_details.h"
 #include "access/table.h"
-#include "access/tableam.h"
 #include "access/xact.h"
 #include "catalog/namespace.h"
 #include "commands/trigger.h"
@@ -53,15 +53,9 @@
 #define INBOXES			1024
 
 /* how much of its quotas a role uses, in shared memory */
-typedef struct UseKey
-{
-	Oid			db;
-	Oid			role;
-} UseKey;
-
 typedef struct Use
 {
-	UseKey		key;			/* hash key, must be first */
+	RoleKey		key;			/* hash key, must be first */
 	int64		bound[COUNTED_KINDS];	/* at most so many are stored, the untold included */
 	int64		taken[COUNTED_KINDS];	/* in all, since the entry was made */
 	int64		open[COUNTED_KINDS];	/* by transactions under way */
@@ -87,7 +81,7 @@ typedef struct Quota
 /* what a subtransaction of the current transaction has taken */
 typedef struct Taken
 {
-	UseKey		key;
+	RoleKey		key;
 	SubTransactionId subid;
 	int64		count[COUNTED_KINDS];
 } Taken;
@@ -97,6 +91,7 @@ static Inbox *inboxes = NULL;
 
 static Quota *quotas = NULL;
 static int	nquotas = 0;
+static int	quotas_size = 0;
 static bool loaded = false;
 static bool changed = false;	/* since they were begun to be read */
 static Oid	quotas_relid = InvalidOid;
@@ -117,7 +112,7 @@ quota_shmem_size(void)
 void
 quota_shmem_init(void)
 {
-	HASHCTL		ctl = {.keysize = sizeof(UseKey), .entrysize = sizeof(Use)};
+	HASHCTL		ctl = {.keysize = sizeof(RoleKey), .entrysize = sizeof(Use)};
 	bool		found;
 
 	uses = compat_shmem_init_hash("durable quota uses", MAX_ROLES, &ctl,
@@ -173,7 +168,7 @@ hand_over(int i, SubTransactionId parent)
 {
 	for (int j = 0; j < ntaken; j++)
 	{
-		if (taken[j].subid != parent || memcmp(&taken[j].key, &taken[i].key, sizeof(UseKey)) != 0)
+		if (taken[j].subid != parent || memcmp(&taken[j].key, &taken[i].key, sizeof(RoleKey)) != 0)
 			continue;
 		for (int kind = 0; kind < COUNTED_KINDS; kind++)
 			taken[j].count[kind] += taken[i].count[kind];
@@ -219,22 +214,24 @@ register_callbacks(void)
 
 /* Keep a row of the table. */
 static void
-keep(TupleTableSlot *slot)
+keep(HeapTuple tuple, TupleDesc desc)
 {
+	bool		isnull;
+	Datum		owner = heap_getattr(tuple, 1, desc, &isnull);
 	Quota	   *quota;
 
-	slot_getallattrs(slot);
 	/* those of an absent role are nobody's as yet */
-	if (owner_absent(slot->tts_values[0]) != NULL)
+	if (owner_absent(owner) != NULL)
 		return;
-	if (quotas == NULL)
-		quotas = MemoryContextAlloc(TopMemoryContext, sizeof(Quota));
-	else
-		quotas = repalloc(quotas, (nquotas + 1) * sizeof(Quota));
+	quotas = grow(TopMemoryContext, quotas, nquotas, &quotas_size, sizeof(Quota));
 	quota = &quotas[nquotas++];
-	quota->role = owner_role(slot->tts_values[0]);
+	quota->role = owner_role(owner);
 	for (int kind = 0; kind < QUOTA_KINDS; kind++)
-		quota->limits[kind] = slot->tts_isnull[kind + 1] ? -1 : DatumGetInt64(slot->tts_values[kind + 1]);
+	{
+		int64		limit = DatumGetInt64(heap_getattr(tuple, kind + 2, desc, &isnull));
+
+		quota->limits[kind] = isnull ? -1 : limit;
+	}
 }
 
 /* Read the table. */
@@ -242,9 +239,8 @@ static void
 load(void)
 {
 	Relation	rel;
-	TableScanDesc scan;
-	TupleTableSlot *slot;
-	Snapshot	snapshot;
+	SysScanDesc scan;
+	HeapTuple	tuple;
 
 	register_callbacks();
 	nquotas = 0;
@@ -254,14 +250,10 @@ load(void)
 	rel = table_open(quotas_relid, AccessShareLock);
 	/* what is invalidated from here on will be read again, as after an error */
 	changed = false;
-	snapshot = RegisterSnapshot(GetLatestSnapshot());
-	scan = compat_table_beginscan(rel, snapshot);
-	slot = table_slot_create(rel, NULL);
-	while (table_scan_getnextslot(scan, ForwardScanDirection, slot))
-		keep(slot);
-	ExecDropSingleTupleTableSlot(slot);
-	table_endscan(scan);
-	UnregisterSnapshot(snapshot);
+	scan = systable_beginscan(rel, InvalidOid, false, NULL, 0, NULL);
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+		keep(tuple, RelationGetDescr(rel));
+	systable_endscan(scan);
 	table_close(rel, AccessShareLock);
 	loaded = !changed;
 }
@@ -397,24 +389,26 @@ quota_text(Oid role, const char *text)
 	return quota_exceeded(role, QUOTA_PAYLOAD, size);
 }
 
+/* Raise a failure, if there is one. */
+static void
+throw_exceeded(Jsonb *exceeded)
+{
+	if (exceeded != NULL)
+		failure_throw(exceeded);
+}
+
 /* Raise the error if a payload is too large. */
 void
 quota_check_payload(Oid role, const Jsonb *payload)
 {
-	Jsonb	   *exceeded = quota_payload(role, payload);
-
-	if (exceeded != NULL)
-		failure_throw(exceeded);
+	throw_exceeded(quota_payload(role, payload));
 }
 
 /* The same of a text. */
 void
 quota_check_text(Oid role, const char *text)
 {
-	Jsonb	   *exceeded = quota_text(role, text);
-
-	if (exceeded != NULL)
-		failure_throw(exceeded);
+	throw_exceeded(quota_text(role, text));
 }
 
 /* Raise the error if a text is too long for anybody. */
@@ -433,32 +427,20 @@ count(Store *store, Oid role, QuotaKind kind, int64 limit)
 
 	store_sync(store);
 	PushActiveSnapshot(GetLatestSnapshot());
-	result = kind == QUOTA_LIVE ? instances_count_live(store, role, limit + 1) :
+	result = kind == QUOTA_LIVE ? instances_of(store, STATES_LIVE, owner_make(role, NULL), limit + 1, NULL) :
 		tasks_count(store, role, limit + 1);
 	PopActiveSnapshot();
 	return result;
 }
 
-/* Have room to remember what another subtransaction or role takes. */
-static void
-make_room(void)
-{
-	if (ntaken < taken_size)
-		return;
-	taken_size = Max(16, taken_size * 2);
-	taken = taken == NULL ?
-		MemoryContextAlloc(TopMemoryContext, taken_size * sizeof(Taken)) :
-		repalloc(taken, taken_size * sizeof(Taken));
-}
-
 /* Remember that this subtransaction has taken one. */
 static void
-remember(const UseKey *key, QuotaKind kind)
+remember(const RoleKey *key, QuotaKind kind)
 {
 	SubTransactionId subid = GetCurrentSubTransactionId();
 	int			i = ntaken;
 
-	while (i > 0 && (taken[i - 1].subid != subid || memcmp(&taken[i - 1].key, key, sizeof(UseKey)) != 0))
+	while (i > 0 && (taken[i - 1].subid != subid || memcmp(&taken[i - 1].key, key, sizeof(RoleKey)) != 0))
 		i--;
 	if (i == 0)
 	{
@@ -472,12 +454,12 @@ remember(const UseKey *key, QuotaKind kind)
 
 /* How many of a kind this transaction has taken. */
 static int64
-taken_here(const UseKey *key, QuotaKind kind)
+taken_here(const RoleKey *key, QuotaKind kind)
 {
 	int64		count = 0;
 
 	for (int i = 0; i < ntaken; i++)
-		if (memcmp(&taken[i].key, key, sizeof(UseKey)) == 0)
+		if (memcmp(&taken[i].key, key, sizeof(RoleKey)) == 0)
 			count += taken[i].count[kind];
 	return count;
 }
@@ -504,7 +486,7 @@ evict(void)
 
 /* The entry of a role, made if there is none; NULL when transactions have something open of too many.  Under shared_lock. */
 static Use *
-use_of(const UseKey *key)
+use_of(const RoleKey *key)
 {
 	bool		found;
 	Use		   *use = hash_search(uses, key, HASH_ENTER_NULL, &found);
@@ -515,13 +497,13 @@ use_of(const UseKey *key)
 		use = hash_search(uses, key, HASH_ENTER_NULL, &found);
 	}
 	if (use != NULL && !found)
-		memset((char *) use + sizeof(UseKey), 0, sizeof(Use) - sizeof(UseKey));
+		memset((char *) use + sizeof(RoleKey), 0, sizeof(Use) - sizeof(RoleKey));
 	return use;
 }
 
 /* How many of a kind other transactions have taken and not committed yet. */
 static int64
-taken_by_others(const UseKey *key, QuotaKind kind)
+taken_by_others(const RoleKey *key, QuotaKind kind)
 {
 	Use		   *use;
 	int64		others = 0;
@@ -540,7 +522,7 @@ taken_by_others(const UseKey *key, QuotaKind kind)
  * counted twice, so it is all done again if that matters.
  */
 static int64
-count_all(Store *store, const UseKey *key, QuotaKind kind, int64 limit)
+count_all(Store *store, const RoleKey *key, QuotaKind kind, int64 limit)
 {
 	int64		others = taken_by_others(key, kind);
 	int64		total;
@@ -566,7 +548,7 @@ count_all(Store *store, const UseKey *key, QuotaKind kind, int64 limit)
 Jsonb *
 quota_take(Store *store, Oid role, QuotaKind kind)
 {
-	UseKey		key = {.db = MyDatabaseId, .role = role};
+	RoleKey		key = {.db = MyDatabaseId, .role = role};
 	int64		limit = limit_of(role, kind);
 	int64		before;
 	int64		total;
@@ -576,7 +558,8 @@ quota_take(Store *store, Oid role, QuotaKind kind)
 
 	if (limit < 0 || !shared_available())
 		return NULL;
-	make_room();
+	/* room for what remember adds, which must not throw */
+	taken = grow(TopMemoryContext, taken, ntaken, &taken_size, sizeof(Taken));
 	now = GetCurrentTimestamp();
 	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
 	use = use_of(&key);
@@ -610,10 +593,7 @@ quota_take(Store *store, Oid role, QuotaKind kind)
 void
 quota_check_live(Store *store, Oid role)
 {
-	Jsonb	   *exceeded = quota_take(store, role, QUOTA_LIVE);
-
-	if (exceeded != NULL)
-		failure_throw(exceeded);
+	throw_exceeded(quota_take(store, role, QUOTA_LIVE));
 }
 
 /* The place of an instance in the array. */
@@ -713,7 +693,6 @@ void
 quota_check_message(Store *store, const InstanceRow *row)
 {
 	int64		limit = limit_of(row->owner, QUOTA_HISTORY);
-	Jsonb	   *exceeded;
 	int64		ticket;
 
 	if (limit < 0 || !shared_available())
@@ -722,9 +701,7 @@ quota_check_message(Store *store, const InstanceRow *row)
 	store_flush(store);
 	if (inbox_take(row->key, limit - history_length(row), &ticket))
 		return;
-	exceeded = inbox_exceeded(store, row, limit, 0, ticket);
-	if (exceeded != NULL)
-		failure_throw(exceeded);
+	throw_exceeded(inbox_exceeded(store, row, limit, 0, ticket));
 }
 
 /* durable_internal.table_changed(): trigger on tables that processes keep in memory */

@@ -12,10 +12,10 @@
 #include "postgres.h"
 
 #include "miscadmin.h"
-#include "utils/fmgrprotos.h"
 
 #include "failure.h"
 #include "hint.h"
+#include "json.h"
 #include "notify.h"
 #include "remove.h"
 
@@ -31,8 +31,7 @@ tell_parent(Store *store, const InstanceRow *row, TimestampTz now)
 		.task_id = row->parent_task
 	};
 
-	if (row->parent_key == 0 || row->parent_task == 0 ||
-		!instance_get(store, row->parent_key, &parent) || STATE_IS_TERMINAL(parent.state))
+	if (!instance_get_waiting_parent(store, row, &parent))
 		return;
 	message.payload = failure_make(ERRCODE_DURABLE_CHILD_TERMINATED,
 								   psprintf("instance \"%s\" was terminated: replaced by another",
@@ -49,8 +48,7 @@ terminate_child(Store *store, const InstanceRow *child, TimestampTz now)
 		.key = child->key,
 		.kind = MESSAGE_TERMINATE,
 		.time = now,
-		.payload = DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(
-			"{\"reason\": \"the parent instance was removed\", \"recursive\": true}")))
+		.payload = jsonb_parse("{\"reason\": \"the parent instance was removed\", \"recursive\": true}")
 	};
 
 	message_send(store, child->owner, &message);

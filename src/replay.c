@@ -10,7 +10,6 @@
  */
 #include "postgres.h"
 
-#include "access/xact.h"
 #include "lib/qunique.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
@@ -22,7 +21,6 @@
 #include "failure.h"
 #include "json.h"
 #include "notify.h"
-#include "own.h"
 #include "quota.h"
 #include "replay.h"
 #include "retry.h"
@@ -68,31 +66,26 @@ turn_refuse(Jsonb *failure)
 	failure_throw(turn->misuse);
 }
 
-/* The same with a failure made of these. */
-_Noreturn static void
-turn_misuse(int sqlerrcode, const char *message, const char *detail, const char *hint)
+/* Refuse what exceeds a limit, if there is a failure that says so. */
+static void
+refuse_exceeded(Jsonb *exceeded)
 {
-	turn_refuse(failure_make(sqlerrcode, message, detail, hint));
+	if (exceeded != NULL)
+		turn_refuse(exceeded);
 }
 
 /* Refuse a value that is too large, for the owner's quota or for anybody. */
 static void
 turn_check_payload(Jsonb *payload)
 {
-	Jsonb	   *exceeded = quota_payload(turn->instance->row.owner, payload);
-
-	if (exceeded != NULL)
-		turn_refuse(exceeded);
+	refuse_exceeded(quota_payload(turn->instance->row.owner, payload));
 }
 
 /* The same for a text. */
 static void
 turn_check_text(const char *text)
 {
-	Jsonb	   *exceeded = quota_text(turn->instance->row.owner, text);
-
-	if (exceeded != NULL)
-		turn_refuse(exceeded);
+	refuse_exceeded(quota_text(turn->instance->row.owner, text));
 }
 
 /* Refuse another event in the history if that exceeds the owner's quota. */
@@ -101,10 +94,8 @@ turn_check_history(void)
 {
 	Instance   *instance = turn->instance;
 	int			events = instance->row.last_seq - instance->row.first_seq + instance->ntasks - turn->known;
-	Jsonb	   *exceeded = quota_exceeded(instance->row.owner, QUOTA_HISTORY, events + 1);
 
-	if (exceeded != NULL)
-		turn_refuse(exceeded);
+	refuse_exceeded(quota_exceeded(instance->row.owner, QUOTA_HISTORY, events + 1));
 }
 
 /* What somebody who is not in an orchestrator may have looked for. */
@@ -144,10 +135,10 @@ orchestrator_forbid(const char *function)
 {
 	if (turn == NULL)
 		return;
-	turn_misuse(ERRCODE_DURABLE_FORBIDDEN,
-				psprintf("an orchestrator cannot call %s", function),
-				"An orchestrator is replayed: it must have no effects of its own, and see the same each time.",
-				"Call it from an activity: durable.call_activity, or use the orchestrator's own functions such as durable.send_event.");
+	turn_refuse(failure_make(ERRCODE_DURABLE_FORBIDDEN,
+							 psprintf("an orchestrator cannot call %s", function),
+							 "An orchestrator is replayed: it must have no effects of its own, and see the same each time.",
+							 "Call it from an activity: durable.call_activity, or use the orchestrator's own functions such as durable.send_event."));
 }
 
 /* At most 200 bytes of a text, for a message. */
@@ -191,16 +182,16 @@ sequence_number(const Task *task)
 		(task->scheduled_seq == task->done_seq && task->kind != TASK_SEND);
 }
 
-/* Raise OD004: the code did not do what history says it did. */
-_Noreturn static void
-nondeterministic(const Task *before, const char *now)
+/* OD004: the code did not do what history says it did. */
+static Jsonb *
+nondeterminism(const Task *before, const char *now)
 {
-	turn_misuse(ERRCODE_DURABLE_NONDETERMINISTIC,
-				psprintf("orchestrator %s is not deterministic at sequence number %d",
-						 turn->instance->row.name, sequence_number(before)),
-				psprintf("The history holds %s; the code did %s.",
-						 describe(before->kind, before->name, before->input), now),
-				"Orchestrators must do the same on each replay: no random values, clocks, or changing data outside activities. If its code was changed, start new instances or rewind with the old code.");
+	return failure_make(ERRCODE_DURABLE_NONDETERMINISTIC,
+						psprintf("orchestrator %s is not deterministic at sequence number %d",
+								 turn->instance->row.name, sequence_number(before)),
+						psprintf("The history holds %s; the code %s.",
+								 describe(before->kind, before->name, before->input), now),
+						"Orchestrators must do the same on each replay: no random values, clocks, or changing data outside activities. If its code was changed, start new instances or rewind with the old code.");
 }
 
 /*
@@ -212,12 +203,7 @@ void
 turn_check_parts(int count, Jsonb *const *parts)
 {
 	for (int i = 0; turn->next >= turn->instance->ntasks && i < count; i++)
-	{
-		Jsonb	   *exceeded = quota_limit(parts[i]);
-
-		if (exceeded != NULL)
-			turn_refuse(exceeded);
-	}
+		refuse_exceeded(quota_limit(parts[i]));
 }
 
 /*
@@ -249,7 +235,7 @@ turn_task(TaskKind kind, const char *name, Jsonb *input, Jsonb *options)
 		(name == NULL) != (task->name == NULL) ||
 		(name != NULL && strcmp(name, task->name) != 0) ||
 		(kind != TASK_TIMER && !jsonb_same(input, task->input)))
-		nondeterministic(task, describe(kind, name, input));
+		turn_refuse(nondeterminism(task, psprintf("did %s", describe(kind, name, input))));
 	return task;
 }
 
@@ -650,23 +636,14 @@ turn_failure(ErrorData *error, bool timed_out)
 	return failure;
 }
 
-/* Whether history holds more tasks than the code asked for. */
+/* The failure that history holds more tasks than the code asked for; NULL if it does not. */
 static Jsonb *
 missing_task(void)
 {
-	Task	   *task;
-
 	if (turn->next >= turn->known)
 		return NULL;
-	task = turn->instance->tasks[turn->next];
-	return failure_make(ERRCODE_DURABLE_NONDETERMINISTIC,
-						psprintf("orchestrator %s is not deterministic at sequence number %d",
-								 turn->instance->row.name, sequence_number(task)),
-						psprintf("The history holds %s; the code %s.",
-								 describe(task->kind, task->name, task->input),
-								 turn->stopped && !turn->continued ? "waits for something else" :
-								 "ended without it"),
-						"Orchestrators must do the same on each replay: no random values, clocks, or changing data outside activities. If its code was changed, start new instances or rewind with the old code.");
+	return nondeterminism(turn->instance->tasks[turn->next],
+						  turn->stopped && !turn->continued ? "waits for something else" : "ended without it");
 }
 
 /*
@@ -728,12 +705,9 @@ turn_call(UserCall *call, Jsonb **failure)
 	Instance   *instance = turn->instance;
 	instr_time	start;
 	int64		time;
-	ErrorContextCallback callback;
+	ErrorContextCallback callback = {.callback = notice_write, .previous = error_context_stack};
 
 	INSTR_TIME_SET_CURRENT(start);
-	callback.callback = notice_write;
-	callback.arg = NULL;
-	callback.previous = error_context_stack;
 	error_context_stack = &callback;
 	blackbox_write(instance->row.key, 0, false);
 	user_call(call);
@@ -767,31 +741,6 @@ turn_call(UserCall *call, Jsonb **failure)
 	return turn->stopped ? TURN_WAITING : TURN_COMPLETED;
 }
 
-/*
- * Something that passes keeps a turn from starting a child.  Nothing of the turn
- * has been stored, and nothing will be: the row is as it was before, and the
- * whole turn is run again when its timer fires.  The tasks in memory are of no
- * further use.
- */
-static void
-put_aside(Round *round, Instance *instance, const InstanceRow *before, Jsonb *obstacle)
-{
-	int			tries = before->awaiting < 0 ? Min(1 - before->awaiting, 30) : 1;
-
-	instance->row = *before;
-	instance->row.awaiting = -tries;
-	instance->put_aside = instance->dirty = instance->spent = true;
-	/* no turn before the timer, nor before anything else comes */
-	instance->next_activity = NULL;
-	instance->wait_mode = WAIT_ANY;
-	instance->nwaits = 0;
-	/* it may have come to this turn before the timer of the last one fired */
-	(void) timer_cancel(round->store, instance->row.key, TURN_TIMER);
-	timer_insert(round->store, instance->row.key, TURN_TIMER,
-				 round->now + Min(ASIDE_FIRST << (tries - 1), ASIDE_LAST));
-	retry_log(instance, "a turn", obstacle);
-}
-
 /* Nothing came of a turn: the instance is as it was before, and its memory of no further use. */
 static TurnRun
 undo_turn(Instance *instance, const InstanceRow *before)
@@ -803,6 +752,29 @@ undo_turn(Instance *instance, const InstanceRow *before)
 	instance->wait_mode = WAIT_NONE;
 	instance->nwaits = 0;
 	return TURN_RUN_INTERRUPTED;
+}
+
+/*
+ * Something that passes keeps a turn from starting a child.  Nothing of the turn
+ * has been stored, and nothing will be: the row is as it was before, and the
+ * whole turn is run again when its timer fires.  The tasks in memory are of no
+ * further use.
+ */
+static void
+put_aside(Round *round, Instance *instance, const InstanceRow *before, Jsonb *obstacle)
+{
+	int			tries = before->awaiting < 0 ? Min(1 - before->awaiting, 30) : 1;
+
+	(void) undo_turn(instance, before);
+	instance->row.awaiting = -tries;
+	instance->put_aside = true;
+	/* no turn before the timer, nor before anything else comes */
+	instance->wait_mode = WAIT_ANY;
+	/* it may have come to this turn before the timer of the last one fired */
+	(void) timer_cancel(round->store, instance->row.key, TURN_TIMER);
+	timer_insert(round->store, instance->row.key, TURN_TIMER,
+				 round->now + Min(ASIDE_FIRST << (tries - 1), ASIDE_LAST));
+	retry_log(instance, "a turn", obstacle);
 }
 
 /* A turn has got through that was put aside before. */
@@ -854,7 +826,7 @@ turn_run(Round *round, Instance *instance)
 		not_aside(round, instance);
 	if (before.started_time == 0)
 		notify_status(&instance->row, NULL, round->now);
-	if (outcome == TURN_WAITING && own_follow(&this_turn))
+	if (outcome == TURN_WAITING && instance_runs_own(instance, this_turn.known))
 	{
 		instance->next_activity = instance->tasks[this_turn.known];
 		instance->last_activity = instance->tasks[instance->ntasks - 1]->id;

@@ -11,13 +11,10 @@
  */
 #include "postgres.h"
 
-#include "access/xact.h"
-#include "catalog/pg_authid.h"
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
-#include "utils/snapmgr.h"
 #include "utils/syscache.h"
 
 #include "call.h"
@@ -145,8 +142,7 @@ durable_restart(PG_FUNCTION_ARGS)
 	instance_id = client_text(fcinfo, 0);
 	replace = !PG_GETARG_BOOL(1);
 
-	PushActiveSnapshot(GetLatestSnapshot());
-	store = store_open();
+	store = client_open();
 	find_instance(store, instance_id, &row, &started);
 	if (replace && !STATE_IS_TERMINAL(row.state))
 		refuse_live(&row);
@@ -165,8 +161,6 @@ durable_restart(PG_FUNCTION_ARGS)
 			refuse_live(&row);
 		client_no_instance(instance_id);
 	}
-	store_close(store);
-	PopActiveSnapshot();
-	CommandCounterIncrement();
+	client_close(store);
 	PG_RETURN_TEXT_P(cstring_to_text(request.instance_id));
 }

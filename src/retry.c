@@ -18,19 +18,14 @@
 
 #include <math.h>
 
-#include "access/htup_details.h"
 #include "catalog/pg_collation.h"
-#include "catalog/pg_type.h"
 #include "executor/executor.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
-#include "utils/numeric.h"
 
-#include "child.h"
 #include "failure.h"
 #include "failurelog.h"
-#include "hint.h"
 #include "json.h"
 #include "retry.h"
 
@@ -181,13 +176,6 @@ bool
 retry_task(Round *round, Instance *instance, Task *task, Jsonb *failure)
 {
 	Jsonb	   *policy = jsonb_member(task->options, "retry");
-	HistoryRow	row = {
-		.event = EVENT_TASK_RETRIED,
-		.task_id = task->id,
-		.attempt = task->attempt,
-		.name = task->name,
-		.result = failure
-	};
 	int64		pause;
 	int64		total;
 
@@ -198,7 +186,7 @@ retry_task(Round *round, Instance *instance, Task *task, Jsonb *failure)
 	total = jsonb_member_integer(policy, "total", -1);
 	if (total >= 0 && (round->now - task->scheduled_time) / 1000 + pause > total)
 		return false;
-	instance_append(round, instance, &row);
+	instance_append_attempt(round, instance, task, EVENT_TASK_RETRIED, failure);
 	timer_insert(round->store, instance->row.key, task->id, round->now + pause * 1000);
 	return true;
 }
@@ -240,14 +228,4 @@ retry_put_off(Round *round, Instance *instance, Task *task, Jsonb *obstacle)
 	pause = Min(Max((round->now - task->put_off_time) / 4, PUT_OFF_FIRST), PUT_OFF_LAST);
 	timer_insert(round->store, instance->row.key, task->id, round->now + pause);
 	retry_log(instance, psprintf("%s \"%s\"", task->kind == TASK_CHILD ? "sub-orchestration" : "activity", task->name), obstacle);
-}
-
-/* Begin the next attempt: queue the activity, or note that this round is to start the child. */
-void
-retry_due(Round *round, Instance *instance, Task *task)
-{
-	if (task->kind == TASK_CHILD)
-		child_note_start(instance, task);
-	else
-		instance_queue_activity(round, instance, task, LONE_NO);
 }

@@ -18,7 +18,5 @@ extern bool retry_task(Round *round, Instance *instance, Task *task, Jsonb *fail
 extern void retry_put_off(Round *round, Instance *instance, Task *task, Jsonb *obstacle);
 /* log, now and then, that something of an instance is put off */
 extern void retry_log(const Instance *instance, const char *what, Jsonb *obstacle);
-/* the pause before the next attempt is over */
-extern void retry_due(Round *round, Instance *instance, Task *task);
 
 #endif

@@ -14,11 +14,7 @@
  */
 #include "postgres.h"
 
-#include "access/xact.h"
-#include "miscadmin.h"
-#include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
-#include "utils/snapmgr.h"
 
 #include "child.h"
 #include "client.h"
@@ -27,9 +23,7 @@
 #include "notify.h"
 #include "quota.h"
 #include "ready.h"
-#include "replay.h"
 #include "rewind.h"
-#include "shared.h"
 #include "status.h"
 
 /* Task numbers as a text with commas; NULL if there are none. */
@@ -45,19 +39,21 @@ list_tasks(Instance *instance, bool (*chosen) (const Task *task))
 	return text.len ? jsonb_from_text(text.data) : NULL;
 }
 
-/* Call back for each task of such a list. */
-static void
-each_task(Instance *instance, Jsonb *lists, const char *name, void (*callback) (Instance *instance, Task *task))
+/* The tasks of such a list. */
+static List *
+listed_tasks(Instance *instance, Jsonb *lists, const char *name)
 {
 	char	   *text = jsonb_member_text(lists, name);
+	List	   *tasks = NIL;
 
 	for (char *number = text ? strtok(text, ",") : NULL; number; number = strtok(NULL, ","))
 	{
 		Task	   *task = instance_task(instance, atoi(number));
 
 		if (task != NULL)
-			callback(instance, task);
+			tasks = lappend(tasks, task);
 	}
+	return tasks;
 }
 
 static bool
@@ -82,30 +78,6 @@ static bool
 is_undone(const Task *task)
 {
 	return task->expired || is_halted(task) || (task->failed && !task->handled && task->kind != TASK_SEND);
-}
-
-static void
-set_handled(Instance *instance, Task *task)
-{
-	task->handled = true;
-}
-
-static void
-set_expired(Instance *instance, Task *task)
-{
-	task->expired = true;
-}
-
-static void
-set_halted(Instance *instance, Task *task)
-{
-	task->halted = true;
-}
-
-static void
-set_paused(Instance *instance, Task *task)
-{
-	task->halted = task->kind != TASK_TIMER;
 }
 
 /* Open a task again. */
@@ -164,8 +136,7 @@ Jsonb *
 rewind_marks_unread(Store *store, int64 key)
 {
 	static const char *const names[] = {"whole", "timers"};
-	JsonbValue	whole = {.type = jbvBool, .val.boolean = true};
-	Jsonb	   *values[] = {JsonbValueToJsonb(&whole), NULL};
+	Jsonb	   *values[] = {jsonb_from_bool(true), NULL};
 	StringInfoData timers;
 	ListCell   *cell;
 
@@ -185,6 +156,7 @@ rewind_decode_failed(Instance *instance, const HistoryRow *row)
 	bool		whole = jsonb_member_bool(row->input, "whole", false);
 	/* its client had asked for a rewind that no worker has made: what made it fail then is still to be undone */
 	bool		again = whole && instance->failed;
+	ListCell   *cell;
 
 	instance->failed = true;
 	for (int i = 0; i < instance->ntasks && !again; i++)
@@ -192,22 +164,29 @@ rewind_decode_failed(Instance *instance, const HistoryRow *row)
 		instance->tasks[i]->handled = whole && instance->tasks[i]->failed;
 		instance->tasks[i]->expired = instance->tasks[i]->halted = false;
 	}
-	each_task(instance, row->input, "handled", set_handled);
-	each_task(instance, row->input, "expired", set_expired);
-	each_task(instance, row->input, "halted", set_halted);
-	each_task(instance, row->input, "timers", set_paused);
+	foreach(cell, listed_tasks(instance, row->input, "handled"))
+		((Task *) lfirst(cell))->handled = true;
+	foreach(cell, listed_tasks(instance, row->input, "expired"))
+		((Task *) lfirst(cell))->expired = true;
+	foreach(cell, listed_tasks(instance, row->input, "halted"))
+		((Task *) lfirst(cell))->halted = true;
+	foreach(cell, listed_tasks(instance, row->input, "timers"))
+		((Task *) lfirst(cell))->halted = ((Task *) lfirst(cell))->kind != TASK_TIMER;
 }
 
 /* Open the tasks of an ExecutionRewound event again. */
 void
 rewind_decode(Instance *instance, const HistoryRow *row)
 {
+	ListCell   *cell;
+
 	instance->failed = false;
 	/* what failed after it had given up a wait may come out otherwise now; if not, it gives that up again */
 	for (int i = 0; i < instance->ntasks; i++)
 		if (instance->tasks[i]->kind != TASK_TIMER)
 			instance->tasks[i]->cancel_recorded = false;
-	each_task(instance, row->input, "tasks", reopen);
+	foreach(cell, listed_tasks(instance, row->input, "tasks"))
+		reopen(instance, lfirst(cell));
 }
 
 /* When a timer is to fire, as its event in history says. */
@@ -224,16 +203,9 @@ static void
 take_result(Round *round, Instance *instance, Task *task, const InstanceRow *child)
 {
 	HistoryRow	end;
-	HistoryRow	completed = {
-		.event = EVENT_CHILD_COMPLETED,
-		.task_id = task->id,
-		.attempt = task->attempt,
-		.name = task->name
-	};
+	bool		found = history_get(round->store, child->key, child->last_seq, &end);
 
-	if (history_get(round->store, child->key, child->last_seq, &end))
-		completed.result = end.result;
-	instance_append(round, instance, &completed);
+	instance_append_attempt(round, instance, task, EVENT_CHILD_COMPLETED, found ? end.result : NULL);
 }
 
 /*
@@ -335,15 +307,12 @@ durable_rewind(PG_FUNCTION_ARGS)
 	char	   *instance_id;
 	InstanceRow row;
 	MessageRow	message = {.kind = MESSAGE_REWIND, .time = GetCurrentTimestamp()};
-	static const char *const names[] = {"reason"};
-	Jsonb	   *reason = jsonb_from_text(client_text(fcinfo, 1));
 	Store	   *store;
 
 	client_begin("durable.rewind");
 	client_require(fcinfo, 0, "instance_id", "durable.rewind");
 	instance_id = client_text(fcinfo, 0);
-	PushActiveSnapshot(GetLatestSnapshot());
-	store = store_open();
+	store = client_open();
 	if (!instance_find(store, instance_id, &row) || !status_may_manage(&row) ||
 		instance_lock(store, row.key, true, &row) != FETCH_FOUND)
 		client_no_instance(instance_id);
@@ -358,12 +327,10 @@ durable_rewind(PG_FUNCTION_ARGS)
 	row.last_updated_time = message.time;
 	instance_update(store, &row);
 	message.key = row.key;
-	message.payload = reason ? jsonb_from_members(1, names, &reason) : NULL;
+	message.payload = client_reason(fcinfo, 1);
 	quota_check_payload(row.owner, message.payload);
 	message_send(store, row.owner, &message);
 	hint_instance(row.owner, row.key, row.name, READY_RUN);
-	store_close(store);
-	PopActiveSnapshot();
-	CommandCounterIncrement();
+	client_close(store);
 	PG_RETURN_VOID();
 }

@@ -4,13 +4,12 @@
  */
 #include "postgres.h"
 
+#include "access/htup_details.h"
 #include "access/stratnum.h"
 #include "access/tableam.h"
 #include "access/xact.h"
 #include "miscadmin.h"
 #include "storage/bufmgr.h"
-#include "storage/ipc.h"
-#include "storage/procarray.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/snapmgr.h"
@@ -91,6 +90,18 @@ row_write(TupleTableSlot *slot, const InstanceRow *row)
 	row_set(slot, COL_AWAITING, Int32GetDatum(row->awaiting));
 	row_set(slot, COL_DELIVERIES, Int32GetDatum(row->deliveries));
 	row_set_jsonb(slot, COL_CUSTOM_STATUS, row->custom_status);
+}
+
+/* A row of the table as a value of its row type. */
+Datum
+instance_datum(Table *table, const InstanceRow *row)
+{
+	TupleTableSlot *slot = table_new_row(table);
+	HeapTuple	tuple;
+
+	row_write(slot, row);
+	tuple = heap_form_tuple(slot->tts_tupleDescriptor, slot->tts_values, slot->tts_isnull);
+	return heap_copy_tuple_as_datum(tuple, slot->tts_tupleDescriptor);
 }
 
 /* Begin a scan for one key of the primary key or of the given index. */
@@ -241,6 +252,14 @@ instance_get(Store *store, int64 key, InstanceRow *row)
 	return read_by(store, "instances_pkey", Int64GetDatum(key), F_INT8EQ, row);
 }
 
+/* Read the parent of an instance that waits for its end. */
+bool
+instance_get_waiting_parent(Store *store, const InstanceRow *row, InstanceRow *parent)
+{
+	return row->parent_key != 0 && row->parent_task != 0 &&
+		instance_get(store, row->parent_key, parent) && !STATE_IS_TERMINAL(parent->state);
+}
+
 /* Read an instance by id. */
 bool
 instance_find(Store *store, const char *instance_id, InstanceRow *row)
@@ -309,9 +328,7 @@ instance_update(Store *store, InstanceRow *row)
 void
 instance_delete(Store *store, const InstanceRow *row)
 {
-	ItemPointerData tid = row->tid;
-
-	table_delete_row(table_get(store, TABLE_INSTANCES), &tid);
+	table_delete_row(table_get(store, TABLE_INSTANCES), &row->tid);
 }
 
 /*
@@ -348,7 +365,7 @@ instances_ready(Store *store, bool (*callback) (const InstanceRow *row, void *ar
 }
 
 /* Order of keys. */
-static int
+int
 compare_keys(const void *a, const void *b)
 {
 	int64		x = *(const int64 *) a;
@@ -384,13 +401,6 @@ instances_of(Store *store, const char *states, Datum owner, int64 max, int64 *fo
 	if (found != NULL)
 		qsort(found, count, sizeof(int64), compare_keys);
 	return count;
-}
-
-/* Count the instances of a role that have not ended. */
-int64
-instances_count_live(Store *store, Oid role, int64 max)
-{
-	return instances_of(store, STATES_LIVE, owner_make(role, NULL), max, NULL);
 }
 
 /* Step to the next owner among the instances of a state. */

@@ -6,6 +6,8 @@
 #ifndef DURABLE_ROWS_H
 #define DURABLE_ROWS_H
 
+#include "table.h"
+
 enum
 {
 	COL_KEY, COL_INSTANCE_ID, COL_EXECUTION_ID, COL_STATE, COL_OWNER, COL_NAME,
@@ -13,5 +15,8 @@ enum
 	COL_COMPLETED, COL_SCHEDULED, COL_STARTED, COL_PARENT_KEY, COL_PARENT_TASK,
 	COL_FIRST_SEQ, COL_LAST_SEQ, COL_TURN_SEQ, COL_FIRST_TASK, COL_AWAITING, COL_DELIVERIES, COL_CUSTOM_STATUS
 };
+
+/* for SQL */
+extern Datum instance_datum(Table *table, const InstanceRow *row);
 
 #endif

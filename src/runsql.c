@@ -16,7 +16,6 @@
 #include "funcapi.h"
 #include "mb/pg_wchar.h"
 #include "parser/analyze.h"
-#include "parser/parser.h"
 #include "tcop/tcopprot.h"
 #include "utils/array.h"
 #include "utils/builtins.h"

@@ -15,7 +15,7 @@
 
 #include "settings.h"
 
-char	   *durable_databases = NULL;
+static char *durable_databases = NULL;
 int			durable_max_databases = 1000;
 int			durable_max_workers = 4;
 int			durable_max_long_activities = 16;

@@ -36,7 +36,6 @@ typedef enum LogFailures
 	LOG_FAILURES_ALL
 } LogFailures;
 
-extern char *durable_databases;
 extern int	durable_max_databases;
 extern int	durable_max_workers;
 extern int	durable_max_long_activities;

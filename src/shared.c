@@ -70,6 +70,19 @@ shared_request(void)
 	shmem_startup_hook = startup_hook;
 }
 
+/* Remove from a table what belongs to a database. */
+void
+shared_forget(HTAB *table, Oid db)
+{
+	HASH_SEQ_STATUS scan;
+	RoleKey    *key;
+
+	hash_seq_init(&scan, table);
+	while ((key = hash_seq_search(&scan)) != NULL)
+		if (key->db == db)
+			hash_search(table, key, HASH_REMOVE, NULL);
+}
+
 /* Tell whether shared memory is there. */
 bool
 shared_available(void)

@@ -15,8 +15,19 @@
 #include "postgres.h"
 
 #include "storage/lwlock.h"
+#include "utils/hsearch.h"
 
 extern LWLock *shared_lock;
+
+/* what hash tables in shared memory that have an entry for each role of a database begin their keys with */
+typedef struct RoleKey
+{
+	Oid			db;
+	Oid			role;
+} RoleKey;
+
+/* remove from such a table what belongs to a database; its lock is held */
+extern void shared_forget(HTAB *table, Oid db);
 
 /* request hooks; from _PG_init under shared_preload_libraries */
 extern void shared_request(void);

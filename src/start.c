@@ -21,7 +21,6 @@
 #include "postgres.h"
 
 #include "access/xact.h"
-#include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/resowner.h"
 
@@ -236,17 +235,13 @@ start_due_child(Round *round, Instance *parent)
 {
 	Task	   *task = first_due(parent);
 	Jsonb	   *failure;
-	HistoryRow	failed = {
-		.event = EVENT_CHILD_FAILED, .task_id = task->id, .attempt = task->attempt, .name = task->name
-	};
 
 	switch (start(round, parent, task, &failure))
 	{
 		case START_DONE:
 			break;
 		case START_FAILED:
-			failed.result = failure;
-			instance_append(round, parent, &failed);
+			instance_append_attempt(round, parent, task, EVENT_CHILD_FAILED, failure);
 			break;
 		case START_OBSTRUCTED:
 			retry_put_off(round, parent, task, failure);

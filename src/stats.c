@@ -28,12 +28,6 @@
 #define NAME_SIZE		128
 #define OTHER_FUNCTIONS "(others)"
 
-typedef struct RoleKey
-{
-	Oid			db;
-	Oid			role;
-} RoleKey;
-
 typedef struct RoleStats
 {
 	RoleKey		key;			/* hash key, must be first */
@@ -233,26 +227,13 @@ stats_call(StatsKind kind, const char *name, int64 time, bool failed)
 	add_calls(&pending[i].calls, &call);
 }
 
-/* Remove from a table what belongs to a database. */
-static void
-forget(HTAB *table, Oid db)
-{
-	HASH_SEQ_STATUS scan;
-	RoleKey    *key;
-
-	hash_seq_init(&scan, table);
-	while ((key = hash_seq_search(&scan)) != NULL)
-		if (key->db == db)
-			hash_search(table, key, HASH_REMOVE, NULL);
-}
-
 /* The counters of a database begin anew. */
 void
 stats_reset(Oid db)
 {
 	LWLockAcquire(lock, LW_EXCLUSIVE);
-	forget(functions, db);
-	forget(roles, db);
+	shared_forget(functions, db);
+	shared_forget(roles, db);
 	LWLockRelease(lock);
 }
 

@@ -35,6 +35,9 @@ extern void store_use_snapshot(Store *store, Snapshot snapshot);
 /* a number larger than all before, for a key or a message id */
 extern int64 store_number(Store *store);
 
+/* the order of keys, for qsort and bsearch */
+extern int	compare_keys(const void *a, const void *b);
+
 /* instances; a time of 0 and a key of 0 are SQL null */
 typedef struct InstanceRow
 {
@@ -78,6 +81,8 @@ typedef enum FetchResult
 extern FetchResult instance_claim(Store *store, int64 key, Oid owner, InstanceRow *row);
 extern FetchResult instance_lock(Store *store, int64 key, bool wait, InstanceRow *row);
 extern bool instance_get(Store *store, int64 key, InstanceRow *row);
+/* the same of its live parent; false if there is none, or if that does not await its end */
+extern bool instance_get_waiting_parent(Store *store, const InstanceRow *row, InstanceRow *parent);
 extern bool instance_owner(Store *store, int64 key, Oid *owner);
 /* whether a transaction that has not ended, other than this one, has written a row of the id */
 extern bool instance_id_is_held(Store *store, const char *instance_id);
@@ -88,8 +93,6 @@ extern void instance_delete(Store *store, const InstanceRow *row);
 /* calls back for each ready instance whose role is not absent, owner by owner, until it returns false for the owner */
 extern void instances_ready(Store *store, bool (*callback) (const InstanceRow *row, void *arg),
 							void *arg);
-/* how many of a role's instances have not ended, up to a maximum */
-extern int64 instances_count_live(Store *store, Oid role, int64 max);
 /* the owner that comes after the given one, which it replaces, among the instances of a state; false if there is none */
 extern bool instances_next_owner(Store *store, char state, Datum *owner);
 /* the instances of an owner in these states, at most max: how many, and their keys in order unless keys is NULL */
@@ -114,7 +117,6 @@ typedef struct HistoryRow
 } HistoryRow;
 
 extern void history_append(Store *store, const HistoryRow *row);
-extern List *history_read(Store *store, int64 key, int after_seq);
 extern bool history_get(Store *store, int64 key, int seq, HistoryRow *row);
 extern List *history_between(Store *store, int64 key, int first_seq, int last_seq);
 /* the name in one event of a task, without its payloads, which may be large; NULL if there is none */

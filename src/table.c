@@ -15,15 +15,11 @@
 #include "access/tableam.h"
 #include "access/xact.h"
 #include "catalog/namespace.h"
-#include "catalog/pg_class.h"
 #include "executor/executor.h"
 #include "miscadmin.h"
-#include "nodes/makefuncs.h"
 #include "utils/builtins.h"
-#include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/snapmgr.h"
-#include "utils/syscache.h"
 
 #include "table.h"
 
@@ -294,9 +290,11 @@ table_update_row(Table *table, ItemPointer tid, TupleTableSlot *slot)
 
 /* Delete a row; one that another transaction has deleted meanwhile is an error. */
 void
-table_delete_row(Table *table, ItemPointer tid)
+table_delete_row(Table *table, const ItemPointerData *tid)
 {
-	simple_table_tuple_delete(table->rel, tid, GetActiveSnapshot());
+	ItemPointerData copy = *tid;
+
+	simple_table_tuple_delete(table->rel, &copy, GetActiveSnapshot());
 }
 
 /*

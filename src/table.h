@@ -51,7 +51,7 @@ extern TupleTableSlot *table_new_row(Table *table);
 extern void table_add_row(Table *table, TupleTableSlot *slot);
 /* returns whether the new version has index entries of its own */
 extern bool table_update_row(Table *table, ItemPointer tid, TupleTableSlot *slot);
-extern void table_delete_row(Table *table, ItemPointer tid);
+extern void table_delete_row(Table *table, const ItemPointerData *tid);
 
 extern void scan_begin(TableScan *scan, Table *table, const char *index, int nkeys, ScanKey keys);
 extern void scan_begin_with(TableScan *scan, Table *table, const char *index, int nkeys, ScanKey keys, Snapshot snapshot);

@@ -169,8 +169,7 @@ durable_turn_state(PG_FUNCTION_ARGS)
 	orchestrator_forbid("durable.turn_state");
 	if (instance_id == NULL || !shared_available())
 		PG_RETURN_NULL();
-	PushActiveSnapshot(GetLatestSnapshot());
-	store = store_open();
+	store = client_open();
 	found = instance_find(store, instance_id, &row) && status_may_see(&row);
 	store_close(store);
 	PopActiveSnapshot();

@@ -17,7 +17,7 @@
 #include "storage/proc.h"
 #include "storage/shmem.h"
 
-#include "shared.h"
+#include "store.h"
 #include "waiter.h"
 
 typedef struct Waiter
@@ -88,26 +88,15 @@ waiter_end(void)
 	pg_atomic_fetch_sub_u32(&shared->count, 1);
 }
 
-/* Order of keys, for bsearch. */
-static int
-compare_keys(const void *a, const void *b)
-{
-	int64		x = *(const int64 *) a;
-	int64		y = *(const int64 *) b;
-
-	return (x > y) - (x < y);
-}
-
-/* Wake all who wait for one of these instances; the keys are sorted. */
+/* Wake all who wait for one of these instances; sorts the keys. */
 void
-waiter_wake(const int64 *keys, int count)
+waiter_wake(int64 *keys, int count)
 {
-	if (count == 0)
-		return;
 	/* after the commit */
 	pg_memory_barrier();
 	if (pg_atomic_read_u32(&shared->count) == 0)
 		return;
+	qsort(keys, count, sizeof(int64), compare_keys);
 	for (int i = 0; i < WAITERS; i++)
 	{
 		uint64		key = pg_atomic_read_u64(&shared->waiters[i].key);

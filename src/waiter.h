@@ -13,7 +13,7 @@ extern void waiter_shmem_init(void);
 extern void waiter_begin(void);
 extern void waiter_for(int64 key);
 extern void waiter_end(void);
-/* set the latches of all who wait for one of these instances of this database */
-extern void waiter_wake(const int64 *keys, int count);
+/* set the latches of all who wait for one of these instances of this database; sorts the keys */
+extern void waiter_wake(int64 *keys, int count);
 
 #endif

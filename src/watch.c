@@ -13,7 +13,6 @@
 #include "postgres.h"
 
 #include "access/xact.h"
-#include "commands/dbcommands.h"
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
 #include "storage/lmgr.h"
@@ -63,15 +62,6 @@ may_tell(Oid role, TimestampTz now)
 		return false;
 	*free_entry = (Told) {.role = role, .at = now};
 	return true;
-}
-
-/* The name of a role of the line's. */
-static char *
-role_name(Oid role)
-{
-	char	   *name = GetUserNameFromId(role, true);
-
-	return name != NULL ? log_text(name, LOG_NAME, true) : psprintf("with OID %u", role);
 }
 
 /* The lock for which a process waits, for a line of the log. */
@@ -137,7 +127,7 @@ tell_lock(const QueueInfo *info, TimestampTz now)
 	ereport(LOG,
 			(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
 			 errmsg("work of role %s in database %s has waited for a lock for %d s",
-					role_name(info->role), log_database(MyDatabaseId), seconds(now, info->for_lock.since)),
+					log_role(info->role), log_database(MyDatabaseId), seconds(now, info->for_lock.since)),
 			 errdetail("Worker %d waits for %s; processes that hold it or come first: %s. %s",
 					   (int) info->for_lock.pid, lock_text(info->for_lock.pid), blockers_text(info->for_lock.pid), work_text(info)),
 			 errhint("See durable.workers for what the worker runs, and pg_stat_activity for what the others do.")));
@@ -152,7 +142,7 @@ tell_batch(const QueueInfo *info, TimestampTz now)
 	ereport(LOG,
 			(errcode(ERRCODE_INSUFFICIENT_RESOURCES),
 			 errmsg("work of role %s in database %s has waited for a worker for %d s",
-					role_name(info->role), log_database(MyDatabaseId), seconds(now, info->for_batch.since)),
+					log_role(info->role), log_database(MyDatabaseId), seconds(now, info->for_batch.since)),
 			 errdetail("The role has %d workers of %d in the server, where durable.max_workers is %d. %s",
 					   info->workers, slot_list(workers), durable_max_workers, work_text(info)),
 			 errhint("Increase durable.max_workers and max_worker_processes, or see in durable.workers what keeps the workers.")));
@@ -165,7 +155,7 @@ tell_long(const QueueInfo *info, TimestampTz now)
 	ereport(LOG,
 			(errcode(ERRCODE_INSUFFICIENT_RESOURCES),
 			 errmsg("what is to run alone of role %s in database %s has waited for a long place for %d s",
-					role_name(info->role), log_database(MyDatabaseId), seconds(now, info->for_long.since)),
+					log_role(info->role), log_database(MyDatabaseId), seconds(now, info->for_long.since)),
 			 errdetail("durable.max_long_activities is %d. %s", durable_max_long_activities, work_text(info)),
 			 errhint("Increase durable.max_long_activities and max_worker_processes, or see in durable.workers what runs in the places.")));
 }
@@ -177,7 +167,7 @@ tell_function(const QueueInfo *info, TimestampTz now)
 	ereport(LOG,
 			(errcode(ERRCODE_INSUFFICIENT_RESOURCES),
 			 errmsg("work of role %s in database %s has waited for a function for %d s",
-					role_name(info->role), log_database(MyDatabaseId), seconds(now, info->for_function.since)),
+					log_role(info->role), log_database(MyDatabaseId), seconds(now, info->for_function.since)),
 			 errdetail("Worker %d runs it. %s", (int) info->for_function.pid, work_text(info)),
 			 errhint("See durable.workers for what the worker runs.")));
 }

@@ -10,6 +10,7 @@
 #include <ctype.h>
 #include <string.h>
 
+#include "../links.h"
 #include "answers.h"
 #include "options.h"
 #include "server.h"
@@ -149,24 +150,9 @@ answer_location(Request *request, const char *id)
 	buffer_free(&url);
 }
 
-/* Append the management payload, and set Location. */
-static void
-add_links(Request *request, const char *id)
+void
+answer_links(Request *request, const char *id)
 {
-	static const struct
-	{
-		const char *name;
-		const char *suffix;
-	}			links[] = {
-		{"statusQueryGetUri", ""},
-		{"sendEventPostUri", "/raiseEvent/{eventName}"},
-		{"terminatePostUri", "/terminate?reason={text}"},
-		{"rewindPostUri", "/rewind?reason={text}"},
-		{"purgeHistoryDeleteUri", ""},
-		{"restartPostUri", "/restart"},
-		{"suspendPostUri", "/suspend?reason={text}"},
-		{"resumePostUri", "/resume?reason={text}"},
-	};
 	Buffer		url = {0};
 	Buffer		query = {0};
 	Buffer		link = {0};
@@ -193,12 +179,6 @@ add_links(Request *request, const char *id)
 	buffer_free(&url);
 	buffer_free(&query);
 	buffer_free(&link);
-}
-
-void
-answer_links(Request *request, const char *id)
-{
-	add_links(request, id);
 	request_header(request, "Retry-After", request->retry_after ? request->retry_after : "10");
 	server_answer(request, 202);
 }

@@ -22,7 +22,7 @@ extern void answer_add_history(Request *request, PGresult *result);
 /* Set Location to the URL of an instance's status. */
 extern void answer_location(Request *request, const char *id);
 
-/* Answer with 202 and the management payload. */
+/* Answer with 202, Location and the management payload. */
 extern void answer_links(Request *request, const char *id);
 
 #endif

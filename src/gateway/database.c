@@ -13,6 +13,7 @@
  * whether to repeat it. Messages of libpq, which may name hosts and users, go
  * to the log and never to a client.
  */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -65,13 +66,6 @@ database_lose(Database *db)
 	db->down(db);
 }
 
-/* Watch the socket for what libpq waits for. */
-static void
-database_watch(Database *db, bool writing)
-{
-	loop_watch(&db->source, PQsocket(db->conn), writing ? EPOLLIN | EPOLLOUT : EPOLLIN);
-}
-
 /* Send what is buffered; false if the connection is lost. */
 static bool
 database_flush(Database *db)
@@ -85,7 +79,7 @@ database_flush(Database *db)
 		database_lose(db);
 		return false;
 	}
-	database_watch(db, rest > 0);
+	loop_watch(&db->source, PQsocket(db->conn), rest > 0 ? EPOLLIN | EPOLLOUT : EPOLLIN);
 	return true;
 }
 
@@ -115,6 +109,7 @@ static void
 database_connect_poll(Database *db)
 {
 	PostgresPollingStatusType polling = PQconnectPoll(db->conn);
+	char		setup[256];
 
 	switch (polling)
 	{
@@ -128,7 +123,10 @@ database_connect_poll(Database *db)
 			loop_unwatch(&db->source);
 			PQsetnonblocking(db->conn, 1);
 			db->state = DATABASE_SETUP;
-			if (!PQsendQuery(db->conn, db->setup))
+			snprintf(setup, sizeof(setup),
+					 "SET TimeZone = 'UTC'; SET DateStyle = 'ISO'; SET jit = off; SET statement_timeout = '%lds'",
+					 options.statement_timeout);
+			if (!PQsendQuery(db->conn, setup))
 				database_lose(db);
 			else
 				database_flush(db);

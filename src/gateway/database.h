@@ -21,7 +21,6 @@ typedef enum DatabaseState
 typedef struct Database Database;
 struct Database
 {
-	const char *setup;			/* SQL to run on each new connection */
 	void		(*idle) (Database *);	/* it can take a statement */
 	void		(*down) (Database *);	/* it has lost its connection or failed to get one */
 	void		(*notified) (Database *, const char *payload);	/* must not run a statement */

@@ -335,7 +335,6 @@ metrics_route(Request *request)
 	if (!counter_started)
 	{
 		counter_started = true;
-		counter.setup = session_setup("");
 		counter.idle = counter_idle;
 		counter.down = counter_down;
 		database_start(&counter);
@@ -370,10 +369,7 @@ void
 metrics_close(void)
 {
 	if (counter_started)
-	{
 		database_close(&counter);
-		free((char *) counter.setup);
-	}
 	answer_all(INT64_MAX);
 	buffer_free(&stats_text);
 	for (int i = 0; i < COUNTS; i++)

@@ -13,13 +13,11 @@
  * many clients. If one of them cannot be started none is, and each is run
  * again alone; for a while none are then put together.
  */
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "database.h"
 #include "json.h"
-#include "options.h"
 #include "pool.h"
 #include "waiters.h"
 
@@ -43,17 +41,6 @@ static int	queued;
 static uint64_t statements;
 static int64_t batch_at = 0;	/* when starts may go together again */
 static int	tried;				/* connections that are up or have failed once */
-
-const char *
-session_setup(const char *more)
-{
-	char		buffer[256];
-
-	snprintf(buffer, sizeof(buffer),
-			 "SET TimeZone = 'UTC'; SET DateStyle = 'ISO'; SET jit = off; SET statement_timeout = '%lds'; %s",
-			 options.statement_timeout, more);
-	return xstrdup(buffer);
-}
 
 static void
 queue_push(Statement *statement)
@@ -195,7 +182,6 @@ pool_start(int connections)
 	databases = xcalloc(size, sizeof(Database));
 	for (int i = 0; i < size; i++)
 	{
-		databases[i].setup = session_setup("");
 		databases[i].idle = pool_idle;
 		databases[i].down = pool_down;
 		database_start(&databases[i]);
@@ -309,9 +295,6 @@ pool_close(void)
 	while ((statement = queue_pop()) != NULL)
 		statement_end(statement, OUTCOME_AWAY, NULL);
 	for (int i = 0; i < size; i++)
-	{
 		database_close(&databases[i]);
-		free((char *) databases[i].setup);
-	}
 	free(databases);
 }

@@ -33,7 +33,4 @@ extern int64_t pool_next(void);
 extern void pool_tick(int64_t now);
 extern void pool_close(void);
 
-/* What each session of the gateway is set to. */
-extern const char *session_setup(const char *more);
-
 #endif

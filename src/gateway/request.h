@@ -96,7 +96,7 @@ extern void request_keep(Request *request, PGresult *result);
 /* Append a value of the result that is kept to the answer. */
 extern void request_add_value(Request *request, const char *data, size_t length);
 
-/* Whether bytes are UTF-8, without NUL and other control characters if so asked. */
+/* Whether a text is UTF-8. */
 extern bool utf8_valid(const char *text);
 
 /* Append text percent-encoded as a path segment. */

@@ -36,37 +36,7 @@ typedef struct RouteText
 	void		(*end) (Request *, PGresult *);
 } RouteText;
 
-static void begin_start(Request *request);
-static void begin_status(Request *request);
-static void begin_list(Request *request);
-static void begin_purge_by(Request *request);
-static void begin_event(Request *request);
-static void begin_reason(Request *request);
-static void begin_restart(Request *request);
-static void begin_plain(Request *request);
-static void end_start(Request *request, PGresult *result);
-static void end_status(Request *request, PGresult *result);
-static void end_list(Request *request, PGresult *result);
-static void end_purge(Request *request, PGresult *result);
-static void end_accepted(Request *request, PGresult *result);
-static void end_restart(Request *request, PGresult *result);
-static void end_health(Request *request, PGresult *result);
-
-static const RouteText routes[ROUTE_COUNT] = {
-	[ROUTE_START] = {"POST", "orchestrators/*", 409, QUERY_START, begin_start, end_start},
-	[ROUTE_STATUS] = {"GET", "instances/*", 500, QUERY_STATUS, begin_status, end_status},
-	[ROUTE_LIST] = {"GET", "instances", 500, QUERY_LIST, begin_list, end_list},
-	[ROUTE_PURGE] = {"DELETE", "instances/*", 412, QUERY_PURGE, begin_plain, end_purge},
-	[ROUTE_PURGE_BY] = {"DELETE", "instances", 400, QUERY_PURGE_BY, begin_purge_by, end_purge},
-	[ROUTE_RAISE_EVENT] = {"POST", "instances/*/raiseEvent/*", 410, QUERY_RAISE_EVENT, begin_event, end_accepted},
-	[ROUTE_TERMINATE] = {"POST", "instances/*/terminate", 410, QUERY_TERMINATE, begin_reason, end_accepted},
-	[ROUTE_SUSPEND] = {"POST", "instances/*/suspend", 410, QUERY_SUSPEND, begin_reason, end_accepted},
-	[ROUTE_RESUME] = {"POST", "instances/*/resume", 410, QUERY_RESUME, begin_reason, end_accepted},
-	[ROUTE_REWIND] = {"POST", "instances/*/rewind", 412, QUERY_REWIND, begin_reason, end_accepted},
-	[ROUTE_RESTART] = {"POST", "instances/*/restart", 409, QUERY_RESTART, begin_restart, end_restart},
-	[ROUTE_HEALTHZ] = {"GET", "healthz", 500, QUERY_HEALTH, begin_plain, end_health},
-	[ROUTE_METRICS] = {"GET", "metrics", 500, QUERY_STATS, metrics_route, NULL},
-};
+static const RouteText routes[ROUTE_COUNT];	/* below what it names */
 
 const char *const route_names[ROUTE_COUNT] = {
 	[ROUTE_NONE] = "none", [ROUTE_START] = "start", [ROUTE_STATUS] = "status", [ROUTE_LIST] = "list",
@@ -148,12 +118,6 @@ static Statement *
 statement_for(Request *request)
 {
 	return statement_of(request, routes[request->route].query, done);
-}
-
-static char *
-copy(const char *text)
-{
-	return text ? xstrdup(text) : NULL;
 }
 
 static void
@@ -490,6 +454,7 @@ static void
 begin_list(Request *request)
 {
 	const char *top = request_query(request, "top");
+	const char *prefix = request_query(request, "instanceIdPrefix");
 	const char *token = server_header(request, "x-ms-continuation-token");
 	char	   *end = "";
 	long		page = top && top[0] ? strtol(top, &end, 10) : PAGE_DEFAULT;
@@ -518,7 +483,7 @@ begin_list(Request *request)
 		return;
 	}
 	buffer_printf(&size, "%ld", page);
-	statement->parameters[3] = copy(request_query(request, "instanceIdPrefix"));
+	statement->parameters[3] = prefix ? xstrdup(prefix) : NULL;
 	statement->parameters[4] = xstrdup(show_input ? "true" : "false");
 	statement->parameters[5] = size.data;
 	statement->parameters[6] = token && token[0] && strcmp(token, "null") != 0 ? xstrdup(token) : NULL;
@@ -659,6 +624,22 @@ end_health(Request *request, PGresult *result)
 	buffer_add(&request->reply, "{\"status\":\"ok\"}");
 	server_answer(request, 200);
 }
+
+static const RouteText routes[ROUTE_COUNT] = {
+	[ROUTE_START] = {"POST", "orchestrators/*", 409, QUERY_START, begin_start, end_start},
+	[ROUTE_STATUS] = {"GET", "instances/*", 500, QUERY_STATUS, begin_status, end_status},
+	[ROUTE_LIST] = {"GET", "instances", 500, QUERY_LIST, begin_list, end_list},
+	[ROUTE_PURGE] = {"DELETE", "instances/*", 412, QUERY_PURGE, begin_plain, end_purge},
+	[ROUTE_PURGE_BY] = {"DELETE", "instances", 400, QUERY_PURGE_BY, begin_purge_by, end_purge},
+	[ROUTE_RAISE_EVENT] = {"POST", "instances/*/raiseEvent/*", 410, QUERY_RAISE_EVENT, begin_event, end_accepted},
+	[ROUTE_TERMINATE] = {"POST", "instances/*/terminate", 410, QUERY_TERMINATE, begin_reason, end_accepted},
+	[ROUTE_SUSPEND] = {"POST", "instances/*/suspend", 410, QUERY_SUSPEND, begin_reason, end_accepted},
+	[ROUTE_RESUME] = {"POST", "instances/*/resume", 410, QUERY_RESUME, begin_reason, end_accepted},
+	[ROUTE_REWIND] = {"POST", "instances/*/rewind", 412, QUERY_REWIND, begin_reason, end_accepted},
+	[ROUTE_RESTART] = {"POST", "instances/*/restart", 409, QUERY_RESTART, begin_restart, end_restart},
+	[ROUTE_HEALTHZ] = {"GET", "healthz", 500, QUERY_HEALTH, begin_plain, end_health},
+	[ROUTE_METRICS] = {"GET", "metrics", 500, QUERY_STATS, metrics_route, NULL},
+};
 
 /* Whether the segments from first on are those of a route's path. */
 static bool

@@ -81,7 +81,6 @@ static struct MHD_Daemon *server;
 static Source server_source = {.fd = -1};
 static Peer *peers = NULL;
 static int	peer_count = 0;
-static int	requests = 0;
 static bool draining = false;
 static int64_t next_sweep = INT64_MAX;
 static char address[300];
@@ -459,7 +458,6 @@ uri_seen(void *arg, const char *uri, struct MHD_Connection *connection)
 	Request    *request = request_new(uri);
 
 	request->connection = connection;
-	requests++;
 	peer_set(peer_of(connection), PEER_READING);
 	return request;
 }
@@ -472,7 +470,6 @@ request_over(void *arg, struct MHD_Connection *connection, void **context, enum 
 	*context = NULL;
 	if (request == NULL)
 		return;
-	requests--;
 	peer_set(peer_of(connection), PEER_IDLE);
 	request_free(request);
 }
@@ -682,12 +679,6 @@ int
 server_connections(void)
 {
 	return peer_count;
-}
-
-int
-server_requests(void)
-{
-	return requests;
 }
 
 void

@@ -30,7 +30,6 @@ extern void server_watch_hangup(Request *request);
 
 /* For /metrics. */
 extern int	server_connections(void);
-extern int	server_requests(void);
 
 /* Accept nothing more and close what is idle; true once everything has been answered. */
 extern void server_drain(void);

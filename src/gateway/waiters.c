@@ -330,7 +330,6 @@ listener_notified(Database *db, const char *payload)
 void
 waiters_start(void)
 {
-	listener.setup = session_setup("");
 	listener.idle = listener_idle;
 	listener.down = listener_down;
 	listener.notified = listener_notified;
@@ -410,5 +409,4 @@ waiters_close(void)
 		lent = statement->next;
 		statement_end(statement, OUTCOME_AWAY, NULL);
 	}
-	free((char *) listener.setup);
 }

@@ -47,7 +47,7 @@ is(files_with(qr/\b(?:function_lookup|function_check|function_call)\s*\(/),
 	'call.c callable.c checker.c client.c restart.c usercode.c', 'files that reach functions of users');
 is(files_with(qr/\buser_call\s*\(/), 'activity.c replay.c start.c usercode.c', 'files that do so through the door of workers');
 # The scheduler loads no instance, and none of the files with what it changes and stores knows the door, nor what leads to it.
-unlike($source{"src/$_.c"}, qr/\b(?:instance_load|history_read|messages_take)\s*\(/, "$_.c reads no histories and messages") for qw(scheduler launcher adopt lost);
+unlike($source{"src/$_.c"}, qr/\b(?:instance_load|history_between|messages_take)\s*\(/, "$_.c reads no histories and messages") for qw(scheduler launcher adopt lost);
 for my $file (qw(scheduler launcher adopt lost instance retry rewind child emit history queue rows table))
 {
 	is(join(' ', $source{"src/$file.c"} =~ /^#include "((?:call|callable|usercode|start|activity|checker)\.h)"/mg), '',
