@@ -38,6 +38,7 @@
 	"INSERT INTO durable_internal.instances SELECT ($1::durable_internal.instances).* ON CONFLICT (instance_id) DO NOTHING"
 
 static SPIPlanPtr insert_plan = NULL;
+static Oid	insert_type;		/* for which the plan was made: that of the table's rows, another one when the extension was made anew */
 
 /* Error unless the id is one that clients may choose. */
 void
@@ -148,6 +149,11 @@ run_insert(Table *table, const InstanceRow *row)
 	bool		inserted;
 
 	SPI_connect();
+	if (insert_plan != NULL && insert_type != type)
+	{
+		SPI_freeplan(insert_plan);
+		insert_plan = NULL;
+	}
 	if (insert_plan == NULL)
 	{
 		SPIPlanPtr	plan = SPI_prepare(INSERT_QUERY, 1, &type);
@@ -157,6 +163,7 @@ run_insert(Table *table, const InstanceRow *row)
 				 SPI_result_code_string(SPI_result));
 		SPI_keepplan(plan);
 		insert_plan = plan;
+		insert_type = type;
 	}
 	if (SPI_execute_plan(insert_plan, &value, NULL, false, 0) != SPI_OK_INSERT)
 		elog(ERROR, "could not insert an instance");

@@ -88,5 +88,18 @@ $node->safe_psql('postgres', 'REVOKE EXECUTE ON ALL FUNCTIONS IN SCHEMA durable 
 is($node->safe_psql('postgres', $may_start), 'heir', 'before the update');
 $node->safe_psql('postgres', 'ALTER EXTENSION durable UPDATE');
 is($node->safe_psql('postgres', $may_start), 'heir victim', 'those that grant_usage was run for may start instances after it');
+
+# A session goes on when the extension was made anew.
+$node->safe_psql('postgres', 'CREATE DATABASE anew');
+is($node->safe_psql('anew', q(
+	CREATE FUNCTION hello() RETURNS int LANGUAGE sql AS 'SELECT 1';
+	CREATE EXTENSION durable;
+	SELECT count(durable.start_new('hello', instance_id => 'a' || i)) FROM generate_series(1, 8) i;
+	SELECT count(*) FROM durable.query_instances();
+	DROP EXTENSION durable;
+	CREATE EXTENSION durable;
+	SELECT count(durable.start_new('hello', instance_id => 'a' || i)) FROM generate_series(1, 8) i;
+	SELECT count(*) FROM durable.query_instances();
+	SELECT output FROM durable.wait_for_completion('a8', '1 min'))), "8\n8\n8\n8\n1", 'in a session in which the extension was made anew instances are started');
 $node->stop;
 done_testing();
