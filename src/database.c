@@ -298,6 +298,26 @@ end_process(pid_t pid, StringInfo pids)
 	appendStringInfo(pids, "%s%d", pids->len > 0 ? ", " : "", (int) pid);
 }
 
+/* End the workers of a database, by the scheduler that leaves it too; as database_left. */
+bool
+database_end_workers(Oid db, StringInfo pids)
+{
+	WorkerInfo	workers[DURABLE_WORKERS_LIMIT];
+	int			count = slot_list(workers);
+	bool		gone = true;
+
+	blackbox_excuse(db);
+	for (int i = 0; i < count; i++)
+	{
+		if (workers[i].db != db)
+			continue;
+		gone = false;
+		if (workers[i].pid != 0)
+			end_process(workers[i].pid, pids);
+	}
+	return gone;
+}
+
 /*
  * End the engine's processes in a database that is paused, or not to have an
  * engine: true when none is left, to be called again until then.  pids gets those
@@ -306,8 +326,6 @@ end_process(pid_t pid, StringInfo pids)
 bool
 database_left(Oid db, StringInfo pids)
 {
-	WorkerInfo	workers[DURABLE_WORKERS_LIMIT];
-	int			nworkers = slot_list(workers);
 	bool		gone;
 	Slot	   *slot;
 
@@ -325,16 +343,7 @@ database_left(Oid db, StringInfo pids)
 		ready_forget(db);
 		slots_forget_wanted(db);
 	}
-	blackbox_excuse(db);
-	for (int i = 0; i < nworkers; i++)
-	{
-		if (workers[i].db != db)
-			continue;
-		gone = false;
-		if (workers[i].pid != 0)
-			end_process(workers[i].pid, pids);
-	}
-	return gone;
+	return database_end_workers(db, pids) && gone;
 }
 
 /* Let the engine in again, unless another session keeps it out too. */

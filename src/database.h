@@ -79,6 +79,7 @@ extern int	database_list(DatabaseInfo **infos);
 /* keep the engine out of a database until resumed; left is true once its processes have gone */
 extern bool database_pause(Oid db);
 extern bool database_left(Oid db, StringInfo pids);
+extern bool database_end_workers(Oid db, StringInfo pids);
 extern void database_resume(Oid db);
 
 /* the scheduler's side */

@@ -42,14 +42,19 @@
 #include "stats.h"
 
 #define LOOK_INTERVAL_MS	60000
-/* the launcher rests so long between two looks, and so long when a database waits for a process */
-#define LOOK_PAUSE_MS		5
+/* the launcher rests so long between two looks, as many wake-ups at once are one look, and at most so long when a database waits for a process */
+#define LOOK_PAUSE			(USECS_PER_SEC / 200)
 #define CROWDED_PAUSE_MS	20
 /* how long a scheduler runs at least, idle or not, before it is asked to make way: some times what its start costs */
 #define IDLE_TIME			(USECS_PER_SEC / 20)
 #define BUSY_TIME			(10 * USECS_PER_SEC)
 /* a database that waits for a place for longer is complained of */
 #define LONG_WAIT			(5 * USECS_PER_SEC)
+
+/* processes of max_worker_processes that launchers have: that of the engine and that of logical replication, if the server has it */
+#define LAUNCHERS			(1 + (max_logical_replication_workers > 0))
+/* so many are left to schedulers at least (places.c) */
+#define SCHEDULERS			2
 
 /* a scheduler that this launcher has started */
 typedef struct Started
@@ -59,7 +64,6 @@ typedef struct Started
 } Started;
 
 static Started *started;		/* as many as there are slots */
-static bool crowded = false;	/* the last look has found no process for some database or worker */
 
 /* The databases in which there may be an engine. */
 static List *
@@ -181,26 +185,21 @@ complain_slot(Oid db)
 static bool
 start(Oid db)
 {
-	MemoryContext old;
 	Started    *entry = started;
-	bool		ok;
 
 	while (entry < started + durable_max_databases && entry->db != InvalidOid)
 		entry++;
 	if (entry == started + durable_max_databases)
 		return false;
-	old = MemoryContextSwitchTo(TopMemoryContext);
-	ok = scheduler_start(db, &entry->handle);
-	MemoryContextSwitchTo(old);
-	if (ok)
+	if (!process_start(db, NULL, &entry->handle))
 	{
-		entry->db = db;
-		database_put_off(db);
-	}
-	else
 		/* an idle worker of whatever database leaves for it */
 		(void) places_make_room();
-	return ok;
+		return false;
+	}
+	entry->db = db;
+	database_put_off(db);
+	return true;
 }
 
 /* End the engine in a database that is not to have one any more; a scheduler that is being started finds no slot. */
@@ -260,9 +259,24 @@ lacks_process(const DatabaseInfo *info)
 	return info->lacks_until > GetCurrentTimestamp();
 }
 
-/* Have so many schedulers make way, as far as they have had their time; where a worker waits for a process there is no use in it. */
+/* Whether a scheduler does, and another one can give its own. */
+static bool
+worker_waits(const DatabaseInfo *infos, int count)
+{
+	int			running = 0;
+	bool		lacking = false;
+
+	for (int i = 0; i < count; i++)
+	{
+		running += infos[i].scheduler_pid != 0;
+		lacking |= lacks_process(&infos[i]);
+	}
+	return lacking && running > 1;
+}
+
+/* Have so many schedulers make way, as far as they have had their time; of no use is one that is idle or, with lacking, waits for a process. */
 static void
-ask_to_leave(DatabaseInfo *infos, int count, int wanted)
+ask_to_leave(DatabaseInfo *infos, int count, int wanted, bool lacking)
 {
 	TimestampTz now = GetCurrentTimestamp();
 
@@ -275,7 +289,7 @@ ask_to_leave(DatabaseInfo *infos, int count, int wanted)
 		for (int i = 0; i < count; i++)
 		{
 			DatabaseInfo *info = &infos[i];
-			bool		useless = info->idle_since != 0 || lacks_process(info);
+			bool		useless = info->idle_since != 0 || (lacking && lacks_process(info));
 
 			if (info->scheduler_pid != 0 && !info->leaving && now - info->since >= (useless ? IDLE_TIME : BUSY_TIME) &&
 				(first == NULL || leaves_first(info, first)))
@@ -292,8 +306,7 @@ ask_to_leave(DatabaseInfo *infos, int count, int wanted)
 static int
 free_places(const DatabaseInfo *infos, int count)
 {
-	int			launchers = 1 + (max_logical_replication_workers > 0);
-	int			places = Max(max_worker_processes - launchers - durable_max_workers, 1);
+	int			places = Max(max_worker_processes - LAUNCHERS - durable_max_workers, 1);
 
 	for (int i = 0; i < durable_max_databases; i++)
 		places -= started[i].db != InvalidOid;
@@ -328,21 +341,6 @@ start_due(DatabaseInfo **due, int ndue, int free)
 	return waiting;
 }
 
-/* Whether a scheduler waits for a process for a worker that another scheduler can give. */
-static bool
-worker_waits(const DatabaseInfo *infos, int count)
-{
-	int			running = 0;
-	bool		lacking = false;
-
-	for (int i = 0; i < count; i++)
-	{
-		running += infos[i].scheduler_pid != 0;
-		lacking |= lacks_process(&infos[i]);
-	}
-	return lacking && running > 1;
-}
-
 /* Look at all databases; returns how long to sleep. */
 static long
 look(void)
@@ -353,6 +351,7 @@ look(void)
 	int			count;
 	int			ndue = 0;
 	int			waiting;
+	bool		lacking;
 	TimestampTz now;
 	TimestampTz next;
 	ListCell   *cell;
@@ -376,13 +375,27 @@ look(void)
 		else
 			next = Min(next, at);
 	}
-	if (worker_waits(infos, count))
-		waiting = 1 + start_due(due, ndue, 0);
-	else
-		waiting = start_due(due, ndue, free_places(infos, count));
-	crowded = waiting > 0;
-	ask_to_leave(infos, count, waiting);
-	return crowded ? CROWDED_PAUSE_MS : TimestampDifferenceMilliseconds(now, next) + 1;
+	/* a process that comes free is for a worker first */
+	lacking = worker_waits(infos, count);
+	waiting = lacking + start_due(due, ndue, lacking ? 0 : free_places(infos, count));
+	ask_to_leave(infos, count, waiting, lacking);
+	return waiting > 0 ? CROWDED_PAUSE_MS : TimestampDifferenceMilliseconds(now, next) + 1;
+}
+
+/* Tell the administrator at the start when batches cannot be run by as many workers as durable.max_workers says. */
+static void
+warn_of_few_processes(void)
+{
+	int			workers = Max(max_worker_processes - LAUNCHERS - SCHEDULERS, 1);
+
+	if (workers < durable_max_workers)
+		ereport(WARNING,
+				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+				 errmsg("max_worker_processes (%d) leaves durable %d workers at most, fewer than durable.max_workers (%d)",
+						max_worker_processes, workers, durable_max_workers),
+				 errdetail("Launchers have %d processes, and %d are left to schedulers.", LAUNCHERS, SCHEDULERS),
+				 errhint("Set max_worker_processes to %d or more, and restart the server: one for each of durable.max_workers and durable.max_long_activities, and what else the server runs; or decrease these settings.",
+						 LAUNCHERS + SCHEDULERS + durable_max_workers + durable_max_long_activities)));
 }
 
 /* Main function of the launcher. */
@@ -390,33 +403,24 @@ void
 durable_launcher_main(Datum arg)
 {
 	MemoryContext context;
-	TimestampTz looked = 0;
 
 	process_init(PROCESS_LAUNCHER);
 	BackgroundWorkerInitializeConnection(NULL, NULL, 0);
 	pgstat_report_appname("durable launcher");
 	launcher_attach();
+	warn_of_few_processes();
 	started = MemoryContextAllocZero(TopMemoryContext, durable_max_databases * sizeof(Started));
 	context = AllocSetContextCreate(TopMemoryContext, "durable launcher", ALLOCSET_DEFAULT_SIZES);
 	MemoryContextSwitchTo(context);
 	for (;;)
 	{
 		long		sleep;
-		int			pause;
 
 		process_handle_interrupts();
-		/* many wake-ups at once are one look, and what cannot be started is not tried in a hurry */
-		pause = crowded ? CROWDED_PAUSE_MS : LOOK_PAUSE_MS;
-		if (!TimestampDifferenceExceeds(looked, GetCurrentTimestamp(), pause))
-		{
-			process_wait(pause);
-			/* this wait may have taken the wake-up of a reload */
-			process_handle_interrupts();
-		}
-		looked = GetCurrentTimestamp();
 		sleep = look();
 		pgstat_report_activity(STATE_IDLE, NULL);
 		MemoryContextReset(context);
+		pg_usleep(LOOK_PAUSE);
 		process_wait(sleep);
 	}
 }

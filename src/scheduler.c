@@ -205,28 +205,6 @@ reap(void)
 	database_launcher_look();
 }
 
-/* End all workers, also those of an earlier scheduler, and have the slots given back of those that never run: nobody else would do it. */
-static void
-end_workers(void)
-{
-	WorkerInfo	workers[DURABLE_WORKERS_LIMIT];
-	int			count = slot_list(workers);
-	pid_t		pid;
-
-	blackbox_excuse(my_database);
-	for (int i = 0; i < DURABLE_WORKERS_LIMIT; i++)
-		if (started[i].handle != NULL)
-			TerminateBackgroundWorker(started[i].handle);
-	for (int i = 0; i < count; i++)
-		if (workers[i].db == my_database && workers[i].pid != 0)
-			kill(workers[i].pid, SIGTERM);
-	for (int i = 0; i < DURABLE_WORKERS_LIMIT; i++)
-		if (started[i].handle != NULL &&
-			GetBackgroundWorkerPid(started[i].handle, &pid) == BGWH_NOT_YET_STARTED)
-			(void) WaitForBackgroundWorkerShutdown(started[i].handle);
-	reap();
-}
-
 /*
  * Leave if the extension is not, or no longer, there, or its tables are not as
  * they should be: the launcher starts another scheduler when that may have
@@ -237,6 +215,7 @@ check_extension(void)
 {
 	bool		exists;
 	bool		fits;
+	StringInfoData pids;
 
 	begin();
 	exists = OidIsValid(get_extension_oid("durable", true));
@@ -248,8 +227,8 @@ check_extension(void)
 		return;
 	if (!exists)
 		stats_reset(my_database);
-	blackbox_excuse(my_database);
-	end_workers();
+	initStringInfo(&pids);
+	(void) database_end_workers(my_database, &pids);
 	left_as = exists ? DATABASE_UNFIT : DATABASE_ABSENT;
 	proc_exit(0);
 }
@@ -469,29 +448,6 @@ scan_is_due(void)
 		(scan_requested || messages_from != 0 || tasks_from != 0 || ready_drained(my_database));
 }
 
-/*
- * Announce the timers that are due, from the given time on.  Returns when the
- * next one is to be announced, 0 if there is none.  What does not fit is left
- * out until the tables are scanned, so that it does not hide what is due later.
- */
-static TimestampTz
-fire_timers(TimestampTz from, TimestampTz now)
-{
-	TimestampTz start = GetCurrentTimestamp();
-	Found	   *found = scan_start();
-	TimestampTz next;
-
-	found->flags = READY_TIMER;
-	next = timers_scan(found->store, from, now, found_timer, found);
-	timers_unlisted = !scan_finish(found);
-	if (timers_unlisted)
-	{
-		timers_left = Min(timers_left, from);
-		left_out(start);
-	}
-	return next;
-}
-
 /* Whether there is a next timer and it is due. */
 static bool
 timer_is_due(TimestampTz next_timer, TimestampTz now)
@@ -499,11 +455,26 @@ timer_is_due(TimestampTz next_timer, TimestampTz now)
 	return next_timer != 0 && next_timer <= now;
 }
 
-/* Announce those due from a time on, and note with which one, and from when on, to continue. */
+/*
+ * Announce the timers that are due, from a time on, and note when the next one is
+ * to be announced (0: there is none), and from when on to continue.  What does not
+ * fit is left out until the tables are scanned, so that it does not hide what is
+ * due later.
+ */
 static void
 look_for_timers(TimestampTz from, TimestampTz now, TimestampTz *next_timer, TimestampTz *fired)
 {
-	*next_timer = fire_timers(from, now);
+	TimestampTz start = GetCurrentTimestamp();
+	Found	   *found = scan_start();
+
+	found->flags = READY_TIMER;
+	*next_timer = timers_scan(found->store, from, now, found_timer, found);
+	timers_unlisted = !scan_finish(found);
+	if (timers_unlisted)
+	{
+		timers_left = Min(timers_left, from);
+		left_out(start);
+	}
 	*fired = timer_is_due(*next_timer, now) ? *next_timer : now;
 }
 
@@ -642,26 +613,19 @@ lack_process(const WantedProcess *wanted)
 static void
 start_worker(const WantedProcess *wanted)
 {
-	MemoryContext old;
-	Started    *entry = NULL;
+	WorkerExtra extra = {.role = wanted->role, .slot = wanted->slot};
+	Started    *entry = started;
 
-	for (int i = 0; i < DURABLE_WORKERS_LIMIT && entry == NULL; i++)
-		if (started[i].handle == NULL)
-			entry = &started[i];
-	old = MemoryContextSwitchTo(TopMemoryContext);
-	if (entry != NULL && worker_start(my_database, wanted->role, wanted->slot, &entry->handle))
+	while (entry < started + DURABLE_WORKERS_LIMIT && entry->handle != NULL)
+		entry++;
+	if (entry < started + DURABLE_WORKERS_LIMIT && process_start(my_database, &extra, &entry->handle))
 	{
 		entry->slot = wanted->slot;
 		entry->generation = wanted->generation;
+		return;
 	}
-	else
-	{
-		if (entry != NULL)
-			entry->handle = NULL;
-		slot_unreserve(wanted->slot, wanted->generation);
-		lack_process(wanted);
-	}
-	MemoryContextSwitchTo(old);
+	slot_unreserve(wanted->slot, wanted->generation);
+	lack_process(wanted);
 }
 
 /* Start a process for a role, if one can run as it. */

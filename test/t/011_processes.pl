@@ -126,6 +126,7 @@ my $offset = -s $node->logfile;
 $node->append_conf('postgresql.conf', "max_worker_processes = 2\ndurable.databases = 'second'");
 $node->restart;
 poll_until($node, q[SELECT pg_read_file('] . server_log($node) . q[') ~ '[c]ould not start the scheduler of database "second"'], 'the log says of which database the scheduler could not be started');
+ok(log_has($offset, qr/durable could not start the scheduler.*HINT:  Increase max_worker_processes, or decrease durable.max_workers or durable.max_long_activities/s), 'and which settings would change that');
 # They leave room for a scheduler, but not for a worker.
 $node->append_conf('postgresql.conf', "max_worker_processes = 3\ndurable.databases = 'postgres, second'");
 $offset = -s $node->logfile;
