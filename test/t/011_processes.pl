@@ -82,7 +82,7 @@ completes('postgres', 'one that it names has');
 is($node->safe_psql('second', "SELECT runtime_status FROM durable.get_status('$pending')"), 'Pending', 'work waits there');
 is($node->safe_psql('second', "SELECT line FROM durable.explain('$pending') line WHERE line ~ 'worker' ORDER BY line"),
 	"No worker can run for postgres: the setting durable.databases does not name this database\nWaits for a worker of postgres", 'and durable.explain says why');
-is($node->safe_psql('second', 'SELECT coalesce(sum(ready_instances), 0) FROM durable.stats'), '0', 'and takes no place in the lists of what is ready');
+is($node->safe_psql('second', 'SELECT coalesce(sum(instances), 0) FROM durable_internal.queues()'), '0', 'and takes no place in the lists of what is ready');
 $node->append_conf('postgresql.conf', "durable.databases = ''");
 $node->reload;
 poll_until($node, "SELECT runtime_status = 'Completed' FROM durable.get_status('$pending')", 'and is done when the setting is empty again', 't', 'second');
