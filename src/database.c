@@ -182,7 +182,7 @@ slot_end(Slot *slot, DatabaseState state)
 	info->since = now;
 	info->scheduler_pid = 0;
 	info->leaving = false;
-	info->idle_since = info->lacks_until = 0;
+	info->idle_since = info->lacked_at = 0;
 	slot->scheduler = NULL;
 }
 
@@ -466,12 +466,12 @@ database_rest(Oid db, bool idle, bool *leave, bool *sleep)
 	return since;
 }
 
-/* The scheduler has found no process for a worker, which is tried again then: the launcher starts no scheduler meanwhile. */
+/* The scheduler has found no process for a worker: the launcher starts no scheduler until it has, and asks one to leave. */
 void
-database_lack_process(Oid db, TimestampTz until)
+database_lack_process(Oid db)
 {
 	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
-	slot_get(db, false)->info.lacks_until = until;
+	slot_get(db, false)->info.lacked_at = GetCurrentTimestamp();
 	wake_launcher();
 	LWLockRelease(shared_lock);
 }

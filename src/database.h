@@ -40,7 +40,7 @@ typedef struct DatabaseInfo
 	TimestampTz due_at;			/* without a scheduler: when one is to come; DT_NOEND: when there is news */
 	TimestampTz retry_at;		/* and not before */
 	TimestampTz idle_since;		/* its scheduler has nothing to do; 0: it has */
-	TimestampTz lacks_until;	/* its scheduler has found no process for a worker, and tries again then; 0: it has */
+	TimestampTz lacked_at;		/* its scheduler has last found no process for a worker; 0: it has */
 	bool		woken;			/* somebody has news for its scheduler */
 	bool		leaving;		/* its scheduler was asked to make way */
 } DatabaseInfo;
@@ -88,8 +88,8 @@ extern void scheduler_detach(Oid db, DatabaseState state, TimestampTz next_timer
 extern DatabaseNews database_collect(Oid db);
 /* tell whether there is nothing to do; since when (0: there is), whether to leave, and whether to sleep if not */
 extern TimestampTz database_rest(Oid db, bool idle, bool *leave, bool *sleep);
-/* there was no process for a worker, and it is tried again then */
-extern void database_lack_process(Oid db, TimestampTz until);
+/* there was no process for a worker */
+extern void database_lack_process(Oid db);
 
 /* whether it has one that will look into the tables, or has done so */
 extern bool database_served(Oid db);

@@ -48,6 +48,8 @@
 /* how long a scheduler runs at least, idle or not, before it is asked to make way: some times what its start costs */
 #define IDLE_TIME			(USECS_PER_SEC / 20)
 #define BUSY_TIME			(10 * USECS_PER_SEC)
+/* a scheduler that has found no process for a worker tries again at least twice in this time, so that afterwards it has one */
+#define LACK_TIME			(USECS_PER_SEC / 10)
 /* a database that waits for a place for longer is complained of */
 #define LONG_WAIT			(5 * USECS_PER_SEC)
 
@@ -223,8 +225,8 @@ start_at(const DatabaseInfo *info)
 	/* one that has left and not ended yet would be taken for the next one when it ends */
 	if (info->scheduler_pid != 0 || info->pauses > 0 || is_started(info->db))
 		return DT_NOEND;
-	/* without wake-ups nobody tells of anything */
-	if (info->state == DATABASE_AWAY && !durable_wakeups)
+	/* without wake-ups nobody tells of anything; the clock may have been set back */
+	if (info->state == DATABASE_AWAY && (!durable_wakeups || info->since > GetCurrentTimestamp()))
 		due_at = 0;
 	return Max(due_at, info->retry_at);
 }
@@ -252,16 +254,9 @@ leaves_first(const DatabaseInfo *x, const DatabaseInfo *y)
 	return x->idle_since != 0 ? x->idle_since < y->idle_since : x->since < y->since;
 }
 
-/* Whether the scheduler of a database waits for a process for a worker. */
+/* Whether a scheduler waits for a process for a worker, and another scheduler can give its own. */
 static bool
-lacks_process(const DatabaseInfo *info)
-{
-	return info->lacks_until > GetCurrentTimestamp();
-}
-
-/* Whether a scheduler does, and another one can give its own. */
-static bool
-worker_waits(const DatabaseInfo *infos, int count)
+worker_waits(const DatabaseInfo *infos, int count, TimestampTz now)
 {
 	int			running = 0;
 	bool		lacking = false;
@@ -269,7 +264,7 @@ worker_waits(const DatabaseInfo *infos, int count)
 	for (int i = 0; i < count; i++)
 	{
 		running += infos[i].scheduler_pid != 0;
-		lacking |= lacks_process(&infos[i]);
+		lacking |= llabs(now - infos[i].lacked_at) < LACK_TIME;
 	}
 	return lacking && running > 1;
 }
@@ -289,7 +284,7 @@ ask_to_leave(DatabaseInfo *infos, int count, int wanted, bool lacking)
 		for (int i = 0; i < count; i++)
 		{
 			DatabaseInfo *info = &infos[i];
-			bool		useless = info->idle_since != 0 || (lacking && lacks_process(info));
+			bool		useless = info->idle_since != 0 || (lacking && llabs(now - info->lacked_at) < LACK_TIME);
 
 			if (info->scheduler_pid != 0 && !info->leaving && now - info->since >= (useless ? IDLE_TIME : BUSY_TIME) &&
 				(first == NULL || leaves_first(info, first)))
@@ -376,7 +371,7 @@ look(void)
 			next = Min(next, at);
 	}
 	/* a process that comes free is for a worker first */
-	lacking = worker_waits(infos, count);
+	lacking = worker_waits(infos, count, now);
 	waiting = lacking + start_due(due, ndue, lacking ? 0 : free_places(infos, count));
 	ask_to_leave(infos, count, waiting, lacking);
 	return waiting > 0 ? CROWDED_PAUSE_MS : TimestampDifferenceMilliseconds(now, next) + 1;

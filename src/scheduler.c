@@ -596,7 +596,7 @@ lack_process(const WantedProcess *wanted)
 	bool		room = places_make_room();
 
 	if (!room)
-		database_lack_process(my_database, now + 2 * NO_PROCESS_PAUSE);
+		database_lack_process(my_database);
 	/* until a process ends, or for a while */
 	places_back_off(my_database, wanted->role, now + NO_PROCESS_PAUSE, true);
 	if (room || (complained <= now && !TimestampDifferenceExceeds(complained, now, COMPLAINT_PAUSE_MS)))
@@ -665,7 +665,7 @@ serve(const WantedProcess *wanted)
 static bool
 start_workers(void)
 {
-	WantedProcess *wanted = palloc(NEEDS * sizeof(WantedProcess));
+	WantedProcess wanted[NEEDS];
 	int			count;
 	bool		soon = places_look(my_database, wanted, NEEDS, &count);
 
