@@ -19,7 +19,6 @@
  */
 #include "postgres.h"
 
-#include "access/genam.h"
 #include "access/heapam.h"
 #include "access/table.h"
 #include "access/tableam.h"
@@ -386,7 +385,7 @@ warn_of_few_processes(void)
 	if (workers < durable_max_workers)
 		ereport(WARNING,
 				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
-				 errmsg("max_worker_processes (%d) leaves durable %d workers at most, fewer than durable.max_workers (%d)",
+				 errmsg("max_worker_processes (%d) leaves durable fewer processes for workers (%d) than durable.max_workers (%d)",
 						max_worker_processes, workers, durable_max_workers),
 				 errdetail("Launchers have %d processes, and %d are left to schedulers.", LAUNCHERS, SCHEDULERS),
 				 errhint("Set max_worker_processes to %d or more, and restart the server: one for each of durable.max_workers and durable.max_long_activities, and what else the server runs; or decrease these settings.",

@@ -20,19 +20,15 @@
  * timer, the end of a pause, the next try of what did not fit.
  *
  * It leaves the database when nothing has been due there for LINGER and no
- * worker is left: the launcher starts another for whoever has news, for the next
- * timer, and after some time in any case (launcher.c).  So one that was started
- * to look, and of which nobody wanted anything, leaves after its first look.
+ * worker is left; one that nobody has woken leaves when it has looked.  When the
+ * next one comes is said in database.h.
  */
 #include "postgres.h"
 
 #include <sys/resource.h>
 
-#include "access/htup_details.h"
 #include "access/xact.h"
 #include "catalog/pg_authid.h"
-#include "catalog/pg_database.h"
-#include "commands/dbcommands.h"
 #include "commands/extension.h"
 #include "miscadmin.h"
 #include "pgstat.h"

@@ -201,7 +201,7 @@ if (!$long)
 	$offset = -s $log;
 	$node->append_conf('postgresql.conf', "max_worker_processes = 3\n");
 	$node->restart;
-	like(slurp_file($log, $offset), qr/WARNING:  max_worker_processes \(3\) leaves durable 1 workers at most, fewer than durable.max_workers \(2\).*HINT:  .*durable.max_long_activities/s,
+	like(slurp_file($log, $offset), qr/WARNING:  max_worker_processes \(3\) leaves durable fewer processes for workers \(1\) than durable.max_workers \(2\).*HINT:  .*durable.max_long_activities/s,
 		'the log says that there are too few processes')
 		if poll_until($node, 'SELECT pg_read_file(\'' . $log . "', $offset, 1000000) ~ '[l]eaves durable'", 'the launcher looks at max_worker_processes');
 	poll_until($node, "SELECT count(*) >= $many FROM durable.databases WHERE state = 'idle'", 'all databases have been looked at');
