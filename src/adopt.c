@@ -212,7 +212,7 @@ tell_all(Store *store, const List *waiting)
 		names = list_append_unique(names, makeString((char *) owner_missing(owner_absent(PointerGetDatum(lfirst(cell))))));
 	foreach(cell, names)
 		sum ^= hash_bytes((const unsigned char *) strVal(lfirst(cell)), strlen(strVal(lfirst(cell))));
-	if (database_set_waiting(MyDatabaseId, sum) == sum)
+	if (database_note(MyDatabaseId, NOTE_WAITING, sum) == sum)
 		return;
 	foreach(cell, waiting)
 		tell(store, PointerGetDatum(lfirst(cell)), owner_missing(owner_absent(PointerGetDatum(lfirst(cell)))));

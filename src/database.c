@@ -12,24 +12,16 @@
  * another after a pause that doubles each time, up to a minute; one that has
  * lasted for a minute, or news of the extension, ends that.
  *
- * A scheduler leaves a database in which nothing is due.  The launcher starts
- * another when somebody wakes the database, when the next timer is about to be
- * due, or after LONGEST_AWAY (launcher.c).  What must be known for that is in
- * the slot; every change of the slot is made under shared_lock, so that a
- * wake-up finds either a scheduler, which looks at `news` before it leaves, or
- * none, and then sets due_since.
- *
- * Each scheduler takes one of max_worker_processes, of which durable.max_workers
- * are left to workers.  If more databases than that have something to do, a
- * scheduler that is idle, or has had its time, makes way for another.  Processes
- * that others take are noticed when one cannot be started: then there is a place
- * less for a while.
+ * A scheduler leaves a database in which nothing is due.  The slot says when the
+ * next one is to come (due_at): at once when somebody wakes the database, before
+ * the next timer is due, and after LONGEST_AWAY in any case.  Every change of the
+ * slot is made under shared_lock, so that a wake-up finds either a scheduler,
+ * after which slot_end sees what it has not collected, or none, and sets due_at.
  */
 #include "postgres.h"
 
 #include "miscadmin.h"
 #include "port/atomics.h"
-#include "replication/logicallauncher.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
 #include "storage/shmem.h"
@@ -48,40 +40,22 @@
 #define LASTING			(60 * USECS_PER_SEC)
 /* a scheduler is started so long before a timer is due: a start takes much less, and schedulers stay while a timer is nearer than a second */
 #define START_TIME		(USECS_PER_SEC / 2)
-/* a place that was missing is tried again after this */
-#define LACK_TIME		(5 * USECS_PER_SEC)
+/* a database that a scheduler has left is looked at after this, should something be due of which nobody has told */
+#define LONGEST_AWAY	(3600 * USECS_PER_SEC)
 
 typedef struct Slot
 {
-	Oid			db;				/* InvalidOid: free */
-	DatabaseState state;
-	TimestampTz since;			/* of the state */
+	DatabaseInfo info;
 	Latch	   *scheduler;		/* NULL: none runs */
-	pid_t		scheduler_pid;
-	int			pauses;			/* sessions that keep the engine out */
-	bool		news;			/* the scheduler was woken since it last collected */
-	bool		changed;		/* the extension, perhaps */
-	bool		roles;			/* some role was created, altered or dropped */
-	bool		scan;			/* the lists did not hold everything */
-	bool		leave;			/* the scheduler is to make way for another */
-	bool		announced;		/* the log says that the engine runs there */
+	DatabaseNews news;			/* since the scheduler last collected */
 	bool		missing;		/* something there belongs to a role that does not exist */
-	uint32		waiting;		/* sum of the names of such roles that the log has; 0: none */
-	bool		numbered;		/* numbers are larger than those stored there */
-	int			failures;		/* schedulers that ended soon, in a row */
-	TimestampTz retry_at;		/* none is started before */
-	TimestampTz idle_since;		/* the scheduler has nothing to do; 0: it has */
-	TimestampTz due_since;		/* somebody has woken it and there is no scheduler; 0: not so */
-	TimestampTz wake_at;		/* it is away, and its next timer is due soon after; 0: there is none */
-	TimestampTz timer;			/* earliest timer announced since last collected */
+	uint32		notes[DATABASE_NOTES];
 } Slot;
 
 typedef struct DatabaseShared
 {
 	Latch	   *launcher;		/* NULL: it does not run */
 	pg_atomic_uint64 number;	/* last one given out; no lock */
-	int			lacking;		/* processes that were not to be had */
-	TimestampTz lacking_since;	/* when that number was last changed */
 	int			used;			/* slots beyond these have never been used */
 	Slot		slots[FLEXIBLE_ARRAY_MEMBER];
 } DatabaseShared;
@@ -136,9 +110,9 @@ slot_get(Oid db, bool create)
 	{
 		Slot	   *slot = &shared->slots[i];
 
-		if (slot->db == db)
+		if (slot->info.db == db)
 			return slot;
-		if (slot->db == InvalidOid && free_slot == NULL)
+		if (slot->info.db == InvalidOid && free_slot == NULL)
 			free_slot = slot;
 	}
 	if (create && free_slot == NULL && shared->used < durable_max_databases)
@@ -146,17 +120,9 @@ slot_get(Oid db, bool create)
 	if (!create || free_slot == NULL)
 		return NULL;
 	memset(free_slot, 0, sizeof(Slot));
-	free_slot->db = db;
-	free_slot->since = GetCurrentTimestamp();
+	free_slot->info.db = db;
+	free_slot->info.since = free_slot->info.due_at = GetCurrentTimestamp();
 	return free_slot;
-}
-
-/* Set the state. */
-static void
-slot_set_state(Slot *slot, DatabaseState state)
-{
-	slot->state = state;
-	slot->since = GetCurrentTimestamp();
 }
 
 /* Have the launcher look at the databases. */
@@ -167,58 +133,57 @@ wake_launcher(void)
 		SetLatch(shared->launcher);
 }
 
+/* Have the launcher start a scheduler at a time, or before; where the extension is not none has anything to do. */
+static void
+slot_due(Slot *slot, TimestampTz at)
+{
+	if (slot->info.due_at <= at || slot->info.state == DATABASE_ABSENT)
+		return;
+	slot->info.due_at = at;
+	wake_launcher();
+}
+
 /* Wake the scheduler, or have the launcher start one. */
 static void
 slot_wake(Slot *slot)
 {
-	slot->news = true;
+	slot->info.woken = true;
 	if (slot->scheduler != NULL)
 		SetLatch(slot->scheduler);
-	else if (slot->due_since == 0)
-	{
-		slot->due_since = GetCurrentTimestamp();
-		wake_launcher();
-	}
+	else
+		slot_due(slot, GetCurrentTimestamp());
 }
 
-/* Have the launcher start a scheduler before a timer of a database that is away is due. */
+/* Have a scheduler come before a timer is due; all times may have passed. */
 static void
-slot_wake_at(Slot *slot, TimestampTz timer)
+slot_due_for_timer(Slot *slot, TimestampTz timer)
 {
-	/* 0 is none; all of these have passed */
-	TimestampTz at = timer > START_TIME ? timer - START_TIME : 1;
-
-	if (slot->wake_at != 0 && slot->wake_at <= at)
-		return;
-	slot->wake_at = at;
-	wake_launcher();
+	slot_due(slot, timer > START_TIME ? timer - START_TIME : 0);
 }
 
-/* The scheduler has ended, or never came: into which state, and how long until the next. */
+/* The scheduler ends: what it says of the database, and when the next one is to come. */
 static void
 slot_end(Slot *slot, DatabaseState state)
 {
+	DatabaseInfo *info = &slot->info;
 	TimestampTz now = GetCurrentTimestamp();
+	bool		failed = state == DATABASE_UNKNOWN || state == DATABASE_UNFIT;
 	int			doublings;
 
-	if (state == DATABASE_ABSENT || state == DATABASE_AWAY || now - slot->since >= LASTING)
-		slot->failures = 0;
-	slot->retry_at = 0;
-	if (state == DATABASE_UNKNOWN || state == DATABASE_UNFIT)
-	{
-		slot->failures++;
-		/* after the first end there may be nothing wrong; tables are */
-		doublings = slot->failures - (state == DATABASE_UNFIT ? 1 : 2);
-		if (doublings >= 0)
-			slot->retry_at = now + Min(FIRST_PAUSE << Min(doublings, 16), LONGEST_PAUSE);
-	}
+	if (!failed || now - info->since >= LASTING)
+		info->failures = 0;
+	info->failures += failed;
+	/* after the first end there may be nothing wrong; tables are */
+	doublings = info->failures - (state == DATABASE_UNFIT ? 1 : 2);
+	info->retry_at = failed && doublings >= 0 ? now + Min(FIRST_PAUSE << Min(doublings, 16), LONGEST_PAUSE) : 0;
+	/* it may have been woken and has not looked */
+	info->due_at = failed || info->woken ? now : state == DATABASE_ABSENT ? DT_NOEND : now + LONGEST_AWAY;
+	info->state = state;
+	info->since = now;
+	info->scheduler_pid = 0;
+	info->leaving = false;
+	info->idle_since = info->lacked_at = 0;
 	slot->scheduler = NULL;
-	slot->scheduler_pid = 0;
-	slot->leave = false;
-	slot->idle_since = slot->wake_at = 0;
-	/* it has been woken and has not looked */
-	slot->due_since = slot->news ? now : 0;
-	slot_set_state(slot, state);
 }
 
 /* Clear the launcher's latch when it ends. */
@@ -237,10 +202,6 @@ launcher_attach(void)
 	on_shmem_exit(launcher_detach, (Datum) 0);
 	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
 	shared->launcher = MyLatch;
-	/* a scheduler that another launcher has started may never come, and one too many goes by itself */
-	for (int i = 0; i < shared->used; i++)
-		if (shared->slots[i].state == DATABASE_STARTING)
-			slot_set_state(&shared->slots[i], DATABASE_UNKNOWN);
 	LWLockRelease(shared_lock);
 }
 
@@ -256,48 +217,17 @@ database_add(Oid db)
 	return added;
 }
 
-/* A scheduler is about to be started; false if a session has begun to keep the engine out, or one runs. */
-bool
-database_set_starting(Oid db)
-{
-	Slot	   *slot;
-	bool		set;
-
-	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
-	slot = slot_get(db, false);
-	set = slot != NULL && slot->pauses == 0 && slot->scheduler == NULL;
-	if (set)
-		slot_set_state(slot, DATABASE_STARTING);
-	LWLockRelease(shared_lock);
-	return set;
-}
-
-/* There was no process for it: it waits for one, as what was known of it says. */
+/* A scheduler was started: should it never come, the next one is started after a pause. */
 void
-database_not_started(const DatabaseInfo *info)
-{
-	Slot	   *slot;
-
-	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
-	slot = slot_get(info->db, false);
-	if (slot != NULL && slot->state == DATABASE_STARTING)
-	{
-		slot->state = info->state;
-		slot->since = info->since;
-	}
-	LWLockRelease(shared_lock);
-}
-
-/* The process that was started has ended: if it never came, that is a failure. */
-void
-database_ended(Oid db)
+database_put_off(Oid db)
 {
 	Slot	   *slot;
 
 	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
 	slot = slot_get(db, false);
-	if (slot != NULL && slot->state == DATABASE_STARTING)
-		slot_end(slot, DATABASE_UNKNOWN);
+	/* it may have come already */
+	if (slot != NULL && slot->scheduler == NULL)
+		slot->info.retry_at = Max(slot->info.retry_at, GetCurrentTimestamp() + FIRST_PAUSE);
 	LWLockRelease(shared_lock);
 }
 
@@ -309,7 +239,7 @@ database_forget(Oid db)
 
 	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
 	slot = slot_get(db, false);
-	if (slot != NULL && slot->scheduler == NULL && slot->pauses == 0)
+	if (slot != NULL && slot->scheduler == NULL && slot->info.pauses == 0)
 		memset(slot, 0, sizeof(Slot));
 	LWLockRelease(shared_lock);
 }
@@ -324,7 +254,7 @@ database_ask_to_leave(Oid db)
 	slot = slot_get(db, false);
 	if (slot != NULL && slot->scheduler != NULL)
 	{
-		slot->leave = true;
+		slot->info.leaving = true;
 		SetLatch(slot->scheduler);
 	}
 	LWLockRelease(shared_lock);
@@ -339,97 +269,11 @@ database_list(DatabaseInfo **infos)
 
 	LWLockAcquire(shared_lock, LW_SHARED);
 	for (int i = 0; i < shared->used; i++)
-	{
-		const Slot *slot = &shared->slots[i];
-
-		if (slot->db == InvalidOid)
-			continue;
-		list[count++] = (DatabaseInfo)
-		{
-			.db = slot->db, .state = slot->state, .since = slot->since, .scheduler_pid = slot->scheduler_pid,
-			.pauses = slot->pauses, .failures = slot->failures, .retry_at = slot->retry_at,
-			.idle_since = slot->idle_since, .due_since = slot->due_since, .wake_at = slot->wake_at,
-			.roles = slot->roles, .leaving = slot->leave
-		};
-	}
+		if (shared->slots[i].info.db != InvalidOid)
+			list[count++] = shared->slots[i].info;
 	LWLockRelease(shared_lock);
 	*infos = list;
 	return count;
-}
-
-/* Since when a database without a scheduler has had something to do; 0: nobody knows of anything. */
-TimestampTz
-database_due_since(const DatabaseInfo *info)
-{
-	if (info->due_since != 0 || info->state != DATABASE_AWAY)
-		return info->due_since;
-	return info->wake_at <= GetCurrentTimestamp() ? info->wake_at : 0;
-}
-
-/*
- * How many schedulers max_worker_processes has places for: one process is the
- * launcher's, one that of logical replication, if the server has that.  Lock held.
- */
-static int
-places(void)
-{
-	int			launchers = 1 + (max_logical_replication_workers > 0);
-
-	return Max(max_worker_processes - launchers - durable_max_workers - shared->lacking, 1);
-}
-
-/* How many schedulers run or are being started.  Lock held. */
-static int
-schedulers(void)
-{
-	int			count = 0;
-
-	for (int i = 0; i < shared->used; i++)
-		count += shared->slots[i].state == DATABASE_STARTING || shared->slots[i].state == DATABASE_RUNNING;
-	return count;
-}
-
-/*
- * The server had no process for a worker or a scheduler: others have them, and
- * there is a place less for a while; not another one before as many schedulers
- * as that have left.
- */
-void
-database_lack_process(void)
-{
-	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
-	if (schedulers() <= places() && places() > 1)
-		shared->lacking++;
-	shared->lacking_since = GetCurrentTimestamp();
-	wake_launcher();
-	LWLockRelease(shared_lock);
-}
-
-/* A worker's process ends: the launcher, which may wait for one, looks again.  Lock held. */
-void
-database_process_ends(void)
-{
-	if (shared->lacking > 0 && shared->launcher != NULL)
-		SetLatch(shared->launcher);
-}
-
-/* How many schedulers may run at once. */
-int
-database_places(void)
-{
-	TimestampTz now = GetCurrentTimestamp();
-	int			result;
-
-	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
-	/* the clock may have been set back */
-	if (shared->lacking > 0 && (now < shared->lacking_since || now - shared->lacking_since >= LACK_TIME))
-	{
-		shared->lacking--;
-		shared->lacking_since = now;
-	}
-	result = places();
-	LWLockRelease(shared_lock);
-	return result;
 }
 
 /* Keep the engine out of a database; false if it has no slot and so no engine. */
@@ -441,7 +285,7 @@ database_pause(Oid db)
 	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
 	slot = slot_get(db, true);
 	if (slot != NULL)
-		slot->pauses++;
+		slot->info.pauses++;
 	LWLockRelease(shared_lock);
 	return slot != NULL;
 }
@@ -454,33 +298,16 @@ end_process(pid_t pid, StringInfo pids)
 	appendStringInfo(pids, "%s%d", pids->len > 0 ? ", " : "", (int) pid);
 }
 
-/*
- * End the engine's processes in a paused database: true when none is left, to be
- * called again until then.  pids gets those that are left and have a pid.
- */
+/* End the workers of a database, by the scheduler that leaves it too; as database_left. */
 bool
-database_left(Oid db, StringInfo pids)
+database_end_workers(Oid db, StringInfo pids)
 {
 	WorkerInfo	workers[DURABLE_WORKERS_LIMIT];
-	int			nworkers = slot_list(workers);
-	bool		gone;
-	Slot	   *slot;
+	int			count = slot_list(workers);
+	bool		gone = true;
 
-	resetStringInfo(pids);
-	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
-	slot = slot_get(db, false);
-	gone = slot == NULL || (slot->scheduler == NULL && slot->state != DATABASE_STARTING);
-	if (slot != NULL && slot->scheduler != NULL)
-		end_process(slot->scheduler_pid, pids);
-	LWLockRelease(shared_lock);
-	/* nobody starts what a worker that ends now leaves to others; the next scheduler looks into the tables */
-	if (gone)
-	{
-		ready_forget(db);
-		slots_forget_wanted(db);
-	}
 	blackbox_excuse(db);
-	for (int i = 0; i < nworkers; i++)
+	for (int i = 0; i < count; i++)
 	{
 		if (workers[i].db != db)
 			continue;
@@ -491,6 +318,34 @@ database_left(Oid db, StringInfo pids)
 	return gone;
 }
 
+/*
+ * End the engine's processes in a database that is paused, or not to have an
+ * engine: true when none is left, to be called again until then.  pids gets those
+ * that are left and have a pid.
+ */
+bool
+database_left(Oid db, StringInfo pids)
+{
+	bool		gone;
+	Slot	   *slot;
+
+	resetStringInfo(pids);
+	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
+	slot = slot_get(db, false);
+	/* one that is being started goes by itself: see scheduler_attach */
+	gone = slot == NULL || slot->scheduler == NULL;
+	if (!gone)
+		end_process(slot->info.scheduler_pid, pids);
+	LWLockRelease(shared_lock);
+	/* nobody starts what a worker that ends now leaves to others; the next scheduler looks into the tables */
+	if (gone)
+	{
+		ready_forget(db);
+		slots_forget_wanted(db);
+	}
+	return database_end_workers(db, pids) && gone;
+}
+
 /* Let the engine in again, unless another session keeps it out too. */
 void
 database_resume(Oid db)
@@ -499,18 +354,18 @@ database_resume(Oid db)
 
 	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
 	slot = slot_get(db, false);
-	if (slot != NULL && slot->pauses > 0)
+	if (slot != NULL && slot->info.pauses > 0)
 	{
-		slot->pauses--;
+		slot->info.pauses--;
 		/* that it was ended is no failure */
-		slot->failures = 0;
-		slot->retry_at = 0;
+		slot->info.failures = 0;
+		slot->info.retry_at = 0;
 	}
 	wake_launcher();
 	LWLockRelease(shared_lock);
 }
 
-/* This process is the scheduler of the database; false when there is one. */
+/* This process is the scheduler of the database; false when there is one, or none is to be. */
 bool
 scheduler_attach(Oid db)
 {
@@ -518,15 +373,18 @@ scheduler_attach(Oid db)
 	bool		attached = false;
 
 	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
-	slot = slot_get(db, true);
-	if (slot != NULL && slot->scheduler == NULL)
+	slot = slot_get(db, false);
+	if (slot != NULL && slot->scheduler == NULL && slot->info.pauses == 0)
 	{
 		slot->scheduler = MyLatch;
-		slot->scheduler_pid = MyProcPid;
-		slot_set_state(slot, DATABASE_RUNNING);
-		slot->scan = true;
-		slot->numbered = false;
-		slot->due_since = slot->wake_at = 0;
+		slot->info.scheduler_pid = MyProcPid;
+		slot->info.since = GetCurrentTimestamp();
+		slot->info.retry_at = 0;
+		/* one that nobody has woken leaves when it has looked and found nothing */
+		slot->info.idle_since = slot->info.woken ? 0 : 1;
+		slot->info.woken = false;
+		slot->news.scan = true;
+		slot->notes[NOTE_NUMBERED] = 0;
 		attached = true;
 	}
 	LWLockRelease(shared_lock);
@@ -550,7 +408,7 @@ scheduler_detach(Oid db, DatabaseState state, TimestampTz next_timer, bool missi
 		slot_end(slot, state);
 		slot->missing = missing;
 		if (next_timer != 0)
-			slot_wake_at(slot, next_timer);
+			slot_due_for_timer(slot, next_timer);
 	}
 	wake_launcher();
 	LWLockRelease(shared_lock);
@@ -565,12 +423,9 @@ database_collect(Oid db)
 
 	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
 	slot = slot_get(db, false);
-	news = (DatabaseNews)
-	{
-		.any = slot->news, .scan = slot->scan, .timer = slot->timer, .changed = slot->changed, .roles = slot->roles
-	};
-	slot->news = slot->scan = slot->changed = slot->roles = false;
-	slot->timer = 0;
+	news = slot->news;
+	memset(&slot->news, 0, sizeof(DatabaseNews));
+	slot->info.woken = false;
 	LWLockRelease(shared_lock);
 	return news;
 }
@@ -589,75 +444,55 @@ database_served(Oid db)
 
 /*
  * The scheduler has done what there was to do, and says whether nothing else is
- * due for a while.  True if it is not to sleep: somebody has woken it since, should
- * its latch say so or not, or it is to leave.
+ * due for a while; returns since when that is so, 0 if it is not.  *leave: it is to
+ * make way for another; *sleep: nobody has woken it meanwhile, should its latch say
+ * so or not.
  */
-bool
-database_rest(Oid db, bool idle)
+TimestampTz
+database_rest(Oid db, bool idle, bool *leave, bool *sleep)
 {
-	Slot	   *slot;
-	bool		go_on;
+	DatabaseInfo *info;
+	TimestampTz now = GetCurrentTimestamp();
+	TimestampTz since;
 
 	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
-	slot = slot_get(db, false);
-	if (!idle)
-		slot->idle_since = 0;
-	else if (slot->idle_since == 0)
-		slot->idle_since = GetCurrentTimestamp();
-	go_on = slot->news || slot->leave;
+	info = &slot_get(db, false)->info;
+	/* the clock may have been set back */
+	since = !idle ? 0 : info->idle_since != 0 ? Min(info->idle_since, now) : now;
+	info->idle_since = since;
+	*leave = info->leaving;
+	*sleep = !info->woken;
 	LWLockRelease(shared_lock);
-	return go_on;
+	return since;
 }
 
-/* Whether the scheduler is to make way for another. */
-bool
-database_should_leave(Oid db)
+/* The scheduler has found no process for a worker: the launcher starts no scheduler until it has, and asks one to leave. */
+void
+database_lack_process(Oid db)
 {
-	Slot	   *slot;
-	bool		leave;
-
-	LWLockAcquire(shared_lock, LW_SHARED);
-	slot = slot_get(db, false);
-	leave = slot->leave;
-	LWLockRelease(shared_lock);
-	return leave;
-}
-
-/* Whether numbers are larger than those that the database had stored when its scheduler came. */
-bool
-database_numbered(Oid db)
-{
-	Slot	   *slot;
-	bool		numbered;
-
-	LWLockAcquire(shared_lock, LW_SHARED);
-	slot = slot_get(db, false);
-	numbered = slot != NULL && slot->numbered;
-	LWLockRelease(shared_lock);
-	return numbered;
-}
-
-/* The log says, or does not say any more, that the engine runs there; returns what was so before. */
-bool
-database_set_announced(Oid db, bool announced)
-{
-	Slot	   *slot;
-	bool		before = false;
-
 	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
-	slot = slot_get(db, false);
-	if (slot != NULL)
-	{
-		before = slot->announced;
-		slot->announced = announced;
-	}
+	slot_get(db, false)->info.lacked_at = GetCurrentTimestamp();
+	wake_launcher();
 	LWLockRelease(shared_lock);
-	return before;
 }
 
-/* The log has the names of roles with this sum, for which instances wait; returns the sum before. */
+/* What was noted of a database; 0: nothing. */
 uint32
-database_set_waiting(Oid db, uint32 sum)
+database_noted(Oid db, DatabaseNote note)
+{
+	Slot	   *slot;
+	uint32		value;
+
+	LWLockAcquire(shared_lock, LW_SHARED);
+	slot = slot_get(db, false);
+	value = slot != NULL ? slot->notes[note] : 0;
+	LWLockRelease(shared_lock);
+	return value;
+}
+
+/* Note something of a database; returns what was noted before. */
+uint32
+database_note(Oid db, DatabaseNote note, uint32 value)
 {
 	Slot	   *slot;
 	uint32		before = 0;
@@ -666,24 +501,11 @@ database_set_waiting(Oid db, uint32 sum)
 	slot = slot_get(db, false);
 	if (slot != NULL)
 	{
-		before = slot->waiting;
-		slot->waiting = sum;
+		before = slot->notes[note];
+		slot->notes[note] = value;
 	}
 	LWLockRelease(shared_lock);
 	return before;
-}
-
-/* They are now. */
-void
-database_set_numbered(Oid db)
-{
-	Slot	   *slot;
-
-	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
-	slot = slot_get(db, false);
-	if (slot != NULL)
-		slot->numbered = true;
-	LWLockRelease(shared_lock);
 }
 
 /* The next number of the server, larger than all before and than the bound. */
@@ -719,7 +541,7 @@ database_request_scan(Oid db)
 
 	if (slot != NULL)
 	{
-		slot->scan = true;
+		slot->news.scan = true;
 		slot_wake(slot);
 	}
 	unlock(taken);
@@ -732,11 +554,11 @@ database_announce_timer(Oid db, TimestampTz fire_at)
 	bool		taken = lock();
 	Slot	   *slot = slot_get(db, false);
 
-	if (slot != NULL && (slot->timer == 0 || fire_at < slot->timer))
+	if (slot != NULL && (slot->news.timer == 0 || fire_at < slot->news.timer))
 	{
-		slot->timer = fire_at;
-		if (slot->state == DATABASE_AWAY)
-			slot_wake_at(slot, fire_at);
+		slot->news.timer = fire_at;
+		if (slot->scheduler == NULL)
+			slot_due_for_timer(slot, fire_at);
 		else
 			slot_wake(slot);
 	}
@@ -761,11 +583,11 @@ database_changed(Oid db)
 	slot = slot_get(db, false);
 	if (slot != NULL)
 	{
-		if (slot->state == DATABASE_ABSENT || slot->state == DATABASE_UNFIT)
-			slot_set_state(slot, DATABASE_UNKNOWN);
-		slot->failures = 0;
-		slot->retry_at = 0;
-		slot->changed = true;
+		if (slot->info.state == DATABASE_ABSENT)
+			slot->info.state = DATABASE_UNKNOWN;
+		slot->info.failures = 0;
+		slot->info.retry_at = 0;
+		slot->news.changed = true;
 		slot_wake(slot);
 	}
 	wake_launcher();
@@ -796,12 +618,11 @@ database_roles_changed(bool dropped)
 
 		if (slot->scheduler != NULL)
 		{
-			slot->roles = true;
+			slot->news.roles = true;
 			slot_wake(slot);
 		}
-		else if (slot->state == DATABASE_AWAY && (dropped || slot->missing))
-			slot->roles = true;
+		else if (dropped || slot->missing)
+			slot_due(slot, GetCurrentTimestamp());
 	}
-	wake_launcher();
 	LWLockRelease(shared_lock);
 }

@@ -125,8 +125,7 @@ Datum
 durable_databases_known(PG_FUNCTION_ARGS)
 {
 	static const char *const states[] = {
-		[DATABASE_UNKNOWN] = "waiting", [DATABASE_ABSENT] = "absent", [DATABASE_UNFIT] = "unfit",
-		[DATABASE_AWAY] = "idle", [DATABASE_STARTING] = "starting", [DATABASE_RUNNING] = "served"
+		[DATABASE_UNKNOWN] = "waiting", [DATABASE_ABSENT] = "absent", [DATABASE_UNFIT] = "unfit", [DATABASE_AWAY] = "idle"
 	};
 	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
 	DatabaseInfo *infos = NULL;
@@ -137,21 +136,26 @@ durable_databases_known(PG_FUNCTION_ARGS)
 	for (int i = 0; i < count; i++)
 	{
 		const DatabaseInfo *info = &infos[i];
-		TimestampTz due_since = database_due_since(info);
-		bool		due = info->state == DATABASE_AWAY && due_since != 0;
-		TimestampTz next = info->state == DATABASE_AWAY ? info->wake_at : info->retry_at;
+		TimestampTz now = GetCurrentTimestamp();
+		bool		served = info->scheduler_pid != 0;
+		bool		waits = info->state == DATABASE_AWAY && info->due_at <= now;
+		TimestampTz next = Max(info->due_at, info->retry_at);
+		const char *state = served ? "served" : waits ? "waiting" : states[info->state];
 		Datum		values[7];
 		bool		nulls[7] = {false};
 
 		values[0] = ObjectIdGetDatum(info->db);
-		values[1] = CStringGetTextDatum(due ? states[DATABASE_UNKNOWN] : states[info->state]);
-		values[2] = TimestampTzGetDatum(due ? due_since : info->since);
+		/* one whose scheduler ended once is tried again at once */
+		if (!served && info->state == DATABASE_UNKNOWN && info->failures > 0 && info->retry_at > now)
+			state = "failing";
+		values[1] = CStringGetTextDatum(state);
+		values[2] = TimestampTzGetDatum(waits && info->due_at > 0 ? info->due_at : info->since);
 		values[3] = Int32GetDatum(info->scheduler_pid);
 		nulls[3] = info->scheduler_pid == 0;
 		values[4] = Int32GetDatum(info->pauses);
 		values[5] = Int32GetDatum(info->failures);
 		values[6] = TimestampTzGetDatum(next);
-		nulls[6] = next <= GetCurrentTimestamp();
+		nulls[6] = served || next <= now || next == DT_NOEND;
 		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
 	}
 	return (Datum) 0;

@@ -4,23 +4,21 @@
  *
  * The launcher is connected to no database and so cannot see who has the
  * extension; it starts a scheduler in each database once, which looks and
- * leaves again where there is none, or nothing to do.  It starts another in a
- * database that has something to do (database_due_since), whose owners or
- * extension may have changed, or from which the last one has been away for
- * LONGEST_AWAY.  It ends the engine where a changed durable.databases no longer
- * wants it.
+ * leaves again where there is none, or nothing to do.  When another one is to
+ * come is in the slot of the database (database.h).  The launcher ends the engine
+ * where a changed durable.databases no longer wants it.
  *
- * No more schedulers run at once than there are places (database_places).
- * Databases that have something to do come first, in the order in which it
- * came; when databases find no place, one scheduler is asked to leave for each:
- * that of the database that has been idle for longest, or else the one that has
- * run for longest, if it has had its time.
+ * Schedulers get what max_worker_processes leaves beside the launchers and
+ * durable.max_workers, but one at least.  Databases that somebody has woken, or
+ * whose time has come, are served first, in the order of these times.  For each
+ * database that finds no process one scheduler is asked to leave: that of the
+ * database that has been idle for longest, or else the one that has run for
+ * longest, if it has had its time.  Processes that others take are noticed when
+ * one cannot be started: an idle worker leaves then, and while a worker waits for
+ * a process no scheduler takes one, and one more is asked to leave.
  */
 #include "postgres.h"
 
-#include <signal.h>
-
-#include "access/genam.h"
 #include "access/heapam.h"
 #include "access/table.h"
 #include "access/tableam.h"
@@ -29,32 +27,35 @@
 #include "commands/dbcommands.h"
 #include "miscadmin.h"
 #include "pgstat.h"
+#include "replication/logicallauncher.h"
 #include "utils/backend_status.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 
-#include "blackbox.h"
 #include "database.h"
 #include "failurelog.h"
 #include "places.h"
 #include "process.h"
 #include "settings.h"
-#include "slot.h"
 #include "stats.h"
 
 #define LOOK_INTERVAL_MS	60000
-#define RETRY_INTERVAL_MS	1000
-/* the launcher rests so long between two looks, and so long when a process could not be started or a database waits for one */
-#define LOOK_PAUSE_MS		5
-#define CROWDED_PAUSE_MS	50
-/* a database that a scheduler has left is looked at after this, should something be due of which nobody has told */
-#define LONGEST_AWAY		(3600 * USECS_PER_SEC)
+/* the launcher rests so long between two looks, as many wake-ups at once are one look, and at most so long when a database waits for a process */
+#define LOOK_PAUSE			(USECS_PER_SEC / 200)
+#define CROWDED_PAUSE_MS	20
 /* how long a scheduler runs at least, idle or not, before it is asked to make way: some times what its start costs */
 #define IDLE_TIME			(USECS_PER_SEC / 20)
 #define BUSY_TIME			(10 * USECS_PER_SEC)
+/* a scheduler that has found no process for a worker tries again at least twice in this time, so that afterwards it has one */
+#define LACK_TIME			(USECS_PER_SEC / 10)
 /* a database that waits for a place for longer is complained of */
 #define LONG_WAIT			(5 * USECS_PER_SEC)
+
+/* processes of max_worker_processes that launchers have: that of the engine and that of logical replication, if the server has it */
+#define LAUNCHERS			(1 + (max_logical_replication_workers > 0))
+/* so many are left to schedulers at least (places.c) */
+#define SCHEDULERS			2
 
 /* a scheduler that this launcher has started */
 typedef struct Started
@@ -63,16 +64,7 @@ typedef struct Started
 	BackgroundWorkerHandle *handle;
 } Started;
 
-/* a database that might get a scheduler now */
-typedef struct Candidate
-{
-	const DatabaseInfo *info;
-	bool		due;			/* it has something to do; of others nobody knows */
-	TimestampTz since;			/* and waits since then */
-} Candidate;
-
 static Started *started;		/* as many as there are slots */
-static bool crowded = false;	/* the last look has found no process for some database */
 
 /* The databases in which there may be an engine. */
 static List *
@@ -120,9 +112,9 @@ reap(void)
 		if (started[i].db == InvalidOid ||
 			GetBackgroundWorkerPid(started[i].handle, &pid) != BGWH_STOPPED)
 			continue;
-		database_ended(started[i].db);
 		pfree(started[i].handle);
 		started[i].db = InvalidOid;
+		places_process_ended();
 	}
 }
 
@@ -173,7 +165,7 @@ complain_process(Oid db)
 		ereport(LOG,
 				(errcode(ERRCODE_INSUFFICIENT_RESOURCES),
 				 errmsg("durable could not start the scheduler of database %s: no process is free", database_name(db)),
-				 errhint("Increase max_worker_processes: durable needs one for the launcher, one for each database that has something to do, and durable.max_workers.")));
+				 errhint("Increase max_worker_processes, or decrease durable.max_workers or durable.max_long_activities: durable needs one process for the launcher, one for each database that has something to do, and as many as both settings say.")));
 }
 
 /* The same of one that has no slot. */
@@ -192,129 +184,64 @@ complain_slot(Oid db)
 
 /* Start the scheduler of a database; false when there is no process. */
 static bool
-start(const DatabaseInfo *info)
+start(Oid db)
 {
-	MemoryContext old;
-	BackgroundWorkerHandle *handle = NULL;
-	Started    *entry = NULL;
-	bool		ok;
+	Started    *entry = started;
 
-	for (int i = 0; i < durable_max_databases && entry == NULL; i++)
-		if (started[i].db == InvalidOid)
-			entry = &started[i];
-	/* who keeps the engine out now looks whether it is being started */
-	if (!database_set_starting(info->db))
-		return true;
-	old = MemoryContextSwitchTo(TopMemoryContext);
-	ok = entry != NULL && scheduler_start(info->db, &handle);
-	MemoryContextSwitchTo(old);
-	if (ok)
-		*entry = (Started) {.db = info->db, .handle = handle};
-	else
+	while (entry < started + durable_max_databases && entry->db != InvalidOid)
+		entry++;
+	if (entry == started + durable_max_databases)
+		return false;
+	if (!process_start(db, NULL, &entry->handle))
 	{
-		database_not_started(info);
-		database_lack_process();
 		/* an idle worker of whatever database leaves for it */
 		(void) places_make_room();
-		complain_process(info->db);
-	}
-	return ok;
-}
-
-/* End the engine in a database that is not to have one any more. */
-static void
-stop(const DatabaseInfo *info)
-{
-	WorkerInfo	workers[DURABLE_WORKERS_LIMIT];
-	int			count = slot_list(workers);
-
-	for (int i = 0; i < durable_max_databases; i++)
-		if (started[i].db == info->db)
-			TerminateBackgroundWorker(started[i].handle);
-	/* one that an earlier launcher has started */
-	if (info->scheduler_pid != 0)
-		kill(info->scheduler_pid, SIGTERM);
-	stats_reset(info->db);
-	blackbox_excuse(info->db);
-	for (int i = 0; i < count; i++)
-		if (workers[i].db == info->db && workers[i].pid != 0)
-			kill(workers[i].pid, SIGTERM);
-	database_forget(info->db);
-}
-
-/* What is known of a database, NULL if nothing is. */
-static const DatabaseInfo *
-find(const DatabaseInfo *infos, int count, Oid db)
-{
-	for (int i = 0; i < count; i++)
-		if (infos[i].db == db)
-			return &infos[i];
-	return NULL;
-}
-
-/* Milliseconds until a time, no more than so many. */
-static long
-until(TimestampTz time, long most)
-{
-	return Min(TimestampDifferenceMilliseconds(GetCurrentTimestamp(), time) + 1, most);
-}
-
-/* When the scheduler of a database that is away is to come at the latest. */
-static TimestampTz
-away_until(const DatabaseInfo *info)
-{
-	TimestampTz longest = info->since + LONGEST_AWAY;
-
-	/* at once; the clock may have been set back, and without wake-ups nobody tells of anything */
-	if (info->roles || !durable_wakeups || info->since > GetCurrentTimestamp())
-		return 0;
-	return info->wake_at != 0 ? Min(info->wake_at, longest) : longest;
-}
-
-/*
- * Whether a database without a scheduler is to get one now; *sleep is lowered to
- * when it is to be asked again if not.
- */
-static bool
-is_candidate(const DatabaseInfo *info, Candidate *candidate, long *sleep)
-{
-	TimestampTz now = GetCurrentTimestamp();
-	TimestampTz due_since = database_due_since(info);
-
-	if (info->state == DATABASE_ABSENT)
-		return false;
-	if (info->pauses > 0)
-	{
-		*sleep = Min(*sleep, RETRY_INTERVAL_MS);
 		return false;
 	}
-	if (info->retry_at > now)
-	{
-		*sleep = until(info->retry_at, *sleep);
-		return false;
-	}
-	if (info->state == DATABASE_AWAY && due_since == 0 && away_until(info) > now)
-	{
-		*sleep = until(away_until(info), *sleep);
-		return false;
-	}
-	*candidate = (Candidate)
-	{
-		.info = info, .due = due_since != 0, .since = due_since != 0 ? due_since : info->since
-	};
+	entry->db = db;
+	database_put_off(db);
 	return true;
 }
 
-/* Those that have something to do first, then by the time for which they have waited. */
-static int
-compare_candidates(const void *a, const void *b)
+/* End the engine in a database that is not to have one any more; a scheduler that is being started finds no slot. */
+static void
+stop(Oid db)
 {
-	const Candidate *x = a;
-	const Candidate *y = b;
+	StringInfoData pids;
 
-	if (x->due != y->due)
-		return x->due ? -1 : 1;
-	return (x->since > y->since) - (x->since < y->since);
+	initStringInfo(&pids);
+	(void) database_left(db, &pids);
+	stats_reset(db);
+	database_forget(db);
+}
+
+/* When a database is to get a scheduler; DT_NOEND: not before something changes, of which the launcher is told. */
+static TimestampTz
+start_at(const DatabaseInfo *info)
+{
+	TimestampTz due_at = info->due_at;
+
+	/* one that has left and not ended yet would be taken for the next one when it ends */
+	if (info->scheduler_pid != 0 || info->pauses > 0 || is_started(info->db))
+		return DT_NOEND;
+	/* without wake-ups nobody tells of anything; the clock may have been set back */
+	if (info->state == DATABASE_AWAY && (!durable_wakeups || info->since > GetCurrentTimestamp()))
+		due_at = 0;
+	return Max(due_at, info->retry_at);
+}
+
+/* Those that somebody has woken, or whose time has come, first, by that time; then those that nobody knows of. */
+static int
+compare_due(const void *a, const void *b)
+{
+	const DatabaseInfo *x = *(DatabaseInfo *const *) a;
+	const DatabaseInfo *y = *(DatabaseInfo *const *) b;
+	bool		x_unknown = x->state == DATABASE_UNKNOWN && !x->woken;
+	bool		y_unknown = y->state == DATABASE_UNKNOWN && !y->woken;
+
+	if (x_unknown != y_unknown)
+		return x_unknown ? 1 : -1;
+	return (x->due_at > y->due_at) - (x->due_at < y->due_at);
 }
 
 /* Whether the scheduler of x is to make way rather than that of y. */
@@ -326,9 +253,24 @@ leaves_first(const DatabaseInfo *x, const DatabaseInfo *y)
 	return x->idle_since != 0 ? x->idle_since < y->idle_since : x->since < y->since;
 }
 
-/* Have so many schedulers make way, as far as they have had their time. */
+/* Whether a scheduler waits for a process for a worker, and another scheduler can give its own. */
+static bool
+worker_waits(const DatabaseInfo *infos, int count, TimestampTz now)
+{
+	int			running = 0;
+	bool		lacking = false;
+
+	for (int i = 0; i < count; i++)
+	{
+		running += infos[i].scheduler_pid != 0;
+		lacking |= llabs(now - infos[i].lacked_at) < LACK_TIME;
+	}
+	return lacking && running > 1;
+}
+
+/* Have so many schedulers make way, as far as they have had their time; of no use is one that is idle or, with lacking, waits for a process. */
 static void
-ask_to_leave(DatabaseInfo *infos, int count, int wanted)
+ask_to_leave(DatabaseInfo *infos, int count, int wanted, bool lacking)
 {
 	TimestampTz now = GetCurrentTimestamp();
 
@@ -341,9 +283,9 @@ ask_to_leave(DatabaseInfo *infos, int count, int wanted)
 		for (int i = 0; i < count; i++)
 		{
 			DatabaseInfo *info = &infos[i];
+			bool		useless = info->idle_since != 0 || (lacking && llabs(now - info->lacked_at) < LACK_TIME);
 
-			if (info->state == DATABASE_RUNNING && !info->leaving &&
-				now - info->since >= (info->idle_since != 0 ? IDLE_TIME : BUSY_TIME) &&
+			if (info->scheduler_pid != 0 && !info->leaving && now - info->since >= (useless ? IDLE_TIME : BUSY_TIME) &&
 				(first == NULL || leaves_first(info, first)))
 				first = info;
 		}
@@ -354,48 +296,43 @@ ask_to_leave(DatabaseInfo *infos, int count, int wanted)
 	}
 }
 
-/* How many schedulers take a process: one that has left its database does until it has ended. */
+/* How many schedulers may be started: one that has left its database takes a process until it has ended. */
 static int
-processes(const DatabaseInfo *infos, int count)
+free_places(const DatabaseInfo *infos, int count)
 {
-	int			result = 0;
+	int			places = Max(max_worker_processes - LAUNCHERS - durable_max_workers, 1);
 
 	for (int i = 0; i < durable_max_databases; i++)
-		result += started[i].db != InvalidOid;
+		places -= started[i].db != InvalidOid;
+	/* those that an earlier launcher has started */
 	for (int i = 0; i < count; i++)
-		result += infos[i].scheduler_pid != 0 && !is_started(infos[i].db);
-	return result;
+		places -= infos[i].scheduler_pid != 0 && !is_started(infos[i].db);
+	return places;
 }
 
-/* Give places to the candidates; returns how long to sleep. */
-static long
-give_places(Candidate *candidates, int ncandidates, DatabaseInfo *infos, int count, long sleep)
+/* Start schedulers in databases that are due; returns how many find no process. */
+static int
+start_due(DatabaseInfo **due, int ndue, int free)
 {
-	int			free = database_places() - processes(infos, count);
+	TimestampTz long_ago = GetCurrentTimestamp() - LONG_WAIT;
 	int			waiting = 0;
 
-	qsort(candidates, ncandidates, sizeof(Candidate), compare_candidates);
-	for (int i = 0; i < ncandidates; i++)
+	qsort(due, ndue, sizeof(DatabaseInfo *), compare_due);
+	for (int i = 0; i < ndue; i++)
 	{
-		const Candidate *candidate = &candidates[i];
-
-		if (free > 0 && start(candidate->info))
-			free--;
-		else
+		if (free > 0 && start(due[i]->db))
 		{
-			free = Min(free, 0);
-			waiting++;
-			if (candidate->due && GetCurrentTimestamp() - candidate->since >= LONG_WAIT)
-				complain_process(candidate->info->db);
+			free--;
+			continue;
 		}
+		/* of those in which nobody knows of anything there may be many more than places */
+		if (due[i]->due_at <= long_ago && (free > 0 || due[i]->woken || due[i]->state == DATABASE_AWAY))
+			complain_process(due[i]->db);
+		/* the next one would find no process either */
+		free = 0;
+		waiting++;
 	}
-	/* there may be fewer places than there were */
-	waiting += Max(-free, 0);
-	crowded = waiting > 0;
-	if (!crowded)
-		return sleep;
-	ask_to_leave(infos, count, waiting);
-	return Min(sleep, CROWDED_PAUSE_MS);
+	return waiting;
 }
 
 /* Look at all databases; returns how long to sleep. */
@@ -403,32 +340,56 @@ static long
 look(void)
 {
 	List	   *wanted = wanted_databases();
-	Candidate  *candidates = palloc((list_length(wanted) + 1) * sizeof(Candidate));
-	int			ncandidates = 0;
 	DatabaseInfo *infos;
+	DatabaseInfo **due;
 	int			count;
+	int			ndue = 0;
+	int			waiting;
+	bool		lacking;
+	TimestampTz now;
+	TimestampTz next;
 	ListCell   *cell;
-	long		sleep = LOOK_INTERVAL_MS;
 
 	reap();
 	foreach(cell, wanted)
 		if (!database_add(lfirst_oid(cell)))
 			complain_slot(lfirst_oid(cell));
 	count = database_list(&infos);
-	foreach(cell, wanted)
-	{
-		const DatabaseInfo *info = find(infos, count, lfirst_oid(cell));
-
-		/* one that has left and not ended yet would be taken for the next one when it ends; the launcher is told when it does */
-		if (info != NULL && info->state != DATABASE_STARTING && info->state != DATABASE_RUNNING &&
-			!is_started(info->db) && is_candidate(info, &candidates[ncandidates], &sleep))
-			ncandidates++;
-	}
-	sleep = give_places(candidates, ncandidates, infos, count, sleep);
+	due = palloc((count + 1) * sizeof(DatabaseInfo *));
+	now = GetCurrentTimestamp();
+	next = now + LOOK_INTERVAL_MS * INT64CONST(1000);
 	for (int i = 0; i < count; i++)
+	{
+		TimestampTz at = start_at(&infos[i]);
+
 		if (!list_member_oid(wanted, infos[i].db))
-			stop(&infos[i]);
-	return sleep;
+			stop(infos[i].db);
+		else if (at <= now)
+			due[ndue++] = &infos[i];
+		else
+			next = Min(next, at);
+	}
+	/* a process that comes free is for a worker first */
+	lacking = worker_waits(infos, count, now);
+	waiting = lacking + start_due(due, ndue, lacking ? 0 : free_places(infos, count));
+	ask_to_leave(infos, count, waiting, lacking);
+	return waiting > 0 ? CROWDED_PAUSE_MS : TimestampDifferenceMilliseconds(now, next) + 1;
+}
+
+/* Tell the administrator at the start when batches cannot be run by as many workers as durable.max_workers says. */
+static void
+warn_of_few_processes(void)
+{
+	int			workers = Max(max_worker_processes - LAUNCHERS - SCHEDULERS, 1);
+
+	if (workers < durable_max_workers)
+		ereport(WARNING,
+				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+				 errmsg("max_worker_processes (%d) leaves durable fewer processes for workers (%d) than durable.max_workers (%d)",
+						max_worker_processes, workers, durable_max_workers),
+				 errdetail("Launchers have %d processes, and %d are left to schedulers.", LAUNCHERS, SCHEDULERS),
+				 errhint("Set max_worker_processes to %d or more, and restart the server: one for each of durable.max_workers and durable.max_long_activities, and what else the server runs; or decrease these settings.",
+						 LAUNCHERS + SCHEDULERS + durable_max_workers + durable_max_long_activities)));
 }
 
 /* Main function of the launcher. */
@@ -436,33 +397,24 @@ void
 durable_launcher_main(Datum arg)
 {
 	MemoryContext context;
-	TimestampTz looked = 0;
 
 	process_init(PROCESS_LAUNCHER);
 	BackgroundWorkerInitializeConnection(NULL, NULL, 0);
 	pgstat_report_appname("durable launcher");
 	launcher_attach();
+	warn_of_few_processes();
 	started = MemoryContextAllocZero(TopMemoryContext, durable_max_databases * sizeof(Started));
 	context = AllocSetContextCreate(TopMemoryContext, "durable launcher", ALLOCSET_DEFAULT_SIZES);
 	MemoryContextSwitchTo(context);
 	for (;;)
 	{
 		long		sleep;
-		int			pause;
 
 		process_handle_interrupts();
-		/* many wake-ups at once are one look, and what cannot be started is not tried in a hurry */
-		pause = crowded ? CROWDED_PAUSE_MS : LOOK_PAUSE_MS;
-		if (!TimestampDifferenceExceeds(looked, GetCurrentTimestamp(), pause))
-		{
-			process_wait(pause);
-			/* this wait may have taken the wake-up of a reload */
-			process_handle_interrupts();
-		}
-		looked = GetCurrentTimestamp();
 		sleep = look();
 		pgstat_report_activity(STATE_IDLE, NULL);
 		MemoryContextReset(context);
+		pg_usleep(LOOK_PAUSE);
 		process_wait(sleep);
 	}
 }

@@ -24,11 +24,14 @@
 #include "utils/syscache.h"
 
 #include "compat.h"
+#include "database.h"
 #include "obstacle.h"
 #include "replay.h"
 #include "settings.h"
+#include "shared.h"
 
 PG_FUNCTION_INFO_V1(durable_role_obstacle);
+PG_FUNCTION_INFO_V1(durable_scheduler_obstacle);
 
 static bool unchanged = false;	/* no role or database since role_still_welcome last looked */
 
@@ -133,6 +136,39 @@ durable_role_obstacle(PG_FUNCTION_ARGS)
 	if (!settings_want_database(get_database_name(MyDatabaseId)))
 		PG_RETURN_TEXT_P(cstring_to_text("the setting durable.databases does not name this database"));
 	obstacle = role_obstacle(PG_GETARG_OID(0));
+	if (obstacle == NULL)
+		PG_RETURN_NULL();
+	PG_RETURN_TEXT_P(cstring_to_text(obstacle));
+}
+
+/* Why a database has no scheduler although it is to have one; NULL: it has one, or needs none. */
+static const char *
+scheduler_obstacle(const DatabaseInfo *info)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	if (info->scheduler_pid != 0)
+		return NULL;
+	if (info->pauses > 0)
+		return "a session keeps the engine out of the database";
+	if (info->state == DATABASE_UNFIT)
+		return "the tables of the extension are not as they should be; see the server's log";
+	if (info->failures > 0 && info->retry_at > now)
+		return "the scheduler of the database has ended soon after its start; see the server's log";
+	return info->due_at <= now ? "the database waits for its scheduler; if this lasts, no process is free: see max_worker_processes" : NULL;
+}
+
+/* durable_internal.scheduler_obstacle() */
+Datum
+durable_scheduler_obstacle(PG_FUNCTION_ARGS)
+{
+	DatabaseInfo *infos;
+	int			count = shared_available() ? database_list(&infos) : 0;
+	const char *obstacle = "the engine is kept out of the database; see durable.databases";
+
+	for (int i = 0; i < count; i++)
+		if (infos[i].db == MyDatabaseId)
+			obstacle = scheduler_obstacle(&infos[i]);
 	if (obstacle == NULL)
 		PG_RETURN_NULL();
 	PG_RETURN_TEXT_P(cstring_to_text(obstacle));

@@ -12,6 +12,7 @@
 #include "storage/latch.h"
 #include "tcop/tcopprot.h"
 #include "utils/guc.h"
+#include "utils/memutils.h"
 #include "utils/wait_event.h"
 
 #include "process.h"
@@ -49,28 +50,25 @@ launcher_register(void)
 	RegisterBackgroundWorker(&worker);
 }
 
-/* Start the scheduler of a database; false when max_worker_processes is reached. */
+/* Start the scheduler of a database, or a worker in a reserved slot (extra); false when max_worker_processes is reached. */
 bool
-scheduler_start(Oid db, BackgroundWorkerHandle **handle)
+process_start(Oid db, const WorkerExtra *extra, BackgroundWorkerHandle **handle)
 {
 	BackgroundWorker worker;
+	bool		ok;
+	MemoryContext old = MemoryContextSwitchTo(TopMemoryContext);
 
-	describe(&worker, "scheduler", "durable_scheduler_main", ObjectIdGetDatum(db));
+	if (extra == NULL)
+		describe(&worker, "scheduler", "durable_scheduler_main", ObjectIdGetDatum(db));
+	else
+	{
+		describe(&worker, "worker", "durable_worker_main", ObjectIdGetDatum(db));
+		memcpy(worker.bgw_extra, extra, sizeof(*extra));
+	}
 	worker.bgw_notify_pid = MyProcPid;
-	return RegisterDynamicBackgroundWorker(&worker, handle);
-}
-
-/* Start a worker in a reserved slot; false when max_worker_processes is reached. */
-bool
-worker_start(Oid db, Oid role, int slot, BackgroundWorkerHandle **handle)
-{
-	BackgroundWorker worker;
-	WorkerExtra extra = {.role = role, .slot = slot};
-
-	describe(&worker, "worker", "durable_worker_main", ObjectIdGetDatum(db));
-	worker.bgw_notify_pid = MyProcPid;
-	memcpy(worker.bgw_extra, &extra, sizeof(extra));
-	return RegisterDynamicBackgroundWorker(&worker, handle);
+	ok = RegisterDynamicBackgroundWorker(&worker, handle);
+	MemoryContextSwitchTo(old);
+	return ok;
 }
 
 /*

@@ -24,16 +24,15 @@ typedef enum ProcessKind
 	PROCESS_WORKER
 } ProcessKind;
 
-extern void launcher_register(void);
-extern bool scheduler_start(Oid db, BackgroundWorkerHandle **handle);
-extern bool worker_start(Oid db, Oid role, int slot, BackgroundWorkerHandle **handle);
-
 /* what a worker finds in bgw_extra */
 typedef struct WorkerExtra
 {
 	Oid			role;
 	int			slot;
 } WorkerExtra;
+
+extern void launcher_register(void);
+extern bool process_start(Oid db, const WorkerExtra *extra, BackgroundWorkerHandle **handle);
 
 /* common beginnings and loops of the processes */
 extern void process_init(ProcessKind kind);

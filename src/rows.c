@@ -522,10 +522,10 @@ store_number(Store *store)
 		return database_next_number(0);
 	bound = Max(largest_key(store), GetCurrentTimestamp());
 	/* one look at the messages does for all processes */
-	if (!database_numbered(MyDatabaseId))
+	if (!database_noted(MyDatabaseId, NOTE_NUMBERED))
 		bound = Max(bound, messages_largest_id(store));
 	number = database_next_number(bound);
-	database_set_numbered(MyDatabaseId);
+	(void) database_note(MyDatabaseId, NOTE_NUMBERED, true);
 	bounded = true;
 	return number;
 }

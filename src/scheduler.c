@@ -20,26 +20,21 @@
  * timer, the end of a pause, the next try of what did not fit.
  *
  * It leaves the database when nothing has been due there for LINGER and no
- * worker is left: the launcher starts another for whoever has news, for the next
- * timer, and after some time in any case (launcher.c).  So one that was started
- * to look, and of which nobody wanted anything, leaves after its first look.
+ * worker is left; one that nobody has woken leaves when it has looked.  When the
+ * next one comes is said in database.h.
  */
 #include "postgres.h"
 
 #include <sys/resource.h>
 
-#include "access/htup_details.h"
 #include "access/xact.h"
 #include "catalog/pg_authid.h"
-#include "catalog/pg_database.h"
-#include "commands/dbcommands.h"
 #include "commands/extension.h"
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "storage/ipc.h"
 #include "utils/backend_status.h"
 #include "utils/guc.h"
-#include "utils/hsearch.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
@@ -65,10 +60,10 @@
 #define HINTS			256		/* announced at a time */
 #define NEEDS			64		/* roles served at a time */
 #define BLOCKED_PAUSE	(10 * USECS_PER_SEC)
-#define NO_PROCESS_PAUSE	(USECS_PER_SEC / 10)
+#define NO_PROCESS_PAUSE	(USECS_PER_SEC / 20)
 #define COMPLAINT_PAUSE_MS	60000
 #define SOON_MS			10
-/* how long rows of an instance that does not exist are left alone, and of how many instances it is known since when */
+/* how long rows of instances that do not exist are left alone, and of how many instances at a time */
 #define ORPHAN_AGE		(600 * USECS_PER_SEC)
 #define ORPHANS			1024
 /* rows of one of them that are removed at a time */
@@ -111,13 +106,6 @@ typedef struct Found
 	ReadyHint	hints[HINTS];
 } Found;
 
-/* an instance that does not exist and of which there are rows */
-typedef struct Orphan
-{
-	int64		key;			/* hash key, must be first */
-	TimestampTz since;			/* they were first found */
-} Orphan;
-
 /* a worker that this scheduler has started */
 typedef struct Started
 {
@@ -127,12 +115,13 @@ typedef struct Started
 } Started;
 
 static Started started[DURABLE_WORKERS_LIMIT];
-static HTAB *orphans = NULL;	/* Orphan by key; NULL: none so far */
+static int64 orphans[ORPHANS];	/* instances that do not exist and of which there are rows */
+static int	norphans = 0;
+static TimestampTz orphans_since;	/* the transaction that found them */
 static Oid	my_database;
 static int64 found_instances = 0;	/* by the first scan */
 static DatabaseState left_as = DATABASE_UNKNOWN;	/* what this process says of the database when it ends */
 static TimestampTz come_back = 0;	/* and for which timer the next one is to come, if it is away; 0: none */
-static TimestampTz busy_at = 0; /* when there was something to do last, or somebody woke it */
 static bool scan_requested = false;
 static TimestampTz scan_again = 0;	/* the last scan left something out; 0: it did not */
 static int64 scan_pause = 0;	/* until then, us */
@@ -211,30 +200,11 @@ reap(void)
 		started[i].handle = NULL;
 		ended = true;
 	}
-	if (ended)
-		places_process_ended();
-}
-
-/* End all workers, also those of an earlier scheduler, and have the slots given back of those that never run: nobody else would do it. */
-static void
-end_workers(void)
-{
-	WorkerInfo	workers[DURABLE_WORKERS_LIMIT];
-	int			count = slot_list(workers);
-	pid_t		pid;
-
-	blackbox_excuse(my_database);
-	for (int i = 0; i < DURABLE_WORKERS_LIMIT; i++)
-		if (started[i].handle != NULL)
-			TerminateBackgroundWorker(started[i].handle);
-	for (int i = 0; i < count; i++)
-		if (workers[i].db == my_database && workers[i].pid != 0)
-			kill(workers[i].pid, SIGTERM);
-	for (int i = 0; i < DURABLE_WORKERS_LIMIT; i++)
-		if (started[i].handle != NULL &&
-			GetBackgroundWorkerPid(started[i].handle, &pid) == BGWH_NOT_YET_STARTED)
-			(void) WaitForBackgroundWorkerShutdown(started[i].handle);
-	reap();
+	if (!ended)
+		return;
+	/* other schedulers, and the launcher, may have waited for a process */
+	places_process_ended();
+	database_launcher_look();
 }
 
 /*
@@ -247,6 +217,7 @@ check_extension(void)
 {
 	bool		exists;
 	bool		fits;
+	StringInfoData pids;
 
 	begin();
 	exists = OidIsValid(get_extension_oid("durable", true));
@@ -258,24 +229,9 @@ check_extension(void)
 		return;
 	if (!exists)
 		stats_reset(my_database);
-	blackbox_excuse(my_database);
-	end_workers();
+	initStringInfo(&pids);
+	(void) database_end_workers(my_database, &pids);
 	left_as = exists ? DATABASE_UNFIT : DATABASE_ABSENT;
-	proc_exit(0);
-}
-
-/*
- * Leave the database.  If workers are left there, as the scheduler of another
- * database is to have the place, they go on with what they have, and the next
- * one comes soon: as soon as there is a place if there is something to do.
- */
-static void
-leave(bool idle, bool finished, TimestampTz next_timer)
-{
-	TimestampTz now = GetCurrentTimestamp();
-
-	left_as = DATABASE_AWAY;
-	come_back = !idle ? now : finished ? next_timer : earlier(next_timer, now + POLL_PAUSE_MAX);
 	proc_exit(0);
 }
 
@@ -321,24 +277,20 @@ found_add(Found *found, ReadyHint hint)
 
 /*
  * Rows were found of an instance that does not exist.  It may be about to exist,
- * as a restore fills one table after the other, so they are left alone until
- * that has lasted; then they are what came for an instance that was removed.
- * Nobody is told of them: they have no owner who may be asked to take them away.
+ * as a restore fills one table after the other, so they are left alone for a
+ * while; then they are what came for an instance that was removed.  Nobody is told
+ * of them: they have no owner who may be asked to take them away.  Those that are
+ * found while others are left alone come after these.
  */
 static void
 found_orphan(int64 key)
 {
-	HASHCTL		ctl = {.keysize = sizeof(int64), .entrysize = sizeof(Orphan)};
-	Orphan	   *orphan;
-	bool		found;
+	TimestampTz now = GetCurrentTransactionStartTimestamp();
 
-	if (orphans == NULL)
-		orphans = hash_create("durable orphans", 64, &ctl, HASH_ELEM | HASH_BLOBS);
-	if (hash_get_num_entries(orphans) >= ORPHANS && hash_search(orphans, &key, HASH_FIND, NULL) == NULL)
+	if (norphans > 0 && (orphans_since != now || norphans == ORPHANS))
 		return;
-	orphan = hash_search(orphans, &key, HASH_ENTER, &found);
-	if (!found)
-		orphan->since = GetCurrentTimestamp();
+	orphans_since = now;
+	orphans[norphans++] = key;
 }
 
 /* Add an instance whose owner has to be looked up. */
@@ -619,29 +571,20 @@ round_commit(Round *round)
 static void
 remove_orphans(void)
 {
-	HASH_SEQ_STATUS status;
-	Orphan	   *orphan;
 	TimestampTz now = GetCurrentTimestamp();
+	bool		done = true;
 
-	if (orphans == NULL || hash_get_num_entries(orphans) == 0)
-		return;
-	hash_seq_init(&status, orphans);
-	while ((orphan = hash_seq_search(&status)) != NULL)
+	/* the clock may have been set back */
+	orphans_since = Min(orphans_since, now);
+	while (norphans > 0 && now - orphans_since >= ORPHAN_AGE && done)
 	{
-		int64		key = orphan->key;
+		int64		key = orphans[norphans - 1];
+		Round		round = round_begin();
 		Oid			owner;
-		Round		round;
-		bool		done;
 
-		/* the clock may have been set back */
-		orphan->since = Min(orphan->since, now);
-		if (now - orphan->since < ORPHAN_AGE)
-			continue;
-		round = round_begin();
 		done = instance_owner(round.store, key, &owner) || queue_remove_orphans(round.store, key, ORPHAN_ROWS);
 		round_commit(&round);
-		if (done)
-			hash_search(orphans, &key, HASH_REMOVE, NULL);
+		norphans -= done;
 	}
 }
 
@@ -712,7 +655,7 @@ look_for_obstacle(Oid role, char **database, bool *gone)
 	return obstacle;
 }
 
-/* There is no process for a worker: an idle one leaves, or the administrator is told. */
+/* There is no process for a worker: an idle one leaves, or a scheduler, or the administrator is told. */
 static void
 lack_process(const WantedProcess *wanted)
 {
@@ -720,7 +663,8 @@ lack_process(const WantedProcess *wanted)
 	TimestampTz now = GetCurrentTimestamp();
 	bool		room = places_make_room();
 
-	database_lack_process();
+	if (!room)
+		database_lack_process(my_database);
 	/* until a process ends, or for a while */
 	places_back_off(my_database, wanted->role, now + NO_PROCESS_PAUSE, true);
 	if (room || (complained <= now && !TimestampDifferenceExceeds(complained, now, COMPLAINT_PAUSE_MS)))
@@ -729,34 +673,27 @@ lack_process(const WantedProcess *wanted)
 	ereport(LOG,
 			(errcode(ERRCODE_INSUFFICIENT_RESOURCES),
 			 errmsg("durable could not start a worker"),
-			 errdetail("Work waits for another process to end; there are ten attempts a second."),
-			 errhint("Increase max_worker_processes.")));
+			 errdetail("Work waits for another process to end; there are 20 attempts a second."),
+			 errhint("Increase max_worker_processes, or decrease durable.max_workers or durable.max_long_activities.")));
 }
 
 /* Start a process in a slot that is reserved for it; tells the administrator when that is impossible. */
 static void
 start_worker(const WantedProcess *wanted)
 {
-	MemoryContext old;
-	Started    *entry = NULL;
+	WorkerExtra extra = {.role = wanted->role, .slot = wanted->slot};
+	Started    *entry = started;
 
-	for (int i = 0; i < DURABLE_WORKERS_LIMIT && entry == NULL; i++)
-		if (started[i].handle == NULL)
-			entry = &started[i];
-	old = MemoryContextSwitchTo(TopMemoryContext);
-	if (entry != NULL && worker_start(my_database, wanted->role, wanted->slot, &entry->handle))
+	while (entry < started + DURABLE_WORKERS_LIMIT && entry->handle != NULL)
+		entry++;
+	if (entry < started + DURABLE_WORKERS_LIMIT && process_start(my_database, &extra, &entry->handle))
 	{
 		entry->slot = wanted->slot;
 		entry->generation = wanted->generation;
+		return;
 	}
-	else
-	{
-		if (entry != NULL)
-			entry->handle = NULL;
-		slot_unreserve(wanted->slot, wanted->generation);
-		lack_process(wanted);
-	}
-	MemoryContextSwitchTo(old);
+	slot_unreserve(wanted->slot, wanted->generation);
+	lack_process(wanted);
 }
 
 /* Start a process for a role, if one can run as it. */
@@ -796,7 +733,7 @@ serve(const WantedProcess *wanted)
 static bool
 start_workers(void)
 {
-	WantedProcess *wanted = palloc(NEEDS * sizeof(WantedProcess));
+	WantedProcess wanted[NEEDS];
 	int			count;
 	bool		soon = places_look(my_database, wanted, NEEDS, &count);
 
@@ -849,8 +786,6 @@ work(TimestampTz *last_poll, TimestampTz *next_timer, TimerPlace *fired)
 	long		sleep;
 
 	scan_requested |= news.scan;
-	/* the clock may have been set back */
-	busy_at = news.any ? now : Min(busy_at, now);
 	/* first of all, as workers can do nothing without it but end */
 	if (news.changed)
 		check_extension();
@@ -913,7 +848,8 @@ is_idle(long sleep, TimestampTz next_timer)
 	int			count;
 
 	if (sleep <= SOON_MS || scan_requested || scan_again != 0 || timers_are_left() || count_again != 0 ||
-		timer_is_due(next_timer, GetCurrentTimestamp() + IDLE_TIME) || has_workers(true))
+		timer_is_due(next_timer, GetCurrentTimestamp() + IDLE_TIME) || has_workers(true) ||
+		!durable_wakeups || !adopt_settled() || failure_log_pending(my_database) || blackbox_pending(my_database))
 		return false;
 	count = queue_list(my_database, &queues);
 	for (int i = 0; i < count; i++)
@@ -923,31 +859,31 @@ is_idle(long sleep, TimestampTz next_timer)
 }
 
 /*
- * Whether an idle database needs nobody before its next timer.  Workers that are
- * left would find work later without a scheduler's start, and are soon gone;
- * what only this process remembers is to be seen to first.
+ * All that was due is done: leave if that is right; returns how long to sleep at
+ * most.  Workers that are left would find work later without a scheduler's start,
+ * and are soon gone; orphans only this process remembers.  If another database is
+ * to have the process, workers go on with what they have, and the next scheduler
+ * comes as soon as there is a place, unless nothing is to be done.
  */
-static bool
-is_finished(void)
-{
-	return durable_wakeups && !has_workers(false) && adopt_settled() && !failure_log_pending(my_database) &&
-		!blackbox_pending(my_database) && (orphans == NULL || hash_get_num_entries(orphans) == 0);
-}
-
-/* All that was due is done: leave if that is right; returns how long to sleep at most. */
 static long
-rest(bool idle, long sleep, TimestampTz next_timer)
+rest(long sleep, TimestampTz next_timer)
 {
+	bool		idle = is_idle(sleep, next_timer);
+	bool		finished = idle && !has_workers(false) && norphans == 0;
+	bool		asked;
+	bool		unheard;
 	TimestampTz now = GetCurrentTimestamp();
-	TimestampTz leave_at;
-	bool		finished = idle && is_finished();
+	TimestampTz idle_since = database_rest(my_database, idle, &asked, &unheard);
 
-	if (!idle)
-		busy_at = now;
-	leave_at = busy_at + LINGER;
-	if (database_should_leave(my_database) || (finished && leave_at <= now))
-		leave(idle, finished, next_timer);
-	return finished ? Min(sleep, (leave_at - now) / 1000 + 1) : sleep;
+	if (asked || (finished && now - idle_since >= LINGER))
+	{
+		left_as = DATABASE_AWAY;
+		come_back = idle ? next_timer : now;
+		proc_exit(0);
+	}
+	if (!unheard)
+		return 0;
+	return finished ? Min(sleep, (idle_since + LINGER - now) / 1000 + 1) : sleep;
 }
 
 /* Main function of a scheduler. */
@@ -974,18 +910,16 @@ durable_scheduler_main(Datum arg)
 	for (;;)
 	{
 		long		sleep;
-		bool		idle;
 
 		process_handle_interrupts();
 		pgstat_report_activity(STATE_RUNNING, "looking for work");
 		sleep = work(&last_poll, &next_timer, &fired);
-		idle = is_idle(sleep, next_timer);
-		sleep = rest(idle, sleep, next_timer);
+		sleep = rest(sleep, next_timer);
 		MemoryContextSwitchTo(context);
 		MemoryContextReset(context);
 		pgstat_report_stat(false);
 		pgstat_report_activity(STATE_IDLE, NULL);
-		if (!database_rest(my_database, idle))
+		if (sleep > 0)
 			process_wait(sleep);
 	}
 }

@@ -97,7 +97,6 @@ slot_free(Slot *slot)
 		database_poke(slot->db);
 	slot->db = slot->role = InvalidOid;
 	slot->pid = 0;
-	database_process_ends();
 	(void) places_give(InvalidOid);
 }
 

@@ -242,7 +242,7 @@ watch_running(int64 instances, bool all)
 	if (running)
 		return;
 	running = true;
-	if (database_set_announced(MyDatabaseId, true))
+	if (database_note(MyDatabaseId, NOTE_ANNOUNCED, true))
 		return;
 	StartTransactionCommand();
 	ereport(LOG,
@@ -256,7 +256,7 @@ watch_running(int64 instances, bool all)
 void
 watch_dropped(void)
 {
-	if (database_set_announced(MyDatabaseId, false))
+	if (database_note(MyDatabaseId, NOTE_ANNOUNCED, false))
 		ereport(LOG,
 				(errmsg("durable stops in database %s: the extension was dropped", log_database(MyDatabaseId))));
 }

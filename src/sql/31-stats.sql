@@ -52,18 +52,37 @@ END;
 COMMENT ON FUNCTION durable_internal.count_queued(oid) IS
 'How many activities of a role are queued or run out of the queue.';
 
+CREATE FUNCTION durable_internal.scheduler_obstacle() RETURNS text
+LANGUAGE C VOLATILE PARALLEL RESTRICTED
+AS 'MODULE_PATHNAME', 'durable_scheduler_obstacle';
+COMMENT ON FUNCTION durable_internal.scheduler_obstacle() IS
+'Why this database has no scheduler although something is due, as a sentence; NULL: it has one, or nothing is due.';
+
+CREATE FUNCTION durable_internal.waiting_roles() RETURNS TABLE (role oid)
+LANGUAGE sql STABLE PARALLEL RESTRICTED SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+    SELECT DISTINCT durable_internal.owner_role(i.owner)::pg_catalog.oid
+      FROM durable_internal.instances i
+     WHERE i.state IN ('R', 'W') AND durable_internal.owner_role(i.owner) IS NOT NULL AND durable_internal.scheduler_obstacle() IS NOT NULL;
+END;
+COMMENT ON FUNCTION durable_internal.waiting_roles() IS
+'The roles that have live instances in this database, while it waits for a scheduler; no row otherwise. Without a scheduler no list in shared memory has their work.';
+
 CREATE VIEW durable.stats WITH (security_barrier) AS
-SELECT coalesce(s.role, q.role)::pg_catalog.regrole AS role,
-       CASE WHEN q.complete THEN q.instances
-            ELSE greatest(q.instances, coalesce(durable_internal.count_ready(q.role), 0) - coalesce(q.claimed, 0))
+SELECT coalesce(s.role, q.role, w.role)::pg_catalog.regrole AS role,
+       CASE WHEN q.complete AND o.obstacle IS NULL THEN q.instances
+            ELSE greatest(q.instances, coalesce(durable_internal.count_ready(CASE WHEN o.obstacle IS NULL THEN q.role ELSE coalesce(s.role, q.role, w.role) END), 0) - coalesce(q.claimed, 0))
        END AS ready_instances,
        coalesce(q.claimed, 0) AS running_instances,
-       CASE WHEN q.complete THEN q.activities ELSE coalesce(durable_internal.count_queued(q.role), 0) END AS ready_activities,
+       CASE WHEN q.complete AND o.obstacle IS NULL THEN q.activities
+            ELSE coalesce(durable_internal.count_queued(CASE WHEN o.obstacle IS NULL THEN q.role ELSE coalesce(s.role, q.role, w.role) END), 0)
+       END AS ready_activities,
        coalesce(q.workers, 0) AS workers,
        pg_catalog.clock_timestamp() - q.waiting_since AS waiting,
        coalesce(q.alone, 0) AS ready_alone,
        pg_catalog.clock_timestamp() - q.alone_since AS waiting_alone,
-       q.start_obstacle,
+       coalesce(q.start_obstacle, o.obstacle) AS start_obstacle,
        coalesce(s.batches, 0) AS batches,
        coalesce(s.rollbacks, 0) AS rollbacks,
        coalesce(s.advanced, 0) AS advanced,
@@ -85,12 +104,14 @@ SELECT coalesce(s.role, q.role)::pg_catalog.regrole AS role,
        s.stats_since
   FROM durable_internal.role_stats() s
   FULL JOIN durable_internal.queues() q ON q.role = s.role
- WHERE durable_internal.may_see(coalesce(s.role, q.role))
+  FULL JOIN durable_internal.waiting_roles() w ON w.role = coalesce(s.role, q.role)
+ CROSS JOIN durable_internal.scheduler_obstacle() o(obstacle)
+ WHERE durable_internal.may_see(coalesce(s.role, q.role, w.role))
 OFFSET 0;
 COMMENT ON VIEW durable.stats IS
 'What the engine has to do and has done for each role that you may see, in this database.
-Now: ready_instances: that have something to do and wait for a worker; running_instances: that workers hold; ready_activities: queued (fan-out, slow ones) that no worker has taken; workers: processes of this role; waiting: how long some of the work has waited, NULL if none does: queued work for a worker that takes it, work that is to run alone for a long place, instances that a worker holds for the function that it runs of another one, or a worker for a lock; the longest of these; ready_alone: how many of the ready instances and activities are to run alone and wait for one of durable.max_long_activities places, neighbouring activities of an instance counting as one; waiting_alone: for how long none of these has got one, NULL if none waits; start_obstacle: why no process is started for the role for the moment, NULL: nothing is in the way.
-They are what the engine''s lists in shared memory have at this moment. Those have room for 65536 instances of the server and 4096 ranges of activities. While something of this database did not fit, ready_instances and ready_activities are counted in the tables (the latter with those that run): exact, in a time that grows with the number, and only by a query that asks for these columns. An instance whose row somebody else has locked is in no list until that transaction ends.
+Now: ready_instances: that have something to do and wait for a worker; running_instances: that workers hold; ready_activities: queued (fan-out, slow ones) that no worker has taken; workers: processes of this role; waiting: how long some of the work has waited, NULL if none does: queued work for a worker that takes it, work that is to run alone for a long place, instances that a worker holds for the function that it runs of another one, or a worker for a lock; the longest of these; ready_alone: how many of the ready instances and activities are to run alone and wait for one of durable.max_long_activities places, neighbouring activities of an instance counting as one; waiting_alone: for how long none of these has got one, NULL if none waits; start_obstacle: why no process is started for the role for the moment, or why the database has no scheduler although something is due there; NULL: nothing is in the way.
+They are what the engine''s lists in shared memory have at this moment. Those have room for 65536 instances of the server and 4096 ranges of activities. While something of this database did not fit, ready_instances and ready_activities are counted in the tables (the latter with those that run): exact, in a time that grows with the number, and only by a query that asks for these columns. So they are while the database waits for a scheduler, as the lists have nothing of it then. An instance whose row somebody else has locked is in no list until that transaction ends.
 Since stats_since (start or crash of the server, or durable.reset_stats): batches: transactions of workers, each one commit; rollbacks: those that failed and were tried again in smaller ones; advanced: instances in the batches; wakeups: how often an idle worker was woken; turns: calls of orchestrators; replays: those after the first of an instance; replayed_tasks: tasks in them whose result was there already; history_reads, history_events_read: histories not found in a worker''s cache, and their events; activities: calls, retries included; queued_activities: those of them that went through the queue; completed, failed, terminated: instances; timers: that came due (sleeps, timeouts, pauses before retries, start_at); total_lateness, mean_lateness, max_lateness: how long after its time a worker took such a timer in, in milliseconds.
 Work that was rolled back is not counted. Counting is always on.';
 

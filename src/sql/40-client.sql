@@ -217,6 +217,8 @@ AS $$
                 'EXECUTE ON FUNCTION durable_internal.role_stats()',
                 'EXECUTE ON FUNCTION durable_internal.function_stats()',
                 'EXECUTE ON FUNCTION durable_internal.queues()',
+                'EXECUTE ON FUNCTION durable_internal.scheduler_obstacle()',
+                'EXECUTE ON FUNCTION durable_internal.waiting_roles()',
                 'EXECUTE ON FUNCTION durable_internal.databases()',
                 'EXECUTE ON FUNCTION durable_internal.database_wanted(name)',
                 'EXECUTE ON FUNCTION durable_internal.count_ready(oid)',

@@ -9,7 +9,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes 'time';
 
-our @EXPORT = qw(durable_node server_log poll_until poll_within change_setting seconds_bar bystander watchdog_start watchdog_ok);
+our @EXPORT = qw(durable_node server_log poll_until poll_within change_setting seconds_bar bystander end_scene watchdog_start watchdog_ok);
 
 # Makes and starts a node with the extension in database postgres. Options:
 #   conf      => text to append to postgresql.conf
@@ -119,6 +119,32 @@ sub bystander
 
 	note(sprintf('%s: %.0f ms', $what, 1000 * (time() - $start)));
 	return is($status, 'Completed', sprintf('%s (within %.1f s)', $what, $bar));
+}
+
+# Ends a scene: terminates what lives.  What does not listen to that is ended with its process, and the test fails.
+sub end_scene
+{
+	my ($node) = @_;
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	local $PostgreSQL::Test::Utils::timeout_default = 20;
+	my $live = q(SELECT count(*) FROM durable.instances WHERE completed_time IS NULL);
+
+	$node->safe_psql('postgres', q(
+		DO $$
+		DECLARE
+			id text;
+		BEGIN
+			FOR id IN SELECT instance_id FROM durable.instances WHERE completed_time IS NULL LOOP
+				BEGIN
+					PERFORM durable.terminate(id, cancel_activities => true);
+				EXCEPTION WHEN SQLSTATE 'OD002' THEN NULL;
+				END;
+			END LOOP;
+		END $$));
+	return pass('the scene is over') if $node->poll_query_until('postgres', $live, '0');
+	$node->safe_psql('postgres', q(SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE backend_type = 'durable worker'));
+	$node->poll_query_until('postgres', $live, '0');
+	return fail('the scene is over');
 }
 
 # Starts a watchdog: a session that looks five times a second for what waits for a worker although a place is free: an

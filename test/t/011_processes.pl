@@ -82,7 +82,7 @@ completes('postgres', 'one that it names has');
 is($node->safe_psql('second', "SELECT runtime_status FROM durable.get_status('$pending')"), 'Pending', 'work waits there');
 is($node->safe_psql('second', "SELECT line FROM durable.explain('$pending') line WHERE line ~ 'worker' ORDER BY line"),
 	"No worker can run for postgres: the setting durable.databases does not name this database\nWaits for a worker of postgres", 'and durable.explain says why');
-is($node->safe_psql('second', 'SELECT coalesce(sum(ready_instances), 0) FROM durable.stats'), '0', 'and takes no place in the lists of what is ready');
+is($node->safe_psql('second', 'SELECT coalesce(sum(instances), 0) FROM durable_internal.queues()'), '0', 'and takes no place in the lists of what is ready');
 $node->append_conf('postgresql.conf', "durable.databases = ''");
 $node->reload;
 poll_until($node, "SELECT runtime_status = 'Completed' FROM durable.get_status('$pending')", 'and is done when the setting is empty again', 't', 'second');
@@ -126,6 +126,7 @@ my $offset = -s $node->logfile;
 $node->append_conf('postgresql.conf', "max_worker_processes = 2\ndurable.databases = 'second'");
 $node->restart;
 poll_until($node, q[SELECT pg_read_file('] . server_log($node) . q[') ~ '[c]ould not start the scheduler of database "second"'], 'the log says of which database the scheduler could not be started');
+ok(log_has($offset, qr/durable could not start the scheduler.*HINT:  Increase max_worker_processes, or decrease durable.max_workers or durable.max_long_activities/s), 'and which settings would change that');
 # They leave room for a scheduler, but not for a worker.
 $node->append_conf('postgresql.conf', "max_worker_processes = 3\ndurable.databases = 'postgres, second'");
 $offset = -s $node->logfile;

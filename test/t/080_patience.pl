@@ -48,30 +48,6 @@ sub status
 	return $node->safe_psql('postgres', "SELECT runtime_status FROM durable.get_status('$id')");
 }
 
-# What lives is terminated, and what does not listen to that is ended with its process.
-sub end_scene
-{
-	my $live = q(SELECT count(*) FROM durable.instances WHERE completed_time IS NULL);
-	local $PostgreSQL::Test::Utils::timeout_default = 10;
-
-	sql(q(
-		DO $$
-		DECLARE
-			id text;
-		BEGIN
-			FOR id IN SELECT instance_id FROM durable.instances WHERE completed_time IS NULL LOOP
-				BEGIN
-					PERFORM durable.terminate(id, cancel_activities => true);
-				EXCEPTION WHEN SQLSTATE 'OD002' THEN NULL;
-				END;
-			END LOOP;
-		END $$));
-	return pass('the scene is over') if $node->poll_query_until('postgres', $live, '0');
-	$node->safe_psql('postgres', q(SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE backend_type = 'durable worker'));
-	$node->poll_query_until('postgres', $live, '0');
-	return fail('the scene is over');
-}
-
 # Tables and functions of a scene in a schema of its own: their calls are first calls.
 sub begin_scene
 {
@@ -157,7 +133,7 @@ foreach my $workers (1, 2, 4)
 	is($node->safe_psql('postgres', qq(SELECT string_agg(DISTINCT failure ->> 'sqlstate', ' ') FROM durable.instances WHERE instance_id ^@ 'locked_$scene' AND runtime_status = 'Failed')) || '57014',
 		'57014', "$scene: only cancelled ones have failed");
 	once();
-	end_scene();
+	end_scene($node);
 
 	# Activities sleep for as long as they like, more of them than there are workers.
 	begin_scene("sleep_$workers");
@@ -169,7 +145,7 @@ foreach my $workers (1, 2, 4)
 	others('a hello beside sleepers');
 	is($node->safe_psql('postgres', "SELECT count(*) $sleeping"), $workers + 1, "$scene: all of them sleep");
 	once();
-	end_scene();
+	end_scene($node);
 
 	# The first calls of two functions wait for what a third function does.
 	begin_scene("first_$workers");
@@ -190,7 +166,7 @@ foreach my $workers (1, 2, 4)
 	sql(q[SELECT durable.start_new('run', '"third"')]);
 	poll_within($node, 2 * seconds_bar($node), q(SELECT count(*) FROM durable.instances WHERE completed_time IS NULL), "$scene: first calls wait for each other and end", '0');
 	once();
-	end_scene();
+	end_scene($node);
 
 	# Functions that were slow once: one slept, one waited for a lock, one was cancelled.
 	begin_scene("slow_once_$workers");
@@ -215,7 +191,7 @@ foreach my $workers (1, 2, 4)
 	poll_within($node, seconds_bar($node), "SELECT count(*) FROM durable.instances WHERE instance_id ^@ 'quick_$scene' AND runtime_status <> 'Completed'",
 		"$scene: functions that were slow once complete beside sleepers", '0');
 	once();
-	end_scene();
+	end_scene($node);
 
 	# A client and an activity lock rows in opposite orders, beside instances of the same batch.
 	begin_scene("deadlock_$workers");
@@ -235,7 +211,7 @@ foreach my $workers (1, 2, 4)
 	poll_within($node, 2 * seconds_bar($node), "SELECT runtime_status FROM durable.get_status('row_${scene}1')", "$scene: the one that waited completes", 'Completed');
 	is(sql(q(SELECT count(*) || ' ' || sum(n) FROM acc WHERE n > 0)), '108 108', "$scene: each has added one");
 	once();
-	end_scene();
+	end_scene($node);
 
 	# Turns that sleep, and domains of a child's input that do.
 	begin_scene("turn_$workers");
@@ -321,7 +297,7 @@ is($node->safe_psql('postgres', q(SELECT string_agg(DISTINCT failure ->> 'sqlsta
 	'no activity fails by a deadlock');
 is(sql('SELECT sum(n) FROM acc'), 400 * 4 + ($rc == 0 ? 20 * 2 : 0), 'each update was made once');
 once();
-end_scene();
+end_scene($node);
 
 # Code that catches what interrupts it does not take its failure branch.
 begin_scene('handlers');
@@ -399,7 +375,7 @@ sql('INSERT INTO stop DEFAULT VALUES');
 poll_within($node, 10, q(SELECT count(*) FROM durable.instances WHERE completed_time IS NULL), 'loops end', '0');
 is(sql(q(SELECT count(*) FROM effects WHERE note = 'stopped')), 4, 'once each');
 once();
-end_scene();
+end_scene($node);
 
 # Timeouts shorter and longer than the patience.
 begin_scene('timeouts');
@@ -421,7 +397,7 @@ is(sql(q(SELECT string_agg(DISTINCT output #>> '{}', ', ') FROM durable.instance
 is(sql(q(SELECT count(*) FROM effects WHERE note = 'nap')), 3, 'what timed out has no effect');
 once();
 watchdog_ok($dog);
-end_scene();
+end_scene($node);
 
 # An activity was undone and waits for a long place; then its instance is terminated, times out or is suspended.
 begin_scene('undone');
@@ -472,7 +448,7 @@ sql(q(SELECT durable.resume('undone and suspended')));
 poll_within($node, seconds_bar($node), q(SELECT runtime_status FROM durable.get_status('undone and suspended')), 'which completes when it is resumed', 'Completed');
 is(sql(q(SELECT string_agg(DISTINCT instance, ', ') FROM effects WHERE note = 'undone')), 'undone and suspended', 'what was terminated has no effect');
 once();
-end_scene();
+end_scene($node);
 change_setting($node, 'durable.max_long_activities', 16);
 
 # What leaves a trace outside the transaction is not tried.
@@ -557,7 +533,7 @@ if (grep { /python/ } @names)
 	is(scalar(() = $python =~ /inside,/g), 10, 'PL/Python called by PL/pgSQL: 10 instances make 10 calls');
 }
 once();
-end_scene();
+end_scene($node);
 
 # Functions that run alone, each in a transaction of its own, however quick they are.
 my $alone = sub {

@@ -98,25 +98,6 @@ sub seconds_for_turns
 		SELECT seconds_for_turns()));
 }
 
-sub end_scene
-{
-	local $PostgreSQL::Test::Utils::timeout_default = 20;
-
-	$node->safe_psql('postgres', q(
-		DO $$
-		DECLARE
-			id text;
-		BEGIN
-			FOR id IN SELECT instance_id FROM durable.instances WHERE completed_time IS NULL LOOP
-				BEGIN
-					PERFORM durable.terminate(id, cancel_activities => true);
-				EXCEPTION WHEN SQLSTATE 'OD002' THEN NULL;
-				END;
-			END LOOP;
-		END $$));
-	return ok($node->poll_query_until('postgres', 'SELECT count(*) FROM durable.instances WHERE completed_time IS NULL', '0'), 'the scene is over');
-}
-
 my $live = q(SELECT count(*) FROM durable.instances WHERE completed_time IS NULL);
 
 $node = durable_node('places', conf => "durable.poll_interval = 10min\ndurable.max_workers = 4\nmax_worker_processes = 40\nmax_connections = 60");
@@ -140,7 +121,7 @@ foreach my $workers (1, 2, 4)
 	my $turns = $node->safe_psql('postgres', q(SELECT string_agg(format('(%s::oid, %s)', role::oid, turns), ', ') FROM durable.stats WHERE role::text ~ '^role_[1-5]$'));
 	poll_within($node, 2 * seconds_bar($node), "SELECT count(*) FROM durable.stats s JOIN (VALUES $turns) t (role, turns) ON s.role = t.role AND s.turns > t.turns + 100",
 		"$workers places: each flood goes on", $floods);
-	end_scene();
+	end_scene($node);
 
 	# Many roles with always a little to do: a process does not start for each turn.  One such role alone tells how fast that can be.
 	as('role_1', q(SELECT durable.start_new('flood', '0')));
@@ -150,7 +131,7 @@ foreach my $workers (1, 2, 4)
 	poll_within($node, 20, q(SELECT count(*) >= 3 FROM durable.instances WHERE name LIKE '%flood' AND runtime_status = 'Running'), "$workers places: roles take turns");
 	$all = seconds_for_turns(500);
 	cmp_ok($all, '<', 4 * $one + 1.5, sprintf('%d places: 500 turns take %.1f s for one role, and %.1f s for 40', $workers, $one, $all));
-	end_scene();
+	end_scene($node);
 
 	# Many roles with a little work.
 	as_each(1, 40, q(SELECT count(durable.start_new('hello')) FROM generate_series(1, 20)));
@@ -162,7 +143,7 @@ foreach my $workers (1, 2, 4)
 	bystander($node, "$workers places: a hello of role $_ beside its sleepers", role => "role_$_") foreach 1, 3;
 	bystander($node, "$workers places: a hello of another role", role => 'role_9');
 	is($node->safe_psql('postgres', "SELECT count(*) $sleeping"), '12', "$workers places: and all sleep on");
-	end_scene();
+	end_scene($node);
 
 	# More long activities than there are places of either kind.
 	as('role_1', q(SELECT count(durable.start_new('sleeper', '600')) FROM generate_series(1, 60)));
@@ -175,7 +156,7 @@ foreach my $workers (1, 2, 4)
 	$node->safe_psql('postgres', q(SELECT count(durable.terminate(instance_id, cancel_activities => true))
 		FROM (SELECT DISTINCT instance_id FROM durable.activities WHERE owner = 'role_1'::regrole AND pid IS NOT NULL LIMIT 1) a));
 	poll_within($node, seconds_bar($node), "SELECT runtime_status FROM durable.get_status('short $workers')", "$workers places: the next long place is for a role that has none", 'Completed');
-	end_scene();
+	end_scene($node);
 	watchdog_ok($dog, "$workers places: nothing waits for a place that is free");
 }
 
@@ -189,7 +170,7 @@ bystander($node, 'hello when they begin to take long', role => 'role_3');
 bystander($node, 'hello of a tenant whose calls take long', role => 'role_1');
 poll_within($node, seconds_bar($node), "SELECT count(*) >= 10 $sleeping", 'long places are taken');
 bystander($node, 'hello when all long places are taken', role => 'role_3');
-end_scene();
+end_scene($node);
 
 # 60 calls that sleep for 0.2 s, in half of 16 long places.
 my $begun = time();
@@ -245,7 +226,7 @@ if ($long_form)
 	($median, $p99) = split /\|/, $node->safe_psql('postgres', $percentiles =~ s/small/many/r);
 	cmp_ok($p99, '<', 5, sprintf('200 roles with 5 hello each: median %.2f s, 99 %% within %.2f s', $median, $p99));
 }
-end_scene();
+end_scene($node);
 is($node->safe_psql('postgres', 'SELECT count(*) FROM (SELECT FROM effects WHERE instance NOT IN (SELECT instance_id FROM durable.instances WHERE name LIKE \'%flood\') GROUP BY instance, task HAVING count(*) > 1) e'), '0',
 	'no activity has an effect twice');
 is($node->safe_psql('postgres', 'SELECT * FROM durable_internal.violations'), '', 'no violations');
@@ -262,7 +243,7 @@ foreach my $role (1, 4, 5, 2, 6)
 	bystander($node, "few processes: a hello of role $role", role => "role_$role");
 }
 bystander($node, 'few processes: a hello of the superuser');
-end_scene();
+end_scene($node);
 as_each(1, 6, "SELECT count(durable.start_new('hello')) FROM generate_series(1, 20)");
 poll_within($node, 4 * seconds_bar($node), $live, 'few processes: work of six roles', '0');
 is($node->safe_psql('postgres', 'SELECT * FROM durable_internal.violations'), '', 'no violations');
