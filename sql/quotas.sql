@@ -134,7 +134,7 @@ SELECT durable.start_new('wait', tags => jsonb_build_object('tag', bytes(2000)))
 SELECT durable.start_new('wait', version => bytes(2000));
 SELECT durable.raise_event('quota-2', 'go', to_jsonb(bytes(2000)));
 SELECT durable.set_custom_status('quota-2', to_jsonb(bytes(2000)));
-SELECT durable.start_new('wait' || repeat(' ', 2000));
+SELECT durable.start_new('wait' || repeat(' ', 1016));
 SELECT durable.terminate('quota-2', bytes(2000));
 CREATE FUNCTION fail() RETURNS void LANGUAGE plpgsql AS $$ BEGIN RAISE 'failed'; END $$;
 SELECT durable.start_new('fail', instance_id => 'quota-fail');

@@ -800,7 +800,7 @@ work(TimestampTz *last_poll, TimestampTz *next_timer, TimerPlace *fired)
 		check_extension();
 		adopt_request();
 		scan_requested = true;
-		timers_left = FIRST_TIMER(DT_NOBEGIN);
+		note_timer(DT_NOBEGIN, now, next_timer, fired);
 		*last_poll = now;
 	}
 	if (scan_is_due())

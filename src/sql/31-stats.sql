@@ -53,19 +53,25 @@ COMMENT ON FUNCTION durable_internal.count_queued(oid) IS
 'How many activities of a role are queued or run out of the queue.';
 
 CREATE FUNCTION durable_internal.scheduler_obstacle() RETURNS text
-LANGUAGE C VOLATILE PARALLEL RESTRICTED
+LANGUAGE C STABLE PARALLEL RESTRICTED
 AS 'MODULE_PATHNAME', 'durable_scheduler_obstacle';
 COMMENT ON FUNCTION durable_internal.scheduler_obstacle() IS
 'Why this database has no scheduler although something is due, as a sentence; NULL: it has one, or nothing is due.';
 
+-- It touches no table while the engine runs, as somebody may have locked that.
 CREATE FUNCTION durable_internal.waiting_roles() RETURNS TABLE (role oid)
-LANGUAGE sql STABLE PARALLEL RESTRICTED SECURITY DEFINER
+LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
-BEGIN ATOMIC
-    SELECT DISTINCT durable_internal.owner_role(i.owner)::pg_catalog.oid
-      FROM durable_internal.instances i
-     WHERE i.state IN ('R', 'W') AND durable_internal.owner_role(i.owner) IS NOT NULL AND durable_internal.scheduler_obstacle() IS NOT NULL;
-END;
+AS $$
+BEGIN
+    IF durable_internal.scheduler_obstacle() IS NOT NULL THEN
+        RETURN QUERY
+        SELECT DISTINCT durable_internal.owner_role(i.owner)::oid
+          FROM durable_internal.instances i
+         WHERE i.state IN ('R', 'W') AND durable_internal.owner_role(i.owner) IS NOT NULL;
+    END IF;
+END
+$$;
 COMMENT ON FUNCTION durable_internal.waiting_roles() IS
 'The roles that have live instances in this database, while it waits for a scheduler; no row otherwise. Without a scheduler no list in shared memory has their work.';
 

@@ -549,22 +549,24 @@ BEGIN
         END IF;
         -- what the places are taken by
         lines := lines || ARRAY(
-        SELECT concat(kind.told, ' places in use, as far as you may see: ',
+        SELECT concat(kind.told, ' places in use, as far as you may see', kind.rule, ': ',
                       string_agg(format('process %s (%s)', w.pid, concat_ws(', ', 'instance ' || w.instance_id, 'task ' || w.task_id,
                                                                            'since ' || date_trunc('second', w.since))), ', ' ORDER BY w.since, w.pid)
                           FILTER (WHERE w.n <= most_waits),
                       CASE WHEN count(*) > most_waits THEN format(' and %s more', count(*) - most_waits) END)
-          FROM (VALUES ('batch', 'Batch', 'queued'), ('long', 'Long', 'waiting for a place')) kind (place, told, state)
+          FROM (VALUES ('batch', 'Batch', 'queued', ''), ('long', 'Long', 'waiting for a place', ' (a role gets one while more are free than it has)')) kind (place, told, state, rule)
           JOIN (SELECT w.*, row_number() OVER (PARTITION BY w.place ORDER BY w.since, w.pid) AS n FROM durable.workers w) w USING (place)
          WHERE turn = kind.state AND open = 0
             OR kind.state = 'waiting for a place' AND turn = kind.state
             OR kind.state = ANY (kinds)
-         GROUP BY kind.place, kind.told
+         GROUP BY kind.place, kind.told, kind.rule
          ORDER BY kind.place);
     END IF;
     IF live THEN
         IF obstacle IS NOT NULL THEN
             lines := array_append(lines, format('No worker can run for %s: %s', root.owner_name, obstacle));
+        ELSIF durable_internal.scheduler_obstacle() IS NOT NULL THEN
+            lines := array_append(lines, format('Nothing begins to run in this database: %s', durable_internal.scheduler_obstacle()));
         ELSIF root.runtime_status <> 'Suspended' AND turn IN ('queued', 'waiting for a place') THEN
             SELECT s.start_obstacle INTO lacks FROM durable.stats s WHERE s.role = root.owner;
             IF lacks IS NOT NULL THEN
