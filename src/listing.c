@@ -289,7 +289,7 @@ group_count(Search *search, const RowGroup *group)
 		CHECK_FOR_INTERRUPTS();
 		if (VM_ALL_VISIBLE(search->heap, block, &map))
 			PredicateLockPage(search->heap, block, search->snapshot);
-		else if (!index_fetch_heap(scan.desc, search->slot))
+		else if (!scan_fetch(scan.desc, search->slot))
 			continue;
 		count++;
 	}

@@ -39,6 +39,8 @@ enum
 
 /* rows, one after the other, that nobody sees before a scan takes one of them for seen */
 #define UNSEEN_MAX	64
+/* timers that one look comes across at most */
+#define LOOKS_MAX	65536
 
 /* Begin a scan of the rows of one instance in the order of the primary key. */
 static void
@@ -478,7 +480,7 @@ next_instance(TableScan *scan, ScanDirection direction, int64 *key, int64 *numbe
 			DatumGetInt32(index_getattr(index->xs_itup, 2, index->xs_itupdesc, &isnull));
 		unseen = *key == last ? unseen + 1 : 1;
 		last = *key;
-		if (index_fetch_heap(index, scan->table->slot) || unseen == UNSEEN_MAX)
+		if (scan_fetch(index, scan->table->slot) || unseen == UNSEEN_MAX)
 			return true;
 	}
 	return false;
@@ -555,6 +557,7 @@ timers_scan_part(Store *store, ScanKey keys, int nkeys, TimestampTz until,
 {
 	TableScan	scan;
 	int			later = 0;
+	int			looks = 0;
 
 	scan_begin(&scan, table_get(store, TABLE_TIMERS), "timers_fire_at", nkeys, keys);
 	scan.scan->xs_want_itup = true;
@@ -567,10 +570,10 @@ timers_scan_part(Store *store, ScanKey keys, int nkeys, TimestampTz until,
 			.fire_at = DatumGetTimestampTz(index_getattr(tuple, 1, scan.scan->xs_itupdesc, &isnull)),
 			.key = DatumGetInt64(index_getattr(tuple, 2, scan.scan->xs_itupdesc, &isnull))
 		};
-		bool		seen = index_fetch_heap(scan.scan, scan.table->slot);
+		bool		seen = scan_fetch(scan.scan, scan.table->slot);
 
 		CHECK_FOR_INTERRUPTS();
-		if (place.fire_at > until ? seen || ++later == UNSEEN_MAX : seen && !callback(place, arg))
+		if (place.fire_at > until ? seen || ++later == UNSEEN_MAX : ++looks == LOOKS_MAX || (seen && !callback(place, arg)))
 			*next = place;
 	}
 	scan_end(&scan);
@@ -581,7 +584,8 @@ timers_scan_part(Store *store, ScanKey keys, int nkeys, TimestampTz until,
  * Call back for the timers from a place on that fire until then.  Returns the
  * place of the first one that was not called back, none if none is left.  Of those
  * that come later only a few are looked at: if nobody sees them, as their
- * transaction has not ended, the place of the last of these is returned.
+ * transaction has not ended, the place of the last of these is returned.  Nor is
+ * there a look at more than LOOKS_MAX, seen or not.
  */
 TimerPlace
 timers_scan(Store *store, TimerPlace from, TimestampTz until,

@@ -421,53 +421,6 @@ instances_next_owner(Store *store, char state, Datum *owner)
 	return slot != NULL;
 }
 
-/* Give one instance to a role, if it is still the owner's and nobody has it who is not waited for. */
-static bool
-move_instance(Store *store, int64 key, Datum owner, Oid role, bool wait)
-{
-	InstanceRow row;
-	bool		moved;
-
-	PushActiveSnapshot(GetLatestSnapshot());
-	moved = instance_lock(store, key, wait, &row) == FETCH_FOUND &&
-		owner_compare(owner_make(row.owner, row.absent), owner) == 0;
-	if (moved)
-	{
-		row.owner = role;
-		row.absent = NULL;
-		instance_update(store, &row);
-	}
-	PopActiveSnapshot();
-	return moved;
-}
-
-/*
- * Give instances of an owner to a role.  Their rows are locked in the order of
- * their keys, so that two who do this wait for each other and do not block each
- * other.
- */
-int64
-instances_move(Store *store, Datum owner, Oid role, int64 max, bool wait)
-{
-	int64		count = instances_of(store, STATES_ALL, owner, max, NULL);
-	int64	   *keys = palloc_extended(Max(count, 1) * sizeof(int64), MCXT_ALLOC_HUGE);
-	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "durable owner", ALLOCSET_DEFAULT_SIZES);
-	MemoryContext old = CurrentMemoryContext;
-	int64		moved = 0;
-
-	count = instances_of(store, STATES_ALL, owner, count, keys);
-	for (int64 i = 0; i < count; i++)
-	{
-		MemoryContextSwitchTo(context);
-		moved += move_instance(store, keys[i], owner, role, wait);
-		MemoryContextSwitchTo(old);
-		MemoryContextReset(context);
-	}
-	MemoryContextDelete(context);
-	pfree(keys);
-	return moved;
-}
-
 /* Keys of the children of an instance. */
 List *
 instance_children(Store *store, int64 parent_key)
@@ -488,20 +441,72 @@ instance_children(Store *store, int64 parent_key)
 	return children;
 }
 
-/* The largest key of an instance, 0 if there is none. */
+/*
+ * Give one instance to a role, if it is still the owner's and nobody has it who is
+ * not waited for, and note its children: its last turn may just have made some, and
+ * none can make more.
+ */
+static bool
+move_instance(Store *store, int64 key, Datum owner, Oid role, bool wait, List **children)
+{
+	InstanceRow row;
+	bool		moved;
+	MemoryContext old = CurrentMemoryContext;
+	MemoryContext context = AllocSetContextCreate(old, "durable owner", ALLOCSET_DEFAULT_SIZES);
+
+	MemoryContextSwitchTo(context);
+	PushActiveSnapshot(GetLatestSnapshot());
+	moved = instance_lock(store, key, wait, &row) == FETCH_FOUND &&
+		owner_compare(owner_make(row.owner, row.absent), owner) == 0;
+	if (moved)
+	{
+		row.owner = role;
+		row.absent = NULL;
+		instance_update(store, &row);
+	}
+	PopActiveSnapshot();
+	MemoryContextSwitchTo(old);
+	MemoryContextDelete(context);
+	if (moved)
+		*children = list_concat(*children, instance_children(store, key));
+	return moved;
+}
+
+/*
+ * Give instances of an owner to a role.  Their rows are locked in the order of
+ * their keys, so that two who do this wait for each other and do not block each
+ * other; then those of children that were not there yet when the keys were listed.
+ */
+int64
+instances_move(Store *store, Datum owner, Oid role, int64 max, bool wait)
+{
+	int64		count = instances_of(store, STATES_ALL, owner, max, NULL);
+	int64	   *keys = palloc_extended(Max(count, 1) * sizeof(int64), MCXT_ALLOC_HUGE);
+	List	   *children = NIL;
+	int64		moved = 0;
+
+	count = instances_of(store, STATES_ALL, owner, count, keys);
+	for (int64 i = 0; i < count; i++)
+		moved += move_instance(store, keys[i], owner, role, wait, &children);
+	for (int i = 0; i < list_length(children); i++)
+		moved += move_instance(store, *(int64 *) list_nth(children, i), owner, role, wait, &children);
+	pfree(keys);
+	return moved;
+}
+
+/* The largest key of an instance that there is or may come to be, 0 if there is none: the last one in the index. */
 static int64
 largest_key(Store *store)
 {
 	TableScan	scan;
-	Table	   *table = table_get(store, TABLE_INSTANCES);
 	int64		key = 0;
+	bool		isnull;
 
-	scan_begin(&scan, table, "instances_pkey", 0, NULL);
-	if (index_getnext_slot(scan.scan, BackwardScanDirection, table->slot))
-	{
-		slot_getallattrs(table->slot);
-		key = row_int64(table->slot, COL_KEY);
-	}
+	scan_begin(&scan, table_get(store, TABLE_INSTANCES), "instances_pkey", 0, NULL);
+	scan.scan->xs_want_itup = true;
+	index_rescan(scan.scan, NULL, 0, NULL, 0);
+	if (index_getnext_tid(scan.scan, BackwardScanDirection) != NULL)
+		key = DatumGetInt64(index_getattr(scan.scan->xs_itup, 1, scan.scan->xs_itupdesc, &isnull));
 	scan_end(&scan);
 	return key;
 }

@@ -150,8 +150,13 @@ search_scan_open(Search *search, RowScan *scan, const char *index, bool entries,
 bool
 search_scan_row(Search *search, RowScan *scan)
 {
-	CHECK_FOR_INTERRUPTS();
-	return index_getnext_slot(scan->desc, ForwardScanDirection, search->slot);
+	while (index_getnext_tid(scan->desc, ForwardScanDirection) != NULL)
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (scan_fetch(scan->desc, search->slot))
+			return true;
+	}
+	return false;
 }
 
 /* End a scan. */

@@ -13,10 +13,12 @@
 #include "access/relation.h"
 #include "access/table.h"
 #include "access/tableam.h"
+#include "access/transam.h"
 #include "access/xact.h"
 #include "catalog/namespace.h"
 #include "executor/executor.h"
 #include "miscadmin.h"
+#include "storage/bufmgr.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/snapmgr.h"
@@ -322,14 +324,58 @@ scan_begin_with(TableScan *scan, Table *table, const char *index, int nkeys, Sca
 	index_rescan(scan->scan, keys, nkeys, NULL, 0);
 }
 
+/*
+ * Whether the transaction that has inserted the row at hand may still run, as
+ * the commit log has it.  A snapshot would climb from its subtransaction to the
+ * outermost one, with a page to be read for each step: some users make that dear.
+ * Updated versions of such a row are of the same transaction.
+ */
+static bool
+is_pending(IndexScanDesc scan)
+{
+	Buffer		buffer = ReadBuffer(scan->heapRelation, ItemPointerGetBlockNumber(&scan->xs_heaptid));
+	OffsetNumber offset = ItemPointerGetOffsetNumber(&scan->xs_heaptid);
+	bool		pending = false;
+	Page		page;
+
+	LockBuffer(buffer, BUFFER_LOCK_SHARE);
+	page = BufferGetPage(buffer);
+	if (offset <= PageGetMaxOffsetNumber(page) && ItemIdIsNormal(PageGetItemId(page, offset)))
+	{
+		HeapTupleHeader tuple = (HeapTupleHeader) PageGetItem(page, PageGetItemId(page, offset));
+		TransactionId xmin = HeapTupleHeaderGetRawXmin(tuple);
+
+		pending = !HeapTupleHeaderXminCommitted(tuple) && TransactionIdIsNormal(xmin) &&
+			TransactionIdFollowsOrEquals(xmin, scan->xs_snapshot->xmin) &&
+			!TransactionIdIsCurrentTransactionId(xmin) && !TransactionIdDidCommit(xmin);
+	}
+	UnlockReleaseBuffer(buffer);
+	return pending;
+}
+
+/*
+ * Fetch the row that a scan with an MVCC snapshot has come to; false if the
+ * snapshot does not see it.  A serializable transaction has to look at it.
+ */
+bool
+scan_fetch(IndexScanDesc scan, TupleTableSlot *slot)
+{
+	return (IsolationIsSerializable() || !is_pending(scan)) && index_fetch_heap(scan, slot);
+}
+
 /* The next row in the order of the index, all columns read; NULL at the end. */
 TupleTableSlot *
 scan_next(TableScan *scan)
 {
-	if (!index_getnext_slot(scan->scan, ForwardScanDirection, scan->table->slot))
-		return NULL;
-	slot_getallattrs(scan->table->slot);
-	return scan->table->slot;
+	while (index_getnext_tid(scan->scan, ForwardScanDirection) != NULL)
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (!scan_fetch(scan->scan, scan->table->slot))
+			continue;
+		slot_getallattrs(scan->table->slot);
+		return scan->table->slot;
+	}
+	return NULL;
 }
 
 /* End a scan. */

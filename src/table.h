@@ -56,6 +56,7 @@ extern void table_delete_row(Table *table, const ItemPointerData *tid);
 extern void scan_begin(TableScan *scan, Table *table, const char *index, int nkeys, ScanKey keys);
 extern void scan_begin_with(TableScan *scan, Table *table, const char *index, int nkeys, ScanKey keys, Snapshot snapshot);
 extern TupleTableSlot *scan_next(TableScan *scan);
+extern bool scan_fetch(IndexScanDesc scan, TupleTableSlot *slot);
 extern void scan_end(TableScan *scan);
 
 /* values in and out of slots; columns count from 0 */

@@ -17,7 +17,8 @@ CREATE TABLE durable.schedules (
     version text,
     tags jsonb NOT NULL DEFAULT '{}' CHECK (NOT durable_internal.is_too_deep(tags)),
     allow_overlap boolean NOT NULL DEFAULT false,
-    retention interval CHECK (retention OPERATOR(pg_catalog.>=) '0'),
+    -- PostgreSQL does not read back an interval whose part below a day is the least there is, whatever the others are
+    retention interval CHECK (retention OPERATOR(pg_catalog.>=) '0' AND pg_catalog.date_part('hour', retention) OPERATOR(pg_catalog.>) -2562047788),
     runtime_status durable.runtime_status[],
     batch_size integer,
     search_path text NOT NULL,

@@ -54,6 +54,7 @@ is(as('tenant', "SELECT durable.raise_event('waits', 'go', nested(1000))"), '', 
 # A schedule may be written by hand.
 my $schedule = q(INSERT INTO durable.schedules (schedule_name, cron_expression, name, search_path, %s) VALUES ('nightly', '0 0 * * *', 'hello', 'public', %s));
 is(as('tenant', sprintf($schedule, 'retention', q('-2562047788:00:54.775807'::interval - interval '1 microsecond'))), '23514', 'a retention that cannot be read again is refused');
+is(as('tenant', sprintf($schedule, 'retention', q('178956970 years 7 mons'::interval + '-2562047788:00:54.775807' - interval '1 microsecond'))), '23514', 'whatever its months are');
 is(as('tenant', sprintf($schedule, 'input', 'nested(1001)')), '23514', 'so is an input of 1001 levels');
 is(as('tenant', sprintf($schedule, 'tags', 'tagged(1001)')), '23514', 'so are tags');
 is(as($_, sprintf($schedule, 'input', 'nested(1000)')), '', "a schedule of $_") foreach 'tenant', 'victim';
@@ -81,13 +82,39 @@ is($node->safe_psql('postgres', q(SELECT count(*) > 5 FROM durable.instances WHE
 $node->safe_psql('postgres', $_) foreach 'DROP OWNED BY tenant CASCADE', 'DROP DATABASE d1', 'DROP ROLE tenant';
 restores('d2', 'a role was dropped');
 
+# A child that a turn starts while its parent waits to be given away goes with the parent.
+$node->safe_psql('postgres', q(
+	CREATE ROLE tenant LOGIN;
+	SELECT durable.grant_usage('tenant');
+	CREATE FUNCTION fails() RETURNS int LANGUAGE sql AS 'SELECT 1 / 0';
+	CREATE FUNCTION parent(depth int) RETURNS int LANGUAGE plpgsql AS $$
+	BEGIN
+		PERFORM durable.wait_for_external_event('go');
+		RETURN durable.call_sub_orchestrator('waits');
+	END $$));
+as('tenant', q(SELECT durable.start_new('fails', instance_id => 'first')));
+poll_until($node, q(SELECT runtime_status = 'Failed' FROM durable.get_status('first')), 'an instance fails');
+as('tenant', q(SELECT durable.start_new('parent', '1', 'parent')));
+poll_until($node, q(SELECT count(*) = 1 FROM durable.history WHERE instance_id = 'parent' AND event_type = 'EventSubscribed'), 'another one waits');
+my $holder = $node->background_psql('postgres', extra_params => [ '-U', 'tenant' ]);
+$holder->query_safe(q(BEGIN; SELECT durable.rewind('first')));
+my $mover = $node->background_psql('postgres');
+$mover->query_until(qr/moves/, "\\echo moves\nSELECT durable.reassign_owner('tenant', 'heir');\n");
+poll_until($node, q(SELECT count(*) = 1 FROM pg_stat_activity WHERE query LIKE '%reassign_owner%' AND wait_event_type = 'Lock'), 'the call waits for a row');
+as('tenant', q(SELECT durable.raise_event('parent', 'go')));
+poll_until($node, q(SELECT count(*) = 1 FROM durable.instances WHERE parent_instance_id = 'parent'), 'a child has come');
+$holder->query_safe('ROLLBACK');
+$holder->quit;
+$mover->quit;
+is($node->safe_psql('postgres', q(SELECT string_agg(DISTINCT owner_name, ' ') FROM durable.instances WHERE 'parent' IN (instance_id, parent_instance_id))), 'heir', 'parent and child have the same owner');
+
 # An update of the extension gives to nobody what an administrator has not given.
 $node->safe_psql('postgres', q(CREATE ROLE monitor; GRANT USAGE ON SCHEMA durable TO monitor; GRANT SELECT ON durable.instances TO monitor));
 my $may_start = q(SELECT string_agg(rolname, ' ' ORDER BY rolname) FROM pg_roles r, pg_proc p WHERE NOT rolsuper AND p.oid = 'durable.start_new'::regproc AND has_function_privilege(r.oid, p.oid, 'EXECUTE'));
 $node->safe_psql('postgres', 'REVOKE EXECUTE ON ALL FUNCTIONS IN SCHEMA durable FROM victim');
-is($node->safe_psql('postgres', $may_start), 'heir', 'before the update');
+is($node->safe_psql('postgres', $may_start), 'heir tenant', 'before the update');
 $node->safe_psql('postgres', 'ALTER EXTENSION durable UPDATE');
-is($node->safe_psql('postgres', $may_start), 'heir victim', 'those that grant_usage was run for may start instances after it');
+is($node->safe_psql('postgres', $may_start), 'heir tenant victim', 'those that grant_usage was run for may start instances after it');
 
 # A session goes on when the extension was made anew.
 $node->safe_psql('postgres', 'CREATE DATABASE anew');
