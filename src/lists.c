@@ -269,31 +269,36 @@ range_in_work(const Range *range)
 	return false;
 }
 
-/* Whether a range that waits for a long place may be tried with patience now. */
-bool
-range_may_be_tried(const Range *range)
+/* The first activities that wait for a long place and may be tried with patience now; NULL: none. */
+Range *
+queue_range_to_try(Queue *queue)
 {
 	TimestampTz now = GetCurrentTimestamp();
+	dlist_iter	iter;
 
-	/* the clock may have been set back */
-	return range->range.lone == LONE_MAY && (range->range.try_at <= now || range->range.try_at > now + LONGEST_TRY_PAUSE);
+	if (queue->may > 0)
+		dlist_foreach(iter, &queue->lone_ranges)
+		{
+			Range	   *range = dlist_container(Range, link, iter.cur);
+
+			/* the clock may have been set back */
+			if (range->range.lone == LONE_MAY && (range->range.try_at <= now || range->range.try_at > now + LONGEST_TRY_PAUSE))
+				return range;
+		}
+	return NULL;
 }
 
-/* Whether something that waits for a long place may be tried with patience now. */
-bool
-queue_may_be_tried(Queue *queue)
+/* The same of instances. */
+Entry *
+queue_entry_to_try(Queue *queue)
 {
 	dlist_iter	iter;
 
-	if (queue->may == 0)
-		return false;
-	dlist_foreach(iter, &queue->lone_ranges)
-		if (range_may_be_tried(dlist_container(Range, link, iter.cur)))
-			return true;
-	dlist_foreach(iter, &queue->lone_entries)
-		if (dlist_container(Entry, link, iter.cur)->lone == LONE_MAY)
-			return true;
-	return false;
+	if (queue->may > 0)
+		dlist_foreach(iter, &queue->lone_entries)
+			if (dlist_container(Entry, link, iter.cur)->lone == LONE_MAY)
+				return dlist_container(Entry, link, iter.cur);
+	return NULL;
 }
 
 /* Whether a range is to be run alone already, as a scan finds it again. */

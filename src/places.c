@@ -272,10 +272,10 @@ spare_at_hand(Queue *queue, bool one_leaves)
 
 /* Whether a batch place does for some of what is to run alone: it may be tried with patience, as it would have to wait. */
 bool
-places_may_try(const Queue *queue)
+places_may_try(Queue *queue)
 {
 	return queue->may > 0 && (!places_long_free(queue) || processes_at_hand() <= 1) &&
-		queue_may_be_tried(unconstify(Queue *, queue));
+		(queue_range_to_try(queue) != NULL || queue_entry_to_try(queue) != NULL);
 }
 
 /* Whether the only process that the server has must do everything in its batch place. */
@@ -339,7 +339,7 @@ has_process(const Queue *queue, TimestampTz now)
 
 /* Whether it waits for a batch place. */
 static Want
-wants_batch(const Queue *queue, TimestampTz now)
+wants_batch(Queue *queue, TimestampTz now)
 {
 	int			overdue;
 

@@ -44,7 +44,7 @@ extern bool place_is_due(const Queue *queue, const Slot *slot);
 /* whether its process is to leave as well, as the server has none for that role */
 extern bool process_is_due(void);
 /* whether some lone work of a queue may be tried in a batch place */
-extern bool places_may_try(const Queue *queue);
+extern bool places_may_try(Queue *queue);
 
 /* the scheduler's side; the lock is not held */
 extern bool places_look(Oid db, WantedProcess *wanted, int max, int *count);

@@ -550,36 +550,6 @@ tasks_scan(Store *store, int64 from, bool (*callback) (int64 key, int low, int h
 	return more ? 0 : key;
 }
 
-/* The part of timers_scan with these conditions; whether it has come to its end. */
-static bool
-timers_scan_part(Store *store, ScanKey keys, int nkeys, TimestampTz until,
-				 bool (*callback) (TimerPlace place, void *arg), void *arg, TimerPlace *next)
-{
-	TableScan	scan;
-	int			later = 0;
-	int			looks = 0;
-
-	scan_begin(&scan, table_get(store, TABLE_TIMERS), "timers_fire_at", nkeys, keys);
-	scan.scan->xs_want_itup = true;
-	index_rescan(scan.scan, keys, nkeys, NULL, 0);
-	while (next->fire_at == 0 && index_getnext_tid(scan.scan, ForwardScanDirection) != NULL)
-	{
-		bool		isnull;
-		IndexTuple	tuple = scan.scan->xs_itup;
-		TimerPlace	place = {
-			.fire_at = DatumGetTimestampTz(index_getattr(tuple, 1, scan.scan->xs_itupdesc, &isnull)),
-			.key = DatumGetInt64(index_getattr(tuple, 2, scan.scan->xs_itupdesc, &isnull))
-		};
-		bool		seen = scan_fetch(scan.scan, scan.table->slot);
-
-		CHECK_FOR_INTERRUPTS();
-		if (place.fire_at > until ? seen || ++later == UNSEEN_MAX : ++looks == LOOKS_MAX || (seen && !callback(place, arg)))
-			*next = place;
-	}
-	scan_end(&scan);
-	return next->fire_at == 0;
-}
-
 /*
  * Call back for the timers from a place on that fire until then.  Returns the
  * place of the first one that was not called back, none if none is left.  Of those
@@ -591,14 +561,36 @@ TimerPlace
 timers_scan(Store *store, TimerPlace from, TimestampTz until,
 			bool (*callback) (TimerPlace place, void *arg), void *arg)
 {
-	ScanKeyData same[2];
-	ScanKeyData after[1];
+	TableScan	scan;
+	ScanKeyData keys[2];
 	TimerPlace	next = {0};
+	int			later = 0;
+	int			looks = 0;
 
-	ScanKeyInit(&same[0], 1, BTEqualStrategyNumber, F_TIMESTAMPTZ_EQ, TimestampTzGetDatum(from.fire_at));
-	ScanKeyInit(&same[1], 2, BTGreaterEqualStrategyNumber, F_INT8GE, Int64GetDatum(from.key));
-	ScanKeyInit(&after[0], 1, BTGreaterStrategyNumber, F_TIMESTAMPTZ_GT, TimestampTzGetDatum(from.fire_at));
-	if (timers_scan_part(store, same, 2, until, callback, arg, &next))
-		(void) timers_scan_part(store, after, 1, until, callback, arg, &next);
+	/* the others of its time, then those of later times */
+	for (int nkeys = 2; nkeys > 0 && next.fire_at == 0; nkeys--)
+	{
+		ScanKeyInit(&keys[0], 1, nkeys == 2 ? BTEqualStrategyNumber : BTGreaterStrategyNumber,
+					nkeys == 2 ? F_TIMESTAMPTZ_EQ : F_TIMESTAMPTZ_GT, TimestampTzGetDatum(from.fire_at));
+		ScanKeyInit(&keys[1], 2, BTGreaterEqualStrategyNumber, F_INT8GE, Int64GetDatum(from.key));
+		scan_begin(&scan, table_get(store, TABLE_TIMERS), "timers_fire_at", nkeys, keys);
+		scan.scan->xs_want_itup = true;
+		index_rescan(scan.scan, keys, nkeys, NULL, 0);
+		while (next.fire_at == 0 && index_getnext_tid(scan.scan, ForwardScanDirection) != NULL)
+		{
+			bool		isnull;
+			IndexTuple	tuple = scan.scan->xs_itup;
+			TimerPlace	place = {
+				.fire_at = DatumGetTimestampTz(index_getattr(tuple, 1, scan.scan->xs_itupdesc, &isnull)),
+				.key = DatumGetInt64(index_getattr(tuple, 2, scan.scan->xs_itupdesc, &isnull))
+			};
+			bool		seen = scan_fetch(scan.scan, scan.table->slot);
+
+			CHECK_FOR_INTERRUPTS();
+			if (place.fire_at > until ? seen || ++later == UNSEEN_MAX : ++looks == LOOKS_MAX || (seen && !callback(place, arg)))
+				next = place;
+		}
+		scan_end(&scan);
+	}
 	return next;
 }

@@ -137,19 +137,6 @@ claim(Slot *slot, Queue *queue, Entry *entry)
 	};
 }
 
-/* The first of those that wait for a long place and may be tried without; NULL: none. */
-static Entry *
-first_may(Queue *queue)
-{
-	dlist_iter	iter;
-
-	if (places_may_try(queue))
-		dlist_foreach(iter, &queue->lone_entries)
-			if (dlist_container(Entry, link, iter.cur)->lone == LONE_MAY)
-				return dlist_container(Entry, link, iter.cur);
-	return NULL;
-}
-
 /*
  * Add to the flags of the `held` instances, which the worker still claims, what
  * has come for them, and claim others up to `max`.  Returns how many items there are now.  *yield is
@@ -183,7 +170,7 @@ ready_take(int index, ReadyItem *items, int held, int max, int step_us, bool *yi
 		items[count++] = claim(slot, queue, entry_next(queue));
 	if (count == 0 && !*yield)
 	{
-		Entry	   *entry = first_may(queue);
+		Entry	   *entry = places_may_try(queue) ? queue_entry_to_try(queue) : NULL;
 
 		if (entry != NULL)
 			items[count++] = claim(slot, queue, entry);
@@ -220,21 +207,6 @@ take_tasks(Slot *slot, Queue *queue, Range *range, int max)
 	return taken;
 }
 
-/* The first range that a worker may take without a long place; NULL if there is none. */
-static Range *
-first_range(Queue *queue)
-{
-	dlist_iter	iter;
-
-	if (queue->nranges > 0)
-		return dlist_container(Range, link, dlist_head_node(&queue->ranges));
-	if (places_may_try(queue))
-		dlist_foreach(iter, &queue->lone_ranges)
-			if (range_may_be_tried(dlist_container(Range, link, iter.cur)))
-				return dlist_container(Range, link, iter.cur);
-	return NULL;
-}
-
 /* Take up to max task numbers off the first range of the worker's queue. */
 bool
 ready_take_range(int index, int max, ReadyRange *range)
@@ -245,7 +217,8 @@ ready_take_range(int index, int max, ReadyRange *range)
 
 	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
 	queue = queue_get(slot->db, slot->role, false);
-	first = first_range(queue);
+	first = queue->nranges > 0 ? dlist_container(Range, link, dlist_head_node(&queue->ranges)) :
+		places_may_try(queue) ? queue_range_to_try(queue) : NULL;
 	if (first != NULL)
 		*range = take_tasks(slot, queue, first, max);
 	LWLockRelease(shared_lock);

@@ -132,6 +132,8 @@ static int64 messages_from = 0;
 static int64 tasks_from = 0;
 static TimerPlace timers_left = {.fire_at = PG_INT64_MAX};	/* due timers from this one on were left out */
 static bool timers_again = false;	/* and may fit now */
+static bool timers_polled = false;	/* the pass through the due ones is for those that nobody told of */
+static int64 timers_cpu = 0;	/* and has taken so much, us */
 static TimestampTz timers_behind = 0;	/* the earliest one that has come before what has been looked at; 0: none */
 static TimestampTz count_again = 0; /* when the notes that could not be counted are tried again; 0: there are none */
 static MemoryContext transaction_context;	/* reset after each time that it wakes */
@@ -449,7 +451,7 @@ scan_tables(void)
 static int64
 poll_pause(void)
 {
-	return Max(durable_poll_interval * INT64CONST(1000), Min((int64) (scan_cpu / SCAN_SHARE), POLL_PAUSE_MAX));
+	return Max(durable_poll_interval * INT64CONST(1000), Min((int64) ((scan_cpu + timers_cpu) / SCAN_SHARE), POLL_PAUSE_MAX));
 }
 
 /* Whether it is time for a scan: one that was asked for, or that finds what the last one left out. */
@@ -520,14 +522,18 @@ note_timer(TimestampTz timer, TimestampTz now, TimestampTz *next_timer, TimerPla
 static void
 look_for_timers(TimestampTz now, TimestampTz *next_timer, TimerPlace *fired)
 {
+	int64		cpu = cpu_time();
 	TimerPlace	next = fire_timers(*fired, now, false);
 	TimestampTz behind = timers_behind;
 
+	if (timers_polled)
+		timers_cpu += cpu_time() - cpu;
 	*next_timer = next.fire_at;
 	*fired = timer_is_due(next.fire_at, now) ? next : FIRST_TIMER(now);
 	if (timer_is_due(next.fire_at, now))
 		return;
 	timers_behind = 0;
+	timers_polled = behind == DT_NOBEGIN;
 	note_timer(behind, now, next_timer, fired);
 }
 
@@ -801,6 +807,8 @@ work(TimestampTz *last_poll, TimestampTz *next_timer, TimerPlace *fired)
 		adopt_request();
 		scan_requested = true;
 		note_timer(DT_NOBEGIN, now, next_timer, fired);
+		timers_polled |= fired->fire_at == DT_NOBEGIN;
+		timers_cpu = 0;
 		*last_poll = now;
 	}
 	if (scan_is_due())
