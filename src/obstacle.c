@@ -126,21 +126,6 @@ role_still_welcome(void)
 	return welcome;
 }
 
-/* durable.role_obstacle(role) */
-Datum
-durable_role_obstacle(PG_FUNCTION_ARGS)
-{
-	char	   *obstacle;
-
-	orchestrator_forbid("durable.role_obstacle");
-	if (!settings_want_database(get_database_name(MyDatabaseId)))
-		PG_RETURN_TEXT_P(cstring_to_text("the setting durable.databases does not name this database"));
-	obstacle = role_obstacle(PG_GETARG_OID(0));
-	if (obstacle == NULL)
-		PG_RETURN_NULL();
-	PG_RETURN_TEXT_P(cstring_to_text(obstacle));
-}
-
 /* Why a database has no scheduler although it is to have one; NULL: it has one, or needs none. */
 static const char *
 scheduler_obstacle(const DatabaseInfo *info)
@@ -158,18 +143,44 @@ scheduler_obstacle(const DatabaseInfo *info)
 	return info->due_at <= now ? "the database waits for its scheduler; if this lasts, no process is free: see max_worker_processes" : NULL;
 }
 
+/* The same of this database. */
+static const char *
+obstacle_here(void)
+{
+	DatabaseInfo *infos;
+	int			count = shared_available() ? database_list(&infos) : 0;
+
+	for (int i = 0; i < count; i++)
+		if (infos[i].db == MyDatabaseId)
+			return scheduler_obstacle(&infos[i]);
+	return "the engine is kept out of the database; see durable.databases";
+}
+
+static Datum
+text_or_null(FunctionCallInfo fcinfo, const char *text)
+{
+	if (text == NULL)
+		PG_RETURN_NULL();
+	PG_RETURN_TEXT_P(cstring_to_text(text));
+}
+
 /* durable_internal.scheduler_obstacle() */
 Datum
 durable_scheduler_obstacle(PG_FUNCTION_ARGS)
 {
-	DatabaseInfo *infos;
-	int			count = shared_available() ? database_list(&infos) : 0;
-	const char *obstacle = "the engine is kept out of the database; see durable.databases";
+	return text_or_null(fcinfo, obstacle_here());
+}
 
-	for (int i = 0; i < count; i++)
-		if (infos[i].db == MyDatabaseId)
-			obstacle = scheduler_obstacle(&infos[i]);
-	if (obstacle == NULL)
-		PG_RETURN_NULL();
-	PG_RETURN_TEXT_P(cstring_to_text(obstacle));
+/* durable.role_obstacle(role) */
+Datum
+durable_role_obstacle(PG_FUNCTION_ARGS)
+{
+	const char *obstacle;
+
+	orchestrator_forbid("durable.role_obstacle");
+	if (!settings_want_database(get_database_name(MyDatabaseId)))
+		obstacle = "the setting durable.databases does not name this database";
+	else
+		obstacle = role_obstacle(PG_GETARG_OID(0));
+	return text_or_null(fcinfo, obstacle != NULL ? obstacle : obstacle_here());
 }

@@ -213,7 +213,7 @@ CREATE FUNCTION durable.role_obstacle(role regrole DEFAULT pg_catalog.quote_iden
 LANGUAGE C STABLE STRICT PARALLEL RESTRICTED
 AS 'MODULE_PATHNAME', 'durable_role_obstacle';
 COMMENT ON FUNCTION durable.role_obstacle(regrole) IS
-'Why the engine cannot run instances of a role in this database now, as a sentence; NULL if it can. It is not permitted to log in or to connect to the database, the database accepts no connections, durable.databases does not name it, or a connection limit was lowered below the number of sessions. Its instances wait; the scheduler looks again every 10 seconds. An expired password is no obstacle, as workers do not use it.
+'Why the engine cannot run instances of a role in this database now, as a sentence; NULL if it can. It is not permitted to log in or to connect to the database, the database accepts no connections, durable.databases does not name it, or a connection limit was lowered below the number of sessions; or something is due in the database and its scheduler does not run, with the reason. Its instances wait; the scheduler looks again every 10 seconds. An expired password is no obstacle, as workers do not use it.
 Errors: OD009 in an orchestrator.';
 
 CREATE FUNCTION durable.turn_state(instance_id text) RETURNS text
@@ -565,8 +565,6 @@ BEGIN
     IF live THEN
         IF obstacle IS NOT NULL THEN
             lines := array_append(lines, format('No worker can run for %s: %s', root.owner_name, obstacle));
-        ELSIF durable_internal.scheduler_obstacle() IS NOT NULL THEN
-            lines := array_append(lines, format('Nothing begins to run in this database: %s', durable_internal.scheduler_obstacle()));
         ELSIF root.runtime_status <> 'Suspended' AND turn IN ('queued', 'waiting for a place') THEN
             SELECT s.start_obstacle INTO lacks FROM durable.stats s WHERE s.role = root.owner;
             IF lacks IS NOT NULL THEN

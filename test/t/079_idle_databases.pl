@@ -212,6 +212,8 @@ if (!$long)
 		'waiting|t|t', 'another one waits for a process');
 	is($node->safe_psql($slept, q[SELECT ready_instances, start_obstacle ~ 'max_worker_processes' FROM durable.stats WHERE role = current_user::regrole]),
 		'1|t', 'and durable.stats says so');
+	is($node->safe_psql($slept, q[SELECT count(*) FROM durable.explain('waits') WHERE explain ~ '^No worker can run for postgres: the database waits for its scheduler']),
+		'1', 'and durable.explain');
 }
 $node->stop;
 unlike(slurp_file($log), qr/PANIC:|TRAP:|was terminated by signal/, 'nothing has crashed');
