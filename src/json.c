@@ -5,6 +5,7 @@
 #include "postgres.h"
 
 #include "fmgr.h"
+#include "mb/pg_wchar.h"
 #include "utils/fmgrprotos.h"
 #include "utils/json.h"
 #include "utils/numeric.h"
@@ -12,7 +13,8 @@
 #include "json.h"
 
 PG_FUNCTION_INFO_V1(durable_text_size);
-PG_FUNCTION_INFO_V1(durable_is_too_deep);
+PG_FUNCTION_INFO_V1(durable_is_sound);
+PG_FUNCTION_INFO_V1(durable_is_sound_text);
 
 /* A jsonb string; NULL for NULL. */
 Jsonb *
@@ -177,22 +179,25 @@ jsonb_text_size(const Jsonb *json)
 	return size;
 }
 
-/* Whether arrays and objects are nested in more than so many levels. */
-bool
-jsonb_is_deeper(const Jsonb *json, int levels)
+/* What keeps a jsonb from being restored; its text may be too long as well. */
+JsonbProblem
+jsonb_problem(const Jsonb *json)
 {
-	JsonbIterator *iterator;
+	JsonbIterator *iterator = JsonbIteratorInit(unconstify(JsonbContainer *, &json->root));
 	JsonbIteratorToken token;
 	JsonbValue	value;
 	int			depth = 0;
 
-	/* each level has a header and an entry in the level above */
-	if (VARSIZE(json) / (sizeof(uint32) + sizeof(JEntry)) <= levels)
-		return false;
-	iterator = JsonbIteratorInit(unconstify(JsonbContainer *, &json->root));
-	while (depth <= levels && (token = JsonbIteratorNext(&iterator, &value, false)) != WJB_DONE)
+	while ((token = JsonbIteratorNext(&iterator, &value, false)) != WJB_DONE)
+	{
 		depth += (token == WJB_BEGIN_ARRAY || token == WJB_BEGIN_OBJECT) - (token == WJB_END_ARRAY || token == WJB_END_OBJECT);
-	return depth > levels;
+		if (depth > JSONB_LEVELS_MAX)
+			return JSONB_TOO_DEEP;
+		if ((token == WJB_KEY || token == WJB_VALUE || token == WJB_ELEM) && value.type == jbvString &&
+			!pg_verifymbstr(value.val.string.val, value.val.string.len, true))
+			return JSONB_NOT_ENCODED;
+	}
+	return JSONB_SOUND;
 }
 
 /* A copy in a memory context; NULL for NULL. */
@@ -296,9 +301,18 @@ durable_text_size(PG_FUNCTION_ARGS)
 	PG_RETURN_INT64(jsonb_text_size(PG_GETARG_JSONB_P(0)));
 }
 
-/* durable_internal.is_too_deep(payload) */
+/* durable_internal.is_sound(payload) */
 Datum
-durable_is_too_deep(PG_FUNCTION_ARGS)
+durable_is_sound(PG_FUNCTION_ARGS)
 {
-	PG_RETURN_BOOL(jsonb_is_deeper(PG_GETARG_JSONB_P(0), JSONB_LEVELS_MAX));
+	PG_RETURN_BOOL(jsonb_problem(PG_GETARG_JSONB_P(0)) == JSONB_SOUND);
+}
+
+/* durable_internal.is_sound(string) */
+Datum
+durable_is_sound_text(PG_FUNCTION_ARGS)
+{
+	text	   *string = PG_GETARG_TEXT_PP(0);
+
+	PG_RETURN_BOOL(pg_verifymbstr(VARDATA_ANY(string), VARSIZE_ANY_EXHDR(string), true));
 }

@@ -21,8 +21,15 @@ extern Jsonb *jsonb_from_members(int count, const char *const *names, Jsonb *con
 #define JSONB_LEVELS_MAX	1000
 
 extern int64 jsonb_text_size(const Jsonb *json);
-/* whether arrays and objects are nested in more than so many levels */
-extern bool jsonb_is_deeper(const Jsonb *json, int levels);
+/* what keeps a value, which some function of PostgreSQL has made, from being restored: text that is not valid in the database's encoding, say */
+typedef enum JsonbProblem
+{
+	JSONB_SOUND,
+	JSONB_TOO_DEEP,
+	JSONB_NOT_ENCODED
+} JsonbProblem;
+
+extern JsonbProblem jsonb_problem(const Jsonb *json);
 /* no jsonb of one byte has more bytes of text: 147,459 are what a number of 14 bytes has at most, with its separator */
 #define JSONB_TEXT_EXPANSION 10533
 /* a copy in a memory context; NULL for NULL */

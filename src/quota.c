@@ -29,6 +29,7 @@
 #include "commands/trigger.h"
 #include "common/hashfn.h"
 #include "fmgr.h"
+#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "storage/shmem.h"
 #include "utils/hsearch.h"
@@ -344,14 +345,19 @@ may_exceed(const Jsonb *payload, int64 limit)
 	return payload != NULL && (int64) VARSIZE(payload) * JSONB_TEXT_EXPANSION > limit;
 }
 
-/* The failure of something that is nested too deep for anybody. */
+/* The failure of something that could not be restored from a dump. */
 static Jsonb *
-too_deep(void)
+unsound(JsonbProblem problem)
 {
-	return failure_make(ERRCODE_PROGRAM_LIMIT_EXCEEDED,
-						psprintf("a payload has arrays and objects in more than %d levels", JSONB_LEVELS_MAX),
-						"A server with a smaller stack could not restore it.",
-						"Store such values in a table and pass their keys.");
+	if (problem == JSONB_TOO_DEEP)
+		return failure_make(ERRCODE_PROGRAM_LIMIT_EXCEEDED,
+							psprintf("a payload has arrays and objects in more than %d levels", JSONB_LEVELS_MAX),
+							"A server with a smaller stack could not restore it.",
+							"Store such values in a table and pass their keys.");
+	return failure_make(ERRCODE_CHARACTER_NOT_IN_REPERTOIRE,
+						psprintf("a text is not valid in encoding \"%s\"", GetDatabaseEncodingName()),
+						"It could not be restored from a dump. Functions that cut texts by bytes make such ones.",
+						NULL);
 }
 
 /* NULL, or the failure if a payload is too large for anybody. */
@@ -360,10 +366,12 @@ quota_limit(const Jsonb *payload)
 {
 	int64		max = (int64) durable_max_payload * 1024;
 	int64		size = may_exceed(payload, max) ? jsonb_text_size(payload) : 0;
+	JsonbProblem problem;
 
 	if (size > max)
 		return too_large(size, VARSIZE(payload));
-	return payload != NULL && jsonb_is_deeper(payload, JSONB_LEVELS_MAX) ? too_deep() : NULL;
+	problem = payload != NULL ? jsonb_problem(payload) : JSONB_SOUND;
+	return problem != JSONB_SOUND ? unsound(problem) : NULL;
 }
 
 /* NULL, or the failure if a payload is too large. */
@@ -378,15 +386,24 @@ quota_payload(Oid role, const Jsonb *payload)
 	return exceeded;
 }
 
+/* NULL, or the failure if a text cannot be stored, whosever it is. */
+static Jsonb *
+text_limit(const char *text)
+{
+	int64		size = strlen(text);
+
+	if (size > (int64) durable_max_payload * 1024)
+		return too_large(size, 0);
+	return pg_verifymbstr(text, size, true) ? NULL : unsound(JSONB_NOT_ENCODED);
+}
+
 /* NULL, or the failure if a text is too long. */
 Jsonb *
 quota_text(Oid role, const char *text)
 {
-	int64		size = text != NULL ? strlen(text) : 0;
+	Jsonb	   *exceeded = text != NULL ? text_limit(text) : NULL;
 
-	if (size > (int64) durable_max_payload * 1024)
-		return too_large(size, 0);
-	return quota_exceeded(role, QUOTA_PAYLOAD, size);
+	return exceeded == NULL && text != NULL ? quota_exceeded(role, QUOTA_PAYLOAD, strlen(text)) : exceeded;
 }
 
 /* Raise a failure, if there is one. */
@@ -411,12 +428,11 @@ quota_check_text(Oid role, const char *text)
 	throw_exceeded(quota_text(role, text));
 }
 
-/* Raise the error if a text is too long for anybody. */
+/* Raise the error if a text cannot be stored, whosever it is. */
 void
 quota_check_text_limit(const char *text)
 {
-	if (strlen(text) > (Size) durable_max_payload * 1024)
-		failure_throw(too_large(strlen(text), 0));
+	throw_exceeded(text_limit(text));
 }
 
 /* How many of a kind are stored for a role, up to just over a limit. */

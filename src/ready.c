@@ -15,6 +15,9 @@
 #include "ready.h"
 #include "shared.h"
 
+/* hints for which the lock is held */
+#define PUSHED_AT_ONCE	64
+
 /* The group of an orchestrator's name. */
 uint8
 ready_name(const char *name)
@@ -65,13 +68,9 @@ push_entry(Queue *queue, const ReadyHint *hint)
 	return true;
 }
 
-/*
- * Announce work of one database and wake those who take it.  Hints of the same
- * role should be neighbours.  Returns false when something did not fit: the
- * caller then asks for a scan.
- */
-bool
-ready_push(Oid db, const ReadyHint *hints, int count)
+/* Announce some of it. */
+static bool
+push_some(Oid db, const ReadyHint *hints, int count)
 {
 	Queue	   *queue = NULL;
 	bool		all = true;
@@ -112,6 +111,21 @@ ready_push(Oid db, const ReadyHint *hints, int count)
 	if (queue != NULL)
 		places_seek(queue);
 	LWLockRelease(shared_lock);
+	return all;
+}
+
+/*
+ * Announce work of one database and wake those who take it.  Hints of the same
+ * role should be neighbours.  Returns false when something did not fit: the
+ * caller then asks for a scan.  However much it is, others come to the lock.
+ */
+bool
+ready_push(Oid db, const ReadyHint *hints, int count)
+{
+	bool		all = true;
+
+	for (int i = 0; i < count; i += PUSHED_AT_ONCE)
+		all &= push_some(db, &hints[i], Min(count - i, PUSHED_AT_ONCE));
 	return all;
 }
 

@@ -17,12 +17,14 @@
 #include "access/xact.h"
 #include "catalog/namespace.h"
 #include "executor/executor.h"
+#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "storage/bufmgr.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/snapmgr.h"
 
+#include "json.h"
 #include "table.h"
 
 #define PENDING_ROWS	256
@@ -397,20 +399,30 @@ row_set(TupleTableSlot *slot, int column, Datum value)
 	slot->tts_isnull[column] = false;
 }
 
-/* Set a text column; NULL leaves it null. */
+/*
+ * Set a text column; NULL leaves it null.  One row with text that is not valid in
+ * the database's encoding would keep a dump of everybody's from being restored.
+ */
 void
 row_set_text(TupleTableSlot *slot, int column, const char *value)
 {
-	if (value != NULL)
-		row_set(slot, column, CStringGetTextDatum(value));
+	if (value == NULL)
+		return;
+	(void) pg_verifymbstr(value, strlen(value), false);
+	row_set(slot, column, CStringGetTextDatum(value));
 }
 
-/* Set a jsonb column; NULL leaves it null. */
+/* Set a jsonb column, likewise; NULL leaves it null. */
 void
 row_set_jsonb(TupleTableSlot *slot, int column, Jsonb *value)
 {
-	if (value != NULL)
-		row_set(slot, column, JsonbPGetDatum(value));
+	if (value == NULL)
+		return;
+	if (jsonb_problem(value) != JSONB_SOUND)
+		ereport(ERROR,
+				(errcode(ERRCODE_CHARACTER_NOT_IN_REPERTOIRE),
+				 errmsg("a value could not be restored from a dump")));
+	row_set(slot, column, JsonbPGetDatum(value));
 }
 
 /* A text column as a palloc'd string, NULL if it is null. */

@@ -79,11 +79,17 @@ AS 'MODULE_PATHNAME', 'durable_text_size';
 COMMENT ON FUNCTION durable.text_size(jsonb) IS
 'How many bytes the text of a jsonb value has, as octet_length(payload::text), but in less time and memory as no text is made. durable.max_payload and durable.history_size count the same bytes. NULL for NULL. Durable Functions has no such function.';
 
-CREATE FUNCTION durable_internal.is_too_deep(payload jsonb) RETURNS boolean
+CREATE FUNCTION durable_internal.is_sound(payload jsonb) RETURNS boolean
 LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE
-AS 'MODULE_PATHNAME', 'durable_is_too_deep';
-COMMENT ON FUNCTION durable_internal.is_too_deep(jsonb) IS
-'Whether a payload has arrays and objects in more levels than durable takes: 1000.';
+AS 'MODULE_PATHNAME', 'durable_is_sound';
+COMMENT ON FUNCTION durable_internal.is_sound(jsonb) IS
+'Whether a payload can be restored from a dump: all texts are valid in the database''s encoding, and arrays and objects have at most 1000 levels.';
+
+CREATE FUNCTION durable_internal.is_sound(string text) RETURNS boolean
+LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'durable_is_sound_text';
+COMMENT ON FUNCTION durable_internal.is_sound(text) IS
+'Whether a text is valid in the database''s encoding.';
 
 CREATE FUNCTION durable.history_size(
     instance_id text,
@@ -225,7 +231,8 @@ AS $$
                 'EXECUTE ON FUNCTION durable_internal.count_queued(oid)',
                 -- and so does a default of durable.schedules
                 'EXECUTE ON FUNCTION durable_internal.current_owner()',
-                'EXECUTE ON FUNCTION durable_internal.is_too_deep(jsonb)',
+                'EXECUTE ON FUNCTION durable_internal.is_sound(jsonb)',
+                'EXECUTE ON FUNCTION durable_internal.is_sound(text)',
                 -- and durable.check_orchestrator those that it is made of
                 'EXECUTE ON FUNCTION durable_internal.check_text(regprocedure)',
                 'EXECUTE ON FUNCTION durable_internal.check_call(regprocedure)',

@@ -13,9 +13,9 @@ CREATE TABLE durable.schedules (
     owner_name durable_internal.owner NOT NULL DEFAULT durable_internal.current_owner(),
     cron_expression text NOT NULL,
     name text NOT NULL,
-    input jsonb CHECK (NOT durable_internal.is_too_deep(input)),
+    input jsonb CHECK (durable_internal.is_sound(input)),
     version text,
-    tags jsonb NOT NULL DEFAULT '{}' CHECK (NOT durable_internal.is_too_deep(tags)),
+    tags jsonb NOT NULL DEFAULT '{}' CHECK (durable_internal.is_sound(tags)),
     allow_overlap boolean NOT NULL DEFAULT false,
     -- PostgreSQL does not read back an interval whose part below a day is the least there is, whatever the others are
     retention interval CHECK (retention OPERATOR(pg_catalog.>=) '0' AND pg_catalog.date_part('hour', retention) OPERATOR(pg_catalog.>) -2562047788),
@@ -27,7 +27,8 @@ CREATE TABLE durable.schedules (
     last_run_time timestamptz,
     last_instance_id text,
     last_skipped_time timestamptz,
-    id uuid PRIMARY KEY DEFAULT pg_catalog.gen_random_uuid()
+    id uuid PRIMARY KEY DEFAULT pg_catalog.gen_random_uuid(),
+    CHECK (durable_internal.is_sound(pg_catalog.concat_ws(' ', schedule_name, cron_expression, name, version, search_path, last_instance_id)))
 );
 -- PostgreSQL looks into an index before it asks a policy, if it takes the condition for leakproof. So users must have no
 -- such condition on a column of an index: repeat can raise an error, so that PostgreSQL never takes it for leakproof, and

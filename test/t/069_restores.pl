@@ -51,6 +51,44 @@ is(as('tenant', q(SELECT string_agg(concat(fn, n, ' ', runtime_status, ' ', fail
 	'results, inputs of activities and custom statuses are');
 is(as('tenant', "SELECT durable.raise_event('waits', 'go', nested(1000))"), '', 'an event of 1000 levels is taken');
 
+# Some functions of PostgreSQL make text that is not valid in the database's encoding.
+$node->safe_psql('postgres', q(
+	CREATE FUNCTION junk() RETURNS text LANGUAGE plpgsql AS $$
+	BEGIN
+		PERFORM to_date(concat('1', U&'\\00E9', '5'), 'MMDD');
+	EXCEPTION WHEN OTHERS THEN RETURN left(SQLERRM, 20);
+	END $$;
+	CREATE FUNCTION junk_status() RETURNS void LANGUAGE plpgsql AS $$ BEGIN PERFORM durable.set_custom_status(to_jsonb(junk())); END $$;
+	CREATE FUNCTION junk_event() RETURNS void LANGUAGE plpgsql AS $$ BEGIN PERFORM durable.wait_for_external_event(junk()); END $$;
+	CREATE FUNCTION junk_input() RETURNS void LANGUAGE plpgsql AS $$ BEGIN PERFORM durable.call_activity('jsonb_typeof', jsonb_build_object('x', jsonb_build_object(junk(), 1))); END $$;
+	CREATE FUNCTION junk_child() RETURNS void LANGUAGE plpgsql AS $$ BEGIN PERFORM durable.call_sub_orchestrator('hello', instance_id => junk()); END $$;
+	CREATE FUNCTION junk_send() RETURNS void LANGUAGE plpgsql AS $$ BEGIN PERFORM durable.send_event('waits', junk(), '1'); END $$;
+	CREATE FUNCTION junk_again(x text DEFAULT '') RETURNS void LANGUAGE plpgsql AS $$ BEGIN PERFORM durable.continue_as_new(to_jsonb(junk())); END $$;
+	CREATE FUNCTION junk_call() RETURNS text LANGUAGE plpgsql AS $$ BEGIN RETURN durable.call_activity('junk') #>> '{}'; END $$;
+	CREATE FUNCTION junk_raise() RETURNS void LANGUAGE plpgsql AS $$ BEGIN RAISE '%', junk() USING DETAIL = junk(), HINT = junk(); END $$));
+SKIP:
+{
+	skip 'this version makes none', 1 if $node->safe_psql('postgres', q(SELECT durable_internal.is_sound(junk()))) eq 't';
+	as('tenant', "SELECT durable.start_new('waits', instance_id => 'lives')");
+	is(as('tenant', $_), '22021', "refused: $_") foreach
+		q(SELECT durable.start_new('hello', to_jsonb(junk()))),
+		q(SELECT durable.start_new('hello', instance_id => junk())),
+		q(SELECT durable.start_new('hello', version => junk())),
+		q(SELECT durable.start_new('hello', tags => jsonb_build_object(junk(), 1))),
+		q(SELECT set_config('search_path', quote_ident(junk()) || ', public', false), durable.start_new('hello')),
+		q(SELECT durable.raise_event('lives', junk())),
+		q(SELECT durable.raise_event('lives', 'other', jsonb_build_array(junk()))),
+		q(SELECT durable.terminate('lives', junk())),
+		q(SELECT durable.suspend('lives', junk()));
+	my $all = q(unnest('{junk, junk_status, junk_event, junk_input, junk_child, junk_send, junk_again, junk_call, junk_raise}'::text[]) fn);
+	as('tenant', "SELECT durable.start_new(fn, instance_id => fn) FROM $all");
+	is(as('tenant', "SELECT string_agg(fn || ' ' || runtime_status || coalesce(' ' || (failure ->> 'sqlstate'), ''), ', ' ORDER BY fn) FROM $all, durable.wait_for_completion(fn, '1 min')"),
+		'junk Failed 22021, junk_again Failed 22021, junk_call Failed 22021, junk_child Failed 22021, junk_event Failed 22021, junk_input Failed 22021, '
+		. 'junk_raise Failed P0001, junk_send Failed 22021, junk_status Failed 22021', 'what code makes is');
+	is(as('tenant', qq(INSERT INTO durable.schedules (schedule_name, cron_expression, name, search_path) VALUES (junk(), '', '', ''))), '23514', 'a schedule is refused');
+	is(as('tenant', qq(INSERT INTO durable.schedules (schedule_name, cron_expression, name, search_path, input) VALUES ('x', '', '', '', to_jsonb(junk())))), '23514', 'and its input');
+}
+
 # A schedule may be written by hand.
 my $schedule = q(INSERT INTO durable.schedules (schedule_name, cron_expression, name, search_path, %s) VALUES ('nightly', '0 0 * * *', 'hello', 'public', %s));
 is(as('tenant', sprintf($schedule, 'retention', q('-2562047788:00:54.775807'::interval - interval '1 microsecond'))), '23514', 'a retention that cannot be read again is refused');
