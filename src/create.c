@@ -104,13 +104,18 @@ create_uuid(void)
 	return uuid;
 }
 
-/* The 32 hexadecimal digits of a UUID. */
+/*
+ * An id for an instance: the 32 hexadecimal digits of a UUID.  It is another one
+ * than that of the instance's execution, from which the ids of its
+ * sub-orchestrations and guids follow, since others can find out ids of instances.
+ */
 static char *
-uuid_digits(const pg_uuid_t *uuid)
+make_id(void)
 {
+	pg_uuid_t	uuid = create_uuid();
 	char	   *result = palloc0(2 * UUID_LEN + 1);
 
-	hex_encode((const char *) uuid->data, UUID_LEN, result);
+	hex_encode((const char *) uuid.data, UUID_LEN, result);
 	return result;
 }
 
@@ -123,7 +128,7 @@ new_row(Store *store, const CreateRequest *request)
 	row->key = store_number(store);
 	row->execution_id = create_uuid();
 	row->instance_id = request->instance_id != NULL ?
-		unconstify(char *, request->instance_id) : uuid_digits(&row->execution_id);
+		unconstify(char *, request->instance_id) : make_id();
 	row->state = request->start_at > request->now ? STATE_WAITING : STATE_READY;
 	row->owner = request->owner;
 	row->name = unconstify(char *, request->name);

@@ -26,10 +26,14 @@
 #include "utils/snapmgr.h"
 
 #include "client.h"
+#include "json.h"
 #include "replay.h"
 #include "search.h"
+#include "settings.h"
 
 #define PAGE_SIZE_LIMIT 100000
+/* characters of payloads in a page, or a quarter of durable.max_payload if that is more */
+#define PAGE_TEXT		(16 * INT64CONST(1024) * 1024)
 #define TOKEN_HEAD		(sizeof(pg_crc32c) + sizeof(TimestampTz))
 
 #define PAGE_QUERY \
@@ -151,6 +155,52 @@ id_array(Found *rows, int count)
 	return PointerGetDatum(construct_array(ids, count, TEXTOID, -1, false, TYPALIGN_INT));
 }
 
+/* Characters of the payloads of the row at hand. */
+static int64
+payload_size(HeapTuple row, TupleDesc columns)
+{
+	int64		size = 0;
+
+	for (int i = 1; i <= columns->natts; i++)
+	{
+		bool		isnull;
+		Datum		value = SPI_getbinval(row, columns, i, &isnull);
+		Jsonb	   *json;
+
+		if (isnull || TupleDescAttr(columns, i - 1)->atttypid != JSONBOID)
+			continue;
+		json = DatumGetJsonbP(value);
+		size += jsonb_text_size(json);
+		if ((Pointer) json != DatumGetPointer(value))
+			pfree(json);
+	}
+	return size;
+}
+
+/* How many of the instances found the page has, at least one: nobody is to get more text than a client can be expected to hold. */
+static int
+fitting(const Found *rows, int count)
+{
+	int64		limit = Max(PAGE_TEXT, (int64) durable_max_payload * 1024 / 4);
+	int64		size = 0;
+	int			next = 0;
+
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		bool		isnull;
+		text	   *id = DatumGetTextPP(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &isnull));
+
+		CHECK_FOR_INTERRUPTS();
+		while (next < count - 1 && (VARSIZE_ANY_EXHDR(id) != VARSIZE_ANY_EXHDR(rows[next].instance_id) ||
+									memcmp(VARDATA_ANY(id), VARDATA_ANY(rows[next].instance_id), VARSIZE_ANY_EXHDR(id)) != 0))
+			next++;
+		size += payload_size(SPI_tuptable->vals[i], SPI_tuptable->tupdesc);
+		if (next > 0 && size > limit)
+			return next;
+	}
+	return count;
+}
+
 /* Put the rows of these ids into the result. */
 static void
 return_page(ReturnSetInfo *result, Found *rows, int count, bool show_input, text *token)
@@ -159,6 +209,7 @@ return_page(ReturnSetInfo *result, Found *rows, int count, bool show_input, text
 	Oid			types[] = {TEXTARRAYOID, BOOLOID, TEXTOID};
 	Datum		values[] = {id_array(rows, count), BoolGetDatum(show_input), PointerGetDatum(token)};
 	char		nulls[] = {' ', ' ', token == NULL ? 'n' : ' '};
+	int			fits;
 
 	SPI_connect();
 	if (plan == NULL)
@@ -174,6 +225,13 @@ return_page(ReturnSetInfo *result, Found *rows, int count, bool show_input, text
 	/* read-only: with the active snapshot, the one of the search */
 	if (SPI_execute_plan(plan, values, nulls, true, 0) != SPI_OK_SELECT)
 		elog(ERROR, "could not read a page of instances");
+	fits = fitting(rows, count);
+	if (fits < count)
+	{
+		SPI_finish();
+		return_page(result, rows, fits, show_input, token_encode(&rows[fits - 1]));
+		return;
+	}
 	for (uint64 i = 0; i < SPI_processed; i++)
 		tuplestore_puttuple(result->setResult, SPI_tuptable->vals[i]);
 	SPI_finish();

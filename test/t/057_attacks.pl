@@ -66,6 +66,10 @@ sub run_activities
 	return $node->safe_psql('postgres', "SELECT coalesce(failure->>'message', (SELECT string_agg(e, E'\\n') FROM jsonb_array_elements_text(output) e)) FROM durable.instances WHERE instance_id = '$id'");
 }
 
+# Ids of sub-orchestrations follow from the execution's, which others must not learn from the id of the instance.
+$node->safe_psql('postgres', q(CREATE FUNCTION public.nothing() RETURNS int LANGUAGE sql AS 'SELECT 1'; SELECT durable.start_new('public.nothing')));
+is($node->safe_psql('postgres', q(SELECT count(*) FROM durable.instances WHERE replace(execution_id::text, '-', '') = instance_id)), 0, 'an execution has an id of its own');
+
 #
 # What one task leaves in the process is not there in the next: further kinds of state than in sql/security.sql.
 #

@@ -33,7 +33,27 @@ is($node->safe_psql('postgres', q(SELECT runtime_status, failure->>'sqlstate' FR
 # 60 MB of text go through, and all can be listed and dumped.
 $node->safe_psql('postgres', q(SELECT durable.start_new('waits', huge(450), 'before')));
 poll_until($node, q(SELECT count(*) = 1 FROM durable.history WHERE instance_id = 'before' AND event_type = 'EventSubscribed'), 'an instance with a large input waits');
-is($node->safe_psql('postgres', q(SELECT count(*) FROM durable.query_instances() q WHERE q::text IS NOT NULL)), 2, 'the instances can be listed');
+is($node->safe_psql('postgres', q(SELECT count(*) FROM durable.query_instances(instance_ids => '{before,returned}') q WHERE q::text IS NOT NULL)), 1, 'one fits into a page');
+
+# A page has one instance of that size at most, whatever its page_size, and its token leads to the others.
+$node->safe_psql('postgres', q(SELECT durable.start_new('w', huge(450), 'page-' || i, tags => '{"page": 1}') FROM generate_series(1, 3) i));
+is($node->safe_psql('postgres', q(SELECT count(*) FROM generate_series(1, 3) i, durable.wait_for_completion('page-' || i, '1 min') WHERE runtime_status = 'Completed')), 3, 'large instances');
+$node->safe_psql('postgres', q(SELECT count(durable.start_new('w', '[1]', 'small-' || i, tags => '{"page": 1}')) FROM generate_series(1, 5) i));
+foreach my $prefix ('NULL', q('page-'))
+{
+	my @sizes;
+	my $token = 'NULL';
+	for (1 .. 10)
+	{
+		my ($count, $next) = split /\|/, $node->safe_psql('postgres',
+			"SELECT count(*), max(continuation_token) FROM durable.query_instances(tags => '{\"page\": 1}', instance_id_prefix => $prefix, continuation_token => $token)");
+		push @sizes, $count;
+		last if !$next;
+		$token = "'$next'";
+	}
+	is("@sizes", $prefix eq 'NULL' ? '1 1 1 5' : '1 1 1', "pages with prefix $prefix");
+}
+is($node->safe_psql('postgres', q(SELECT count(*) FROM durable.query_instances(tags => '{"page": 1}', show_input => false))), 8, 'all fit without inputs');
 my $dump = PostgreSQL::Test::Utils::tempdir() . '/dump';
 $node->command_ok([ 'pg_dump', '-f', $dump, $node->connstr('postgres') ], 'pg_dump works');
 ok(-s $dump > 100_000_000, 'and has the large inputs');
