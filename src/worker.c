@@ -423,7 +423,7 @@ batch_limit(void)
 		Min(durable_batch_size, Max(durable_batch_time * 1000 / step_us, 1));
 }
 
-/* Order in which instances leave a batch that is too large: those that have had most of it first. */
+/* Order in which instances leave a batch that is too large: those that have had most of it are last, and leave first. */
 static int
 compare_rounds(const void *a, const void *b)
 {
@@ -431,8 +431,8 @@ compare_rounds(const void *a, const void *b)
 	const ReadyItem *y = b;
 
 	if (x->late != y->late)
-		return x->late - y->late;
-	return x->rounds != y->rounds ? y->rounds - x->rounds : compare_items(x, y);
+		return y->late - x->late;
+	return x->rounds != y->rounds ? x->rounds - y->rounds : compare_items(x, y);
 }
 
 /*
@@ -464,10 +464,9 @@ settle(void)
 	if (excess > 0)
 	{
 		qsort(items, nitems, sizeof(ReadyItem), compare_rounds);
-		memcpy(&gone[ngone], items, excess * sizeof(ReadyItem));
-		ngone += excess;
 		nitems -= excess;
-		memmove(items, &items[excess], nitems * sizeof(ReadyItem));
+		memcpy(&gone[ngone], &items[nitems], excess * sizeof(ReadyItem));
+		ngone += excess;
 	}
 	if (ngone > 0)
 		ready_release(my_slot, gone, ngone, false);
