@@ -328,9 +328,10 @@ scan_begin_with(TableScan *scan, Table *table, const char *index, int nkeys, Sca
 
 /*
  * Whether the transaction that has inserted the row at hand may still run, as
- * the commit log has it.  A snapshot would climb from its subtransaction to the
- * outermost one, with a page to be read for each step: some users make that dear.
- * Updated versions of such a row are of the same transaction.
+ * the commit log has it.  Where some transaction has more subtransactions than a
+ * snapshot has room for, the snapshot would climb from the row's subtransaction to
+ * the outermost one, with a page to be read for each step: some users make that
+ * dear.  Updated versions of such a row are of the same transaction.
  */
 static bool
 is_pending(IndexScanDesc scan)
@@ -362,7 +363,7 @@ is_pending(IndexScanDesc scan)
 bool
 scan_fetch(IndexScanDesc scan, TupleTableSlot *slot)
 {
-	return (IsolationIsSerializable() || !is_pending(scan)) && index_fetch_heap(scan, slot);
+	return (!scan->xs_snapshot->suboverflowed || IsolationIsSerializable() || !is_pending(scan)) && index_fetch_heap(scan, slot);
 }
 
 /* The next row in the order of the index, all columns read; NULL at the end. */
