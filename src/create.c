@@ -77,6 +77,21 @@ create_check_tags(Jsonb *tags)
 	return JB_ROOT_COUNT(tags) == 0 ? NULL : tags;
 }
 
+/* Fill eight bytes by chance; the library is asked for many at a time, as each question takes it long. */
+static void
+random_bytes(unsigned char *bytes)
+{
+	static unsigned char pool[64][8];
+	static int	left = 0;
+
+	if (left == 0 && !pg_strong_random(pool, sizeof(pool)))
+		ereport(ERROR,
+				(errcode(ERRCODE_INTERNAL_ERROR),
+				 errmsg("could not generate random values")));
+	left = left == 0 ? lengthof(pool) - 1 : left - 1;
+	memcpy(bytes, pool[left], sizeof(pool[left]));
+}
+
 /* A time-ordered UUID: 60 bits of time, 62 of chance. */
 pg_uuid_t
 create_uuid(void)
@@ -92,10 +107,7 @@ create_uuid(void)
 	last = time = Max(time, last + 1);
 	milliseconds = time / 1000;
 	fraction = (time % 1000) * 4096 / 1000;
-	if (!pg_strong_random(uuid.data + 8, 8))
-		ereport(ERROR,
-				(errcode(ERRCODE_INTERNAL_ERROR),
-				 errmsg("could not generate random values")));
+	random_bytes(uuid.data + 8);
 	for (int i = 0; i < 6; i++)
 		uuid.data[i] = milliseconds >> (40 - 8 * i);
 	uuid.data[6] = 0x70 | (fraction >> 8);
