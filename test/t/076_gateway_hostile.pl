@@ -190,8 +190,9 @@ is_deeply([ sort { $a <=> $b } map { $_->{Result} } @$history[ 1 .. 20000 ] ], [
 meanwhile('a value of 15 MB', 0.06, 16, (sub {
 	!grep { !right('/instances/big', 15000000, qr/\A\{"name":"big".*x\\""?,"createdTime":"[^"]+","lastUpdatedTime":"[^"]+"\}\z/s) } 1 .. 8
 }) x 2);
-meanwhile('forty of 1.5 MB', 0.15, 4, (sub {
-	!grep { !right('/instances?instanceIdPrefix=many-', 60000000, qr/\A\[\{"name":"big".*\}\]\z/s) } 1 .. 2
+# a page has some of them
+meanwhile('values of 1.5 MB', 0.15, 4, (sub {
+	!grep { !right('/instances?instanceIdPrefix=many-', 10000000, qr/\A\[\{"name":"big".*\}\]\z/s) } 1 .. 2
 }) x 2);
 meanwhile('a long history', 0.02, 8, (sub {
 	!grep { !right('/instances/busy?showHistory=true&showHistoryOutput=true', 2000000, qr/"OrchestrationStatus":"Completed".*\]\}\z/s) } 1 .. 4
