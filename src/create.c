@@ -173,7 +173,8 @@ run_insert(Table *table, const InstanceRow *row)
 	}
 	if (insert_plan == NULL)
 	{
-		SPIPlanPtr	plan = SPI_prepare(INSERT_QUERY, 1, &type);
+		/* no plan has the row as a constant, which whoever called the caller could have printed */
+		SPIPlanPtr	plan = SPI_prepare_cursor(INSERT_QUERY, 1, &type, CURSOR_OPT_GENERIC_PLAN);
 
 		if (plan == NULL)
 			elog(ERROR, "could not prepare the insertion of an instance: %s",

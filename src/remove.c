@@ -56,33 +56,42 @@ terminate_child(Store *store, const InstanceRow *child, TimestampTz now)
 
 /*
  * Lock the children of an instance that have ended and add them to the victims;
- * add those that live to another list.  False if one is locked by another
- * transaction and it must not be waited for.
+ * add those that live to another list.  What they have stored is not kept in
+ * memory.  False if one is locked by another transaction and it must not be waited
+ * for.
  */
 static bool
 visit_children(Store *store, int64 key, bool wait, List **victims, List **live)
 {
-	ListCell   *cell;
+	List	   *keys = instance_children(store, key);
+	MemoryContext outer = CurrentMemoryContext;
+	MemoryContext context = AllocSetContextCreate(outer, "durable child", ALLOCSET_DEFAULT_SIZES);
+	FetchResult result = FETCH_FOUND;
 
-	foreach(cell, instance_children(store, key))
+	for (int i = 0; i < list_length(keys) && result != FETCH_LOCKED; i++)
 	{
-		InstanceRow *child = palloc(sizeof(InstanceRow));
-		FetchResult result = FETCH_FOUND;
+		InstanceRow row = {0};
+		InstanceRow *child;
 
-		if (!instance_get(store, *(int64 *) lfirst(cell), child))
+		MemoryContextReset(context);
+		MemoryContextSwitchTo(context);
+		result = instance_get(store, *(int64 *) list_nth(keys, i), &row) ? FETCH_FOUND : FETCH_ABSENT;
+		if (result == FETCH_FOUND && STATE_IS_TERMINAL(row.state))
+			result = instance_lock(store, row.key, wait, &row);
+		MemoryContextSwitchTo(outer);
+		if (result != FETCH_FOUND)
 			continue;
-		if (STATE_IS_TERMINAL(child->state))
-			result = instance_lock(store, child->key, wait, child);
-		if (result == FETCH_LOCKED)
-			return false;
-		if (result == FETCH_ABSENT)
-			continue;
-		if (STATE_IS_TERMINAL(child->state))
+		child = palloc0(sizeof(InstanceRow));
+		child->key = row.key;
+		child->tid = row.tid;
+		child->owner = row.owner;
+		if (STATE_IS_TERMINAL(row.state))
 			*victims = lappend(*victims, child);
 		else
 			*live = lappend(*live, child);
 	}
-	return true;
+	MemoryContextDelete(context);
+	return result != FETCH_LOCKED;
 }
 
 /* Remove what belongs to one instance. */

@@ -92,6 +92,27 @@ foreach my $levels (1000, 1001, $low, $low - 100)
 }
 lives('deep JSON');
 
+# Sub-orchestrations are removed with their parent, whatever they have stored, with the memory that one takes.
+SKIP:
+{
+	skip 'no /proc', 2 unless -r '/proc/self/status';
+	$node->safe_psql('postgres', q(
+		CREATE FUNCTION leaf() RETURNS int LANGUAGE sql AS 'SELECT 1';
+		CREATE FUNCTION begets(n int) RETURNS void LANGUAGE plpgsql AS $$
+		BEGIN
+			FOR i IN 1 .. n LOOP
+				PERFORM durable.start_sub_orchestrator('leaf', instance_id => 'leaf-' || i);
+			END LOOP;
+		END $$;
+		SELECT durable.start_new('begets', '8', 'kin')));
+	poll_until($node, q(SELECT count(*) = 8 FROM durable.instances WHERE instance_id ^@ 'leaf-' AND runtime_status = 'Completed'), 'a family');
+	$node->safe_psql('postgres', "SELECT durable.set_custom_status('leaf-$_', to_jsonb(repeat('x', 30000000)))") foreach 1 .. 8;
+	my ($purged, $peak) = split /\n/, $node->safe_psql('postgres',
+		q(SELECT durable.purge_instance_history('kin'); SELECT substring(pg_read_file('/proc/self/status') FROM 'VmHWM:\s+(\d+)')));
+	is($purged, '9', 'it is removed');
+	cmp_ok($peak, '<', 250 * 1024, 'with little memory');
+}
+
 is($node->safe_psql('postgres', 'SELECT pg_postmaster_start_time()'), $started, 'the postmaster is the same');
 is($node->safe_psql('postgres', 'SELECT * FROM durable_internal.violations'), '', 'no violations');
 $node->stop;

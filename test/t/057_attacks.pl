@@ -70,6 +70,12 @@ sub run_activities
 $node->safe_psql('postgres', q(CREATE FUNCTION public.nothing() RETURNS int LANGUAGE sql AS 'SELECT 1'; SELECT durable.start_new('public.nothing')));
 is($node->safe_psql('postgres', q(SELECT count(*) FROM durable.instances WHERE replace(execution_id::text, '-', '') = instance_id)), 0, 'an execution has an id of its own');
 
+# Nor from a plan that the caller of a SECURITY DEFINER function has printed.
+my (undef, undef, $printed) = $node->psql('postgres',
+	"SET client_min_messages = log; SET debug_print_plan = on; SET debug_print_rewritten = on; SELECT durable.start_new('public.nothing', instance_id => 'planned')");
+like($printed, qr/ON CONFLICT|onConflict/, 'the insertion of an instance is printed');
+unlike($printed, qr/:consttype 2950/, 'without the id of its execution');
+
 #
 # What one task leaves in the process is not there in the next: further kinds of state than in sql/security.sql.
 #
