@@ -330,7 +330,7 @@ adopt_settled(void)
 	return !requested && !unsettled && doomed == NULL;
 }
 
-/* Whether something in the database waits for a role to be created, or may, as this process has not looked to the end. */
+/* Whether something in the database waits for a role to be created.  True as well while this process has not finished its look. */
 bool
 adopt_missing(void)
 {

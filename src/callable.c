@@ -38,8 +38,7 @@
 #include "callable.h"
 #include "process.h"
 
-/* the longest name or signature looked at: 100 arguments of qualified types fit */
-/* so long that it fits into an index beside the longest id and role, compressed or not */
+/* bytes of the longest name or signature: an index entry has room for such a name beside the longest id and role, uncompressed */
 #define MAX_NAME_LENGTH 1024
 
 typedef struct CallableEntry

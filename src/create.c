@@ -173,7 +173,7 @@ run_insert(Table *table, const InstanceRow *row)
 	}
 	if (insert_plan == NULL)
 	{
-		/* no plan has the row as a constant, which whoever called the caller could have printed */
+		/* A custom plan would contain the row, and debug_print_plan would show the row to the client of a SECURITY DEFINER function. */
 		SPIPlanPtr	plan = SPI_prepare_cursor(INSERT_QUERY, 1, &type, CURSOR_OPT_GENERIC_PLAN);
 
 		if (plan == NULL)

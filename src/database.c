@@ -14,9 +14,10 @@
  *
  * A scheduler leaves a database in which nothing is due.  The slot says when the
  * next one is to come (due_at): at once when somebody wakes the database, before
- * the next timer is due, and after LONGEST_AWAY in any case.  Every change of the
- * slot is made under shared_lock, so that a wake-up finds either a scheduler,
- * after which slot_end sees what it has not collected, or none, and sets due_at.
+ * the next timer is due, and after LONGEST_AWAY in any case.  shared_lock guards
+ * the slot.  A wake-up that finds a scheduler sets `woken`; if the scheduler ends
+ * before it has looked, slot_end sets due_at.  A wake-up that finds no scheduler
+ * sets due_at itself.
  */
 #include "postgres.h"
 
@@ -176,7 +177,7 @@ slot_end(Slot *slot, DatabaseState state)
 	/* after the first end there may be nothing wrong; tables are */
 	doublings = info->failures - (state == DATABASE_UNFIT ? 1 : 2);
 	info->retry_at = failed && doublings >= 0 ? now + Min(FIRST_PAUSE << Min(doublings, 16), LONGEST_PAUSE) : 0;
-	/* it may have been woken and has not looked */
+	/* a wake-up that the scheduler has not looked at is left to the next one */
 	info->due_at = failed || info->woken ? now : state == DATABASE_ABSENT ? DT_NOEND : now + LONGEST_AWAY;
 	info->state = state;
 	info->since = now;

@@ -54,7 +54,7 @@ typedef struct DatabaseNews
 	TimestampTz timer;			/* the earliest new one; 0: none */
 } DatabaseNews;
 
-/* what is to be remembered of a database when its scheduler has left */
+/* facts about a database that its next scheduler needs */
 typedef enum DatabaseNote
 {
 	NOTE_ANNOUNCED,				/* the log says that the engine runs there */

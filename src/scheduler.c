@@ -879,9 +879,9 @@ rest(long sleep, TimestampTz next_timer)
 	bool		idle = is_idle(sleep, next_timer);
 	bool		finished = idle && !has_workers(false) && norphans == 0;
 	bool		asked;
-	bool		unheard;
+	bool		may_sleep;
 	TimestampTz now = GetCurrentTimestamp();
-	TimestampTz idle_since = database_rest(my_database, idle, &asked, &unheard);
+	TimestampTz idle_since = database_rest(my_database, idle, &asked, &may_sleep);
 
 	if (asked || (finished && now - idle_since >= LINGER))
 	{
@@ -889,7 +889,7 @@ rest(long sleep, TimestampTz next_timer)
 		come_back = idle ? next_timer : now;
 		proc_exit(0);
 	}
-	if (!unheard)
+	if (!may_sleep)
 		return 0;
 	return finished ? Min(sleep, (idle_since + LINGER - now) / 1000 + 1) : sleep;
 }
