@@ -44,7 +44,7 @@ clipped(const char *text, int max_length)
 		copy = psprintf("%.*s...", pg_mbcliplen(text, max_length + 1, max_length), text);
 	else
 		copy = pstrdup(text);
-	if (!pg_verifymbstr(copy, strlen(copy), true))
+	if (!text_is_sound(copy, strlen(copy)))
 	{
 		for (char *c = copy; *c; c++)
 			if (IS_HIGHBIT_SET(*c))

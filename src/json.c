@@ -4,6 +4,7 @@
  */
 #include "postgres.h"
 
+#include "catalog/namespace.h"
 #include "fmgr.h"
 #include "mb/pg_wchar.h"
 #include "utils/fmgrprotos.h"
@@ -179,6 +180,32 @@ jsonb_text_size(const Jsonb *json)
 	return size;
 }
 
+/*
+ * Whether a text can be restored from a dump, and be sent to the gateway: whether
+ * it is valid in the database's encoding and every character of it is one in UTF8.
+ */
+bool
+text_is_sound(const char *text, int length)
+{
+	int			encoding = GetDatabaseEncoding();
+	Oid			conversion;
+	char	   *converted;
+	bool		sound;
+
+	if (encoding == PG_UTF8 || encoding == PG_SQL_ASCII)
+		return pg_verify_mbstr(PG_UTF8, text, length, true);
+	if (!pg_verifymbstr(text, length, true))
+		return false;
+	conversion = FindDefaultConversionProc(encoding, PG_UTF8);
+	if (!OidIsValid(conversion))
+		return true;
+	converted = palloc_extended((Size) length * MAX_CONVERSION_GROWTH + 1, MCXT_ALLOC_HUGE);
+	sound = pg_do_encoding_conversion_buf(conversion, encoding, PG_UTF8, (unsigned char *) unconstify(char *, text), length,
+										  (unsigned char *) converted, (Size) length * MAX_CONVERSION_GROWTH + 1, true) == length;
+	pfree(converted);
+	return sound;
+}
+
 /* What keeps a jsonb from being restored; its text may be too long as well. */
 JsonbProblem
 jsonb_problem(const Jsonb *json)
@@ -194,7 +221,7 @@ jsonb_problem(const Jsonb *json)
 		if (depth > JSONB_LEVELS_MAX)
 			return JSONB_TOO_DEEP;
 		if ((token == WJB_KEY || token == WJB_VALUE || token == WJB_ELEM) && value.type == jbvString &&
-			!pg_verifymbstr(value.val.string.val, value.val.string.len, true))
+			!text_is_sound(value.val.string.val, value.val.string.len))
 			return JSONB_NOT_ENCODED;
 	}
 	return JSONB_SOUND;
@@ -314,5 +341,5 @@ durable_is_sound_text(PG_FUNCTION_ARGS)
 {
 	text	   *string = PG_GETARG_TEXT_PP(0);
 
-	PG_RETURN_BOOL(pg_verifymbstr(VARDATA_ANY(string), VARSIZE_ANY_EXHDR(string), true));
+	PG_RETURN_BOOL(text_is_sound(VARDATA_ANY(string), VARSIZE_ANY_EXHDR(string)));
 }

@@ -29,6 +29,7 @@ typedef enum JsonbProblem
 	JSONB_NOT_ENCODED
 } JsonbProblem;
 
+extern bool text_is_sound(const char *text, int length);
 extern JsonbProblem jsonb_problem(const Jsonb *json);
 /* no jsonb of one byte has more bytes of text: 147,459 are what a number of 14 bytes has at most, with its separator */
 #define JSONB_TEXT_EXPANSION 10533

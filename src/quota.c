@@ -355,8 +355,8 @@ unsound(JsonbProblem problem)
 							"A server with a smaller stack could not restore it.",
 							"Store such values in a table and pass their keys.");
 	return failure_make(ERRCODE_CHARACTER_NOT_IN_REPERTOIRE,
-						psprintf("a text is not valid in encoding \"%s\"", GetDatabaseEncodingName()),
-						"It could not be restored from a dump. Functions that cut texts by bytes make such ones.",
+						psprintf("a text is not valid in encoding \"%s\", or UTF8 has not all of its characters", GetDatabaseEncodingName()),
+						"It could not be restored from a dump, or be sent to an HTTP client. Functions that cut texts by bytes make such texts.",
 						NULL);
 }
 
@@ -394,7 +394,7 @@ text_limit(const char *text)
 
 	if (size > (int64) durable_max_payload * 1024)
 		return too_large(size, 0);
-	return pg_verifymbstr(text, size, true) ? NULL : unsound(JSONB_NOT_ENCODED);
+	return text_is_sound(text, size) ? NULL : unsound(JSONB_NOT_ENCODED);
 }
 
 /* NULL, or the failure if a text is too long. */

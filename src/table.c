@@ -400,29 +400,35 @@ row_set(TupleTableSlot *slot, int column, Datum value)
 	slot->tts_isnull[column] = false;
 }
 
-/*
- * Set a text column; NULL leaves it null.  One row with text that is not valid in
- * the database's encoding would keep a dump of everybody's from being restored.
- */
+/* One row that cannot be restored would keep a dump of everybody's from being restored. */
+static void
+unsound_value(void)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_CHARACTER_NOT_IN_REPERTOIRE),
+			 errmsg("a value could not be restored from a dump"),
+			 errdetail("A text of it is not valid in encoding \"%s\", or UTF8 has not all of its characters.", GetDatabaseEncodingName())));
+}
+
+/* Set a text column; NULL leaves it null. */
 void
 row_set_text(TupleTableSlot *slot, int column, const char *value)
 {
 	if (value == NULL)
 		return;
-	(void) pg_verifymbstr(value, strlen(value), false);
+	if (!text_is_sound(value, strlen(value)))
+		unsound_value();
 	row_set(slot, column, CStringGetTextDatum(value));
 }
 
-/* Set a jsonb column, likewise; NULL leaves it null. */
+/* Set a jsonb column; NULL leaves it null. */
 void
 row_set_jsonb(TupleTableSlot *slot, int column, Jsonb *value)
 {
 	if (value == NULL)
 		return;
 	if (jsonb_problem(value) != JSONB_SOUND)
-		ereport(ERROR,
-				(errcode(ERRCODE_CHARACTER_NOT_IN_REPERTOIRE),
-				 errmsg("a value could not be restored from a dump")));
+		unsound_value();
 	row_set(slot, column, JsonbPGetDatum(value));
 }
 

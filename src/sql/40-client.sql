@@ -83,13 +83,13 @@ CREATE FUNCTION durable_internal.is_sound(payload jsonb) RETURNS boolean
 LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE
 AS 'MODULE_PATHNAME', 'durable_is_sound';
 COMMENT ON FUNCTION durable_internal.is_sound(jsonb) IS
-'Whether a payload can be restored from a dump: all texts are valid in the database''s encoding, and arrays and objects have at most 1000 levels.';
+'Whether a payload can be restored from a dump: all texts are valid in the database''s encoding and have characters that UTF8 has, and arrays and objects have at most 1000 levels.';
 
 CREATE FUNCTION durable_internal.is_sound(string text) RETURNS boolean
 LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE
 AS 'MODULE_PATHNAME', 'durable_is_sound_text';
 COMMENT ON FUNCTION durable_internal.is_sound(text) IS
-'Whether a text is valid in the database''s encoding.';
+'Whether a text is valid in the database''s encoding and has only characters that UTF8 has.';
 
 CREATE FUNCTION durable.history_size(
     instance_id text,

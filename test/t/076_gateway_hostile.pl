@@ -319,4 +319,30 @@ $node->safe_psql('postgres', q(SELECT durable.raise_event('slow-2', 'Approval', 
 like(DurableGateway::answer_one($slow[1]), qr{^HTTP/1\.1 200 }, '... and so is the other');
 is($gateway->stop, '0', 'exit 0');
 is($node->safe_psql('postgres', 'SELECT count(*) FROM durable_internal.violations'), '0', 'the engine is well');
+
+# Where the encoding of the database is not UTF8, one text that UTF8 cannot represent would keep everybody's list from being sent.
+foreach my $encoding (qw(WIN1252 SQL_ASCII))
+{
+	my $database = lc $encoding;
+	$node->safe_psql('postgres', "CREATE DATABASE $database TEMPLATE template0 ENCODING '$encoding' LOCALE 'C'");
+	$node->safe_psql($database, q(CREATE EXTENSION durable;
+		DO $$ BEGIN EXECUTE format('CREATE FUNCTION %I() RETURNS void LANGUAGE sql AS %L', 'bad' || chr(129), ''); END $$;
+		CREATE FUNCTION calls() RETURNS jsonb LANGUAGE plpgsql AS $$ BEGIN RETURN durable.call_activity('bad' || chr(129)); END $$;
+		CREATE FUNCTION returns() RETURNS text LANGUAGE sql AS 'SELECT chr(129)';
+		CREATE FUNCTION raises() RETURNS void LANGUAGE plpgsql AS $$ BEGIN RAISE '%', 'bad' || chr(129) USING DETAIL = chr(129); END $$;));
+	foreach my $start (q(durable.start_new('bad' || chr(129))), q(durable.start_new('calls', instance_id => chr(129))), q(durable.start_new('calls', to_jsonb(chr(129)))))
+	{
+		my ($rc, $out, $err) = $node->psql($database, "\\set VERBOSITY sqlstate\nSELECT $start");
+		like($err, qr/22021/, "$encoding: refused: $start");
+	}
+	$node->safe_psql($database, q(SELECT durable.start_new(name, instance_id => name) FROM unnest('{calls,returns,raises}'::text[]) name));
+	is($node->safe_psql($database, q(SELECT string_agg(concat_ws(' ', name, runtime_status, failure ->> 'sqlstate'), ', ' ORDER BY name)
+		FROM unnest('{calls,returns,raises}'::text[]) name, durable.wait_for_completion(name, '1 min'))),
+		'calls Failed 22021, raises Failed P0001, returns Failed 22021', "$encoding: what code makes is refused, too");
+	my $other = gateway_start($node, dbname => $node->connstr($database));
+	my $list = $other->call('GET', '/instances');
+	is("$list->{status} " . @{ DurableGateway::json($list) }, '200 3', "$encoding: a list");
+	like($other->call('GET', '/metrics')->{content}, qr/^durable_up 1$/m, "$encoding: metrics");
+	is($other->stop, '0', 'exit 0');
+}
 done_testing();
