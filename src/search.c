@@ -23,8 +23,7 @@
  * of ids, where the ids with the prefix are side by side.  That order is the one
  * of bytes (collation "C"), whatever the collation of the database.  The index
  * has no other column, so every row with the prefix is read and compared until
- * the page is full, the rows of other owners too.  A token can only name an id
- * that the caller may see, so a page ends early only after its first row.
+ * the page is full, the rows of other owners too.
  *
  * Ids and a parent lead to rows by another index, and the first of those that
  * pass, in the order of the pages, are kept.
@@ -56,9 +55,6 @@
 
 /* keys of a scan of the ids with a prefix, at most */
 #define PREFIX_KEYS		3
-
-/* rows in vain after which a page by prefix ends, about 1 us each */
-#define VAIN_IDS		50000
 
 typedef struct OwnerEntry
 {
@@ -483,29 +479,18 @@ collect_by_id(Search *search)
 	collected_sort(search);
 }
 
-/*
- * Read a page of the ids with the prefix.  A page that has a row, and so can
- * have a token, ends early after many rows in vain; returns whether it did.
- */
-static bool
+/* Read a page of the ids with the prefix. */
+static void
 page_by_prefix(Search *search)
 {
 	ScanKeyData keys[PREFIX_KEYS];
 	RowScan		scan;
-	int			vain = 0;
-	bool		early = false;
 
 	search_scan_open(search, &scan, "instances_instance_id", false, prefix_keys(search, keys), keys);
-	while (search->found.count < search->limit && !early && search_scan_row(search, &scan))
-	{
+	while (search->found.count < search->limit && search_scan_row(search, &scan))
 		if (search_row_passes(search))
 			collect_row(search);
-		else if (vain < VAIN_IDS)
-			vain++;
-		early = vain == VAIN_IDS && search->found.count > 0;
-	}
 	search_scan_close(search, &scan);
-	return early;
 }
 
 /* Find a page. */
@@ -513,7 +498,6 @@ int
 search_page(Search *search, const Found *after, int size, Found **rows, bool *more)
 {
 	const Filter *filter = search->filter;
-	bool		early = false;
 
 	if (after != NULL)
 		search->after = *after;
@@ -522,14 +506,14 @@ search_page(Search *search, const Found *after, int size, Found **rows, bool *mo
 	if (filter->ids != NULL || filter->parent != NULL)
 		collect_by_id(search);
 	else if (filter->prefix != NULL)
-		early = page_by_prefix(search);
+		page_by_prefix(search);
 	else
 	{
 		listing_groups(search);
 		listing_merge(search);
 	}
 	*rows = search->found.rows;
-	*more = early || search->found.count > size;
+	*more = search->found.count > size;
 	return Min(search->found.count, size);
 }
 

@@ -22,7 +22,6 @@ int			durable_max_long_activities = 16;
 int			durable_worker_idle_timeout = 60;
 int			durable_batch_size = 200;
 int			durable_batch_time = 20;
-int			durable_steps_per_commit = 1;
 int			durable_poll_interval = 5000;
 int			durable_max_activity_deliveries = 5;
 int			durable_turn_timeout = 60000;
@@ -140,11 +139,6 @@ define_batch_settings(void)
 							"A function that has run for as long is undone, and runs again alone.",
 							&durable_batch_time, 20, 1, 10000,
 							PGC_SIGHUP, GUC_UNIT_MS, NULL, NULL, NULL);
-	DefineCustomIntVariable("durable.steps_per_commit",
-							"Most quick activities of one instance, in sequence, that a worker runs in one transaction.",
-							"A crash repeats all of them that had not been committed, effects outside the database included. Of those scheduled together, up to 16 share a transaction in any case.",
-							&durable_steps_per_commit, 1, 1, 1000,
-							PGC_SIGHUP, 0, NULL, NULL, NULL);
 	DefineCustomIntVariable("durable.max_activity_deliveries",
 							"How often an activity is given to a worker that dies while running it.",
 							"After that it fails with SQLSTATE OD007.",

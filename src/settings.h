@@ -42,7 +42,6 @@ extern int	durable_max_long_activities;
 extern int	durable_worker_idle_timeout;
 extern int	durable_batch_size;
 extern int	durable_batch_time;
-extern int	durable_steps_per_commit;
 extern int	durable_poll_interval;
 extern int	durable_max_activity_deliveries;
 extern int	durable_turn_timeout;

@@ -3,9 +3,8 @@
  *	  A worker: advances the instances of one role, a batch in a transaction.
  *
  * A *round* is one transaction: lock and load the instances of the batch, take
- * in what happened to them, run for each at most one activity (or as many as
- * durable.steps_per_commit says, or a small fan-out) and the turns before and
- * after it, write the histories and rows, commit.  Instances that can go on stay
+ * in what happened to them, run for each at most one activity (or a small
+ * fan-out) and the turns before and after it, write the histories and rows, commit.  Instances that can go on stay
  * in the batch for the next round; the others are let go.
  *
  * What goes wrong in a round with many instances is undone and each is tried
@@ -171,18 +170,15 @@ start_children(Instance *instance)
 }
 
 /*
- * Advance one instance by at most durable.steps_per_commit steps.  A step is
- * one activity, or several that were scheduled together; of these there are no
- * more in a transaction than of a range.
+ * Advance one instance by a step: one activity, or several that were scheduled
+ * together, of which a transaction has no more than of a range.
  */
 static void
 advance(Instance *instance, ReadyItem *item)
 {
-	int			steps = 0;
 	int			step_end = 0;	/* number of the last activity of the step */
 	int			activities = 0;
 	bool		turned = false;
-	int			limit = durable_steps_per_commit;
 
 	/* what may kill its worker must not take others along */
 	if (instance->row.deliveries > 0)
@@ -198,9 +194,9 @@ advance(Instance *instance, ReadyItem *item)
 	{
 		if (instance->next_activity != NULL)
 		{
-			steps += instance->next_activity->id > step_end;
-			step_end = instance->last_activity;
-			if (steps > limit || activities++ >= Max(limit, ROUND_ACTIVITIES) ||
+			if (activities == 0)
+				step_end = instance->last_activity;
+			if (instance->next_activity->id > step_end || activities++ == ROUND_ACTIVITIES ||
 				!run_activity(instance, item, turned))
 				return;
 		}

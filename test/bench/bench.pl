@@ -254,26 +254,6 @@ sub hello
 		report('hello', "started in one statement$how", 'instances/s', \@one, 'at least 5000');
 		report('hello', "started by 8 clients$how", 'instances/s', \@eight, 'at least 5000');
 	}
-	# Not the default: the three activities of an instance in one transaction.
-	my @steps = with_setting('steps_per_commit', 3, sub {
-		map { checkpoint(); $n / sql("CALL batch('hello_sequence', $n)") } 1 .. $runs;
-	});
-	report('hello', 'started in one statement, a write each step, 3 steps a commit', 'instances/s', \@steps);
-}
-
-# Runs something while a setting of durable is not the default; workers follow a reload.
-sub with_setting
-{
-	my ($name, $value, $action) = @_;
-	sql("ALTER SYSTEM SET durable.$name = $value", 'postgres');
-	sql('SELECT pg_reload_conf()', 'postgres');
-	sql("CALL batch('hello_sequence', 500)");
-	my @result = eval { $action->() };
-	my $error = $@;
-	sql("ALTER SYSTEM RESET durable.$name", 'postgres');
-	sql('SELECT pg_reload_conf()', 'postgres');
-	die $error if $error;
-	return @result;
 }
 
 # The same rows as hello leaves them, written without an engine: what is left to gain.

@@ -1,5 +1,5 @@
-# durable.steps_per_commit: quick activities in sequence share transactions, a worker's death among them repeats only what
-# was not committed and is blamed on the activity that ran, and each one's effects in the database are there once.
+# Quick activities in sequence have a transaction each; a worker's death repeats only the activity that ran and is blamed on it,
+# and each one's effects in the database are there once.
 use strict;
 use warnings;
 use PostgreSQL::Test::Cluster;
@@ -55,11 +55,7 @@ sub transactions
 	return $node->safe_psql('postgres', "SELECT count(DISTINCT xact) FROM effects WHERE instance_id = '$id'");
 }
 
-is(transactions(), 30, 'each activity has a transaction by default');
-$node->safe_psql('postgres', 'ALTER SYSTEM SET durable.steps_per_commit = 10');
-$node->reload;
-poll_until($node, q(SELECT setting = '10' FROM pg_settings WHERE name = 'durable.steps_per_commit'), 'the setting is read');
-cmp_ok(transactions(), '<', 30, 'several share one');
+is(transactions(), 30, 'each activity has a transaction');
 
 my $id = run_steps('{"steps": 30, "killed_at": 25}');
 is( $node->safe_psql('postgres', qq(SELECT failure->>'sqlstate', failure->>'task_id' FROM durable.get_status('$id'))),
