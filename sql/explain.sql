@@ -172,7 +172,9 @@ SELECT explain_wait('explain-many', $$(SELECT bool_and(state = 'completed') FROM
 SELECT pg_advisory_lock(20255);
 SELECT durable.start_new('explain_turn', instance_id => 'explain-turn');
 SELECT explain_wait('explain-turn', $$(SELECT count(*) = 1 FROM durable.workers w JOIN pg_stat_activity s USING (pid) WHERE w.instance_id = 'explain-turn' AND s.wait_event = 'advisory' AND w.place = 'long')$$);
+SET application_name = 'job), process 4711 (cron';
 SELECT line FROM explain_masked('explain-turn') line WHERE line ~ '^(Run|Waits)';
+RESET application_name;
 SELECT pg_advisory_unlock(20255);
 SELECT durable.resume('explain-many');
 SELECT runtime_status, output FROM unnest('{explain-many,explain-turn}'::text[]) id, durable.wait_for_completion(id);
@@ -389,7 +391,7 @@ BEGIN
         NULL;
     END;
     PERFORM durable.send_event(durable.instance_id(), 'sent' || explain_odd());
-    PERFORM durable.wait_for_external_event(E'a\nOwner      evil\\' || explain_odd());
+    PERFORM durable.wait_for_external_event(E'a", since <time>: SELECT 1\nOwner      evil\\' || explain_odd());
     PERFORM durable.wait_for_external_event(E'a\nOwner      evil''' || explain_odd());
     RAISE EXCEPTION E'failed\nOwner      evil%', explain_odd() USING HINT = E'\nOwner      evil' || explain_odd(), DETAIL = explain_odd();
 END

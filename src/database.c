@@ -268,7 +268,7 @@ database_list(DatabaseInfo **infos)
 	DatabaseInfo *list = palloc(durable_max_databases * sizeof(DatabaseInfo));
 	int			count = 0;
 
-	LWLockAcquire(shared_lock, LW_SHARED);
+	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
 	for (int i = 0; i < shared->used; i++)
 		if (shared->slots[i].info.db != InvalidOid)
 			list[count++] = shared->slots[i].info;
@@ -484,7 +484,7 @@ database_noted(Oid db, DatabaseNote note)
 	Slot	   *slot;
 	uint32		value;
 
-	LWLockAcquire(shared_lock, LW_SHARED);
+	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
 	slot = slot_get(db, false);
 	value = slot != NULL ? slot->notes[note] : 0;
 	LWLockRelease(shared_lock);

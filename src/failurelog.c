@@ -311,7 +311,7 @@ failure_log_pending(Oid db)
 	HASH_SEQ_STATUS scan;
 	Window	   *window;
 
-	LWLockAcquire(lock, LW_SHARED);
+	LWLockAcquire(lock, LW_EXCLUSIVE);
 	hash_seq_init(&scan, windows);
 	while ((window = hash_seq_search(&scan)) != NULL)
 		pending |= window->key.db == db && window->further > 0;

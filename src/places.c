@@ -593,7 +593,7 @@ places_look_at(Oid db)
 	TimestampTz now = GetCurrentTimestamp();
 	TimestampTz first = 0;
 
-	LWLockAcquire(shared_lock, LW_SHARED);
+	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
 	for (int i = 0; i < lists->nqueues; i++)
 	{
 		const Queue *queue = &lists->queues[i];

@@ -524,7 +524,7 @@ taken_by_others(const RoleKey *key, QuotaKind kind)
 	Use		   *use;
 	int64		others = 0;
 
-	LWLockAcquire(shared_lock, LW_SHARED);
+	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
 	use = hash_search(uses, key, HASH_FIND, NULL);
 	if (use != NULL)
 		others = use->open[kind] - taken_here(key, kind);

@@ -293,7 +293,7 @@ ready_queued(int index)
 	Queue	   *queue;
 	bool		queued;
 
-	LWLockAcquire(shared_lock, LW_SHARED);
+	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
 	queue = queue_get(lists->slots[index].db, lists->slots[index].role, false);
 	queued = queue->queued > 0;
 	LWLockRelease(shared_lock);
@@ -390,7 +390,7 @@ ready_drained(Oid db)
 	bool		left = false;
 	bool		drained = false;
 
-	LWLockAcquire(shared_lock, LW_SHARED);
+	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
 	for (int i = 0; i < lists->nqueues; i++)
 	{
 		const Queue *queue = &lists->queues[i];
@@ -526,7 +526,7 @@ queue_list(Oid db, QueueInfo **infos)
 	TimestampTz now = GetCurrentTimestamp();
 
 	*infos = palloc(READY_QUEUES * sizeof(QueueInfo));
-	LWLockAcquire(shared_lock, LW_SHARED);
+	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
 	for (int i = 0; i < lists->nqueues; i++)
 	{
 		Queue	   *queue = &lists->queues[i];
@@ -567,7 +567,7 @@ ready_turn_state(Oid db, Oid role, int64 key)
 	TurnState	state = TURN_UNLISTED;
 	Entry	   *entry;
 
-	LWLockAcquire(shared_lock, LW_SHARED);
+	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
 	entry = hash_search(lists_entries, &tag, HASH_FIND, NULL);
 	if (entry != NULL)
 		state = entry->slot >= 0 ? TURN_HELD : entry->aside ? TURN_ALONE : TURN_QUEUED;
@@ -582,7 +582,7 @@ ready_lone_ranges(Oid db, ReadyRange **ranges)
 	int			count = 0;
 
 	*ranges = palloc(READY_RANGES * sizeof(ReadyRange));
-	LWLockAcquire(shared_lock, LW_SHARED);
+	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
 	for (int i = 0; i < lists->nqueues; i++)
 	{
 		dlist_iter	iter;

@@ -7,7 +7,9 @@
  * crash resets it and the tables say all that is needed to build it anew.
  * shared_lock guards every field of every part unless the part says
  * otherwise.  It is held for short list operations only, never across
- * anything that can throw or wait.
+ * anything that can throw or wait.  Readers take their lock in LW_EXCLUSIVE as
+ * well, here and elsewhere: PostgreSQL lets a reader in beside others while a
+ * writer waits, so readers who come one after another would keep a worker out.
  */
 #ifndef DURABLE_SHARED_H
 #define DURABLE_SHARED_H

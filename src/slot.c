@@ -202,7 +202,7 @@ slot_is_idle(int index)
 {
 	bool		idle;
 
-	LWLockAcquire(shared_lock, LW_SHARED);
+	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
 	idle = lists->slots[index].state == WORKER_IDLE;
 	LWLockRelease(shared_lock);
 	return idle;
@@ -259,7 +259,7 @@ slot_list(WorkerInfo *infos)
 {
 	int			count = 0;
 
-	LWLockAcquire(shared_lock, LW_SHARED);
+	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
 	for (int i = 0; i < lists->nslots; i++)
 	{
 		Slot	   *slot = &lists->slots[i];

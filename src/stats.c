@@ -254,27 +254,45 @@ milliseconds(double us)
 	return Float8GetDatum(us / 1000.0);
 }
 
+/*
+ * Copies of what a table has for this database; the rows are made when the lock
+ * is free again.  Even a reader takes the lock alone, see shared.h.
+ */
+static char *
+copy_entries(HTAB *table, long max, Size size, int *count)
+{
+	char	   *copies = palloc(max * size);
+	HASH_SEQ_STATUS scan;
+	RoleKey    *entry;
+
+	*count = 0;
+	LWLockAcquire(lock, LW_EXCLUSIVE);
+	hash_seq_init(&scan, table);
+	while ((entry = hash_seq_search(&scan)) != NULL)
+		if (entry->db == MyDatabaseId)
+			memcpy(copies + size * (*count)++, entry, size);
+	LWLockRelease(lock);
+	return copies;
+}
+
 /* durable_internal.role_stats(): the counters of each role in this database, in the order of StatsCounter */
 Datum
 durable_role_stats(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
-	HASH_SEQ_STATUS scan;
-	RoleStats  *role;
+	RoleStats  *copies;
+	int			count;
 
 	InitMaterializedSRF(fcinfo, 0);
 	if (!shared_available())
 		return (Datum) 0;
-	LWLockAcquire(lock, LW_SHARED);
-	hash_seq_init(&scan, roles);
-	while ((role = hash_seq_search(&scan)) != NULL)
+	copies = (RoleStats *) copy_entries(roles, MAX_ROLES, sizeof(RoleStats), &count);
+	for (RoleStats *role = copies; role < copies + count; role++)
 	{
 		Datum		values[STATS_COUNTERS + 3];
 		bool		nulls[STATS_COUNTERS + 3] = {false};
 		int			n = 0;
 
-		if (role->key.db != MyDatabaseId)
-			continue;
 		values[n++] = ObjectIdGetDatum(role->key.role);
 		for (int i = 0; i < STATS_COUNTERS; i++)
 			values[n++] = i == STATS_LATENESS ? milliseconds(role->counters[i]) : Int64GetDatum(role->counters[i]);
@@ -282,7 +300,6 @@ durable_role_stats(PG_FUNCTION_ARGS)
 		values[n++] = TimestampTzGetDatum(role->since);
 		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
 	}
-	LWLockRelease(lock);
 	return (Datum) 0;
 }
 
@@ -291,30 +308,27 @@ Datum
 durable_function_stats(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
-	HASH_SEQ_STATUS scan;
-	FunctionStats *function;
+	FunctionStats *copies;
+	int			count;
 
 	InitMaterializedSRF(fcinfo, 0);
 	if (!shared_available())
 		return (Datum) 0;
-	LWLockAcquire(lock, LW_SHARED);
-	hash_seq_init(&scan, functions);
-	while ((function = hash_seq_search(&scan)) != NULL)
+	copies = (FunctionStats *) copy_entries(functions, MAX_FUNCTIONS, sizeof(FunctionStats), &count);
+	for (FunctionStats *function = copies; function < copies + count; function++)
 	{
-		Datum		values[7];
 		bool		nulls[7] = {false};
+		Datum		values[] = {
+			ObjectIdGetDatum(function->key.owner.role),
+			CStringGetTextDatum(function->key.kind == STATS_ACTIVITY ? "activity" : "orchestrator"),
+			CStringGetTextDatum(function->key.name),
+			Int64GetDatum(function->calls.calls),
+			Int64GetDatum(function->calls.failures),
+			milliseconds(function->calls.time / 1000.0),
+			milliseconds(function->calls.max_time / 1000.0)
+		};
 
-		if (function->key.owner.db != MyDatabaseId)
-			continue;
-		values[0] = ObjectIdGetDatum(function->key.owner.role);
-		values[1] = CStringGetTextDatum(function->key.kind == STATS_ACTIVITY ? "activity" : "orchestrator");
-		values[2] = CStringGetTextDatum(function->key.name);
-		values[3] = Int64GetDatum(function->calls.calls);
-		values[4] = Int64GetDatum(function->calls.failures);
-		values[5] = milliseconds(function->calls.time / 1000.0);
-		values[6] = milliseconds(function->calls.max_time / 1000.0);
 		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
 	}
-	LWLockRelease(lock);
 	return (Datum) 0;
 }

@@ -239,6 +239,8 @@ DECLARE
     control CONSTANT text := CASE WHEN getdatabaseencoding() = 'UTF8' THEN '[\u0001-\u001F\u007F-\u009F\u061C\u200B-\u200F\u2028-\u202E\u2066-\u2069\uFEFF]'
                                   WHEN getdatabaseencoding() ~ '^(LATIN|ISO)' THEN '[\u0001-\u001F\u007F-\u009F]'
                                   ELSE '[\u0001-\u001F\u007F]' END;
+    -- what could pass for the text around it: a text of a user that has such a character stands in double quotes
+    odd CONSTANT text := '[",;:()]';
     -- all that is returned, with control characters: they are escaped where the lines leave the function, and nowhere else
     lines text[] := '{}';
     id text;            -- the id as a string constant
@@ -386,8 +388,8 @@ BEGIN
             labels := labels || left(
                 concat(margin, CASE WHEN task.last THEN '`- ' ELSE '|- ' END, task.task_id, ' ',
                     CASE WHEN task.kind = 'timer' THEN 'timer'
-                         WHEN task.kind = 'event' THEN format('event "%s"', task.name)
-                         WHEN task.kind = 'send' THEN format('event "%s" to %s', task.input, task.name)
+                         WHEN task.kind = 'event' THEN format('event "%s"', replace(task.name, '"', '""'))
+                         WHEN task.kind = 'send' THEN format('event "%s" to %s', replace(task.input, '"', '""'), task.name)
                          WHEN task.name = 'durable.run_sql' THEN 'SQL ' || regexp_replace(task.input, '\s+', ' ', 'g')
                          ELSE task.name || coalesce(' -> ' || task.child_id, '') END), 70);
             states := states || concat(task.state,
@@ -459,7 +461,7 @@ BEGIN
         SELECT jsonb_object_agg(coalesce(w.task_id, 0), concat('process ', w.pid, ' since ', date_trunc('second', w.since),
                    ', waiting for ' || s.wait_event_type || ': ' || s.wait_event,
                    (SELECT ', blocked by ' || string_agg(CASE WHEN b.pid = 0 THEN 'a prepared transaction'
-                                                              ELSE concat('process ', b.pid, ' (' || nullif(concat_ws(', ', nullif(left(o.application_name, 60), ''),
+                                                              ELSE concat('process ', b.pid, ' (' || nullif(concat_ws(', ', quote_ident(nullif(left(o.application_name, 60), '')),
                                                                   o.state, 'since ' || date_trunc('second', o.state_change)), '') || ')') END, ', ' ORDER BY b.n)
                       FROM unnest(w.blocked_by[:most_waits]) WITH ORDINALITY b (pid, n)
                       LEFT JOIN pg_stat_activity o USING (pid))))
@@ -487,8 +489,9 @@ BEGIN
         LOOP
             open := task.open;
             waits := waits || concat('  ', task.task_id, ' ',
-                CASE task.kind WHEN 'timer' THEN 'timer' WHEN 'event' THEN format('event "%s"', task.name)
-                     ELSE concat(task.kind, ' ', left(task.name, 60), ' -> ' || task.child_instance_id) END,
+                CASE task.kind WHEN 'timer' THEN 'timer' WHEN 'event' THEN format('event "%s"', replace(task.name, '"', '""'))
+                     ELSE concat(task.kind, ' ', left(task.name, 60), ' -> ' ||
+                         CASE WHEN task.child_instance_id ~ odd THEN quote_ident(task.child_instance_id) ELSE task.child_instance_id END) END,
                 ', since ', date_trunc('second', task.start_time), ', for ', date_trunc('second', greatest(now - task.start_time, '0')),
                 CASE WHEN task.kind = 'event' THEN format(': SELECT durable.raise_event(%s, %s%L)', id,
                          CASE WHEN task.name ~ control AND strpos(task.name, '\') = 0 THEN 'E' END, task.name)
@@ -507,7 +510,7 @@ BEGIN
         END LOOP;
         lines := array_append(lines, '');
         -- what is not queued but belongs to its turn
-        SELECT concat('Runs ', coalesce('task ' || w.task_id || ', ' || left(s.query, 60), 'a turn of its orchestrator'), ': ',
+        SELECT concat('Runs ', coalesce('task ' || w.task_id || ', ' || CASE WHEN left(s.query, 60) ~ odd THEN quote_ident(left(s.query, 60)) ELSE left(s.query, 60) END, 'a turn of its orchestrator'), ': ',
                       runs ->> coalesce(w.task_id, 0)::text)
           INTO line
           FROM durable.workers w
@@ -550,7 +553,7 @@ BEGIN
         -- what the places are taken by
         lines := lines || ARRAY(
         SELECT concat(kind.told, ' places in use, as far as you may see', kind.rule, ': ',
-                      string_agg(format('process %s (%s)', w.pid, concat_ws(', ', 'instance ' || w.instance_id, 'task ' || w.task_id,
+                      string_agg(format('process %s (%s)', w.pid, concat_ws(', ', 'instance ' || CASE WHEN w.instance_id ~ odd THEN quote_ident(w.instance_id) ELSE w.instance_id END, 'task ' || w.task_id,
                                                                            'since ' || date_trunc('second', w.since))), ', ' ORDER BY w.since, w.pid)
                           FILTER (WHERE w.n <= most_waits),
                       CASE WHEN count(*) > most_waits THEN format(' and %s more', count(*) - most_waits) END)
@@ -573,7 +576,7 @@ BEGIN
                 lines := array_append(lines, format('No process of %s runs: it gets the next place that comes free, before roles that have one', root.owner_name));
             END IF;
         END IF;
-        SELECT string_agg(format('"%s" (%s)', name, n), ', ' ORDER BY place) FILTER (WHERE place <= most_waits)
+        SELECT string_agg(format('"%s" (%s)', replace(name, '"', '""'), n), ', ' ORDER BY place) FILTER (WHERE place <= most_waits)
                    || CASE WHEN count(*) > most_waits THEN format(' and %s more', count(*) - most_waits) ELSE '' END
           INTO line
           FROM (SELECT name, sum(n) AS n, row_number() OVER (ORDER BY name) AS place
@@ -648,6 +651,6 @@ END
 $$;
 COMMENT ON FUNCTION durable.explain(text) IS
 'The story of one instance, for reading: who and what it is, its tasks and those of its sub-orchestrations with state, attempt, start (when it was asked for, after the beginning of the instance''s execution), duration and a bar on the instance''s time line (dots while it is queued), what it waits for now and since when, or its failure. Of what runs: since when, what it waits for, who blocks it, and when it times out; of what waits for a place: of which kind, and what runs in those places. Of long lists the first and the last tasks are shown, and some of those that failed or are open; 20 instances are expanded. Use psql -At or \t \a for the bare text.
-Each row is one line. Texts are cut, and control characters and line ends in them are escaped, as \n and \xC2\x85 (bytes in the database''s encoding); the statements that it proposes can be run as they are.
+Each row is one line. Texts are cut; names of events and sessions, and ids with punctuation, stand in double quotes; and control characters and line ends in them are escaped, as \n and \xC2\x85 (bytes in the database''s encoding); the statements that it proposes can be run as they are.
 What the orchestrator awaits is not stored: listed is what it has asked for and has not got, so after durable.when_any the losers too.
 Errors: OD001 if there is no such instance or you may not see it; 22004 if instance_id is NULL.';

@@ -48,7 +48,10 @@ ALTER TABLE durable.schedules
 ALTER INDEX durable.schedules_name ALTER COLUMN 1 SET STATISTICS 0;
 COMMENT ON TABLE durable.schedules IS
 'The schedules that you may see, made by durable.schedule and durable.schedule_purge. name: the function that is started with input, version and tags, as owner, by search_path; of a purge the procedure that is called, with retention, runtime_status and batch_size. owner: NULL if the role did not exist when the schedule was restored, until it exists; owner_name: its quoted name then too. job_id: as in cron.job; after a restore without the tables of pg_cron still that of the source, which runs nothing here. last_run_time, last_instance_id: of the last run that started one; last_skipped_time: of the last that was not, as its predecessor was live. id: the primary key, made by chance. Change it with the functions only: a row alone runs nothing. A row of more text than durable.max_payload is refused (42501).';
-SELECT pg_catalog.pg_extension_config_dump('durable.schedules', '');
+-- A role that was missing exists now and has made a schedule of that name: in the restore both would be that role's.
+SELECT pg_catalog.pg_extension_config_dump('durable.schedules',
+    'WHERE NOT EXISTS (SELECT FROM durable.schedules o WHERE o.schedule_name OPERATOR(pg_catalog.=) schedules.schedule_name'
+    ' AND o.owner_name OPERATOR(durable_internal.=) durable_internal.owner_found(schedules.owner_name))');
 
 ALTER TABLE durable.schedules ENABLE ROW LEVEL SECURITY;
 -- Each policy begins with may_see, which costs less than all conditions of users. PostgreSQL would look at some of these

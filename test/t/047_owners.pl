@@ -313,7 +313,18 @@ $new->safe_psql('live', q(SELECT durable.raise_event(instance_id, 'go') FROM dur
 my $outcome = q(SELECT string_agg(DISTINCT runtime_status::text, ' ') FROM durable.instances WHERE instance_id ~ '^live' AND instance_id NOT IN ('live-gone', 'live-taken'));
 poll_until($new, $outcome, 'running: the others go on', 'Completed', 'live');
 is($new->safe_psql('live', q(SELECT runtime_status FROM durable.get_status('live-taken'))), 'Running', 'running: what is missing waits');
-$new->safe_psql('live', q(BEGIN; CREATE ROLE regress_taken LOGIN; SELECT durable.grant_usage('regress_taken'); COMMIT));
+# Somebody keeps the engine from giving schedules to the role that comes, which makes such a one itself: a dump can be restored.
+my $keeper = $new->background_psql('live');
+$keeper->query_safe('BEGIN; LOCK TABLE durable.schedules IN ROW EXCLUSIVE MODE');
+$new->safe_psql('live', q(BEGIN; CREATE ROLE regress_taken LOGIN; SELECT durable.grant_usage('regress_taken'); COMMIT;
+SET ROLE regress_taken; INSERT INTO durable.schedules (schedule_name, cron_expression, name, search_path) VALUES ('daily', '0 0 * * *', 'event', 'public')));
+is($new->safe_psql('live', q(SELECT count(*) FROM durable.schedules WHERE owner_name::text = 'regress_taken')), '2', 'a schedule of its own beside that which waits');
+$new->command_ok([ 'pg_dump', '-Fc', '-f', "$dir/both", '-d', $new->connstr('live') ], 'dump');
+$keeper->query_safe('ROLLBACK');
+$keeper->quit;
+$new->safe_psql('postgres', 'CREATE DATABASE again');
+$new->command_ok([ 'pg_restore', '-x', '-e', '-d', $new->connstr('again'), "$dir/both" ], 'restore');
+is($new->safe_psql('again', q(SELECT name FROM durable.schedules WHERE owner = 'regress_taken'::regrole)), 'event', 'with the newer one');
 poll_until($new, q(SELECT runtime_status FROM durable.get_status('live-taken')), 'running: and goes on', 'Completed', 'live');
 is($new->safe_psql('live', q(SELECT owner_name FROM durable.instances WHERE instance_id = 'live-taken')), 'regress_taken', 'running: the role has what waited for it');
 is($new->safe_psql('live', q(SELECT count(*) FROM durable_internal.violations)), 0, 'no invariant is broken');

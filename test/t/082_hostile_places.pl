@@ -204,4 +204,26 @@ SKIP:
 	is(status('behind'), 'Pending', 'it does');
 	$node->stop('immediate');
 }
+
+# Sessions that read statistics, of as many functions as a role can have there, all the time.
+{
+	prepare('readers', 'max_worker_processes = 32');
+	as('role_1', q[
+		DO $$ BEGIN FOR i IN 1 .. 520 LOOP EXECUTE format('CREATE FUNCTION f%s() RETURNS int LANGUAGE sql AS $f$ SELECT 1 $f$', lpad(i::text, 60, '0')); END LOOP; END $$;
+		CREATE FUNCTION many() RETURNS void LANGUAGE plpgsql AS $$ BEGIN FOR i IN 1 .. 520 LOOP PERFORM durable.call_activity('f' || lpad(i::text, 60, '0')); END LOOP; END $$;
+		CREATE FUNCTION reads() RETURNS void LANGUAGE plpgsql AS $$
+		BEGIN
+			WHILE NOT EXISTS (SELECT FROM pg_class WHERE relname = 'stop') LOOP
+				PERFORM EXISTS (SELECT FROM durable.function_stats), EXISTS (SELECT FROM durable.function_stats), EXISTS (SELECT FROM durable.function_stats);
+			END LOOP;
+		END $$;
+		SELECT durable.start_new('many', instance_id => 'many')]);
+	poll_within($node, 60, q(SELECT runtime_status = 'Completed' FROM durable.get_status('many')), 'functions have statistics');
+	my @readers = map { IPC::Run::start([ 'psql', '-Xq', '-d', $node->connstr('postgres') . ' user=role_1', '-c', 'SELECT reads()' ]) } 1 .. 8;
+	poll_within($node, 60, q(SELECT count(*) = 8 FROM pg_stat_activity WHERE query = 'SELECT reads()'), 'they read');
+	bystander($node, "hello $_ beside them", role => 'role_2') foreach 1 .. 8;
+	$node->safe_psql('postgres', 'CREATE TABLE stop ()');
+	$_->finish foreach @readers;
+	$node->stop;
+}
 done_testing();
