@@ -173,8 +173,7 @@ report_missing(CallableFunction *fn, const bool *given)
 			appendStringInfo(&list, "\"%s\"", parameter->name);
 		else
 			appendStringInfo(&list, "$%d", i + 1);
-		if (!parameter->name)
-			unnamed = true;
+		unnamed |= parameter->name == NULL;
 	}
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),

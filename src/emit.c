@@ -52,13 +52,11 @@ instance_queue_activity(Round *round, Instance *instance, Task *task, Lone lone)
 static void
 append_canceled(Round *round, Instance *instance, Task *task)
 {
-	HistoryRow	row = {.event = EVENT_TASK_CANCELED, .task_id = task->id, .name = task->name};
+	bool		timer = task->kind == TASK_TIMER;
+	HistoryRow	row = {
+		.event = timer ? EVENT_TIMER_CANCELED : EVENT_TASK_CANCELED, .task_id = task->id, .name = timer ? NULL : task->name
+	};
 
-	if (task->kind == TASK_TIMER)
-	{
-		row.event = EVENT_TIMER_CANCELED;
-		row.name = NULL;
-	}
 	instance_append(round, instance, &row);
 }
 

@@ -75,16 +75,6 @@ instance_unsaved_events(const InstanceRow *stored)
 	return (instance->row.last_seq - instance->row.first_seq) - (stored->last_seq - stored->first_seq);
 }
 
-/* Count again what an instance takes; asking all of them each time would cost more than running them. */
-static void
-cache_count(Instance *instance)
-{
-	Size		size = MemoryContextMemAllocated(instance->context, true);
-
-	cache_size += size - instance->size;
-	instance->size = size;
-}
-
 /* Drop the least recently used instances until the cache is within its limit. */
 void
 instance_trim_cache(void)
@@ -952,9 +942,12 @@ count_awaited(Instance *instance)
 void
 instance_save(Round *round, Instance *instance)
 {
-	cache_count(instance);
-	if (!STATE_IS_TERMINAL(instance->row.state) && instance->row.state != STATE_SUSPENDED &&
-		(instance->row.started_time != 0 || instance->row.state == STATE_READY))
+	Size		size = MemoryContextMemAllocated(instance->context, true);
+
+	/* asking all instances each time would cost more than running them */
+	cache_size += size - instance->size;
+	instance->size = size;
+	if (!STATE_IS_TERMINAL(instance->row.state) && instance->row.state != STATE_SUSPENDED)
 	{
 		char		state = instance->next_activity != NULL || instance_can_turn(instance) ?
 			STATE_READY : STATE_WAITING;

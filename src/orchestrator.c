@@ -65,8 +65,7 @@ after(Interval *interval, const char *argument)
 static Jsonb *
 await(Task *task)
 {
-	if (!task->turn_consumed)
-		turn_await_any(&task, 1);
+	turn_await_any(&task, 1);
 	turn_note_failures(&task, 1);
 	return turn_result(task);
 }
@@ -489,9 +488,7 @@ Datum
 durable_instance_tags(PG_FUNCTION_ARGS)
 {
 	turn_require("instance_tags");
-	if (turn_instance()->row.tags == NULL)
-		PG_RETURN_DATUM(DirectFunctionCall1(jsonb_in, CStringGetDatum("{}")));
-	PG_RETURN_JSONB_P(turn_instance()->row.tags);
+	PG_RETURN_JSONB_P(turn_instance()->row.tags != NULL ? turn_instance()->row.tags : jsonb_parse("{}"));
 }
 
 /* now(): when the orchestrator could first get here */

@@ -469,12 +469,8 @@ evict(void)
 	hash_seq_init(&scan, uses);
 	while ((use = hash_seq_search(&scan)) != NULL)
 	{
-		bool		open = false;
-
-		for (int kind = 0; kind < COUNTED_KINDS; kind++)
-			open |= use->open[kind] != 0;
 		/* the entry that was returned last may be removed */
-		if (!open)
+		if (use->open[QUOTA_LIVE] == 0 && use->open[QUOTA_PENDING] == 0)
 			(void) hash_search(uses, &use->key, HASH_REMOVE, NULL);
 	}
 }

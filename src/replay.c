@@ -605,21 +605,18 @@ write_failure(ErrorData *error)
 static Jsonb *
 turn_failure(ErrorData *error, bool timed_out)
 {
-	Jsonb	   *failure;
-
 	if (timed_out)
 		return failure_make(ERRCODE_QUERY_CANCELED,
 							psprintf("a turn of the orchestrator took longer than durable.turn_timeout (%d ms)",
 									 durable_turn_timeout),
 							NULL,
 							"Let activities do what takes long, or check for an endless loop.");
-	failure = failure_from_error(error);
 	/* an error raised for a task names that task */
 	if (turn->raised != NULL && failure_sqlstate(turn->raised) == error->sqlerrcode &&
 		failure_get(turn->raised, "message") != NULL && error->message != NULL &&
 		strcmp(failure_get(turn->raised, "message"), error->message) == 0)
 		return turn->raised;
-	return failure;
+	return failure_from_error(error);
 }
 
 /* The failure that history holds more tasks than the code asked for; NULL if it does not. */
@@ -707,7 +704,6 @@ turn_call(UserCall *call, Jsonb **failure)
 	if (call->interruption != INTERRUPTION_NONE)
 		return TURN_INTERRUPTED;
 	turn->round->now = Max(turn->round->now, GetCurrentTimestamp());
-	*failure = NULL;
 	if (turn->misuse != NULL)
 		*failure = turn->misuse;
 	else if (turn->wrote)

@@ -264,12 +264,6 @@ user_call(UserCall *call)
 	process_require_role(call->owner);
 	if (GetSessionUserId() != call->owner)
 		elog(ERROR, "code of role %u was about to run in a session of role %u", call->owner, GetSessionUserId());
-	call->function = InvalidOid;
-	call->signature = NULL;
-	call->result = NULL;
-	call->error = NULL;
-	call->timed_out = call->expired = call->refused = false;
-	call->interruption = INTERRUPTION_NONE;
 	register_callbacks();
 	BeginInternalSubTransaction(NULL);
 	PG_TRY();
