@@ -42,16 +42,20 @@ is_conflict(const ErrorData *error)
 		error->sqlerrcode == ERRCODE_T_R_DEADLOCK_DETECTED;
 }
 
-/* The error of one that was interrupted and cancelled at once. */
-static ErrorData *
-canceled_error(void)
+/* The failure that a call has ended in, NULL if it has succeeded. */
+static Jsonb *
+failure_of(const ActivityRun *run, const UserCall *call)
 {
-	ErrorData  *error = palloc0(sizeof(ErrorData));
+	Jsonb	   *failure;
 
-	error->elevel = ERROR;
-	error->sqlerrcode = ERRCODE_QUERY_CANCELED;
-	error->message = pstrdup("the activity was canceled");
-	return error;
+	/* interrupted and canceled at once */
+	if (call->interruption != INTERRUPTION_NONE)
+		failure = failure_make(ERRCODE_QUERY_CANCELED, "the activity was canceled", NULL, NULL);
+	else if (call->error == NULL)
+		return NULL;
+	else
+		failure = call->timed_out ? failure_timed_out(run->name, NULL) : failure_from_error(call->error);
+	return failure_of_activity(failure, run->name, run->task_id, run->attempt);
 }
 
 /* Run an activity. */
@@ -75,6 +79,7 @@ activity_run(ActivityRun *run)
 	};
 	instr_time	start;
 	int64		time;
+	Jsonb	   *failure;
 
 	INSTR_TIME_SET_CURRENT(start);
 	current_activity = &context;
@@ -98,23 +103,12 @@ activity_run(ActivityRun *run)
 	run->interruption = call.interruption;
 	if (call.interruption != INTERRUPTION_NONE && !run->canceled)
 		return ACTIVITY_INTERRUPTED;
-	if (call.interruption != INTERRUPTION_NONE)
-		call.error = canceled_error();
+	failure = failure_of(run, &call);
+	run->result = failure != NULL ? failure : call.result;
 	if (call.refused || (context.obstructed && call.error != NULL && call.error->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE))
-	{
-		run->result = failure_of_activity(failure_from_error(call.error), run->name, run->task_id, run->attempt);
 		return ACTIVITY_PUT_OFF;
-	}
-	stats_call(STATS_ACTIVITY, run->name, time * 1000, call.error != NULL);
+	stats_call(STATS_ACTIVITY, run->name, time * 1000, failure != NULL);
 	stats_count(STATS_ACTIVITIES, 1);
 	stats_count(STATS_QUEUED, run->queued);
-	run->result = call.result;
-	if (call.error == NULL)
-		return ACTIVITY_COMPLETED;
-	if (call.timed_out)
-		run->result = failure_timed_out(run->name, NULL);
-	else
-		run->result = failure_from_error(call.error);
-	run->result = failure_of_activity(run->result, run->name, run->task_id, run->attempt);
-	return ACTIVITY_FAILED;
+	return failure != NULL ? ACTIVITY_FAILED : ACTIVITY_COMPLETED;
 }

@@ -31,7 +31,6 @@
 
 #include "call.h"
 #include "callable.h"
-#include "process.h"
 
 /* what an error during a conversion is about */
 typedef struct ConversionContext
@@ -174,8 +173,7 @@ report_missing(CallableFunction *fn, const bool *given)
 			appendStringInfo(&list, "\"%s\"", parameter->name);
 		else
 			appendStringInfo(&list, "$%d", i + 1);
-		if (!parameter->name)
-			unnamed = true;
+		unnamed |= parameter->name == NULL;
 	}
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -613,11 +611,13 @@ call_set(CallableFunction *fn)
 }
 
 /*
- * Calls the function as the role, which is the current user, in the caller's
- * transaction, or only checks that it could be called with the input.
+ * Calls the function as the current user, in the caller's transaction.  The
+ * result is NULL for SQL null and void; rows become objects, sets arrays.  With
+ * check_only it errors out where a call with this input would before it ran;
+ * converting the input may run code of users then, too.
  */
-static Jsonb *
-call(Oid function, Oid role, Jsonb *input, bool check_only)
+Jsonb *
+function_call(Oid function, Jsonb *input, bool check_only)
 {
 	MemoryContext call_context = AllocSetContextCreate(CurrentMemoryContext, "durable call",
 													   ALLOCSET_DEFAULT_SIZES);
@@ -625,9 +625,8 @@ call(Oid function, Oid role, Jsonb *input, bool check_only)
 	CallableFunction *fn;
 	Jsonb	   *result = NULL;
 
-	process_require_role(role);
 	fn = callable_get(function);
-	function_check_execute(function, role);
+	function_check_execute(function, GetUserId());
 	fn->in_use++;
 	PG_TRY();
 	{
@@ -646,24 +645,4 @@ call(Oid function, Oid role, Jsonb *input, bool check_only)
 		result = DatumGetJsonbPCopy(JsonbPGetDatum(result));
 	MemoryContextDelete(call_context);
 	return result;
-}
-
-/*
- * Calls the function as the current user, in the caller's transaction.  The
- * result is NULL for SQL null and void; rows become objects, sets arrays.
- */
-Jsonb *
-function_call(Oid function, Jsonb *input)
-{
-	return call(function, GetUserId(), input, false);
-}
-
-/*
- * Errors out where a call by the role, which is the current user, with this
- * input would, before it ran.  Converting the input may run code of users.
- */
-void
-function_check(Oid function, Oid role, Jsonb *input)
-{
-	(void) call(function, role, input, true);
 }

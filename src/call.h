@@ -14,11 +14,13 @@ extern Oid	function_lookup(const char *name);
 extern char *function_signature(Oid function);
 /* the function of such a signature, or an error saying it's gone */
 extern Oid	function_by_signature(const char *signature);
-/* error unless role may execute the function and it can take this input (NULL: none given) */
-extern void function_check(Oid function, Oid role, Jsonb *input);
 /* error unless role may execute the function; runs nothing */
 extern void function_check_execute(Oid function, Oid role);
-/* call it as the current user; the result lives in the current memory context; NULL for SQL null or void */
-extern Jsonb *function_call(Oid function, Jsonb *input);
+/*
+ * Call it as the current user with an input (NULL: none given); the result lives in
+ * the current memory context; NULL for SQL null or void.  check_only: error unless
+ * the user may execute it and it can take the input, but do not run it.
+ */
+extern Jsonb *function_call(Oid function, Jsonb *input, bool check_only);
 
 #endif

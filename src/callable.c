@@ -537,8 +537,7 @@ callable_get(Oid function)
 		hash_search(callables, &function, HASH_REMOVE, NULL);
 		if (fn->plan != NULL)
 			SPI_freeplan(fn->plan);
-		if (fn->is_sql)
-			callable_forget_simplified(fn);
+		callable_forget_simplified(fn);
 		MemoryContextDelete(fn->context);
 	}
 

@@ -121,7 +121,7 @@ call_undone(Oid callee, Jsonb *input, const char *search_path, Jsonb **result)
 		XactReadOnly = true;
 		(void) set_config_option("search_path", search_path, PGC_USERSET, PGC_S_SESSION,
 								 GUC_ACTION_SAVE, true, 0, false);
-		*result = function_call(callee, input);
+		*result = function_call(callee, input, false);
 	}
 	PG_CATCH();
 	{

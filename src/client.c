@@ -79,7 +79,7 @@ client_text(FunctionCallInfo fcinfo, int number)
 	if (PG_ARGISNULL(number))
 		return NULL;
 	string = text_to_cstring(PG_GETARG_TEXT_PP(number));
-	quota_check_text_limit(string);
+	quota_require(quota_text_limit(string));
 	return string;
 }
 
@@ -165,9 +165,9 @@ resolve_function(CreateRequest *request)
 	Oid			function;
 
 	/* before it is converted */
-	quota_check_payload(request->owner, request->input);
+	quota_require(quota_payload(request->owner, request->input));
 	function = function_lookup(request->name);
-	function_check(function, GetUserId(), request->input);
+	(void) function_call(function, request->input, true);
 	request->function = function_signature(function);
 	request->search_path = namespace_search_path;
 }
@@ -258,7 +258,7 @@ send_message(const char *instance_id, const char *action, MessageRow *message)
 	require_live(&row, action);
 	/* nothing keeps an instance from being ended: of that only the reason is the caller's */
 	if (message->kind != MESSAGE_TERMINATE || jsonb_member(message->payload, "reason") != NULL)
-		quota_check_payload(row.owner, message->payload);
+		quota_require(quota_payload(row.owner, message->payload));
 	message->key = row.key;
 	message->time = GetCurrentTimestamp();
 	message_send(store, row.owner, message);
@@ -417,7 +417,7 @@ durable_set_custom_status(PG_FUNCTION_ARGS)
 
 	store = client_open();
 	find_instance(store, instance_id, &row);
-	quota_check_payload(row.owner, message.payload);
+	quota_require(quota_payload(row.owner, message.payload));
 	if (STATE_IS_TERMINAL(row.state) &&
 		instance_lock(store, row.key, true, &row) != FETCH_FOUND)
 		client_no_instance(instance_id);

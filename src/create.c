@@ -314,11 +314,11 @@ instance_create(Store *store, CreateRequest *request)
 	/* an activity holds up its round */
 	request->no_wait |= current_activity != NULL;
 
-	quota_check_payload(request->owner, request->input);
-	quota_check_payload(request->owner, request->tags);
-	quota_check_text(request->owner, request->version);
-	quota_check_text(request->owner, request->name);
-	quota_check_text(request->owner, request->search_path);
+	quota_require(quota_payload(request->owner, request->input));
+	quota_require(quota_payload(request->owner, request->tags));
+	quota_require(quota_text(request->owner, request->version));
+	quota_require(quota_text(request->owner, request->name));
+	quota_require(quota_text(request->owner, request->search_path));
 	if (request->instance_id == NULL)
 		instance_insert(store, row);
 	else
@@ -335,7 +335,7 @@ instance_create(Store *store, CreateRequest *request)
 				return result;
 		}
 	}
-	quota_check_live(store, row->owner);
+	quota_require(quota_take(store, row->owner, QUOTA_LIVE));
 	history_append(store, &started);
 	if (row->state == STATE_WAITING)
 		timer_insert(store, row->key, 0, row->scheduled_start_time);

@@ -52,22 +52,24 @@ instance_queue_activity(Round *round, Instance *instance, Task *task, Lone lone)
 static void
 append_canceled(Round *round, Instance *instance, Task *task)
 {
-	HistoryRow	row = {.event = EVENT_TASK_CANCELED, .task_id = task->id, .name = task->name};
+	bool		timer = task->kind == TASK_TIMER;
+	HistoryRow	row = {
+		.event = timer ? EVENT_TIMER_CANCELED : EVENT_TASK_CANCELED, .task_id = task->id, .name = timer ? NULL : task->name
+	};
 
-	if (task->kind == TASK_TIMER)
-	{
-		row.event = EVENT_TIMER_CANCELED;
-		row.name = NULL;
-	}
 	instance_append(round, instance, &row);
 }
 
 /* Write down what the code asked for. */
 static void
-append_asked(Round *round, Instance *instance, Task *task, EventType event)
+append_asked(Round *round, Instance *instance, Task *task)
 {
+	static const EventType events[] = {
+		[TASK_ACTIVITY] = EVENT_TASK_SCHEDULED, [TASK_CHILD] = EVENT_CHILD_CREATED,
+		[TASK_TIMER] = EVENT_TIMER_CREATED, [TASK_EVENT] = EVENT_EVENT_SUBSCRIBED, [TASK_SEND] = EVENT_EVENT_SENT
+	};
 	HistoryRow	row = {
-		.event = event,
+		.event = events[task->kind],
 		.task_id = task->id,
 		.name = task->name,
 		.input = task->input,
@@ -78,20 +80,12 @@ append_asked(Round *round, Instance *instance, Task *task, EventType event)
 }
 
 /*
- * Write down that an activity was scheduled, and let any worker run it, or fail
- * it at once if the owner has its quota of pending ones: then *full is set, and
- * the next ones fail, too.
+ * Let any worker run an activity, or fail it at once if the owner has its quota
+ * of pending ones: then *full is set, and the next ones fail, too.
  */
 static void
 emit_activity(Round *round, Instance *instance, Task *task, Lone lone, Jsonb **full)
 {
-	append_asked(round, instance, task, EVENT_TASK_SCHEDULED);
-	if (task->canceled)
-	{
-		append_canceled(round, instance, task);
-		task->halted = true;
-		return;
-	}
 	if (*full == NULL)
 		*full = quota_take(round->store, instance->row.owner, QUOTA_PENDING);
 	if (*full != NULL)
@@ -99,29 +93,6 @@ emit_activity(Round *round, Instance *instance, Task *task, Lone lone, Jsonb **f
 								failure_with_text(*full, "activity", task->name));
 	else
 		instance_queue_activity(round, instance, task, lone);
-}
-
-/* Write down a timer, with its time as input, and set it. */
-static void
-emit_timer(Round *round, Instance *instance, Task *task)
-{
-	append_asked(round, instance, task, EVENT_TIMER_CREATED);
-	task->halted = task->canceled;
-	if (task->canceled)
-		append_canceled(round, instance, task);
-	else
-		timer_insert(round->store, instance->row.key, task->id, task->fire_at);
-}
-
-/* Write down a sub-orchestration, which start.c has started, and whether it could. */
-static void
-emit_child(Round *round, Instance *instance, Task *task)
-{
-	append_asked(round, instance, task, EVENT_CHILD_CREATED);
-	if (task->unstartable != NULL)
-		instance_append_attempt(round, instance, task, EVENT_CHILD_FAILED, task->unstartable);
-	else if (task->canceled)
-		append_canceled(round, instance, task);
 }
 
 /*
@@ -156,6 +127,29 @@ send_event(Round *round, Instance *instance, Task *task)
 	/* the next one is counted with it */
 	if (quota_is_set(target.owner, QUOTA_HISTORY))
 		store_flush(round->store);
+}
+
+/*
+ * Write down what the code asked for, and set it going unless the code has given
+ * it up since.  A sub-orchestration has been started by start.c, if it could be.
+ */
+static void
+emit(Round *round, Instance *instance, Task *task, Lone lone, Jsonb **full)
+{
+	append_asked(round, instance, task);
+	if (task->kind == TASK_SEND)
+		send_event(round, instance, task);
+	else if (task->unstartable != NULL)
+		instance_append_attempt(round, instance, task, EVENT_CHILD_FAILED, task->unstartable);
+	else if (task->canceled)
+	{
+		append_canceled(round, instance, task);
+		task->halted = task->kind == TASK_ACTIVITY || task->kind == TASK_TIMER;
+	}
+	else if (task->kind == TASK_ACTIVITY)
+		emit_activity(round, instance, task, lone, full);
+	else if (task->kind == TASK_TIMER)
+		timer_insert(round->store, instance->row.key, task->id, task->fire_at);
 }
 
 /*
@@ -204,30 +198,9 @@ instance_emit(Round *round, Instance *instance, int first_new)
 	{
 		Task	   *task = instance->tasks[i];
 
-		if (task->recorded || (instance->next_activity != NULL && task->id >= instance->next_activity->id &&
-							   task->id <= instance->last_activity))
-			continue;
-		switch (task->kind)
-		{
-			case TASK_ACTIVITY:
-				emit_activity(round, instance, task, LONE_NO, &full);
-				break;
-			case TASK_TIMER:
-				emit_timer(round, instance, task);
-				break;
-			case TASK_EVENT:
-				append_asked(round, instance, task, EVENT_EVENT_SUBSCRIBED);
-				if (task->canceled)
-					append_canceled(round, instance, task);
-				break;
-			case TASK_CHILD:
-				emit_child(round, instance, task);
-				break;
-			case TASK_SEND:
-				append_asked(round, instance, task, EVENT_EVENT_SENT);
-				send_event(round, instance, task);
-				break;
-		}
+		if (!task->recorded && (instance->next_activity == NULL || task->id < instance->next_activity->id ||
+								task->id > instance->last_activity))
+			emit(round, instance, task, LONE_NO, &full);
 	}
 }
 
@@ -291,11 +264,11 @@ instance_defer_activities(Round *round, Instance *instance, Lone lone, Jsonb *ob
 	instance->next_activity = NULL;
 	if (obstacle != NULL)
 	{
-		append_asked(round, instance, instance_task(instance, first), EVENT_TASK_SCHEDULED);
+		append_asked(round, instance, instance_task(instance, first));
 		retry_put_off(round, instance, instance_task(instance, first), obstacle);
 		first++;
 	}
 	for (int id = first; id <= instance->last_activity; id++)
-		emit_activity(round, instance, instance_task(instance, id), id == first ? lone : LONE_NO, &full);
+		emit(round, instance, instance_task(instance, id), id == first ? lone : LONE_NO, &full);
 	instance->row.deliveries = 0;
 }

@@ -31,19 +31,24 @@ failure_with(Jsonb *failure, const char *key, Jsonb *value)
 	return DatumGetJsonbP(DirectFunctionCall2(jsonb_concat, JsonbPGetDatum(failure), JsonbPGetDatum(member)));
 }
 
+/* A copy of a text, cut to so many bytes. */
+char *
+text_clip(const char *text, int max_length)
+{
+	int			length = strlen(text);
+
+	return length <= max_length ? pstrdup(text) : psprintf("%.*s...", pg_mbcliplen(text, length, max_length), text);
+}
+
 /* A text of at most max_length bytes as jsonb; NULL for NULL. */
 static Jsonb *
 clipped(const char *text, int max_length)
 {
-	size_t		length = text ? strlen(text) : 0;
 	char	   *copy;
 
 	if (text == NULL)
 		return NULL;
-	if (length > max_length)
-		copy = psprintf("%.*s...", pg_mbcliplen(text, max_length + 1, max_length), text);
-	else
-		copy = pstrdup(text);
+	copy = text_clip(text, max_length);
 	if (!text_is_sound(copy, strlen(copy)))
 	{
 		for (char *c = copy; *c; c++)
@@ -113,18 +118,12 @@ failure_of_activity(Jsonb *failure, const char *activity, int task_id, int attem
 char *
 failure_get(Jsonb *failure, const char *key)
 {
-	JsonbValue *value;
+	Jsonb	   *value = jsonb_member(failure, key);
+	char	   *text = jsonb_to_text(value);
 
-	if (failure == NULL || !JB_ROOT_IS_OBJECT(failure))
-		return NULL;
-	value = getKeyJsonValueFromContainer(&failure->root, key, strlen(key), NULL);
-	if (value == NULL || value->type == jbvNull)
-		return NULL;
-	if (value->type == jbvString)
-		return pnstrdup(value->val.string.val, value->val.string.len);
-	if (value->type == jbvBinary)
-		return JsonbToCString(NULL, value->val.binary.data, value->val.binary.len);
-	return JsonbToCString(NULL, &JsonbValueToJsonb(value)->root, -1);
+	if (text != NULL || jsonb_same(value, NULL))
+		return text;
+	return JsonbToCString(NULL, &value->root, VARSIZE(value));
 }
 
 /* The failure's SQLSTATE; internal error if it has none that an error can bear. */

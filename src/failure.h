@@ -13,6 +13,8 @@ extern Jsonb *failure_from_error(ErrorData *error);
 extern Jsonb *failure_make(int sqlerrcode, const char *message, const char *detail, const char *hint);
 /* a copy of the failure with the key set to a text */
 extern Jsonb *failure_with_text(Jsonb *failure, const char *key, const char *value);
+/* a copy of a text, cut to so many bytes, which "..." follows then */
+extern char *text_clip(const char *text, int max_length);
 /* a text member of the failure, palloc'd, or NULL */
 extern char *failure_get(Jsonb *failure, const char *key);
 extern int	failure_sqlstate(Jsonb *failure);

@@ -92,15 +92,16 @@ row_read(TupleTableSlot *slot, HistoryRow *row)
 	row->result = row_jsonb(slot, COL_RESULT);
 }
 
-/* Begin a scan of an instance's events after a sequence number. */
+/* Begin a scan of an instance's events from one sequence number to another. */
 static void
-scan_after(TableScan *scan, Store *store, int64 key, int after_seq)
+scan_between(TableScan *scan, Store *store, int64 key, int first_seq, int last_seq)
 {
-	ScanKeyData keys[2];
+	ScanKeyData keys[3];
 
 	ScanKeyInit(&keys[0], 1, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(key));
-	ScanKeyInit(&keys[1], 2, BTGreaterStrategyNumber, F_INT4GT, Int32GetDatum(after_seq));
-	scan_begin(scan, table_get(store, TABLE_HISTORY), "history_pkey", 2, keys);
+	ScanKeyInit(&keys[1], 2, BTGreaterEqualStrategyNumber, F_INT4GE, Int32GetDatum(first_seq));
+	ScanKeyInit(&keys[2], 2, BTLessEqualStrategyNumber, F_INT4LE, Int32GetDatum(last_seq));
+	scan_begin(scan, table_get(store, TABLE_HISTORY), "history_pkey", lengthof(keys), keys);
 }
 
 /* Read the events from one sequence number to another. */
@@ -111,8 +112,8 @@ history_between(Store *store, int64 key, int first_seq, int last_seq)
 	TupleTableSlot *slot;
 	List	   *rows = NIL;
 
-	scan_after(&scan, store, key, first_seq - 1);
-	while ((slot = scan_next(&scan)) != NULL && row_int(slot, COL_SEQ) <= last_seq)
+	scan_between(&scan, store, key, first_seq, last_seq);
+	while ((slot = scan_next(&scan)) != NULL)
 	{
 		HistoryRow *row = palloc(sizeof(HistoryRow));
 
@@ -129,15 +130,13 @@ history_get(Store *store, int64 key, int seq, HistoryRow *row)
 {
 	TableScan	scan;
 	TupleTableSlot *slot;
-	bool		found;
 
-	scan_after(&scan, store, key, seq - 1);
+	scan_between(&scan, store, key, seq, seq);
 	slot = scan_next(&scan);
 	if (slot != NULL)
 		row_read(slot, row);
-	found = slot != NULL && row->seq == seq;
 	scan_end(&scan);
-	return found;
+	return slot != NULL;
 }
 
 /* The name in an event of a task. */
@@ -148,9 +147,9 @@ history_name(Store *store, int64 key, int seq, int task_id)
 	TupleTableSlot *slot;
 	char	   *name = NULL;
 
-	scan_after(&scan, store, key, seq - 1);
+	scan_between(&scan, store, key, seq, seq);
 	slot = scan_next(&scan);
-	if (slot != NULL && row_int(slot, COL_SEQ) == seq && row_int(slot, COL_TASK_ID) == task_id)
+	if (slot != NULL && row_int(slot, COL_TASK_ID) == task_id)
 		name = row_text(slot, COL_NAME);
 	scan_end(&scan);
 	return name;
@@ -165,7 +164,7 @@ history_delete(Store *store, int64 key, int after_seq)
 	TupleTableSlot *slot;
 
 	store_sync(store);
-	scan_after(&scan, store, key, after_seq);
+	scan_between(&scan, store, key, after_seq + 1, PG_INT32_MAX);
 	while ((slot = scan_next(&scan)) != NULL)
 		table_delete_row(table, &slot->tts_tid);
 	scan_end(&scan);

@@ -75,16 +75,6 @@ instance_unsaved_events(const InstanceRow *stored)
 	return (instance->row.last_seq - instance->row.first_seq) - (stored->last_seq - stored->first_seq);
 }
 
-/* Count again what an instance takes; asking all of them each time would cost more than running them. */
-static void
-cache_count(Instance *instance)
-{
-	Size		size = MemoryContextMemAllocated(instance->context, true);
-
-	cache_size += size - instance->size;
-	instance->size = size;
-}
-
 /* Drop the least recently used instances until the cache is within its limit. */
 void
 instance_trim_cache(void)
@@ -147,17 +137,17 @@ decode_scheduled(Instance *instance, TaskKind kind, const HistoryRow *row)
 	return task;
 }
 
-/* The end of a task; one event may stand for its beginning too. */
+/* The end of a task; that of an activity may stand for its beginning too. */
 static void
-decode_done(Instance *instance, TaskKind kind, const HistoryRow *row, bool failed)
+decode_done(Instance *instance, const HistoryRow *row)
 {
-	Task	   *task = row->input != NULL ? decode_scheduled(instance, kind, row) :
+	Task	   *task = row->input != NULL ? decode_scheduled(instance, TASK_ACTIVITY, row) :
 		instance_task(instance, row->task_id);
 
 	/* it ends once, whatever came later */
 	if (task == NULL || task->done_seq != 0)
 		return;
-	task->failed = failed;
+	task->failed = row->event == EVENT_TASK_FAILED || row->event == EVENT_CHILD_FAILED;
 	task->result = row->result;
 	if (row->attempt != 0)
 		task->attempt = row->attempt;
@@ -235,7 +225,9 @@ decode(Instance *instance, const HistoryRow *row)
 			break;
 		case EVENT_TASK_COMPLETED:
 		case EVENT_TASK_FAILED:
-			decode_done(instance, TASK_ACTIVITY, row, row->event == EVENT_TASK_FAILED);
+		case EVENT_CHILD_COMPLETED:
+		case EVENT_CHILD_FAILED:
+			decode_done(instance, row);
 			break;
 		case EVENT_TASK_RETRIED:
 			decode_retried(instance, row);
@@ -243,16 +235,12 @@ decode(Instance *instance, const HistoryRow *row)
 		case EVENT_CHILD_CREATED:
 			decode_scheduled(instance, TASK_CHILD, row)->options = row->result;
 			break;
-		case EVENT_CHILD_COMPLETED:
-		case EVENT_CHILD_FAILED:
-			decode_done(instance, TASK_CHILD, row, row->event == EVENT_CHILD_FAILED);
-			break;
 		case EVENT_TIMER_CREATED:
 			decode_scheduled(instance, TASK_TIMER, row);
 			instance->open_timers++;
 			break;
 		case EVENT_TIMER_FIRED:
-			decode_done(instance, TASK_TIMER, row, false);
+			decode_done(instance, row);
 			instance->open_timers--;
 			break;
 		case EVENT_TIMER_CANCELED:
@@ -296,33 +284,6 @@ decode(Instance *instance, const HistoryRow *row)
 	}
 }
 
-/* Make an instance in memory and decode the history that the row speaks of. */
-static Instance *
-cache_fill(Round *round, const InstanceRow *row)
-{
-	Instance   *instance;
-	MemoryContext context = AllocSetContextCreate(cache_context, "durable instance",
-												  ALLOCSET_SMALL_SIZES);
-	MemoryContext old = MemoryContextSwitchTo(context);
-	ListCell   *cell;
-	List	   *events;
-
-	instance = hash_search(cache, &row->key, HASH_ENTER, NULL);
-	memset(&instance->link, 0, sizeof(Instance) - offsetof(Instance, link));
-	instance->context = context;
-	dlist_push_tail(&cache_order, &instance->link);
-	instance->row = *row;
-	events = history_between(round->store, row->key, row->first_seq + 1, PG_INT32_MAX);
-	stats_count(STATS_LOADS, 1);
-	stats_count(STATS_LOADED, list_length(events));
-	foreach(cell, events)
-		decode(instance, lfirst(cell));
-	instance->put_aside = row->awaiting < 0;
-	instance->open_timers += instance->put_aside;
-	MemoryContextSwitchTo(old);
-	return instance;
-}
-
 /* Let an instance's memory own the strings of a row. */
 static void
 row_own(Instance *instance, const InstanceRow *row)
@@ -340,6 +301,33 @@ row_own(Instance *instance, const InstanceRow *row)
 	instance->row.search_path = MemoryContextStrdup(context, row->search_path);
 	instance->row.tags = jsonb_copy(context, row->tags);
 	instance->row.custom_status = jsonb_copy(context, row->custom_status);
+}
+
+/* Make an instance in memory and decode the history that the row speaks of. */
+static Instance *
+cache_fill(Round *round, const InstanceRow *row)
+{
+	Instance   *instance;
+	MemoryContext context = AllocSetContextCreate(cache_context, "durable instance",
+												  ALLOCSET_SMALL_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(context);
+	ListCell   *cell;
+	List	   *events;
+
+	instance = hash_search(cache, &row->key, HASH_ENTER, NULL);
+	memset(&instance->link, 0, sizeof(Instance) - offsetof(Instance, link));
+	instance->context = context;
+	dlist_push_tail(&cache_order, &instance->link);
+	row_own(instance, row);
+	events = history_between(round->store, row->key, row->first_seq + 1, PG_INT32_MAX);
+	stats_count(STATS_LOADS, 1);
+	stats_count(STATS_LOADED, list_length(events));
+	foreach(cell, events)
+		decode(instance, lfirst(cell));
+	instance->put_aside = row->awaiting < 0;
+	instance->open_timers += instance->put_aside;
+	MemoryContextSwitchTo(old);
+	return instance;
 }
 
 /*
@@ -377,11 +365,11 @@ instance_append_attempt(Round *round, Instance *instance, Task *task, EventType 
 
 /* Tell the parent, if there is one, how this instance ended. */
 static void
-tell_parent(Round *round, Instance *instance, bool failed, Jsonb *result)
+tell_parent(Round *round, Instance *instance, Jsonb *result)
 {
 	MessageRow	message = {
 		.key = instance->row.parent_key,
-		.kind = failed ? MESSAGE_CHILD_FAILED : MESSAGE_CHILD_COMPLETED,
+		.kind = instance->row.state == STATE_COMPLETED ? MESSAGE_CHILD_COMPLETED : MESSAGE_CHILD_FAILED,
 		.time = round->now,
 		.task_id = instance->row.parent_task,
 		.name = instance->row.name,
@@ -402,20 +390,9 @@ is_spent(const Instance *instance)
 	return true;
 }
 
-/* No child is started for an instance that has ended in the same round. */
+/* Enter a terminal state: the parent gets the result, clients are told the reason, or NULL. */
 static void
-forget_starts(Instance *instance)
-{
-	for (int i = 0; instance->starts_due > 0 && i < instance->ntasks; i++)
-	{
-		instance->starts_due -= instance->tasks[i]->start_due;
-		instance->tasks[i]->start_due = false;
-	}
-}
-
-/* Enter a terminal state. */
-static void
-finish(Round *round, Instance *instance, InstanceState state, bool failed, Jsonb *result)
+finish(Round *round, Instance *instance, InstanceState state, Jsonb *result, const char *reason)
 {
 	stats_count(state == STATE_COMPLETED ? STATS_COMPLETED : state == STATE_FAILED ? STATS_FAILED : STATS_TERMINATED, 1);
 	instance->row.state = state;
@@ -423,13 +400,17 @@ finish(Round *round, Instance *instance, InstanceState state, bool failed, Jsonb
 	instance->row.turn_seq = instance->row.last_seq;
 	instance->next_activity = NULL;
 	instance->put_aside = false;
-	forget_starts(instance);
+	/* no child is started any more */
+	for (int i = 0; i < instance->ntasks; i++)
+		instance->tasks[i]->start_due = false;
+	instance->starts_due = 0;
 	instance->dirty = true;
 	instance->spent = is_spent(instance);
 	if (instance->open_timers > 0 || instance->row.scheduled_start_time != 0)
 		timers_delete(round->store, instance->row.key);
-	tell_parent(round, instance, failed, result);
+	tell_parent(round, instance, result);
 	hint_ended(instance->row.key);
+	notify_status(&instance->row, reason, round->now);
 }
 
 /* The orchestrator returned. */
@@ -439,8 +420,7 @@ instance_complete(Round *round, Instance *instance, Jsonb *output)
 	HistoryRow	row = {.event = EVENT_EXECUTION_COMPLETED, .result = output};
 
 	instance_append(round, instance, &row);
-	finish(round, instance, STATE_COMPLETED, false, row.result);
-	notify_status(&instance->row, NULL, round->now);
+	finish(round, instance, STATE_COMPLETED, row.result, NULL);
 }
 
 /* Fail an instance with the marks of its tasks. */
@@ -452,9 +432,8 @@ fail(Round *round, Instance *instance, Jsonb *marks, Jsonb *failure)
 
 	instance_append(round, instance, &row);
 	failure_log_add(&instance->row, instance_get_waiting_parent(round->store, &instance->row, &parent), row.result);
-	finish(round, instance, STATE_FAILED, true,
-		   failure_with_text(row.result, "instance_id", instance->row.instance_id));
-	notify_status(&instance->row, failure_get(row.result, "message"), round->now);
+	finish(round, instance, STATE_FAILED, failure_with_text(row.result, "instance_id", instance->row.instance_id),
+		   failure_get(row.result, "message"));
 }
 
 /* The orchestrator failed, and its tasks are marked with what was handled. */
@@ -527,10 +506,9 @@ receive_terminate(Round *round, Instance *instance, const MessageRow *message)
 		hint_cancel(instance->row.key);
 	if (jsonb_member_bool(message->payload, "recursive", true))
 		terminate_children(round, instance, message->payload);
-	finish(round, instance, STATE_TERMINATED, true,
+	finish(round, instance, STATE_TERMINATED,
 		   failure_with_text(failure_make(ERRCODE_DURABLE_CHILD_TERMINATED, text, NULL, NULL),
-							 "instance_id", instance->row.instance_id));
-	notify_status(&instance->row, reason, round->now);
+							 "instance_id", instance->row.instance_id), reason);
 }
 
 /* A client asked to suspend or resume; in vain where it is so already. */
@@ -555,7 +533,7 @@ receive_suspend(Round *round, Instance *instance, const MessageRow *message)
 	notify_status(&instance->row, jsonb_member_text(message->payload, "reason"), round->now);
 }
 
-/* The event that a message about the end of a task becomes; 0 for other messages. */
+/* The event that a message about an attempt of a task becomes, if that was the last; 0 for other messages. */
 static int
 done_event(int kind)
 {
@@ -564,6 +542,7 @@ done_event(int kind)
 		case MESSAGE_TASK_COMPLETED:
 			return EVENT_TASK_COMPLETED;
 		case MESSAGE_TASK_FAILED:
+		case MESSAGE_TASK_PUT_OFF:
 			return EVENT_TASK_FAILED;
 		case MESSAGE_CHILD_COMPLETED:
 			return EVENT_CHILD_COMPLETED;
@@ -574,49 +553,40 @@ done_event(int kind)
 	}
 }
 
-/* A task was done elsewhere: by another worker or by a child. */
+/* The event that such a message becomes. */
+static HistoryRow
+done_row(const MessageRow *message)
+{
+	return (HistoryRow) {
+		.event = done_event(message->kind),
+		.task_id = message->task_id,
+		.attempt = message->attempt,
+		.name = message->name,
+		.result = message->payload
+	};
+}
+
+/*
+ * A task was done elsewhere, by another worker or by a child, or its activity met
+ * an obstacle that passes.  It is tried again, now or later, unless nobody waits
+ * for it any more.
+ */
 static void
 receive_done(Round *round, Instance *instance, const MessageRow *message)
 {
 	Task	   *task = instance_task(instance, message->task_id);
-	HistoryRow	row = {
-		.task_id = message->task_id,
-		.attempt = message->attempt,
-		.name = message->name,
-		.result = message->payload
-	};
+	HistoryRow	row = done_row(message);
+	bool		failed = row.event == EVENT_TASK_FAILED || row.event == EVENT_CHILD_FAILED;
 
 	/* of an earlier execution */
 	if (task == NULL || task->done_seq != 0)
 		return;
-	row.event = done_event(message->kind);
-	if ((row.event == EVENT_TASK_FAILED || row.event == EVENT_CHILD_FAILED) &&
-		instance->row.state != STATE_FAILED && !task->cancel_recorded &&
-		retry_task(round, instance, task, message->payload))
-		return;
-	instance_append(round, instance, &row);
-}
-
-/* A queued activity met an obstacle that passes: it is tried again later, or has failed if nobody waits for it any more. */
-static void
-receive_put_off(Round *round, Instance *instance, const MessageRow *message)
-{
-	Task	   *task = instance_task(instance, message->task_id);
-	HistoryRow	failed = {
-		.event = EVENT_TASK_FAILED,
-		.task_id = message->task_id,
-		.attempt = message->attempt,
-		.name = message->name,
-		.result = message->payload
-	};
-
-	/* of an earlier execution */
-	if (task == NULL || task->done_seq != 0)
-		return;
-	if (instance->row.state == STATE_FAILED || task->cancel_recorded)
-		instance_append(round, instance, &failed);
-	else
+	if (!failed || instance->row.state == STATE_FAILED || task->cancel_recorded)
+		instance_append(round, instance, &row);
+	else if (message->kind == MESSAGE_TASK_PUT_OFF)
 		retry_put_off(round, instance, task, message->payload);
+	else if (!retry_task(round, instance, task, message->payload))
+		instance_append(round, instance, &row);
 }
 
 /* Apply one message. */
@@ -631,6 +601,7 @@ receive_message(Round *round, Instance *instance, const MessageRow *message)
 		case MESSAGE_TASK_FAILED:
 		case MESSAGE_CHILD_COMPLETED:
 		case MESSAGE_CHILD_FAILED:
+		case MESSAGE_TASK_PUT_OFF:
 			receive_done(round, instance, message);
 			break;
 		case MESSAGE_EVENT:
@@ -650,9 +621,6 @@ receive_message(Round *round, Instance *instance, const MessageRow *message)
 		case MESSAGE_REWIND:
 			rewind_receive(round, instance, message->payload);
 			break;
-		case MESSAGE_TASK_PUT_OFF:
-			receive_put_off(round, instance, message);
-			break;
 		case MESSAGE_WORKER_LOST:
 		case MESSAGE_TURN_OVERDUE:
 			lost_receive(round, instance, message);
@@ -668,8 +636,7 @@ static bool
 is_wanted(const Instance *instance, const MessageRow *message)
 {
 	if (instance->row.state == STATE_FAILED)
-		return done_event(message->kind) != 0 || message->kind == MESSAGE_EVENT ||
-			message->kind == MESSAGE_REWIND || message->kind == MESSAGE_TASK_PUT_OFF;
+		return done_event(message->kind) != 0 || message->kind == MESSAGE_EVENT || message->kind == MESSAGE_REWIND;
 	return !STATE_IS_TERMINAL(instance->row.state);
 }
 
@@ -742,7 +709,8 @@ cache_renew(Instance *instance, const InstanceRow *row)
  * Take in messages without knowing the history: possible while the orchestrator
  * waits for more ends of tasks than have come, and nothing else has.  A fan-out
  * of thousands would otherwise be read again by each worker that has a result.
- * A failed child is no case for that: once rewound it ends a second time.
+ * A failed child is no case for that: once rewound it ends a second time.  Nor is
+ * an activity that met an obstacle, which has not ended.
  */
 static bool
 receive_blindly(Round *round, InstanceRow *row, List *messages)
@@ -752,27 +720,22 @@ receive_blindly(Round *round, InstanceRow *row, List *messages)
 	if (row->state != STATE_WAITING || list_length(messages) >= row->awaiting)
 		return false;
 	foreach(cell, messages)
-		if (done_event(((MessageRow *) lfirst(cell))->kind) == 0 ||
-			((MessageRow *) lfirst(cell))->kind == MESSAGE_CHILD_FAILED)
+	{
+		int			kind = ((MessageRow *) lfirst(cell))->kind;
+
+		if (done_event(kind) == 0 || kind == MESSAGE_CHILD_FAILED || kind == MESSAGE_TASK_PUT_OFF)
 			return false;
+	}
 	foreach(cell, messages)
 	{
-		MessageRow *message = lfirst(cell);
-		HistoryRow	event = {
-			.key = row->key,
-			.seq = row->last_seq + 1,
-			.event = done_event(message->kind),
-			.event_time = round->now,
-			.task_id = message->task_id,
-			.attempt = message->attempt,
-			.name = message->name,
-			.result = message->payload
-		};
+		HistoryRow	event = done_row(lfirst(cell));
 
-		if (message->task_id < row->first_task)
+		if (event.task_id < row->first_task)
 			continue;			/* of an earlier execution */
+		event.key = row->key;
+		event.seq = ++row->last_seq;
+		event.event_time = round->now;
 		history_append(round->store, &event);
-		row->last_seq++;
 		row->awaiting--;
 	}
 	row->last_updated_time = round->now;
@@ -819,7 +782,6 @@ instance_load(Round *round, int64 key, int flags, FetchResult *result)
 			receive_blindly(round, &row, messages))
 			return NULL;
 		instance = cache_fill(round, &row);
-		row_own(instance, &row);
 	}
 	receive(round, instance, messages, flags);
 	return instance;
@@ -980,9 +942,12 @@ count_awaited(Instance *instance)
 void
 instance_save(Round *round, Instance *instance)
 {
-	cache_count(instance);
-	if (!STATE_IS_TERMINAL(instance->row.state) && instance->row.state != STATE_SUSPENDED &&
-		(instance->row.started_time != 0 || instance->row.state == STATE_READY))
+	Size		size = MemoryContextMemAllocated(instance->context, true);
+
+	/* asking all instances each time would cost more than running them */
+	cache_size += size - instance->size;
+	instance->size = size;
+	if (!STATE_IS_TERMINAL(instance->row.state) && instance->row.state != STATE_SUSPENDED)
 	{
 		char		state = instance->next_activity != NULL || instance_can_turn(instance) ?
 			STATE_READY : STATE_WAITING;

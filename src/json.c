@@ -255,8 +255,6 @@ is_null(Jsonb *json)
 bool
 jsonb_same(Jsonb *a, Jsonb *b)
 {
-	if (a == b)
-		return true;
 	if (a == NULL || b == NULL)
 		return is_null(a) && is_null(b);
 	if (VARSIZE(a) == VARSIZE(b) && memcmp(a, b, VARSIZE(a)) == 0)

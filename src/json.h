@@ -16,10 +16,10 @@ extern Jsonb *jsonb_from_bool(bool value);
 extern Jsonb *jsonb_parse(const char *text);
 /* an object; members whose value is NULL are left out */
 extern Jsonb *jsonb_from_members(int count, const char *const *names, Jsonb *const *values);
-/* bytes of the text of a jsonb */
 /* a payload has no more levels, so that all servers can read it, however deep their stacks are */
 #define JSONB_LEVELS_MAX	1000
 
+/* bytes of the text of a jsonb */
 extern int64 jsonb_text_size(const Jsonb *json);
 /* what keeps a value, which some function of PostgreSQL has made, from being restored: text that is not valid in the database's encoding, say */
 typedef enum JsonbProblem

@@ -65,8 +65,7 @@ after(Interval *interval, const char *argument)
 static Jsonb *
 await(Task *task)
 {
-	if (!task->turn_consumed)
-		turn_await_any(&task, 1);
+	turn_await_any(&task, 1);
 	turn_note_failures(&task, 1);
 	return turn_result(task);
 }
@@ -104,8 +103,6 @@ PG_FUNCTION_INFO_V1(durable_subscribe_event);
 PG_FUNCTION_INFO_V1(durable_await);
 PG_FUNCTION_INFO_V1(durable_when_all);
 PG_FUNCTION_INFO_V1(durable_when_any);
-PG_FUNCTION_INFO_V1(durable_when_all_array);
-PG_FUNCTION_INFO_V1(durable_when_any_array);
 PG_FUNCTION_INFO_V1(durable_cancel_task);
 PG_FUNCTION_INFO_V1(durable_send_event);
 PG_FUNCTION_INFO_V1(durable_sleep);
@@ -152,18 +149,25 @@ task_of(Datum handle)
 	return turn_find_task(DatumGetInt32(id));
 }
 
-/* The tasks of an array of handles. */
+/* The tasks of an array of handles; it may be any array where the function is called without VARIADIC. */
 static Task **
-tasks_of(FunctionCallInfo fcinfo, int number, const char *function, int *count)
+tasks_of(FunctionCallInfo fcinfo, const char *function, int *count)
 {
+	Oid			type;
 	ArrayType  *array;
 	Datum	   *values;
 	bool	   *nulls;
 	Task	  **tasks;
 
-	require_argument(fcinfo, number, "tasks", function);
-	array = PG_GETARG_ARRAYTYPE_P(number);
-	deconstruct_array(array, ARR_ELEMTYPE(array), -1, false, TYPALIGN_DOUBLE,
+	require_argument(fcinfo, 0, "tasks", function);
+	array = PG_GETARG_ARRAYTYPE_P(0);
+	type = GetSysCacheOid2(TYPENAMENSP, Anum_pg_type_oid, CStringGetDatum("task"),
+						   ObjectIdGetDatum(get_namespace_oid(DURABLE_SCHEMA, false)));
+	if (ARR_ELEMTYPE(array) != type)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATATYPE_MISMATCH),
+				 errmsg("durable.%s takes an array of durable.task, not of %s", function, format_type_be(ARR_ELEMTYPE(array)))));
+	deconstruct_array(array, type, -1, false, TYPALIGN_DOUBLE,
 					  &values, &nulls, count);
 	tasks = palloc((*count + 1) * sizeof(Task *));
 	for (int i = 0; i < *count; i++)
@@ -175,23 +179,6 @@ tasks_of(FunctionCallInfo fcinfo, int number, const char *function, int *count)
 		tasks[i] = task_of(values[i]);
 	}
 	return tasks;
-}
-
-/* Error unless the argument is an array of handles: it may be any array where a function is called without VARIADIC. */
-static void
-require_handles(FunctionCallInfo fcinfo, int number, const char *function)
-{
-	Oid			type;
-	Oid			given;
-
-	require_argument(fcinfo, number, "tasks", function);
-	type = GetSysCacheOid2(TYPENAMENSP, Anum_pg_type_oid, CStringGetDatum("task"),
-						   ObjectIdGetDatum(get_namespace_oid(DURABLE_SCHEMA, false)));
-	given = AARR_ELEMTYPE(PG_GETARG_ANY_ARRAY_P(number));
-	if (given != type)
-		ereport(ERROR,
-				(errcode(ERRCODE_DATATYPE_MISMATCH),
-				 errmsg("durable.%s takes an array of durable.task, not of %s", function, format_type_be(given))));
 }
 
 /* The activity that call_activity and schedule_activity ask for. */
@@ -326,12 +313,11 @@ Datum
 durable_when_all(PG_FUNCTION_ARGS)
 {
 	int			count;
-	Task	  **tasks;
+	Task	  **tasks = tasks_of(fcinfo, "when_all", &count);
 	Datum	   *values;
 	bool	   *nulls;
 	int			lower = 1;
 
-	tasks = tasks_of(fcinfo, 0, "when_all", &count);
 	if (count == 0)
 		PG_RETURN_ARRAYTYPE_P(construct_empty_array(JSONBOID));
 	turn_await_all(tasks, count);
@@ -354,30 +340,13 @@ Datum
 durable_when_any(PG_FUNCTION_ARGS)
 {
 	int			count;
-	Task	  **tasks;
+	Task	  **tasks = tasks_of(fcinfo, "when_any", &count);
 
-	tasks = tasks_of(fcinfo, 0, "when_any", &count);
 	if (count == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("durable.when_any needs at least one task")));
 	return return_task(fcinfo, turn_await_any(tasks, count));
-}
-
-/* when_all(task[]) */
-Datum
-durable_when_all_array(PG_FUNCTION_ARGS)
-{
-	require_handles(fcinfo, 0, "when_all");
-	return durable_when_all(fcinfo);
-}
-
-/* when_any(task[]) */
-Datum
-durable_when_any_array(PG_FUNCTION_ARGS)
-{
-	require_handles(fcinfo, 0, "when_any");
-	return durable_when_any(fcinfo);
 }
 
 /* cancel_task(task) */
@@ -519,9 +488,7 @@ Datum
 durable_instance_tags(PG_FUNCTION_ARGS)
 {
 	turn_require("instance_tags");
-	if (turn_instance()->row.tags == NULL)
-		PG_RETURN_DATUM(DirectFunctionCall1(jsonb_in, CStringGetDatum("{}")));
-	PG_RETURN_JSONB_P(turn_instance()->row.tags);
+	PG_RETURN_JSONB_P(turn_instance()->row.tags != NULL ? turn_instance()->row.tags : jsonb_parse("{}"));
 }
 
 /* now(): when the orchestrator could first get here */

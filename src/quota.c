@@ -387,8 +387,8 @@ quota_payload(Oid role, const Jsonb *payload)
 }
 
 /* NULL, or the failure if a text cannot be stored, whosever it is. */
-static Jsonb *
-text_limit(const char *text)
+Jsonb *
+quota_text_limit(const char *text)
 {
 	int64		size = strlen(text);
 
@@ -401,38 +401,17 @@ text_limit(const char *text)
 Jsonb *
 quota_text(Oid role, const char *text)
 {
-	Jsonb	   *exceeded = text != NULL ? text_limit(text) : NULL;
+	Jsonb	   *exceeded = text != NULL ? quota_text_limit(text) : NULL;
 
 	return exceeded == NULL && text != NULL ? quota_exceeded(role, QUOTA_PAYLOAD, strlen(text)) : exceeded;
 }
 
 /* Raise a failure, if there is one. */
-static void
-throw_exceeded(Jsonb *exceeded)
+void
+quota_require(Jsonb *exceeded)
 {
 	if (exceeded != NULL)
 		failure_throw(exceeded);
-}
-
-/* Raise the error if a payload is too large. */
-void
-quota_check_payload(Oid role, const Jsonb *payload)
-{
-	throw_exceeded(quota_payload(role, payload));
-}
-
-/* The same of a text. */
-void
-quota_check_text(Oid role, const char *text)
-{
-	throw_exceeded(quota_text(role, text));
-}
-
-/* Raise the error if a text cannot be stored, whosever it is. */
-void
-quota_check_text_limit(const char *text)
-{
-	throw_exceeded(text_limit(text));
 }
 
 /* How many of a kind are stored for a role, up to just over a limit. */
@@ -490,12 +469,8 @@ evict(void)
 	hash_seq_init(&scan, uses);
 	while ((use = hash_seq_search(&scan)) != NULL)
 	{
-		bool		open = false;
-
-		for (int kind = 0; kind < COUNTED_KINDS; kind++)
-			open |= use->open[kind] != 0;
 		/* the entry that was returned last may be removed */
-		if (!open)
+		if (use->open[QUOTA_LIVE] == 0 && use->open[QUOTA_PENDING] == 0)
 			(void) hash_search(uses, &use->key, HASH_REMOVE, NULL);
 	}
 }
@@ -566,11 +541,11 @@ quota_take(Store *store, Oid role, QuotaKind kind)
 {
 	RoleKey		key = {.db = MyDatabaseId, .role = role};
 	int64		limit = limit_of(role, kind);
-	int64		before;
+	int64		before = 0;
 	int64		total;
 	TimestampTz now;
 	Use		   *use;
-	bool		below;
+	bool		below = false;
 
 	if (limit < 0 || !shared_available())
 		return NULL;
@@ -579,16 +554,14 @@ quota_take(Store *store, Oid role, QuotaKind kind)
 	now = GetCurrentTimestamp();
 	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
 	use = use_of(&key);
-	if (use == NULL)
+	if (use != NULL)
 	{
-		LWLockRelease(shared_lock);
-		return count(store, role, kind, limit) + (kind == QUOTA_PENDING) > limit ? failure(role, kind, limit, 0) : NULL;
+		remember(&key, kind);
+		use->open[kind]++;
+		before = ++use->taken[kind];
+		below = ++use->bound[kind] <= limit &&
+			use->counted[kind] <= now && now - use->counted[kind] < BOUND_AGE;
 	}
-	remember(&key, kind);
-	use->open[kind]++;
-	before = ++use->taken[kind];
-	below = ++use->bound[kind] <= limit &&
-		use->counted[kind] <= now && now - use->counted[kind] < BOUND_AGE;
 	LWLockRelease(shared_lock);
 	if (below)
 		return NULL;
@@ -603,13 +576,6 @@ quota_take(Store *store, Oid role, QuotaKind kind)
 	}
 	LWLockRelease(shared_lock);
 	return total > limit ? failure(role, kind, limit, 0) : NULL;
-}
-
-/* The transaction has stored one more live instance: raise the error if the role may not have it. */
-void
-quota_check_live(Store *store, Oid role)
-{
-	throw_exceeded(quota_take(store, role, QUOTA_LIVE));
 }
 
 /* The place of an instance in the array. */
@@ -691,7 +657,7 @@ inbox_exceeded(Store *store, const InstanceRow *row, int64 limit, int64 unstored
 /*
  * A turn sends a message to an instance: NULL, or the failure if the owner's
  * quota does not allow it.  unstored counts all that it sends there, which the
- * table does not have yet.
+ * table does not have yet; NULL: the table has all of it.
  */
 Jsonb *
 quota_take_message(Store *store, const InstanceRow *row, int64 (*unstored) (int64 key))
@@ -701,23 +667,16 @@ quota_take_message(Store *store, const InstanceRow *row, int64 (*unstored) (int6
 
 	if (limit < 0 || !shared_available() || inbox_take(row->key, limit - history_length(row), &ticket))
 		return NULL;
-	return inbox_exceeded(store, row, limit, unstored(row->key), ticket);
+	return inbox_exceeded(store, row, limit, unstored != NULL ? unstored(row->key) : 0, ticket);
 }
 
 /* The transaction has put a message into an instance's inbox: raise the error if the owner's quota does not allow it. */
 void
 quota_check_message(Store *store, const InstanceRow *row)
 {
-	int64		limit = limit_of(row->owner, QUOTA_HISTORY);
-	int64		ticket;
-
-	if (limit < 0 || !shared_available())
-		return;
 	/* stored before it is taken, so that whoever counts sees the one or the other */
 	store_flush(store);
-	if (inbox_take(row->key, limit - history_length(row), &ticket))
-		return;
-	throw_exceeded(inbox_exceeded(store, row, limit, 0, ticket));
+	quota_require(quota_take_message(store, row, NULL));
 }
 
 /* durable_internal.table_changed(): trigger on tables that processes keep in memory */

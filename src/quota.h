@@ -37,13 +37,12 @@ extern Jsonb *quota_limit(const Jsonb *payload);
 /* the same if a payload or a text is more than that or the role's quota */
 extern Jsonb *quota_payload(Oid role, const Jsonb *payload);
 extern Jsonb *quota_text(Oid role, const char *text);
+/* the failure if a text cannot be stored, whosever it is */
+extern Jsonb *quota_text_limit(const char *text);
 /* the transaction has stored a live instance, or is about to store a pending activity; NULL or the failure */
 extern Jsonb *quota_take(Store *store, Oid role, QuotaKind kind);
-/* the same, thrown */
-extern void quota_check_payload(Oid role, const Jsonb *payload);
-extern void quota_check_text(Oid role, const char *text);
-extern void quota_check_text_limit(const char *text);
-extern void quota_check_live(Store *store, Oid role);
+/* raise the failure that one of these returned, if there is one */
+extern void quota_require(Jsonb *exceeded);
 /* the transaction has put a message into the instance's inbox: thrown */
 extern void quota_check_message(Store *store, const InstanceRow *row);
 /* a turn sends one, and unstored counts all that it sends there: NULL or the failure */

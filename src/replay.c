@@ -11,7 +11,6 @@
 #include "postgres.h"
 
 #include "lib/qunique.h"
-#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "utils/acl.h"
 #include "utils/memutils.h"
@@ -39,6 +38,8 @@
 
 /* how long the text of an input may be for a message to quote it */
 #define DESCRIBED_INPUT (64 * 1024)
+/* and how many bytes of it, or of a name, the message has */
+#define DESCRIBED_TEXT	200
 
 static Turn *turn = NULL;
 ActivityContext *current_activity = NULL;
@@ -79,13 +80,6 @@ static void
 turn_check_payload(Jsonb *payload)
 {
 	refuse_exceeded(quota_payload(turn->instance->row.owner, payload));
-}
-
-/* The same for a text. */
-static void
-turn_check_text(const char *text)
-{
-	refuse_exceeded(quota_text(turn->instance->row.owner, text));
 }
 
 /* Refuse another event in the history if that exceeds the owner's quota. */
@@ -141,15 +135,6 @@ orchestrator_forbid(const char *function)
 							 "Call it from an activity: durable.call_activity, or use the orchestrator's own functions such as durable.send_event."));
 }
 
-/* At most 200 bytes of a text, for a message. */
-static char *
-clip(const char *text)
-{
-	int			length = strlen(text);
-
-	return length <= 200 ? pstrdup(text) : psprintf("%.*s...", pg_mbcliplen(text, length, 200), text);
-}
-
 /* How a task is called in messages. */
 static char *
 describe(TaskKind kind, const char *name, Jsonb *input)
@@ -164,12 +149,13 @@ describe(TaskKind kind, const char *name, Jsonb *input)
 	initStringInfo(&text);
 	appendStringInfoString(&text, kinds[kind]);
 	if (name != NULL)
-		appendStringInfo(&text, " \"%s\"", clip(name));
+		appendStringInfo(&text, " \"%s\"", text_clip(name, DESCRIBED_TEXT));
 	/* making the text of a huge one would fail, and hide what this is about */
 	if (size > DESCRIBED_INPUT)
 		appendStringInfo(&text, " with an input of " INT64_FORMAT " bytes", size);
 	else if (size > 0)
-		appendStringInfo(&text, " with input %s", clip(JsonbToCString(NULL, &input->root, VARSIZE(input))));
+		appendStringInfo(&text, " with input %s",
+						 text_clip(JsonbToCString(NULL, &input->root, VARSIZE(input)), DESCRIBED_TEXT));
 	return text.data;
 }
 
@@ -221,7 +207,7 @@ turn_task(TaskKind kind, const char *name, Jsonb *input, Jsonb *options)
 	{
 		turn_check_payload(input);
 		turn_check_payload(options);
-		turn_check_text(name);
+		refuse_exceeded(quota_text(instance->row.owner, name));
 		turn_check_history();
 		turn->next++;
 		task = instance_new_task(instance, kind,
@@ -555,7 +541,7 @@ void
 turn_continue_as_new(Jsonb *input, bool keep_events, const char *version)
 {
 	turn_check_payload(input);
-	turn_check_text(version);
+	refuse_exceeded(quota_text(turn->instance->row.owner, version));
 	turn->continued = true;
 	turn->new_input = jsonb_copy(turn->instance->context, input);
 	turn->keep_events = keep_events;
@@ -619,21 +605,18 @@ write_failure(ErrorData *error)
 static Jsonb *
 turn_failure(ErrorData *error, bool timed_out)
 {
-	Jsonb	   *failure;
-
 	if (timed_out)
 		return failure_make(ERRCODE_QUERY_CANCELED,
 							psprintf("a turn of the orchestrator took longer than durable.turn_timeout (%d ms)",
 									 durable_turn_timeout),
 							NULL,
 							"Let activities do what takes long, or check for an endless loop.");
-	failure = failure_from_error(error);
 	/* an error raised for a task names that task */
 	if (turn->raised != NULL && failure_sqlstate(turn->raised) == error->sqlerrcode &&
 		failure_get(turn->raised, "message") != NULL && error->message != NULL &&
 		strcmp(failure_get(turn->raised, "message"), error->message) == 0)
 		return turn->raised;
-	return failure;
+	return failure_from_error(error);
 }
 
 /* The failure that history holds more tasks than the code asked for; NULL if it does not. */
@@ -721,7 +704,6 @@ turn_call(UserCall *call, Jsonb **failure)
 	if (call->interruption != INTERRUPTION_NONE)
 		return TURN_INTERRUPTED;
 	turn->round->now = Max(turn->round->now, GetCurrentTimestamp());
-	*failure = NULL;
 	if (turn->misuse != NULL)
 		*failure = turn->misuse;
 	else if (turn->wrote)
@@ -795,7 +777,7 @@ turn_run(Round *round, Instance *instance)
 	InstanceRow before = instance->row;
 	Jsonb	   *failure;
 	Jsonb	   *obstacle;
-	StartChildren children;
+	StartResult children;
 	ListCell   *cell;
 	UserCall	call = {
 		.owner = instance->row.owner,
@@ -815,9 +797,9 @@ turn_run(Round *round, Instance *instance)
 	if (outcome == TURN_INTERRUPTED)
 		return undo_turn(instance, &before);
 	children = start_new_children(round, instance, this_turn.known, outcome == TURN_CONTINUED, &obstacle);
-	if (children == CHILDREN_INTERRUPTED)
+	if (children == START_INTERRUPTED)
 		return undo_turn(instance, &before);
-	if (children == CHILDREN_OBSTRUCTED)
+	if (children == START_OBSTRUCTED)
 	{
 		put_aside(round, instance, &before, obstacle);
 		return TURN_RUN_STOPS;
@@ -846,21 +828,12 @@ turn_run(Round *round, Instance *instance)
 		instance_set_custom_status(round, instance, this_turn.status);
 	instance->row.turn_seq = instance->row.last_seq;
 	instance->dirty = true;
-	switch (outcome)
-	{
-		case TURN_COMPLETED:
-			instance_complete(round, instance, call.result);
-			return TURN_RUN_STOPS;
-		case TURN_FAILED:
-			instance_fail(round, instance, failure);
-			return TURN_RUN_STOPS;
-		case TURN_CONTINUED:
-			instance_continue_as_new(round, instance, this_turn.new_input,
-									 this_turn.keep_events, this_turn.new_version);
-			return TURN_RUN_GOES_ON;
-		case TURN_WAITING:
-		case TURN_INTERRUPTED:
-			break;
-	}
-	return TURN_RUN_GOES_ON;
+	if (outcome == TURN_COMPLETED)
+		instance_complete(round, instance, call.result);
+	else if (outcome == TURN_FAILED)
+		instance_fail(round, instance, failure);
+	else if (outcome == TURN_CONTINUED)
+		instance_continue_as_new(round, instance, this_turn.new_input,
+								 this_turn.keep_events, this_turn.new_version);
+	return outcome == TURN_COMPLETED || outcome == TURN_FAILED ? TURN_RUN_STOPS : TURN_RUN_GOES_ON;
 }

@@ -54,12 +54,12 @@ resolve_function(CreateRequest *request)
 
 	client_require_worker_role(request->owner);
 	/* before it is converted */
-	quota_check_payload(request->owner, request->input);
+	quota_require(quota_payload(request->owner, request->input));
 	(void) set_config_option("search_path", request->search_path, PGC_USERSET, PGC_S_SESSION,
 							 GUC_ACTION_SAVE, true, 0, false);
 	function = look_up_as(request->owner, request->name);
 	if (request->owner == GetUserId())
-		function_check(function, request->owner, request->input);
+		(void) function_call(function, request->input, true);
 	else
 		function_check_execute(function, request->owner);
 	request->function = function_signature(function);

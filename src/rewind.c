@@ -328,7 +328,7 @@ durable_rewind(PG_FUNCTION_ARGS)
 	instance_update(store, &row);
 	message.key = row.key;
 	message.payload = client_reason(fcinfo, 1);
-	quota_check_payload(row.owner, message.payload);
+	quota_require(quota_payload(row.owner, message.payload));
 	message_send(store, row.owner, &message);
 	hint_instance(row.owner, row.key, row.name, READY_RUN);
 	client_close(store);

@@ -200,11 +200,7 @@ lock_row(Store *store, int64 key, Oid owner, LockWaitPolicy policy, InstanceRow 
 	return result == TM_Ok ? FETCH_FOUND : result == TM_WouldBlock ? FETCH_LOCKED : FETCH_ABSENT;
 }
 
-/*
- * Lock the row of an instance for a round, unless another transaction has it or
- * it is not the given owner's (InvalidOid: whosever it is).  row->root says where
- * the index led before, or is invalid.
- */
+/* The same for a round, which waits for nobody; owner InvalidOid: whosever it is. */
 FetchResult
 instance_claim(Store *store, int64 key, Oid owner, InstanceRow *row)
 {
@@ -221,9 +217,7 @@ instance_lock(Store *store, int64 key, bool wait, InstanceRow *row)
 	FetchResult result;
 
 	ItemPointerSetInvalid(&row->root);
-	result = instance_claim(store, key, InvalidOid, row);
-	if (wait && result == FETCH_LOCKED)
-		result = lock_row(store, key, InvalidOid, LockWaitBlock, row);
+	result = lock_row(store, key, InvalidOid, wait ? LockWaitBlock : LockWaitSkip, row);
 	/* for one that has ended nothing comes that could not wait, but that its parent may rewind one that failed */
 	if (result == FETCH_FOUND && (!STATE_IS_TERMINAL(row->state) || (row->state == STATE_FAILED && row->parent_key != 0)))
 		hint_locked(row->owner, key);
@@ -289,15 +283,10 @@ instance_id_is_held(Store *store, const char *instance_id)
 bool
 instance_owner(Store *store, int64 key, Oid *owner)
 {
-	TableScan	scan;
-	TupleTableSlot *slot;
+	ItemPointerData root;
+	ItemPointerData tid;
 
-	scan_key(&scan, store, "instances_pkey", Int64GetDatum(key), F_INT8EQ);
-	slot = scan_next(&scan);
-	if (slot != NULL)
-		*owner = owner_role(slot->tts_values[COL_OWNER]);
-	scan_end(&scan);
-	return slot != NULL;
+	return find_by_key(store, key, &root, &tid, owner);
 }
 
 /* Add an instance. */

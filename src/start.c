@@ -35,15 +35,6 @@
 #include "status.h"
 #include "usercode.h"
 
-/* How an attempt to start a child has ended. */
-typedef enum StartResult
-{
-	START_DONE,
-	START_FAILED,
-	START_OBSTRUCTED,			/* by something that passes */
-	START_INTERRUPTED			/* it kept others waiting: to be tried again alone */
-} StartResult;
-
 /* The parent's tags with the task's own. */
 static Jsonb *
 merged_tags(Instance *parent, Task *task)
@@ -186,7 +177,7 @@ start_all(Round *round, Instance *parent, int first_new, bool detached_only, Jso
 }
 
 /* Start the new children of a turn. */
-StartChildren
+StartResult
 start_new_children(Round *round, Instance *parent, int first_new, bool detached_only, Jsonb **obstacle)
 {
 	MemoryContext context = CurrentMemoryContext;
@@ -197,7 +188,7 @@ start_new_children(Round *round, Instance *parent, int first_new, bool detached_
 	while (first < parent->ntasks && !is_new_child(parent->tasks[first], detached_only))
 		first++;
 	if (first == parent->ntasks)
-		return CHILDREN_STARTED;
+		return START_DONE;
 	store_flush(round->store);
 	BeginInternalSubTransaction(NULL);
 	MemoryContextSwitchTo(context);
@@ -208,7 +199,7 @@ start_new_children(Round *round, Instance *parent, int first_new, bool detached_
 		ReleaseCurrentSubTransaction();
 	MemoryContextSwitchTo(context);
 	CurrentResourceOwner = owner;
-	return result == START_DONE ? CHILDREN_STARTED : result == START_INTERRUPTED ? CHILDREN_INTERRUPTED : CHILDREN_OBSTRUCTED;
+	return result;
 }
 
 /* The first task of an instance whose child is due. */

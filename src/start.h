@@ -7,15 +7,21 @@
 
 #include "instance.h"
 
-typedef enum StartChildren
+/* how an attempt to start a child has ended */
+typedef enum StartResult
 {
-	CHILDREN_STARTED,			/* the tasks of those that failed say so */
-	CHILDREN_OBSTRUCTED,		/* none was: one has to wait for an obstacle that will pass */
-	CHILDREN_INTERRUPTED		/* none was: it kept others waiting, and the turn is to run alone */
-} StartChildren;
+	START_DONE,
+	START_FAILED,
+	START_OBSTRUCTED,			/* by something that passes */
+	START_INTERRUPTED			/* it kept others waiting: to be tried again alone */
+} StartResult;
 
-/* start the children that a turn has asked for, tasks from this index on, all of them or none */
-extern StartChildren start_new_children(Round *round, Instance *parent, int first_new, bool detached_only, Jsonb **obstacle);
+/*
+ * Start the children that a turn has asked for, tasks from this index on: all of
+ * them, and the tasks of those that failed say so; or none, as one met an obstacle
+ * or was interrupted.
+ */
+extern StartResult start_new_children(Round *round, Instance *parent, int first_new, bool detached_only, Jsonb **obstacle);
 /* start one of those that are due, or put it off; false: it was interrupted, and is still due */
 extern bool start_due_child(Round *round, Instance *parent);
 /* the round ends: have those that are still due come again */

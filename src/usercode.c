@@ -47,7 +47,7 @@
 
 #include "blackbox.h"
 #include "call.h"
-#include "compat.h"
+#include "json.h"
 #include "process.h"
 #include "quota.h"
 #include "usercode.h"
@@ -65,7 +65,6 @@ typedef struct Resolved
 
 static HTAB *resolved = NULL;
 static bool resolved_valid = false;
-static bool callbacks_registered = false;
 
 /* the alarm for a call that has ignored its timeout; MAX_TIMEOUTS: not registered yet */
 static TimeoutId overdue_timeout = MAX_TIMEOUTS;
@@ -81,13 +80,15 @@ forget_names(Datum arg, int cacheid, uint32 hashvalue)
 static void
 register_callbacks(void)
 {
-	if (callbacks_registered)
+	static bool registered = false;
+
+	if (registered)
 		return;
 	CacheRegisterSyscacheCallback(PROCOID, forget_names, (Datum) 0);
 	CacheRegisterSyscacheCallback(NAMESPACEOID, forget_names, (Datum) 0);
 	CacheRegisterSyscacheCallback(TYPEOID, forget_names, (Datum) 0);
 	CacheRegisterSyscacheCallback(AUTHOID, forget_names, (Datum) 0);
-	callbacks_registered = true;
+	registered = true;
 }
 
 /* Look a name up in the cache, or with the given function. */
@@ -102,7 +103,6 @@ resolve(const char *path, const char *name, Oid (*lookup) (const char *name))
 	if (strlen(path) + strlen(name) + 2 > sizeof(tag))
 		return lookup(name);
 	snprintf(tag, sizeof(tag), "%s/%s", path, name);
-	register_callbacks();
 	if (!resolved_valid && resolved != NULL)
 	{
 		hash_destroy(resolved);
@@ -213,7 +213,7 @@ static Jsonb *
 call_inside(UserCall *call, MemoryContext context)
 {
 	int			nest_level = NewGUCNestLevel();
-	Jsonb	   *result = NULL;
+	Jsonb	   *result;
 
 	set_search_path(call->search_path);
 	XactReadOnly = call->read_only || DefaultXactReadOnly;
@@ -221,27 +221,15 @@ call_inside(UserCall *call, MemoryContext context)
 	call->function = call->resolve(call->name);
 	if (!call->read_only)
 		patience_check(call->function);
+	result = function_call(call->function, call->input, call->check_only);
+	quota_require(quota_payload(call->owner, result));
 	if (call->check_only)
-	{
-		function_check(call->function, call->owner, call->input);
 		call->signature = MemoryContextStrdup(context, function_signature(call->function));
-	}
-	else
-	{
-		result = function_call(call->function, call->input);
-		quota_check_payload(call->owner, result);
-	}
 	/* what is deferred to the commit belongs to the call, and nothing guards the commit */
 	if (!call->read_only)
 		AfterTriggerFireDeferred();
 	PopActiveSnapshot();
-	if (result != NULL)
-	{
-		Jsonb	   *copy = MemoryContextAlloc(context, VARSIZE(result));
-
-		memcpy(copy, result, VARSIZE(result));
-		result = copy;
-	}
+	result = jsonb_copy(context, result);
 	clean_session();
 	AtEOXact_GUC(false, nest_level);
 	return result;
@@ -276,12 +264,6 @@ user_call(UserCall *call)
 	process_require_role(call->owner);
 	if (GetSessionUserId() != call->owner)
 		elog(ERROR, "code of role %u was about to run in a session of role %u", call->owner, GetSessionUserId());
-	call->function = InvalidOid;
-	call->signature = NULL;
-	call->result = NULL;
-	call->error = NULL;
-	call->timed_out = call->expired = call->refused = false;
-	call->interruption = INTERRUPTION_NONE;
 	register_callbacks();
 	BeginInternalSubTransaction(NULL);
 	PG_TRY();

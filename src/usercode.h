@@ -23,7 +23,7 @@ typedef struct UserCall
 	bool		check_only;		/* do not run it: find it, and see that it takes the input; needs read_only */
 	int64		timeout;		/* ms; 0: none but statement_timeout */
 	bool	   *expected;		/* if true after an error, the error is of no interest */
-	/* out */
+	/* out, zero before */
 	Oid			function;		/* what was called, if it was found */
 	char	   *signature;		/* of the function, if it was only checked; in the caller's memory context */
 	Jsonb	   *result;			/* likewise, as the error */

@@ -160,34 +160,23 @@ durable_lone_ranges(PG_FUNCTION_ARGS)
 Datum
 durable_turn_state(PG_FUNCTION_ARGS)
 {
+	static const char *const states[] = {
+		[TURN_UNLISTED] = NULL, [TURN_QUEUED] = "queued", [TURN_ALONE] = "waiting for a place", [TURN_HELD] = "held"
+	};
 	char	   *instance_id = client_text(fcinfo, 0);
 	InstanceRow row;
 	Store	   *store;
-	bool		found;
 	const char *state = NULL;
 
 	orchestrator_forbid("durable.turn_state");
 	if (instance_id == NULL || !shared_available())
 		PG_RETURN_NULL();
 	store = client_open();
-	found = instance_find(store, instance_id, &row) && status_may_see(&row);
+	if (instance_find(store, instance_id, &row) && status_may_see(&row))
+		state = states[ready_turn_state(MyDatabaseId, row.owner, row.key)];
 	store_close(store);
 	PopActiveSnapshot();
-	if (!found)
+	if (state == NULL)
 		PG_RETURN_NULL();
-	switch (ready_turn_state(MyDatabaseId, row.owner, row.key))
-	{
-		case TURN_UNLISTED:
-			PG_RETURN_NULL();
-		case TURN_QUEUED:
-			state = "queued";
-			break;
-		case TURN_ALONE:
-			state = "waiting for a place";
-			break;
-		case TURN_HELD:
-			state = "held";
-			break;
-	}
 	PG_RETURN_TEXT_P(cstring_to_text(state));
 }

@@ -61,7 +61,7 @@ COMMENT ON FUNCTION durable.when_all(durable.task[]) IS
 
 -- Any array, since one of tasks is what the function with VARIADIC has already; another is an error.
 CREATE FUNCTION durable.when_all(tasks anyarray)
-RETURNS jsonb[] LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'durable_when_all_array';
+RETURNS jsonb[] LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'durable_when_all';
 COMMENT ON FUNCTION durable.when_all(anyarray) IS
 'The same for an array of tasks, so that when_all(tasks) is when_all(VARIADIC tasks). 42804 for any other array.';
 
@@ -71,7 +71,7 @@ COMMENT ON FUNCTION durable.when_any(durable.task[]) IS
 'Waits until one of the tasks has ended, well or not, and returns it; the same one on each replay. The others go on; use durable.cancel_task for those that are not wanted any more. durable.await gives the result. 22023 without any task.';
 
 CREATE FUNCTION durable.when_any(tasks anyarray)
-RETURNS durable.task LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'durable_when_any_array';
+RETURNS durable.task LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'durable_when_any';
 COMMENT ON FUNCTION durable.when_any(anyarray) IS
 'The same for an array of tasks, so that when_any(tasks) is when_any(VARIADIC tasks). 42804 for any other array.';
 

@@ -43,7 +43,7 @@ is(files_with(qr/\bSetUserId(?:AndSecContext)?\b|\bSetSessionAuthorization\b|\bS
 is(files_with(qr/\bAtEOXact_GUC\s*\(\s*true/), '', 'settings are never kept');
 # Whatever looks up, converts for or calls functions of users: turns and activities (usercode.c),
 # statements of activities (runsql.c), and the caller's own (client.c, restart.c, checker.c).
-is(files_with(qr/\b(?:function_lookup|function_check|function_call)\s*\(/),
+is(files_with(qr/\b(?:function_lookup|function_call)\s*\(/),
 	'call.c callable.c checker.c client.c restart.c usercode.c', 'files that reach functions of users');
 is(files_with(qr/\buser_call\s*\(/), 'activity.c replay.c start.c usercode.c', 'files that do so through the door of workers');
 # The scheduler loads no instance, and none of the files with what it changes and stores knows the door, nor what leads to it.
