@@ -210,7 +210,6 @@ void
 pool_submit(Statement *statement)
 {
 	statements++;
-	statement->submitted = now_ms();
 	pool_send(statement);
 }
 
@@ -272,11 +271,7 @@ pool_next(void)
 	int64_t		next = INT64_MAX;
 
 	for (int i = 0; i < size; i++)
-	{
-		int64_t		at = database_next(&databases[i]);
-
-		next = at < next ? at : next;
-	}
+		next = earlier(next, database_next(&databases[i]));
 	return next;
 }
 

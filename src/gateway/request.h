@@ -55,6 +55,9 @@ struct Request
 	Buffer		reply;			/* its text, without long values */
 	LongValue  *long_values;
 	int			long_count;
+	int			values_sent;	/* how much of an answer with long values libmicrohttpd has read: whole ones */
+	size_t		text_sent;
+	size_t		value_sent;		/* of the value that is next */
 	PGresult   *result;			/* of the request's last statement; long values point into it */
 	const char *content_type;
 	const char *header_names[MAX_HEADERS];

@@ -86,7 +86,6 @@ struct Statement
 	bool		keep_result;	/* done takes the result over; otherwise it is freed after done */
 	void		(*done) (void *arg, Outcome outcome, PGresult *result);
 	void	   *arg;
-	int64_t		submitted;
 	Statement  *next;
 };
 
