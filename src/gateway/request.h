@@ -71,7 +71,7 @@ struct Request
 	bool		error_on_failure;	/* 500 for a failed instance */
 	int64_t		wait_until;		/* 0: does not wait */
 
-	/* while it waits (waiters.c) */
+	/* while it waits (waiters.c; of these a scrape that waits has only wait_next) */
 	bool		waiting;
 	int64_t		look_at;		/* when to ask whether it has ended; INT64_MAX: when all are asked for */
 	bool		hinted;			/* a notification asks for that look */

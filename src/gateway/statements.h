@@ -93,4 +93,15 @@ struct Statement
 extern Statement *statement_new(Query query, void (*done) (void *, Outcome, PGresult *), void *arg);
 extern void statement_free(Statement *statement);
 
+/* Statements that wait, first come, first served. All bytes 0: none. */
+typedef struct Queue
+{
+	Statement  *first;
+	Statement  *last;
+	int			count;
+} Queue;
+
+extern void queue_push(Queue *queue, Statement *statement);
+extern Statement *queue_pop(Queue *queue);
+
 #endif
