@@ -14,7 +14,6 @@
  * again alone; for a while none are then put together.
  */
 #include <stdlib.h>
-#include <string.h>
 
 #include "database.h"
 #include "json.h"
