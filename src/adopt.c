@@ -131,20 +131,6 @@ tell(Store *store, Datum owner, const char *name)
 }
 
 /*
- * Give a role a part of the instances that were missing it; true if there may be
- * more.
- */
-static bool
-adopt_instances(Store *store, Datum owner, Oid role)
-{
-	int64		moved = instances_move(store, owner, role, MOVED_AT_ONCE, false);
-
-	if (moved > 0)
-		hint_look();
-	return moved == MOVED_AT_ONCE;
-}
-
-/*
  * Look at the owners of instances in one state; true if some are left to be
  * given to a role.  Of those that have ended only absent owners matter, which
  * come first.  Missing owners of live ones are added to *waiting.
@@ -168,9 +154,13 @@ look_at_state(Store *store, char state, bool live, List **waiting)
 		unsettled |= OidIsValid(found);
 		if (OidIsValid(found))
 		{
+			int64		moved = instances_move(store, owner, found, MOVED_AT_ONCE, false);
+
 			/* if it is dropped and its name missed again, that is news */
 			told = list_delete(told, makeString(unconstify(char *, name)));
-			if (adopt_instances(store, owner, found))
+			if (moved > 0)
+				hint_look();
+			if (moved == MOVED_AT_ONCE)
 				return true;
 		}
 		else if (name != NULL && live)

@@ -155,8 +155,7 @@ failure_log_begin(void)
 {
 	if (context == NULL)
 		context = AllocSetContextCreate(TopMemoryContext, "durable failure log", ALLOCSET_SMALL_SIZES);
-	if (nlines > 0)
-		MemoryContextReset(context);
+	MemoryContextReset(context);
 	nlines = unmade = 0;
 }
 

@@ -16,7 +16,6 @@
  */
 #include "postgres.h"
 
-#include "access/htup_details.h"
 #include "access/relation.h"
 #include "access/xlog.h"
 #include "catalog/namespace.h"
@@ -228,54 +227,34 @@ columns_misfit(Relation rel, const TableShape *shape)
 static bool
 index_has_columns(Form_pg_index index, const IndexShape *shape)
 {
-	int			count = 0;
+	int			i;
 
-	while (count < INDEX_COLUMNS && shape->columns[count] != -1)
-		count++;
-	if (index->indnkeyatts != count)
-		return false;
-	for (int i = 0; i < count; i++)
-		if (index->indkey.values[i] != shape->columns[i])
+	for (i = 0; i < INDEX_COLUMNS && shape->columns[i] != -1; i++)
+		if (i >= index->indnkeyatts || index->indkey.values[i] != shape->columns[i])
 			return false;
-	return true;
+	return index->indnkeyatts == i;
 }
 
-/* The access method of an index. */
-static Oid
-access_method(Oid relid)
-{
-	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
-	Oid			method = InvalidOid;
-
-	if (HeapTupleIsValid(tuple))
-	{
-		method = ((Form_pg_class) GETSTRUCT(tuple))->relam;
-		ReleaseSysCache(tuple);
-	}
-	return method;
-}
-
-/* What is wrong with an index of a table; *relid is the index if nothing is. */
+/* What is wrong with an index of a table; *relid is the index if nothing is.  The lock of the table keeps the index. */
 static char *
 index_misfit(Relation rel, const IndexShape *shape, Oid *relid)
 {
-	HeapTuple	tuple;
-	Form_pg_index index;
+	Relation	index = NULL;
 	char	   *detail = NULL;
 
 	*relid = get_relname_relid(shape->name, RelationGetNamespace(rel));
-	tuple = SearchSysCache1(INDEXRELID, ObjectIdGetDatum(*relid));
-	if (!HeapTupleIsValid(tuple))
+	if (OidIsValid(*relid))
+		index = RelationIdGetRelation(*relid);
+	if (index == NULL)
 		return psprintf("Its index \"%s\" is missing.", shape->name);
-	index = (Form_pg_index) GETSTRUCT(tuple);
-	if (index->indrelid != RelationGetRelid(rel))
+	if (index->rd_index == NULL || index->rd_index->indrelid != RelationGetRelid(rel))
 		detail = psprintf("Index \"%s\" is another table's.", shape->name);
-	else if (!index->indisvalid || !index->indisready)
+	else if (!index->rd_index->indisvalid || !index->rd_index->indisready)
 		detail = psprintf("Its index \"%s\" is not valid.", shape->name);
-	else if (access_method(*relid) != shape->method || index->indisunique != shape->unique ||
-			 !index_has_columns(index, shape))
+	else if (index->rd_rel->relam != shape->method || index->rd_index->indisunique != shape->unique ||
+			 !index_has_columns(index->rd_index, shape))
 		detail = psprintf("Its index \"%s\" is not the one that the extension has made.", shape->name);
-	ReleaseSysCache(tuple);
+	RelationClose(index);
 	return detail;
 }
 

@@ -54,24 +54,22 @@ check_schema_name(Oid schema)
 	ScanKeyData key;
 	SysScanDesc scan;
 	HeapTuple	tuple;
-	bool		reserved = false;
-	NameData	name;
 
 	ScanKeyInit(&key, Anum_pg_namespace_oid, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(schema));
 	scan = systable_beginscan(rel, NamespaceOidIndexId, true, SnapshotSelf, 1, &key);
 	if (HeapTupleIsValid(tuple = systable_getnext(scan)))
 	{
-		name = ((Form_pg_namespace) GETSTRUCT(tuple))->nspname;
-		reserved = strcmp(NameStr(name), DURABLE_SCHEMA) == 0 || strcmp(NameStr(name), DURABLE_INTERNAL_SCHEMA) == 0;
+		const char *name = NameStr(((Form_pg_namespace) GETSTRUCT(tuple))->nspname);
+
+		if ((strcmp(name, DURABLE_SCHEMA) == 0 || strcmp(name, DURABLE_INTERNAL_SCHEMA) == 0) && !superuser())
+			ereport(ERROR,
+					(errcode(ERRCODE_RESERVED_NAME),
+					 errmsg("the name of schema \"%s\" belongs to the extension durable", name),
+					 errdetail("Only a superuser may give a schema this name."),
+					 errhint("Choose another name.")));
 	}
 	systable_endscan(scan);
 	table_close(rel, AccessShareLock);
-	if (reserved && !superuser())
-		ereport(ERROR,
-				(errcode(ERRCODE_RESERVED_NAME),
-				 errmsg("the name of schema \"%s\" belongs to the extension durable", NameStr(name)),
-				 errdetail("Only a superuser may give a schema this name."),
-				 errhint("Choose another name.")));
 }
 
 /* Have the engine told at commit when the extension is dropped or updated, and when roles and databases come or go; look at the names of schemas. */

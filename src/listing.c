@@ -175,21 +175,17 @@ find_groups_in(Search *search, char state)
 void
 listing_groups(Search *search)
 {
-	int			statuses = search->filter->statuses;
-
-	if (statuses & (STATUS_BIT(STATUS_PENDING) | STATUS_BIT(STATUS_RUNNING)))
+	for (const char *state = STATES_ALL; *state != '\0'; state++)
 	{
-		find_groups_in(search, STATE_READY);
-		find_groups_in(search, STATE_WAITING);
+		InstanceRow row = {.state = *state};
+		int			statuses = STATUS_BIT(status_of(&row));
+
+		/* rows that are Running have the same states */
+		if (statuses == STATUS_BIT(STATUS_PENDING))
+			statuses |= STATUS_BIT(STATUS_RUNNING);
+		if (search->filter->statuses & statuses)
+			find_groups_in(search, *state);
 	}
-	if (statuses & STATUS_BIT(STATUS_SUSPENDED))
-		find_groups_in(search, STATE_SUSPENDED);
-	if (statuses & STATUS_BIT(STATUS_COMPLETED))
-		find_groups_in(search, STATE_COMPLETED);
-	if (statuses & STATUS_BIT(STATUS_FAILED))
-		find_groups_in(search, STATE_FAILED);
-	if (statuses & STATUS_BIT(STATUS_TERMINATED))
-		find_groups_in(search, STATE_TERMINATED);
 }
 
 /* Read on in a group when all that was read is merged, each time twice as much. */
@@ -220,10 +216,11 @@ compare_groups(Datum a, Datum b, void *arg)
 	return -search_compare(&left->rows[left->next], &right->rows[right->next]);
 }
 
-/* Read the first rows of the groups. */
-static void
-begin_merge(Search *search)
+/* Merge the groups up to the limit. */
+void
+listing_merge(Search *search)
 {
+	binaryheap *heap = binaryheap_allocate(list_length(search->groups) + 1, compare_groups, NULL);
 	ListCell   *cell;
 
 	foreach(cell, search->groups)
@@ -233,21 +230,6 @@ begin_merge(Search *search)
 		group->last = search->after;
 		group->patience = PATIENCE_FIRST;
 		group_refill(search, group, search->limit);
-	}
-}
-
-/* Merge the groups up to the limit. */
-void
-listing_merge(Search *search)
-{
-	binaryheap *heap = binaryheap_allocate(list_length(search->groups) + 1, compare_groups, NULL);
-	ListCell   *cell;
-
-	begin_merge(search);
-	foreach(cell, search->groups)
-	{
-		RowGroup   *group = lfirst(cell);
-
 		if (group->next < group->count)
 			binaryheap_add_unordered(heap, PointerGetDatum(group));
 	}

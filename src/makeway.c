@@ -37,7 +37,6 @@
 #include "commands/extension.h"
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
-#include "storage/ipc.h"
 #include "storage/lmgr.h"
 #include "tcop/utility.h"
 #include "utils/snapmgr.h"
@@ -96,7 +95,7 @@ needed_database(Node *statement)
 }
 
 static Oid	paused = InvalidOid;	/* the database that this session keeps the engine out of */
-static SubTransactionId paused_in;	/* if that is for a transaction: which of its subtransactions began it */
+static SubTransactionId paused_in;	/* which subtransaction began that */
 
 /* Let the engine in again. */
 static void
@@ -108,11 +107,24 @@ end_pause(void)
 	paused_in = InvalidSubTransactionId;
 }
 
-/* The session ends, perhaps in the middle of such a command. */
+/* The transaction ends, perhaps as the session does. */
 static void
-end_pause_at_exit(int code, Datum arg)
+end_pause_at_end(XactEvent event, void *arg)
 {
-	end_pause();
+	if (event != XACT_EVENT_PRE_COMMIT && event != XACT_EVENT_PRE_PREPARE)
+		end_pause();
+}
+
+/* A subtransaction ends: what is rolled back keeps the engine out no longer. */
+static void
+end_pause_at_rollback(SubXactEvent event, SubTransactionId subxact, SubTransactionId parent, void *arg)
+{
+	if (paused_in != subxact)
+		return;
+	if (event == SUBXACT_EVENT_ABORT_SUB)
+		end_pause();
+	else if (event == SUBXACT_EVENT_COMMIT_SUB)
+		paused_in = parent;
 }
 
 /*
@@ -141,14 +153,17 @@ wait_until_left(Oid db)
 	}
 }
 
-/* Have the engine leave a database and wait until it has. */
+/* Have the engine leave a database until the transaction ends, and wait until it has. */
 static void
 make_way(Oid db)
 {
 	static bool registered = false;
 
 	if (!registered)
-		on_shmem_exit(end_pause_at_exit, (Datum) 0);
+	{
+		RegisterXactCallback(end_pause_at_end, NULL);
+		RegisterSubXactCallback(end_pause_at_rollback, NULL);
+	}
 	registered = true;
 	if (paused != db)
 	{
@@ -232,26 +247,6 @@ fills_table(Node *statement)
 		(strcmp(copy->relation->schemaname, DURABLE_INTERNAL_SCHEMA) == 0 || strcmp(copy->relation->schemaname, DURABLE_SCHEMA) == 0);
 }
 
-/* The transaction ends. */
-static void
-end_pause_at_commit(XactEvent event, void *arg)
-{
-	if (event != XACT_EVENT_PRE_COMMIT && event != XACT_EVENT_PRE_PREPARE)
-		end_pause();
-}
-
-/* A subtransaction ends: what is rolled back keeps the engine out no longer. */
-static void
-end_pause_at_rollback(SubXactEvent event, SubTransactionId subxact, SubTransactionId parent, void *arg)
-{
-	if (paused_in != subxact)
-		return;
-	if (event == SUBXACT_EVENT_ABORT_SUB)
-		end_pause();
-	else if (event == SUBXACT_EVENT_COMMIT_SUB)
-		paused_in = parent;
-}
-
 /*
  * Keep the engine out of this database until the transaction ends.  Rounds that
  * run are not waited for: an activity may sleep for days, and all roles would
@@ -261,14 +256,6 @@ end_pause_at_rollback(SubXactEvent event, SubTransactionId subxact, SubTransacti
 static void
 lock_out_rounds(Oid extension)
 {
-	static bool registered = false;
-
-	if (!registered)
-	{
-		RegisterXactCallback(end_pause_at_commit, NULL);
-		RegisterSubXactCallback(end_pause_at_rollback, NULL);
-	}
-	registered = true;
 	/* an activity that does this cannot wait until its own worker has left */
 	if (!process_is_engine())
 		make_way(MyDatabaseId);
@@ -285,41 +272,22 @@ process_utility(PlannedStmt *pstmt, const char *query, bool read_only, ProcessUt
 	Oid			extension = changed_extension(pstmt->utilityStmt);
 	/* the statement may be gone when it is done */
 	bool		prepared = ends_prepared(pstmt->utilityStmt);
-	bool		updates = updates_extension(pstmt->utilityStmt);
-	bool		restores = fills_table(pstmt->utilityStmt);
-	bool		renames_role = IsA(pstmt->utilityStmt, RenameStmt) &&
-		((RenameStmt *) pstmt->utilityStmt)->renameType == OBJECT_ROLE;
+	bool		updates = OidIsValid(extension) && updates_extension(pstmt->utilityStmt);
 
+	if (fills_table(pstmt->utilityStmt))
+		hint_look();
+	if (IsA(pstmt->utilityStmt, RenameStmt) && ((RenameStmt *) pstmt->utilityStmt)->renameType == OBJECT_ROLE)
+		hint_roles_changed(false);
 	if (OidIsValid(extension))
-	{
 		lock_out_rounds(extension);
-		next_hook(pstmt, query, read_only, context, params, env, dest, qc);
-		if (updates)
-			grant_again();
-		return;
-	}
-	if (!OidIsValid(db) || db == MyDatabaseId || !compat_database_ownercheck(db, GetUserId()))
-	{
-		next_hook(pstmt, query, read_only, context, params, env, dest, qc);
-		/* the database of such a transaction is that of the session */
-		if (prepared)
-			database_request_look(MyDatabaseId);
-		if (restores)
-			hint_look();
-		if (renames_role)
-			hint_roles_changed(false);
-		return;
-	}
-	PG_TRY();
-	{
+	else if (OidIsValid(db) && db != MyDatabaseId && compat_database_ownercheck(db, GetUserId()))
 		make_way(db);
-		next_hook(pstmt, query, read_only, context, params, env, dest, qc);
-	}
-	PG_FINALLY();
-	{
-		end_pause();
-	}
-	PG_END_TRY();
+	next_hook(pstmt, query, read_only, context, params, env, dest, qc);
+	if (updates)
+		grant_again();
+	/* the database of such a transaction is that of the session */
+	if (prepared)
+		database_request_look(MyDatabaseId);
 }
 
 /* Install the hook. */

@@ -303,6 +303,5 @@ notify_lifecycle(const InstanceRow *row, RuntimeStatus status, const char *reaso
 void
 notify_status(const InstanceRow *row, const char *reason, TimestampTz time)
 {
-	if (durable_notify != NOTIFY_NONE)
-		notify_lifecycle(row, status_of(row), reason, time);
+	notify_lifecycle(row, status_of(row), reason, time);
 }

@@ -205,20 +205,16 @@ owner_values(const char *text)
 {
 	Datum		owner = DirectFunctionCall1(durable_owner_in, CStringGetDatum(text));
 	Oid			role = owner_role(owner);
-	char	   *absent = owner_absent(owner);
+	const char *dropped = owner_dropped(owner_absent(owner));
 	List	   *values = list_make1(DatumGetPointer(owner));
 
 	if (OidIsValid(role))
-		absent = psprintf("%c%s", MISSING, GetUserNameFromId(role, false));
-	else if (owner_dropped(absent) != NULL)
-	{
-		role = atooid(owner_dropped(absent));
-		if (SearchSysCacheExists1(AUTHOID, ObjectIdGetDatum(role)))
-			return values;
-	}
+		owner = owner_make(InvalidOid, psprintf("%c%s", MISSING, GetUserNameFromId(role, false)));
+	else if (dropped != NULL && !SearchSysCacheExists1(AUTHOID, ObjectIdGetDatum(atooid(dropped))))
+		owner = owner_make(atooid(dropped), NULL);
 	else
 		return values;
-	return lappend(values, DatumGetPointer(owner_make(OidIsValid(owner_role(owner)) ? InvalidOid : role, absent)));
+	return lappend(values, DatumGetPointer(owner));
 }
 
 /* Input function: the role of a name, if there is one now. */

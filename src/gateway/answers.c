@@ -57,9 +57,8 @@ answer_error(Request *request, int status, PGresult *result)
 	buffer_free(&more);
 }
 
-/* Append "key": value, where the column holds JSON text. */
-static void
-add_json(Request *request, const char *key, PGresult *result, int row, int column)
+void
+answer_add_json(Request *request, const char *key, PGresult *result, int row, int column)
 {
 	buffer_add(&request->reply, key);
 	if (PQgetisnull(result, row, column))
@@ -82,9 +81,9 @@ answer_add_status(Request *request, PGresult *result, int row)
 	add_text(request, "{\"name\":", result, row, STATUS_NAME);
 	add_text(request, ",\"instanceId\":", result, row, STATUS_ID);
 	add_text(request, ",\"runtimeStatus\":", result, row, STATUS_STATUS);
-	add_json(request, ",\"input\":", result, row, STATUS_INPUT);
-	add_json(request, ",\"customStatus\":", result, row, STATUS_CUSTOM);
-	add_json(request, ",\"output\":", result, row, STATUS_OUTPUT);
+	answer_add_json(request, ",\"input\":", result, row, STATUS_INPUT);
+	answer_add_json(request, ",\"customStatus\":", result, row, STATUS_CUSTOM);
+	answer_add_json(request, ",\"output\":", result, row, STATUS_OUTPUT);
 	add_text(request, ",\"createdTime\":", result, row, STATUS_CREATED);
 	add_text(request, ",\"lastUpdatedTime\":", result, row, STATUS_UPDATED);
 }
@@ -93,7 +92,7 @@ void
 answer_add_history(Request *request, PGresult *result)
 {
 	for (int row = 1; row < PQntuples(result); row++)
-		add_json(request, row == 1 ? ",\"historyEvents\":[" : ",", result, row, HISTORY_EVENTS);
+		answer_add_json(request, row == 1 ? ",\"historyEvents\":[" : ",", result, row, HISTORY_EVENTS);
 	buffer_add(&request->reply, "]");
 }
 
@@ -131,9 +130,7 @@ add_common(Request *request, Buffer *query)
 			value = defaults[i];
 		if (value == NULL)
 			continue;
-		buffer_add(query, i > 0 ? "&" : "");
-		buffer_add(query, names[i]);
-		buffer_add(query, "=");
+		buffer_printf(query, "%s%s=", i > 0 ? "&" : "", names[i]);
 		uri_add_segment(query, value);
 	}
 }
@@ -164,13 +161,8 @@ answer_links(Request *request, const char *id)
 	for (size_t i = 0; i < sizeof(links) / sizeof(links[0]); i++)
 	{
 		link.length = 0;
-		buffer_append(&link, url.data, url.length);
-		buffer_add(&link, links[i].suffix);
-		buffer_add(&link, strchr(links[i].suffix, '?') ? "&" : "?");
-		buffer_append(&link, query.data, query.length);
-		buffer_add(&request->reply, ",\"");
-		buffer_add(&request->reply, links[i].name);
-		buffer_add(&request->reply, "\":");
+		buffer_printf(&link, "%s%s%s%s", url.data, links[i].suffix, strchr(links[i].suffix, '?') ? "&" : "?", query.data);
+		buffer_printf(&request->reply, ",\"%s\":", links[i].name);
 		json_add_string(&request->reply, link.data);
 		if (i == 0)
 			request_header(request, "Location", link.data);

@@ -13,6 +13,9 @@
  */
 extern void answer_error(Request *request, int status, PGresult *result);
 
+/* Append key and the value of a column that holds JSON text. */
+extern void answer_add_json(Request *request, const char *key, PGresult *result, int row, int column);
+
 /* Append row number row of a result in the columns of a status (statements.h), without the closing brace. */
 extern void answer_add_status(Request *request, PGresult *result, int row);
 

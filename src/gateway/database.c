@@ -42,16 +42,13 @@ statement_end(Statement *statement, Outcome outcome, PGresult *result)
 	statement_free(statement);
 }
 
-/* The connection is gone or could not be made. */
+/* End the connection, and with it what it runs. */
 static void
-database_lose(Database *db)
+database_drop(Database *db)
 {
 	Statement  *lost = db->current;
 	Outcome		outcome = db->state == DATABASE_RUNNING ? OUTCOME_LOST : OUTCOME_AWAY;
 
-	if (!db->failed_before)
-		log_line("database: %s", db->conn ? PQerrorMessage(db->conn) : "out of memory");
-	db->failed_before = true;
 	loop_unwatch(&db->source);
 	PQclear(db->result);
 	db->result = NULL;
@@ -59,18 +56,28 @@ database_lose(Database *db)
 	db->conn = NULL;
 	db->current = NULL;
 	db->state = DATABASE_DOWN;
-	db->retry_at = now_ms() + db->backoff + random() % (db->backoff / 2);
-	db->backoff = db->backoff * 2 > BACKOFF_LAST ? BACKOFF_LAST : db->backoff * 2;
 	if (lost != NULL)
 		statement_end(lost, outcome, NULL);
+}
+
+/* The connection is gone or could not be made. */
+static void
+database_lose(Database *db)
+{
+	if (!db->failed_before)
+		log_line("database: %s", db->conn ? PQerrorMessage(db->conn) : "out of memory");
+	db->failed_before = true;
+	db->retry_at = now_ms() + db->backoff + random() % (db->backoff / 2);
+	db->backoff = db->backoff * 2 > BACKOFF_LAST ? BACKOFF_LAST : db->backoff * 2;
+	database_drop(db);
 	db->down(db);
 }
 
-/* Send what is buffered; false if the connection is lost. */
+/* Send what libpq has buffered, unless it could not buffer it; false if the connection is lost. */
 static bool
-database_flush(Database *db)
+database_flush(Database *db, bool buffered)
 {
-	int			rest = PQflush(db->conn);
+	int			rest = buffered ? PQflush(db->conn) : -1;
 
 	if (rest < 0)
 	{
@@ -126,10 +133,7 @@ database_connect_poll(Database *db)
 			snprintf(setup, sizeof(setup),
 					 "SET TimeZone = 'UTC'; SET DateStyle = 'ISO'; SET jit = off; SET statement_timeout = '%lds'",
 					 options.statement_timeout);
-			if (!PQsendQuery(db->conn, setup))
-				database_lose(db);
-			else
-				database_flush(db);
+			database_flush(db, PQsendQuery(db->conn, setup));
 			break;
 		default:
 			database_lose(db);
@@ -142,11 +146,8 @@ database_execute(Database *db)
 	const QueryText *text = &query_texts[db->current->query];
 
 	db->state = DATABASE_RUNNING;
-	if (!PQsendQueryPrepared(db->conn, text->name, text->parameters,
-							 (const char *const *) db->current->parameters, NULL, NULL, 0))
-		database_lose(db);
-	else
-		database_flush(db);
+	database_flush(db, PQsendQueryPrepared(db->conn, text->name, text->parameters,
+										   (const char *const *) db->current->parameters, NULL, NULL, 0));
 }
 
 void
@@ -163,18 +164,7 @@ database_run(Database *db, Statement *statement)
 		return;
 	}
 	db->state = DATABASE_PREPARING;
-	if (!PQsendPrepare(db->conn, text->name, text->sql, 0, NULL))
-		database_lose(db);
-	else
-		database_flush(db);
-}
-
-static void
-database_become_idle(Database *db)
-{
-	db->current = NULL;
-	db->state = DATABASE_IDLE;
-	db->idle(db);
+	database_flush(db, PQsendPrepare(db->conn, text->name, text->sql, 0, NULL));
 }
 
 /* Whether an error means that this connection will not do any more. */
@@ -195,65 +185,57 @@ is_conflict(const PGresult *result)
 	return sqlstate != NULL && (strcmp(sqlstate, "40001") == 0 || strcmp(sqlstate, "40P01") == 0);
 }
 
+/* The current statement has its result, or could not be prepared. */
+static void
+database_end(Database *db, Outcome outcome, PGresult *result)
+{
+	Statement  *statement = db->current;
+
+	db->current = NULL;
+	/* a batch is not run again as it was (pool.c) */
+	if (outcome != OUTCOME_OK && statement->query != QUERY_START_MANY && statement->attempts++ < MAX_ATTEMPTS && is_conflict(result))
+	{
+		PQclear(result);
+		database_run(db, statement);
+		return;
+	}
+	/* idle before the callback, which may submit the next statement */
+	db->state = DATABASE_IDLE;
+	statement_end(statement, outcome, result);
+	if (db->state == DATABASE_IDLE)
+		db->idle(db);
+}
+
 /* A result of what was sent last, whose only one it is. */
 static void
 database_result(Database *db, PGresult *result)
 {
 	ExecStatusType status = PQresultStatus(result);
 	bool		good = status == PGRES_TUPLES_OK || status == PGRES_COMMAND_OK;
-	Statement  *statement = db->current;
+	bool		fatal = PQstatus(db->conn) == CONNECTION_BAD || is_fatal(result);
+	bool		preparing = db->state == DATABASE_PREPARING;
 
-	if (PQstatus(db->conn) == CONNECTION_BAD || is_fatal(result))
+	if (db->current != NULL && !fatal && !(preparing && good))
 	{
-		PQclear(result);
-		database_lose(db);
+		database_end(db, good ? OUTCOME_OK : preparing ? OUTCOME_UNUSABLE : OUTCOME_ERROR, result);
 		return;
 	}
-	switch (db->state)
+	PQclear(result);
+	if (fatal || !good)
+		database_lose(db);
+	else if (preparing)
 	{
-		case DATABASE_SETUP:
-			PQclear(result);
-			if (!good)
-			{
-				database_lose(db);
-				break;
-			}
-			if (db->failed_before)
-				log_line("database: connected");
-			db->failed_before = false;
-			db->backoff = BACKOFF_FIRST;
-			database_become_idle(db);
-			break;
-		case DATABASE_PREPARING:
-			if (good)
-			{
-				PQclear(result);
-				db->prepared[statement->query] = true;
-				database_execute(db);
-				break;
-			}
-			/* FALLTHROUGH */
-		case DATABASE_RUNNING:
-			db->current = NULL;
-			{
-				bool		preparing = db->state == DATABASE_PREPARING;
-
-				/* a batch is not run again as it was (pool.c) */
-				if (!good && statement->query != QUERY_START_MANY && statement->attempts++ < MAX_ATTEMPTS && is_conflict(result))
-				{
-					PQclear(result);
-					database_run(db, statement);
-					break;
-				}
-				/* idle before the callback, which may submit the next statement */
-				db->state = DATABASE_IDLE;
-				statement_end(statement, good ? OUTCOME_OK : preparing ? OUTCOME_UNUSABLE : OUTCOME_ERROR, result);
-				if (db->state == DATABASE_IDLE)
-					db->idle(db);
-			}
-			break;
-		default:
-			PQclear(result);
+		db->prepared[db->current->query] = true;
+		database_execute(db);
+	}
+	else
+	{
+		if (db->failed_before)
+			log_line("database: connected");
+		db->failed_before = false;
+		db->backoff = BACKOFF_FIRST;
+		db->state = DATABASE_IDLE;
+		db->idle(db);
 	}
 }
 
@@ -321,7 +303,7 @@ database_ready(void *arg, uint32_t events)
 		database_connect_poll(db);
 		return;
 	}
-	if ((events & EPOLLOUT) && !database_flush(db))
+	if ((events & EPOLLOUT) && !database_flush(db, true))
 		return;
 	if (events & ~EPOLLOUT)
 		database_input(db);
@@ -360,14 +342,5 @@ database_tick(Database *db, int64_t now)
 void
 database_close(Database *db)
 {
-	Statement  *current = db->current;
-
-	db->current = NULL;
-	if (current != NULL)
-		statement_end(current, db->state == DATABASE_RUNNING ? OUTCOME_LOST : OUTCOME_AWAY, NULL);
-	loop_unwatch(&db->source);
-	PQclear(db->result);
-	db->result = NULL;
-	PQfinish(db->conn);
-	db->conn = NULL;
+	database_drop(db);
 }

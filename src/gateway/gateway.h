@@ -24,6 +24,12 @@
 /* Milliseconds of a clock that never goes back. */
 extern int64_t now_ms(void);
 
+static inline int64_t
+earlier(int64_t a, int64_t b)
+{
+	return a < b ? a : b;
+}
+
 /* One line on stderr, with the time before it. */
 extern void log_line(const char *format,...) __attribute__((format(printf, 1, 2)));
 

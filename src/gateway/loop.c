@@ -110,15 +110,11 @@ loop_watch(Source *source, int fd, uint32_t events)
 
 	if (source->fd == fd && source->events == events)
 		return;
-	/* the old descriptor may be closed, and its number in use again */
-	if (source->fd < 0 || source->fd != fd || epoll_ctl(epoll_fd, EPOLL_CTL_MOD, fd, &event) != 0)
+	loop_unwatch(source);
+	if (epoll_ctl(epoll_fd, EPOLL_CTL_ADD, fd, &event) != 0)
 	{
-		loop_unwatch(source);
-		if (epoll_ctl(epoll_fd, EPOLL_CTL_ADD, fd, &event) != 0)
-		{
-			log_line("epoll_ctl: %s", strerror(errno));
-			return;
-		}
+		log_line("epoll_ctl: %s", strerror(errno));
+		return;
 	}
 	source->fd = fd;
 	source->events = events;

@@ -22,7 +22,7 @@ extern void loop_init(void);
 extern void loop_watch(Source *source, int fd, uint32_t events);
 extern void loop_unwatch(Source *source);
 
-/* Wait up to timeout ms (-1: no limit) and call whoever is ready. */
+/* Wait up to timeout ms and call whoever is ready. */
 extern void loop_wait(int timeout);
 
 #endif

@@ -66,28 +66,17 @@ signals_start(void)
 	loop_watch(&signals, signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC), EPOLLIN);
 }
 
-static int64_t
-earlier(int64_t a, int64_t b)
-{
-	return a < b ? a : b;
-}
-
 /* How long the loop may sleep. */
 static int
 timeout(void)
 {
 	int64_t		next = earlier(earlier(pool_next(), waiters_next()), earlier(metrics_next(), server_next()));
 	int64_t		now = now_ms();
-	int			most = server_timeout();
 
+	next = earlier(next, now + server_timeout());
 	if (drain_until != 0)
 		next = earlier(next, earlier(drain_until, now + 100));
-	if (next <= now || most == 0)
-		return 0;
-	if (next == INT64_MAX)
-		return most;
-	next = earlier(next - now, 60000);
-	return most >= 0 && most < next ? most : (int) next;
+	return next > now ? (int) (next - now) : 0;
 }
 
 int

@@ -36,15 +36,6 @@ static uint64_t totals[ROUTE_COUNT];
 #define SCRAPE_TIMEOUT	500		/* ms */
 #define COUNTS_SHARE	10
 
-/* A scrape that waits. */
-typedef struct Scrape Scrape;
-struct Scrape
-{
-	Request    *request;
-	int64_t		deadline;
-	Scrape	   *next;
-};
-
 /* A count that is kept. */
 typedef struct Count
 {
@@ -64,7 +55,7 @@ static Count kept[] = {
 
 #define COUNTS ((int) (sizeof(kept) / sizeof(kept[0])))
 
-static Scrape *scrapes = NULL;
+static Request *scrapes = NULL; /* that wait, until wait_until */
 static bool reading = false;	/* QUERY_STATS runs */
 static bool up = false;			/* its last result is stats_text */
 static Buffer stats_text;
@@ -111,8 +102,7 @@ static const struct
 void
 metrics_count(Route route, int status, int64_t ms)
 {
-	if (status >= 0 && status < 600)
-		counts[route][status]++;
+	counts[route][status]++;
 	durations[route] += ms;
 	totals[route]++;
 }
@@ -179,17 +169,10 @@ add_own(Buffer *text)
 static void
 add_counts(Buffer *text, int64_t now)
 {
-	bool		any = false;
-
+	add_type(text, "durable_counts_age_seconds", "gauge", "Age of what was counted in the background.");
 	for (int i = 0; i < COUNTS; i++)
-	{
-		if (kept[i].read_at == 0)
-			continue;
-		if (!any)
-			add_type(text, "durable_counts_age_seconds", "gauge", "Age of what was counted in the background.");
-		any = true;
-		buffer_printf(text, "durable_counts_age_seconds{counts=\"%s\"} %.3f\n", kept[i].name, (now - kept[i].read_at) / 1000.0);
-	}
+		if (kept[i].read_at != 0)
+			buffer_printf(text, "durable_counts_age_seconds{counts=\"%s\"} %.3f\n", kept[i].name, (now - kept[i].read_at) / 1000.0);
 	for (int i = 0; i < COUNTS; i++)
 		buffer_append(text, kept[i].text.data, kept[i].text.length);
 }
@@ -221,20 +204,19 @@ static void
 answer_all(int64_t now)
 {
 	bool		complete = !reading && (!up || !first_counts());
-	Scrape	  **link = &scrapes;
+	Request   **link = &scrapes;
 
 	while (*link != NULL)
 	{
-		Scrape	   *scrape = *link;
+		Request    *scrape = *link;
 
-		if (!complete && now < scrape->deadline)
+		if (!complete && now < scrape->wait_until)
 		{
-			link = &scrape->next;
+			link = &scrape->wait_next;
 			continue;
 		}
-		*link = scrape->next;
-		answer(scrape->request, !reading && up);
-		free(scrape);
+		*link = scrape->wait_next;
+		answer(scrape, !reading && up);
 	}
 }
 
@@ -326,10 +308,9 @@ stats_done(void *arg, Outcome outcome, PGresult *result)
 void
 metrics_route(Request *request)
 {
-	Scrape	   *scrape = xcalloc(1, sizeof(Scrape));
-
-	*scrape = (Scrape) {.request = request, .deadline = now_ms() + SCRAPE_TIMEOUT, .next = scrapes};
-	scrapes = scrape;
+	request->wait_until = now_ms() + SCRAPE_TIMEOUT;
+	request->wait_next = scrapes;
+	scrapes = request;
 	if (next_count == COUNTS)
 		next_count = 0;
 	if (!counter_started)
@@ -352,8 +333,8 @@ metrics_next(void)
 {
 	int64_t		next = counter_started ? database_next(&counter) : INT64_MAX;
 
-	for (Scrape *scrape = scrapes; scrape != NULL; scrape = scrape->next)
-		next = scrape->deadline < next ? scrape->deadline : next;
+	for (Request *scrape = scrapes; scrape != NULL; scrape = scrape->wait_next)
+		next = earlier(next, scrape->wait_until);
 	return next;
 }
 

@@ -30,47 +30,46 @@ typedef struct Option
 	const char *value;			/* what --help calls it */
 	const char **text;			/* either this */
 	long	   *number;			/* or this */
-	const char *default_text;
-	long		default_number;
+	const char *default_value;
 	long		low;
 	long		high;
 	const char *description;
 } Option;
 
 static const Option table[] = {
-	{"listen", "ADDRESS", &options.listen, NULL, "127.0.0.1:8080", 0, 0, 0,
+	{"listen", "ADDRESS", &options.listen, NULL, "127.0.0.1:8080", 0, 0,
 	"Where to serve: address:port, [IPv6 address]:port, or unix:/path. Port 0: a free one, which the ready\n"
 	"line names. An address that is not loopback needs --key-file."},
-	{"dbname", "CONNINFO", &options.dbname, NULL, "", 0, 0, 0,
+	{"dbname", "CONNINFO", &options.dbname, NULL, "", 0, 0,
 	"Database: a name, a conninfo string or a postgresql:// URI. What it does not say comes from PGHOST,\n"
 	"PGPORT, PGUSER, PGDATABASE, PGPASSFILE and so on. The gateway can see and do what this role can."},
-	{"key-file", "FILE", &options.key_file, NULL, "", 0, 0, 0,
+	{"key-file", "FILE", &options.key_file, NULL, "", 0, 0,
 	"File with the keys that clients must give, one a line, as code= or in the header x-functions-key.\n"
 	"It must be closed to others: mode 0600, or 0640 if it belongs to root. Read again at SIGHUP."},
-	{"base-url", "URL", &options.base_url, NULL, "", 0, 0, 0,
+	{"base-url", "URL", &options.base_url, NULL, "", 0, 0,
 	"How clients reach the gateway, with the path, as in durable.http_base_url. Needed behind a proxy\n"
 	"that changes Host; otherwise links are built from the request's Host header. Without --key-file\n"
 	"its host may be the request's Host, and its scheme, host and port the request's Origin."},
-	{"connections", "N", NULL, &options.connections, NULL, 8, 1, 100,
+	{"connections", "N", NULL, &options.connections, "8", 1, 100,
 	"Database connections that run statements. One more listens for the ends of instances, and after the first\n"
 	"GET /metrics another one counts."},
-	{"max-connections", "N", NULL, &options.max_connections, NULL, 4000, 1, 100000,
+	{"max-connections", "N", NULL, &options.max_connections, "4000", 1, 100000,
 	"Most clients that are connected at once; further ones get 503, but for /healthz."},
-	{"max-body", "BYTES", NULL, &options.max_body, NULL, 4194304, 0, 1073741824,
+	{"max-body", "BYTES", NULL, &options.max_body, "4194304", 0, 1073741824,
 	"Longest request body; a longer one is answered with 413."},
-	{"max-header", "BYTES", NULL, &options.max_header, NULL, 16384, 1024, 1048576,
+	{"max-header", "BYTES", NULL, &options.max_header, "16384", 1024, 1048576,
 	"Most bytes of request line and headers; more are answered with 431 or 414."},
-	{"request-timeout", "SECONDS", NULL, &options.request_timeout, NULL, 15, 1, 3600,
+	{"request-timeout", "SECONDS", NULL, &options.request_timeout, "15", 1, 3600,
 	"Time in which a request must have arrived whole, however slowly it trickles; then 408."},
-	{"idle-timeout", "SECONDS", NULL, &options.idle_timeout, NULL, 60, 1, 86400,
+	{"idle-timeout", "SECONDS", NULL, &options.idle_timeout, "60", 1, 86400,
 	"Time after which a connection without a request, or one that does not read its answer, is closed."},
-	{"max-wait", "SECONDS", NULL, &options.max_wait, NULL, 3600, 0, 86400,
+	{"max-wait", "SECONDS", NULL, &options.max_wait, "3600", 0, 86400,
 	"Longest wait that timeout= can ask for; a longer one is shortened."},
-	{"statement-timeout", "SECONDS", NULL, &options.statement_timeout, NULL, 30, 0, 86400,
+	{"statement-timeout", "SECONDS", NULL, &options.statement_timeout, "30", 0, 86400,
 	"Time after which the database gives a statement up, and the client gets 503; 0 for no limit."},
-	{"drain-timeout", "SECONDS", NULL, &options.drain_timeout, NULL, 10, 0, 3600,
+	{"drain-timeout", "SECONDS", NULL, &options.drain_timeout, "10", 0, 3600,
 	"Time that running requests have to end after SIGTERM."},
-	{"metrics-interval", "SECONDS", NULL, &options.metrics_interval, NULL, 15, 0, 3600,
+	{"metrics-interval", "SECONDS", NULL, &options.metrics_interval, "15", 0, 3600,
 	"For /metrics the instances are counted at most this often, and in a tenth of the time at most."},
 };
 
@@ -104,9 +103,9 @@ help(void)
 				fputs("      ", stdout);
 		}
 		if (option->number != NULL)
-			printf(" Default: %ld; %ld to %ld.\n", option->default_number, option->low, option->high);
-		else if (option->default_text[0] != '\0')
-			printf(" Default: %s.\n", option->default_text);
+			printf(" Default: %s; %ld to %ld.\n", option->default_value, option->low, option->high);
+		else if (option->default_value[0] != '\0')
+			printf(" Default: %s.\n", option->default_value);
 		else
 			putchar('\n');
 	}
@@ -180,14 +179,9 @@ options_read(int argc, char **argv)
 		const char *value;
 
 		longs[i] = (struct option) {option->name, required_argument, NULL, i + 1000};
-		if (option->text != NULL)
-			*option->text = option->default_text;
-		else
-			*option->number = option->default_number;
 		environment_name(option, name, sizeof(name));
 		value = getenv(name);
-		if (value != NULL && value[0] != '\0')
-			set(option, value, name);
+		set(option, value != NULL && value[0] != '\0' ? value : option->default_value, name);
 	}
 	longs[OPTIONS] = (struct option) {"help", no_argument, NULL, 'h'};
 	longs[OPTIONS + 1] = (struct option) {"version", no_argument, NULL, 'V'};

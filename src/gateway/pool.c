@@ -14,7 +14,6 @@
  * again alone; for a while none are then put together.
  */
 #include <stdlib.h>
-#include <string.h>
 
 #include "database.h"
 #include "json.h"
@@ -35,36 +34,10 @@ typedef struct Batch
 
 static Database *databases;
 static int	size;
-static Statement *first,
-		  **last = &first;
-static int	queued;
+static Queue queue;				/* of statements that wait for a connection */
 static uint64_t statements;
 static int64_t batch_at = 0;	/* when starts may go together again */
 static int	tried;				/* connections that are up or have failed once */
-
-static void
-queue_push(Statement *statement)
-{
-	statement->next = NULL;
-	*last = statement;
-	last = &statement->next;
-	queued++;
-}
-
-static Statement *
-queue_pop(void)
-{
-	Statement  *statement = first;
-
-	if (statement != NULL)
-	{
-		first = statement->next;
-		if (first == NULL)
-			last = &first;
-		queued--;
-	}
-	return statement;
-}
 
 static void pool_send(Statement *statement);
 
@@ -105,54 +78,55 @@ can_batch(const Statement *statement)
 	return statement->query == QUERY_START && !statement->alone;
 }
 
+/* Move starts from the queue to a batch that has one, as many as may go together. */
+static void
+batch_fill(Batch *batch)
+{
+	Queue		rest = {0};
+	Statement  *statement;
+	size_t		length = batch->members[0]->input_length;
+
+	while ((statement = queue_pop(&queue)) != NULL)
+	{
+		if (batch->count < BATCH_MOST && can_batch(statement) && length + statement->input_length <= BATCH_BYTES)
+		{
+			length += statement->input_length;
+			batch->members[batch->count++] = statement;
+		}
+		else
+			queue_push(&rest, statement);
+	}
+	queue = rest;
+}
+
 /* The next statement of the queue, or NULL: if it is a start it takes others with it. */
 static Statement *
 queue_take(void)
 {
-	Statement  *statement = queue_pop();
-	Statement  *together;
-	Statement **link = &first;
+	Statement  *statement = queue_pop(&queue);
 	Batch	   *batch;
 	Buffer		arrays[START_PARAMETERS] = {0};
-	size_t		length;
 
-	if (statement == NULL || first == NULL || !can_batch(statement) || now_ms() < batch_at)
+	if (statement == NULL || queue.first == NULL || !can_batch(statement) || now_ms() < batch_at)
 		return statement;
 	batch = xcalloc(1, sizeof(Batch));
 	batch->members[batch->count++] = statement;
-	length = statement->input_length;
-	while (*link != NULL && batch->count < BATCH_MOST)
-	{
-		Statement  *next = *link;
-
-		if (!can_batch(next) || length + next->input_length > BATCH_BYTES)
-		{
-			link = &next->next;
-			continue;
-		}
-		length += next->input_length;
-		batch->members[batch->count++] = next;
-		*link = next->next;
-		queued--;
-	}
-	for (last = link; *last != NULL; last = &(*last)->next)
-		;
+	batch_fill(batch);
 	if (batch->count == 1)
 	{
 		free(batch);
 		return statement;
 	}
-	together = statement_new(QUERY_START_MANY, batch_done, batch);
-	together->alone = true;
+	statement = statement_new(QUERY_START_MANY, batch_done, batch);
 	for (int parameter = 0; parameter < START_PARAMETERS; parameter++)
 	{
 		buffer_append(&arrays[parameter], "{", 1);
 		for (int i = 0; i < batch->count; i++)
 			buffer_add_element(&arrays[parameter], batch->members[i]->parameters[parameter]);
 		buffer_append(&arrays[parameter], "}", 1);
-		together->parameters[parameter] = arrays[parameter].data;
+		statement->parameters[parameter] = arrays[parameter].data;
 	}
-	return together;
+	return statement;
 }
 
 static void
@@ -168,11 +142,9 @@ pool_idle(Database *db)
 static void
 pool_down(Database *db)
 {
-	Statement  *statement;
-
 	tried++;
-	while (!pool_up() && (statement = queue_pop()) != NULL)
-		statement_end(statement, OUTCOME_AWAY, NULL);
+	while (!pool_up() && queue.first != NULL)
+		statement_end(queue_pop(&queue), OUTCOME_AWAY, NULL);
 }
 
 void
@@ -201,7 +173,7 @@ pool_send(Statement *statement)
 		}
 	}
 	if (pool_up())
-		queue_push(statement);
+		queue_push(&queue, statement);
 	else
 		statement_end(statement, OUTCOME_AWAY, NULL);
 }
@@ -210,7 +182,6 @@ void
 pool_submit(Statement *statement)
 {
 	statements++;
-	statement->submitted = now_ms();
 	pool_send(statement);
 }
 
@@ -257,7 +228,7 @@ pool_busy(void)
 int
 pool_queued(void)
 {
-	return queued;
+	return queue.count;
 }
 
 uint64_t
@@ -272,11 +243,7 @@ pool_next(void)
 	int64_t		next = INT64_MAX;
 
 	for (int i = 0; i < size; i++)
-	{
-		int64_t		at = database_next(&databases[i]);
-
-		next = at < next ? at : next;
-	}
+		next = earlier(next, database_next(&databases[i]));
 	return next;
 }
 
@@ -290,11 +257,8 @@ pool_tick(int64_t now)
 void
 pool_close(void)
 {
-	Statement  *statement;
-
-	while ((statement = queue_pop()) != NULL)
-		statement_end(statement, OUTCOME_AWAY, NULL);
+	while (queue.first != NULL)
+		statement_end(queue_pop(&queue), OUTCOME_AWAY, NULL);
 	for (int i = 0; i < size; i++)
 		database_close(&databases[i]);
-	free(databases);
 }

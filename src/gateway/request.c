@@ -53,7 +53,6 @@ utf8_valid(const char *text)
 void
 uri_add_segment(Buffer *buffer, const char *text)
 {
-	static const char digits[] = "0123456789ABCDEF";
 	static const char plain[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_~";
 	bool		dots = strcmp(text, ".") == 0 || strcmp(text, "..") == 0;
 
@@ -62,11 +61,7 @@ uri_add_segment(Buffer *buffer, const char *text)
 		if (strchr(plain, *p) != NULL || (*p == '.' && !dots))
 			buffer_append(buffer, p, 1);
 		else
-		{
-			char		escape[3] = {'%', digits[(unsigned char) *p >> 4], digits[(unsigned char) *p & 15]};
-
-			buffer_append(buffer, escape, 3);
-		}
+			buffer_printf(buffer, "%%%02X", (unsigned char) *p);
 	}
 }
 
@@ -157,38 +152,29 @@ parse_path(Request *request, const char *path, size_t length)
 static void
 parse_query(Request *request, const char *query)
 {
-	size_t		end = strcspn(query, "#");
+	size_t		length;
 
-	while (end > 0)
+	for (; *query != '\0' && *query != '#'; query += length + (query[length] == '&'))
 	{
-		size_t		length = strcspn(query, "&#");
-		size_t		key = 0;
+		size_t		key = strcspn(query, "=&#");
+		char	   *name;
+		char	   *value;
 
-		while (key < length && query[key] != '=')
-			key++;
-		if (length > 0)
+		length = strcspn(query, "&#");
+		if (length == 0)
+			continue;
+		name = decode(query, key, true);
+		value = key < length ? decode(query + key + 1, length - key - 1, true) : xstrdup("");
+		if (name != NULL && value != NULL && request->query_count < MAX_QUERY)
 		{
-			char	   *name = decode(query, key, true);
-			char	   *value = key < length ? decode(query + key + 1, length - key - 1, true) : xstrdup("");
-
-			if (name != NULL && value != NULL && request->query_count < MAX_QUERY)
-			{
-				request->keys[request->query_count] = name;
-				request->values[request->query_count++] = value;
-			}
-			else
-			{
-				request->problem = name && value ? "too many query parameters" : "the query is not percent-encoded UTF-8";
-				free(name);
-				free(value);
-			}
+			request->keys[request->query_count] = name;
+			request->values[request->query_count++] = value;
 		}
-		query += length;
-		end -= length;
-		if (end > 0)
+		else
 		{
-			query++;
-			end--;
+			request->problem = name && value ? "too many query parameters" : "the query is not percent-encoded UTF-8";
+			free(name);
+			free(value);
 		}
 	}
 }

@@ -55,6 +55,9 @@ struct Request
 	Buffer		reply;			/* its text, without long values */
 	LongValue  *long_values;
 	int			long_count;
+	int			values_sent;	/* how much of an answer with long values libmicrohttpd has read: whole ones */
+	size_t		text_sent;
+	size_t		value_sent;		/* of the value that is next */
 	PGresult   *result;			/* of the request's last statement; long values point into it */
 	const char *content_type;
 	const char *header_names[MAX_HEADERS];
@@ -68,7 +71,7 @@ struct Request
 	bool		error_on_failure;	/* 500 for a failed instance */
 	int64_t		wait_until;		/* 0: does not wait */
 
-	/* while it waits (waiters.c) */
+	/* while it waits (waiters.c; of these a scrape that waits has only wait_next) */
 	bool		waiting;
 	int64_t		look_at;		/* when to ask whether it has ended; INT64_MAX: when all are asked for */
 	bool		hinted;			/* a notification asks for that look */

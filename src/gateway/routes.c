@@ -245,26 +245,16 @@ static bool
 get_body(Request *request, char **value)
 {
 	*value = NULL;
-	if (request->body.length > 0 && memchr(request->body.data, '\0', request->body.length) != NULL)
+	if (request->body.length == 0)
+		return true;
+	if (memchr(request->body.data, '\0', request->body.length) != NULL)
 	{
 		bad(request, "the body contains a NUL byte");
 		return false;
 	}
-	if (request->body.length > 0)
-	{
-		*value = request->body.data;
-		request->body = (Buffer) {0};
-	}
+	*value = request->body.data;
+	request->body = (Buffer) {0};
 	return true;
-}
-
-/* The reason parameter; what a client has left of the template does not count. */
-static char *
-get_reason(Request *request)
-{
-	const char *reason = request_query(request, "reason");
-
-	return reason && reason[0] != '\0' && strcmp(reason, "{text}") != 0 ? xstrdup(reason) : NULL;
 }
 
 /*
@@ -358,10 +348,7 @@ wait_done(void *arg, Outcome outcome, PGresult *result)
 		status = PQgetvalue(result, 0, STATUS_STATUS);
 	if (strcmp(status, "Completed") == 0)
 	{
-		if (PQgetisnull(result, 0, STATUS_OUTPUT))
-			buffer_add(&request->reply, "null");
-		else
-			request_add_value(request, PQgetvalue(result, 0, STATUS_OUTPUT), PQgetlength(result, 0, STATUS_OUTPUT));
+		answer_add_json(request, "", result, 0, STATUS_OUTPUT);
 		server_answer(request, 200);
 	}
 	else if (strcmp(status, "Failed") == 0 || strcmp(status, "Terminated") == 0)
@@ -513,21 +500,18 @@ static void
 begin_purge_by(Request *request)
 {
 	Statement  *statement = statement_for(request);
+	bool		valid = get_time(request, "createdTimeFrom", &statement->parameters[0]) &&
+		get_time(request, "createdTimeTo", &statement->parameters[1]) &&
+		get_statuses(request, &statement->parameters[2]);
 
-	if (!get_time(request, "createdTimeFrom", &statement->parameters[0]) ||
-		!get_time(request, "createdTimeTo", &statement->parameters[1]) ||
-		!get_statuses(request, &statement->parameters[2]))
+	if (valid && statement->parameters[0] != NULL)
 	{
-		statement_free(statement);
+		pool_submit(statement);
 		return;
 	}
-	if (statement->parameters[0] == NULL)
-	{
+	if (valid)
 		bad(request, "createdTimeFrom is required");
-		statement_free(statement);
-		return;
-	}
-	pool_submit(statement);
+	statement_free(statement);
 }
 
 static void
@@ -566,10 +550,13 @@ begin_event(Request *request)
 static void
 begin_reason(Request *request)
 {
+	const char *reason = request_query(request, "reason");
 	Statement  *statement = statement_for(request);
 
 	statement->parameters[0] = xstrdup(request->segments[1]);
-	statement->parameters[1] = get_reason(request);
+	/* what a client has left of the template does not count */
+	if (reason != NULL && reason[0] != '\0' && strcmp(reason, "{text}") != 0)
+		statement->parameters[1] = xstrdup(reason);
 	pool_submit(statement);
 }
 

@@ -86,19 +86,16 @@ static int64_t next_sweep = INT64_MAX;
 static char address[300];
 static char *unix_path = NULL;
 
+/* The peer of a connection: there is one from before its first request until after the end of its last one. */
 static Peer *
 peer_of(struct MHD_Connection *connection)
 {
-	const union MHD_ConnectionInfo *info = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
-
-	return info ? info->socket_context : NULL;
+	return MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT)->socket_context;
 }
 
 static void
 peer_set(Peer *peer, PeerState state)
 {
-	if (peer == NULL)
-		return;
 	peer->state = state;
 	peer->since = now_ms();
 }
@@ -129,7 +126,7 @@ peer_event(void *arg, struct MHD_Connection *connection, void **context, enum MH
 			next_sweep = now_ms() + 1000;
 		*context = peer;
 	}
-	else if (peer != NULL)
+	else
 	{
 		if (peer->previous)
 			peer->previous->next = peer->next;
@@ -237,59 +234,36 @@ server_fail(Request *request, int status, const char *message, const char *detai
 void
 server_watch_hangup(Request *request)
 {
-	Peer	   *peer = peer_of(request->connection);
-
-	if (peer != NULL)
-		loop_watch(&request->hangup, peer->fd, EPOLLRDHUP | EPOLLONESHOT);
+	loop_watch(&request->hangup, peer_of(request->connection)->fd, EPOLLRDHUP | EPOLLONESHOT);
 }
 
-/* Whether the request came over a connection beyond the limit. */
-static bool
-peer_over(Request *request)
-{
-	Peer	   *peer = peer_of(request->connection);
-
-	return peer != NULL && peer->over;
-}
-
-/* An answer with values, as libmicrohttpd reads it from the beginning to the end. */
-typedef struct Reader
-{
-	Buffer		text;
-	LongValue  *long_values;
-	int			long_count;
-	PGresult   *result;
-	int			next;			/* value */
-	size_t		text_read;
-	size_t		value_read;		/* of the next value */
-} Reader;
-
+/* Copy the next part of an answer with long values. */
 static ssize_t
-reader_read(void *arg, uint64_t position, char *buffer, size_t size)
+read_answer(void *arg, uint64_t position, char *buffer, size_t size)
 {
-	Reader	   *reader = arg;
+	Request    *request = arg;
 	size_t		done = 0;
 
 	while (done < size)
 	{
-		const LongValue *value = reader->next < reader->long_count ? &reader->long_values[reader->next] : NULL;
-		size_t		text = (value ? value->at : reader->text.length) - reader->text_read;
-		size_t		rest = text > 0 ? text : value ? value->length - reader->value_read : 0;
+		const LongValue *value = request->values_sent < request->long_count ? &request->long_values[request->values_sent] : NULL;
+		size_t		text = (value ? value->at : request->reply.length) - request->text_sent;
+		size_t		rest = text > 0 ? text : value ? value->length - request->value_sent : 0;
 		size_t		part = rest < size - done ? rest : size - done;
 
 		if (text > 0)
 		{
-			memcpy(buffer + done, reader->text.data + reader->text_read, part);
-			reader->text_read += part;
+			memcpy(buffer + done, request->reply.data + request->text_sent, part);
+			request->text_sent += part;
 		}
 		else if (value != NULL)
 		{
-			memcpy(buffer + done, value->data + reader->value_read, part);
-			reader->value_read += part;
+			memcpy(buffer + done, value->data + request->value_sent, part);
+			request->value_sent += part;
 			if (part == rest)
 			{
-				reader->next++;
-				reader->value_read = 0;
+				request->values_sent++;
+				request->value_sent = 0;
 			}
 		}
 		else
@@ -299,40 +273,18 @@ reader_read(void *arg, uint64_t position, char *buffer, size_t size)
 	return done > 0 ? (ssize_t) done : MHD_CONTENT_READER_END_OF_STREAM;
 }
 
-static void
-reader_free(void *arg)
-{
-	Reader	   *reader = arg;
-
-	buffer_free(&reader->text);
-	free(reader->long_values);
-	PQclear(reader->result);
-	free(reader);
-}
-
-/* The answer for libmicrohttpd, which owns what is in it. Long values are copied while they are sent, a part at a time. */
+/* The answer for libmicrohttpd, which reads it out of the request, and not any more when it has called request_over. */
 static struct MHD_Response *
 make_response(Request *request)
 {
-	Buffer		text = request->reply;
-	Reader	   *reader;
-	uint64_t	length = text.length;
+	const Buffer *text = &request->reply;
+	uint64_t	length = text->length;
 
-	request->reply = (Buffer) {0};
 	if (request->long_count == 0)
-		return MHD_create_response_from_buffer(text.length, text.data ? text.data : (char *) "",
-											   text.data ? MHD_RESPMEM_MUST_FREE : MHD_RESPMEM_PERSISTENT);
-	reader = xcalloc(1, sizeof(Reader));
-	reader->text = text;
-	reader->long_values = request->long_values;
-	reader->long_count = request->long_count;
-	reader->result = request->result;
-	request->long_values = NULL;
-	request->long_count = 0;
-	request->result = NULL;
-	for (int i = 0; i < reader->long_count; i++)
-		length += reader->long_values[i].length;
-	return MHD_create_response_from_callback(length, READ_SIZE, reader_read, reader, reader_free);
+		return MHD_create_response_from_buffer(text->length, text->data ? text->data : (char *) "", MHD_RESPMEM_PERSISTENT);
+	for (int i = 0; i < request->long_count; i++)
+		length += request->long_values[i].length;
+	return MHD_create_response_from_callback(length, READ_SIZE, read_answer, request, NULL);
 }
 
 /* Hand the answer over to libmicrohttpd. */
@@ -355,7 +307,7 @@ queue_answer(Request *request)
 	MHD_add_response_header(response, "X-Content-Type-Options", "nosniff");
 	for (int i = 0; i < request->header_count; i++)
 		MHD_add_response_header(response, request->header_names[i], request->header_values[i]);
-	if (draining || peer_over(request))
+	if (draining || peer_of(request->connection)->over)
 		MHD_add_response_header(response, "Connection", "close");
 	metrics_count(request->route, request->status, now_ms() - request->arrived);
 	queued = MHD_queue_response(request->connection, request->status, response);
@@ -432,7 +384,7 @@ refuse_early(Request *request, const char *version)
 	const char *content_length = server_header(request, "Content-Length");
 	const char *key = server_header(request, "x-functions-key");
 
-	if (peer_over(request) && !routes_open(request))
+	if (peer_of(request->connection)->over && !routes_open(request))
 		server_fail(request, 503, "there are too many clients", NULL);
 	else if (request->uri_length > (size_t) options.max_header / 2)
 		server_fail(request, 414, "the URI is too long", NULL);
@@ -468,8 +420,6 @@ request_over(void *arg, struct MHD_Connection *connection, void **context, enum 
 	Request    *request = *context;
 
 	*context = NULL;
-	if (request == NULL)
-		return;
 	peer_set(peer_of(connection), PEER_IDLE);
 	request_free(request);
 }
@@ -489,11 +439,8 @@ take_body(Request *request, const char *data, size_t size)
 		buffer_append(&request->body, data, size);
 	else if (request->body_total > (size_t) options.max_body + BODY_GRACE)
 	{
-		Peer	   *peer = peer_of(request->connection);
-
 		metrics_count(ROUTE_NONE, 413, 0);
-		if (peer != NULL)
-			peer_refuse(peer, "413 Content Too Large", "the body is too long");
+		peer_refuse(peer_of(request->connection), "413 Content Too Large", "the body is too long");
 		return false;
 	}
 	return true;
@@ -506,8 +453,6 @@ serve(void *arg, struct MHD_Connection *connection, const char *url, const char 
 {
 	Request    *request = *context;
 
-	if (request == NULL)
-		return MHD_NO;
 	if (!request->begun)
 	{
 		request->begun = true;
@@ -633,11 +578,6 @@ server_ready(void *arg, uint32_t events)
 	/* MHD_run comes in each round anyway */
 }
 
-static void
-log_nothing(void *arg, const char *format, va_list args)
-{
-}
-
 void
 server_start(void)
 {
@@ -645,8 +585,7 @@ server_start(void)
 
 	if (listen(fd, 1024) != 0)
 		start_failed(options.listen, strerror(errno));
-	server = MHD_start_daemon(MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG, 0, NULL, NULL, serve, NULL,
-							  MHD_OPTION_EXTERNAL_LOGGER, log_nothing, NULL,
+	server = MHD_start_daemon(MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME, 0, NULL, NULL, serve, NULL,
 							  MHD_OPTION_LISTEN_SOCKET, fd,
 							  MHD_OPTION_URI_LOG_CALLBACK, uri_seen, NULL,
 							  MHD_OPTION_NOTIFY_COMPLETED, request_over, NULL,
@@ -692,7 +631,7 @@ server_timeout(void)
 {
 	MHD_UNSIGNED_LONG_LONG timeout;
 
-	return MHD_get_timeout(server, &timeout) == MHD_YES ? (timeout > 60000 ? 60000 : (int) timeout) : -1;
+	return MHD_get_timeout(server, &timeout) == MHD_YES && timeout < 60000 ? (int) timeout : 60000;
 }
 
 void

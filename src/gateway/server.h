@@ -36,7 +36,7 @@ extern void server_drain(void);
 extern bool server_drained(void);
 extern bool server_draining(void);
 
-/* How long the loop may sleep for libmicrohttpd, in ms; -1: no limit. */
+/* How long the loop may sleep for libmicrohttpd, in ms; a minute at most. */
 extern int	server_timeout(void);
 extern void server_run(void);
 extern int64_t server_next(void);

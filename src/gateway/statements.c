@@ -224,3 +224,25 @@ statement_free(Statement *statement)
 		free(statement->parameters[i]);
 	free(statement);
 }
+
+void
+queue_push(Queue *queue, Statement *statement)
+{
+	statement->next = NULL;
+	*(queue->first ? &queue->last->next : &queue->first) = statement;
+	queue->last = statement;
+	queue->count++;
+}
+
+Statement *
+queue_pop(Queue *queue)
+{
+	Statement  *statement = queue->first;
+
+	if (statement != NULL)
+	{
+		queue->first = statement->next;
+		queue->count--;
+	}
+	return statement;
+}

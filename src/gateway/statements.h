@@ -86,12 +86,22 @@ struct Statement
 	bool		keep_result;	/* done takes the result over; otherwise it is freed after done */
 	void		(*done) (void *arg, Outcome outcome, PGresult *result);
 	void	   *arg;
-	int64_t		submitted;
 	Statement  *next;
 };
 
 /* A statement without parameters yet; statement_free frees them too. */
 extern Statement *statement_new(Query query, void (*done) (void *, Outcome, PGresult *), void *arg);
 extern void statement_free(Statement *statement);
+
+/* Statements that wait, first come, first served. All bytes 0: none. */
+typedef struct Queue
+{
+	Statement  *first;
+	Statement  *last;
+	int			count;
+} Queue;
+
+extern void queue_push(Queue *queue, Statement *statement);
+extern Statement *queue_pop(Queue *queue);
 
 #endif

@@ -47,15 +47,12 @@ static Database listener;
 static Request *buckets[BUCKETS];
 static Request *first = NULL;
 static int	count = 0;
-static bool listens = false;	/* to the channels as they were last */
-static bool notifies = false;	/* and durable.notify is not none */
+static bool notifies = false;	/* it listens, and durable.notify was not none */
 static int64_t look_at = INT64_MAX; /* not later than the first waiter's */
 static int64_t looked_at = 0;	/* when ids were asked for last */
-static Statement *lent,			/* statements of others that come next */
-		  **lent_last = &lent;
+static Queue lent;				/* statements of others that come next */
 static int64_t poll_at = 0;		/* when to ask for all */
-static int64_t listen_at = 0;	/* when to ask for the channels */
-static int64_t setting_at = 0;	/* when to read durable.notify */
+static int64_t listen_at = 0;	/* when to ask for the channels, and for durable.notify */
 static int64_t expiry = INT64_MAX;	/* not later than the first wait_until */
 
 static Request **
@@ -98,10 +95,8 @@ waiter_wake(Request *request, bool ended)
 static void
 waiter_look(Request *request, int64_t at)
 {
-	if (at < request->look_at)
-		request->look_at = at;
-	if (at < look_at)
-		look_at = at;
+	request->look_at = earlier(request->look_at, at);
+	look_at = earlier(look_at, at);
 }
 
 /* Its client has gone: nobody need be told anything. */
@@ -145,13 +140,9 @@ waiters_add(Request *request, void (*wake) (Request *, bool))
 	first = request;
 	count++;
 	waiter_look(request, now_ms() + FRESH_DELAY);
-	if (request->wait_until < expiry)
-		expiry = request->wait_until;
-	if (request->hangup.ready == NULL)
-	{
-		request->hangup.ready = waiter_hangup;
-		request->hangup.arg = request;
-	}
+	expiry = earlier(expiry, request->wait_until);
+	request->hangup.ready = waiter_hangup;
+	request->hangup.arg = request;
 }
 
 void
@@ -165,23 +156,24 @@ static void
 poll_done(void *arg, Outcome outcome, PGresult *result)
 {
 	/* those who were asked for are asked for again, with all */
-	if (outcome != OUTCOME_OK && poll_at > now_ms() + POLL_INTERVAL)
-		poll_at = now_ms() + POLL_INTERVAL;
+	if (outcome != OUTCOME_OK)
+		poll_at = earlier(poll_at, now_ms() + POLL_INTERVAL);
 	for (int row = 0; outcome == OUTCOME_OK && row < PQntuples(result); row++)
 		wake_id(PQgetvalue(result, row, 0));
 }
 
 static void
-listen_done(void *arg, Outcome outcome, PGresult *result)
+setting_done(void *arg, Outcome outcome, PGresult *result)
 {
-	listens = outcome == OUTCOME_OK;
+	notifies = outcome == OUTCOME_OK && strcmp(PQgetvalue(result, 0, 0), "none") != 0;
 }
 
 static void
-setting_done(void *arg, Outcome outcome, PGresult *result)
+listen_done(void *arg, Outcome outcome, PGresult *result)
 {
-	if (outcome == OUTCOME_OK && PQntuples(result) == 1)
-		notifies = listens && strcmp(PQgetvalue(result, 0, 0), "none") != 0;
+	notifies = false;
+	if (outcome == OUTCOME_OK)
+		database_run(&listener, statement_new(QUERY_NOTIFY, setting_done, NULL));
 }
 
 /* When to ask for ids. */
@@ -190,8 +182,7 @@ next_look(void)
 {
 	int64_t		at = looked_at + LOOK_INTERVAL;
 
-	at = look_at > at ? look_at : at;
-	return poll_at < at ? poll_at : at;
+	return earlier(poll_at, look_at > at ? look_at : at);
 }
 
 /* Ask for the ids whose time has come, or all. */
@@ -228,28 +219,16 @@ look(int64_t now, bool all)
 static void
 waiters_poll(int64_t now)
 {
-	Statement  *statement = lent;
-
 	if (listener.state != DATABASE_IDLE)
 		return;
-	if (statement != NULL)
-	{
-		lent = statement->next;
-		if (lent == NULL)
-			lent_last = &lent;
-		database_run(&listener, statement);
-	}
+	if (lent.first != NULL)
+		database_run(&listener, queue_pop(&lent));
 	else if (count == 0)
 		return;
 	else if (now >= listen_at)
 	{
 		listen_at = now + SLOW_INTERVAL;
 		database_run(&listener, statement_new(QUERY_LISTEN, listen_done, NULL));
-	}
-	else if (now >= setting_at)
-	{
-		setting_at = now + SLOW_INTERVAL;
-		database_run(&listener, statement_new(QUERY_NOTIFY, setting_done, NULL));
 	}
 	else if (now >= next_look())
 		look(now, now >= poll_at);
@@ -264,19 +243,10 @@ listener_idle(Database *db)
 static void
 listener_down(Database *db)
 {
-	Statement  *statement = lent;
-
-	lent = NULL;
-	lent_last = &lent;
-	while (statement != NULL)
-	{
-		Statement  *next = statement->next;
-
-		pool_submit(statement);
-		statement = next;
-	}
+	while (lent.first != NULL)
+		pool_submit(queue_pop(&lent));
 	/* ask for everything when it is back */
-	poll_at = listen_at = setting_at = 0;
+	poll_at = listen_at = 0;
 }
 
 /*
@@ -346,9 +316,7 @@ waiters_lend(Statement *statement, bool queue)
 	}
 	if (!queue || !database_up(&listener))
 		return false;
-	statement->next = NULL;
-	*lent_last = statement;
-	lent_last = &statement->next;
+	queue_push(&lent, statement);
 	return true;
 }
 
@@ -371,10 +339,8 @@ waiters_next(void)
 
 	if (count == 0)
 		return next;
-	next = expiry < next ? expiry : next;
-	if (listener.state == DATABASE_IDLE)
-		next = next_look() < next ? next_look() : next;
-	return next;
+	next = earlier(next, expiry);
+	return listener.state == DATABASE_IDLE ? earlier(next, next_look()) : next;
 }
 
 void
@@ -391,8 +357,8 @@ waiters_tick(int64_t now)
 			next = request->wait_next;
 			if (request->wait_until <= now)
 				waiter_wake(request, false);
-			else if (request->wait_until < expiry)
-				expiry = request->wait_until;
+			else
+				expiry = earlier(expiry, request->wait_until);
 		}
 	}
 	waiters_poll(now);
@@ -402,11 +368,6 @@ void
 waiters_close(void)
 {
 	database_close(&listener);
-	while (lent != NULL)
-	{
-		Statement  *statement = lent;
-
-		lent = statement->next;
-		statement_end(statement, OUTCOME_AWAY, NULL);
-	}
+	while (lent.first != NULL)
+		statement_end(queue_pop(&lent), OUTCOME_AWAY, NULL);
 }
