@@ -336,8 +336,8 @@ foreach my $encoding (qw(WIN1252 SQL_ASCII))
 		like($err, qr/22021/, "$encoding: refused: $start");
 	}
 	$node->safe_psql($database, q(SELECT durable.start_new(name, instance_id => name) FROM unnest('{calls,returns,raises}'::text[]) name));
-	is($node->safe_psql($database, q(SELECT string_agg(concat_ws(' ', name, runtime_status, failure ->> 'sqlstate'), ', ' ORDER BY name)
-		FROM unnest('{calls,returns,raises}'::text[]) name, durable.wait_for_completion(name, '1 min'))),
+	is($node->safe_psql($database, q(SELECT string_agg(concat_ws(' ', id, runtime_status, failure ->> 'sqlstate'), ', ' ORDER BY id)
+		FROM unnest('{calls,returns,raises}'::text[]) u (id), durable.wait_for_completion(id, '1 min'))),
 		'calls Failed 22021, raises Failed P0001, returns Failed 22021', "$encoding: what code makes is refused, too");
 	my $other = gateway_start($node, dbname => $node->connstr($database));
 	my $list = $other->call('GET', '/instances');
