@@ -91,11 +91,24 @@ leave_in_order(ErrorData *error)
 		next_log_hook(error);
 }
 
+/* Read the configuration files. */
+static void
+read_configuration(void)
+{
+	/* first, as another SIGHUP may come meanwhile */
+	ConfigReloadPending = false;
+	ProcessConfigFile(PGC_SIGHUP);
+}
+
 /*
  * Signal handlers of every process of the engine, and the settings that no role
  * may give it: with exit_on_error a process ends when an orchestrator waits,
  * as that leaves it by an error, and with transaction_timeout a worker would end
  * in the middle of a function that is not to blame.
+ *
+ * A background worker begins with the settings that the postmaster had when it
+ * forked, and PostgreSQL ignores SIGHUP until the handler is here: a reload
+ * between the two would be lost.  So the files are read once the handler is here.
  */
 void
 process_init(ProcessKind kind)
@@ -108,6 +121,7 @@ process_init(ProcessKind kind)
 	next_log_hook = emit_log_hook;
 	emit_log_hook = leave_in_order;
 	BackgroundWorkerUnblockSignals();
+	read_configuration();
 }
 
 /* Code of users begins here, as the current user, who must be the given role; the engine's trusted processes run none. */
@@ -145,7 +159,7 @@ process_connect(Oid db, Oid role)
 		SetConfigOption(prints[i], "off", PGC_USERSET, PGC_S_OVERRIDE);
 }
 
-/* Whether the configuration has been reloaded. */
+/* Whether the configuration has been reloaded since the process began. */
 bool
 process_reloaded(void)
 {
@@ -164,18 +178,23 @@ process_handle_interrupts(void)
 	CHECK_FOR_INTERRUPTS();
 	if (ConfigReloadPending)
 	{
-		ConfigReloadPending = false;
-		ProcessConfigFile(PGC_SIGHUP);
+		read_configuration();
 		reloaded = true;
 	}
 }
 
-/* Sleep until the latch is set or the time is over; -1: no limit. */
+/*
+ * Sleep until the latch is set or the time is over; -1: no limit.  A process of
+ * the engine does not sleep while it has a signal to handle: PostgreSQL resets
+ * the latch that the signal set when the process waits for a lock or a standby.
+ */
 void
 process_wait(long timeout_ms)
 {
 	int			events = WL_LATCH_SET | WL_EXIT_ON_PM_DEATH;
 
+	if (process_is_engine() && (ConfigReloadPending || ProcDiePending))
+		return;
 	if (timeout_ms >= 0)
 		events |= WL_TIMEOUT;
 	(void) WaitLatch(MyLatch, events, timeout_ms, PG_WAIT_EXTENSION);

@@ -94,14 +94,28 @@ $node->append_conf('postgresql.conf', 'durable.worker_idle_timeout = 1s');
 $node->reload;
 completes('postgres', 'with durable.worker_idle_timeout = 1s');
 poll_until($node, processes('postgres'), 'workers leave', '1|f');
+# A reload may come while a process is being started, and PostgreSQL ignores its signal then. So a process reads the files
+# itself when it begins; here the reload does not come at all.
+change_setting($node, 'durable.worker_idle_timeout', '1h');
+$node->append_conf('postgresql.conf', 'durable.worker_idle_timeout = 0');
+completes('postgres', 'a worker starts after the files have changed');
+poll_within($node, 20, processes('postgres'), 'and has read them', '1|f');
 $node->append_conf('postgresql.conf', 'durable.no_such_setting = 1');
 $node->reload;
 completes('postgres', 'an unknown setting of the prefix does no harm');
 $node->adjust_conf('postgresql.conf', 'durable.no_such_setting', undef);
 
-# Without wake-ups everything still happens, by polling.
-$node->append_conf('postgresql.conf', "durable.wakeups = off\ndurable.poll_interval = 100ms");
-$node->reload;
+# Without wake-ups everything still happens, by polling. The reload that makes the polls frequent comes while the scheduler
+# waits for a lock, where PostgreSQL resets the latch that the signal has set. A short deadlock_timeout would set it again.
+$node->append_conf('postgresql.conf', "durable.wakeups = off\ndeadlock_timeout = 10min");
+change_setting($node, 'durable.poll_interval', '1h');
+my $locker = $node->background_psql('postgres');
+$locker->query_safe('BEGIN; LOCK TABLE durable_internal.instances IN ACCESS EXCLUSIVE MODE');
+$node->safe_psql('postgres', 'CREATE ROLE regress_rouses');
+poll_until($node, q(SELECT EXISTS (SELECT FROM pg_stat_activity WHERE backend_type = 'durable scheduler' AND datname = 'postgres' AND wait_event_type = 'Lock')),
+	'the scheduler waits for a lock');
+change_setting($node, 'durable.poll_interval', '100ms');
+$locker->quit;
 $node->safe_psql('postgres', q(
 	CREATE FUNCTION everything() RETURNS jsonb LANGUAGE plpgsql AS $$
 	BEGIN
@@ -117,7 +131,7 @@ poll_until($node, q(SELECT count(*) = 20 FROM durable.instances WHERE instance_i
 $node->safe_psql('postgres', q(SELECT durable.start_new('answer', start_at => '2999-01-01', instance_id => 'ended')));
 $node->safe_psql('postgres', q(SELECT durable.terminate('ended')));
 is($node->safe_psql('postgres', q(SELECT runtime_status FROM durable.wait_for_completion('ended', '1 min'))), 'Terminated', 'terminate too');
-$node->append_conf('postgresql.conf', "durable.wakeups = on\ndurable.poll_interval = 5s");
+$node->append_conf('postgresql.conf', "durable.wakeups = on\ndurable.poll_interval = 5s\ndeadlock_timeout = 1s");
 $node->reload;
 
 # No room for processes: the log says what to do, and when there is room again the work is done.

@@ -274,7 +274,8 @@ ends($_, 'Completed', $_) foreach ('flood-idle', 'other-idle');
 $node->safe_psql('postgres', q(DROP OWNED BY regress_other; DROP ROLE regress_other; ALTER ROLE regress_flood NOLOGIN;
 	SELECT durable.start_new('quick', instance_id => 'rouse')));
 reload('durable.worker_idle_timeout' => '0');
-poll_until($node, q(SELECT count(*) = 0 FROM durable.workers), 'idle workers leave');
+poll_until($node, q(SELECT count(*) = 0 FROM durable.workers), 'idle workers leave')
+	or diag($node->safe_psql('postgres', 'SELECT * FROM durable.workers'));
 
 # One whose role has just gone when it connects: the scheduler may have been quicker, then there is none.
 for my $i (1 .. 10)
