@@ -51,8 +51,6 @@ typedef struct Entry
 
 typedef struct Range
 {
-	Oid			db;
-	Oid			role;
 	ReadyRange	range;
 	dlist_node	link;			/* in one of a queue's lists or the free list */
 } Range;
@@ -98,8 +96,7 @@ typedef struct Slot
 	bool		lends;			/* it has a long place, and its batch place is for whoever needs one */
 	bool		overdue;		/* it has a long place as its code did not leave the batch place that it had */
 	uint32		generation;		/* grows with each reservation */
-	Oid			db;
-	Oid			role;
+	Queue	   *queue;			/* of its role; NULL: it is free */
 	pid_t		pid;
 	Latch	   *latch;
 	PGPROC	   *proc;			/* its process's, as long as pid is not 0 */
@@ -148,7 +145,6 @@ extern void slot_set_state(Slot *slot, WorkerState state);
 extern void entry_enqueue(Queue *queue, Entry *entry, bool aside);
 extern void entry_dequeue(Queue *queue, Entry *entry);
 extern Entry *entry_next(Queue *queue);
-extern bool range_in_work(const Range *range);
 extern Range *queue_range_to_try(Queue *queue);
 extern Entry *queue_entry_to_try(Queue *queue);
 extern void range_remove(Queue *queue, Range *range);

@@ -161,15 +161,14 @@ int
 ready_take(int index, ReadyItem *items, int held, int max, int step_us, bool *yield)
 {
 	Slot	   *slot = &lists->slots[index];
-	Queue	   *queue;
+	Queue	   *queue = slot->queue;
 	int			count = held;
 	int			share;
 
 	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
-	queue = queue_get(slot->db, slot->role, false);
 	for (int i = 0; i < held; i++)
 	{
-		EntryKey	tag = {.db = slot->db, .role = slot->role, .key = items[i].key};
+		EntryKey	tag = {.db = queue->db, .role = queue->role, .key = items[i].key};
 		Entry	   *entry = hash_search(lists_entries, &tag, HASH_FIND, NULL);
 
 		/* what a round that failed has given back is still to be taken */
@@ -226,11 +225,10 @@ bool
 ready_take_range(int index, int max, ReadyRange *range)
 {
 	Slot	   *slot = &lists->slots[index];
-	Queue	   *queue;
+	Queue	   *queue = slot->queue;
 	Range	   *first;
 
 	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
-	queue = queue_get(slot->db, slot->role, false);
 	first = queue->nranges > 0 ? dlist_container(Range, link, dlist_head_node(&queue->ranges)) :
 		places_may_try(queue) ? queue_range_to_try(queue) : NULL;
 	if (first != NULL)
@@ -244,11 +242,10 @@ LoneWork
 ready_take_lone(int index, ReadyItem *item, ReadyRange *range)
 {
 	Slot	   *slot = &lists->slots[index];
-	Queue	   *queue;
+	Queue	   *queue = slot->queue;
 	LoneWork	result = LONE_NOTHING;
 
 	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
-	queue = queue_get(slot->db, slot->role, false);
 	if (queue->lone > 0 && place_go_long(queue, slot))
 	{
 		queue->lone_turn = dlist_is_empty(&queue->lone_ranges) ||
@@ -290,12 +287,10 @@ ready_range_done(int index)
 bool
 ready_queued(int index)
 {
-	Queue	   *queue;
 	bool		queued;
 
 	LWLockAcquire(shared_lock, LW_SHARED);
-	queue = queue_get(lists->slots[index].db, lists->slots[index].role, false);
-	queued = queue->queued > 0;
+	queued = lists->slots[index].queue->queued > 0;
 	LWLockRelease(shared_lock);
 	return queued;
 }
@@ -309,16 +304,15 @@ void
 ready_release(int index, const ReadyItem *items, int count, bool away)
 {
 	Slot	   *slot = &lists->slots[index];
-	Queue	   *queue;
+	Queue	   *queue = slot->queue;
 
 	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
-	queue = queue_get(slot->db, slot->role, false);
 	if (away)
 		slot_set_advancing(queue, slot, false);
 	/* backwards, so that what goes to the head of the queue is in order there */
 	for (int i = count - 1; i >= 0; i--)
 	{
-		EntryKey	tag = {.db = slot->db, .role = slot->role, .key = items[i].key};
+		EntryKey	tag = {.db = queue->db, .role = queue->role, .key = items[i].key};
 		Entry	   *entry = hash_search(lists_entries, &tag, HASH_FIND, NULL);
 		int			again = entry->again;
 		int			flags = items[i].flags | again;
@@ -501,19 +495,34 @@ queue_waiting_since(const QueueInfo *info)
 	return longer_wait(longer_wait(longer_wait(info->for_batch, info->for_long), info->for_function), info->for_lock).since;
 }
 
+/* Whether all of a range is in work: a scan announces again what a worker runs. */
+static bool
+in_work(Oid db, const ReadyRange *range)
+{
+	for (int i = 0; i < lists->nslots; i++)
+	{
+		const Slot *slot = &lists->slots[i];
+
+		if (slot->queue != NULL && slot->queue->db == db && slot->range.key == range->key &&
+			slot->range.low <= range->low && slot->range.high >= range->high)
+			return true;
+	}
+	return false;
+}
+
 /* How many activities of a list nobody has taken. */
 static int
-activities_in(dlist_head *ranges)
+activities_in(Oid db, dlist_head *ranges)
 {
 	dlist_iter	iter;
 	int			count = 0;
 
 	dlist_foreach(iter, ranges)
 	{
-		const Range *range = dlist_container(Range, link, iter.cur);
+		const ReadyRange *range = &dlist_container(Range, link, iter.cur)->range;
 
-		if (!range_in_work(range))
-			count += range->range.high - range->range.low + 1;
+		if (!in_work(db, range))
+			count += range->high - range->low + 1;
 	}
 	return count;
 }
@@ -541,12 +550,11 @@ queue_list(Oid db, QueueInfo **infos)
 			.complete = !queue->entries_left && !queue->ranges_left && !queue->unlisted,
 			.pausing = queue->retry_at > now, .lacking = queue->lacking
 		};
-		info->activities = activities_in(&queue->ranges) + activities_in(&queue->lone_ranges);
+		info->activities = activities_in(db, &queue->ranges) + activities_in(db, &queue->lone_ranges);
 		dlist_foreach(iter, &queue->lone_entries)
 			info->instances++;
 		for (int slot = 0; slot < lists->nslots; slot++)
-			if (lists->slots[slot].state != WORKER_FREE && lists->slots[slot].db == db &&
-				lists->slots[slot].role == queue->role)
+			if (lists->slots[slot].queue == queue)
 				add_worker(info, &lists->slots[slot]);
 		if (info->for_lock.since != 0 && queue->gave_way_since != 0)
 			info->for_lock.since = Min(info->for_lock.since, queue->gave_way_since);
