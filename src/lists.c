@@ -187,14 +187,14 @@ entry_enqueue(Queue *queue, Entry *entry, bool aside)
 	entry->slot = -1;
 	entry->aside = aside;
 	entry->again = 0;
-	if (entry->late > 0 && !aside)
+	if (entry->item.late > 0 && !aside)
 		dlist_push_head(list, &entry->link);
 	else
 		dlist_push_tail(list, &entry->link);
 	if (aside)
 	{
 		queue->lone++;
-		queue->may += entry->lone == LONE_MAY;
+		queue->may += entry->item.lone == LONE_MAY;
 	}
 	else
 		queue->queued++;
@@ -208,7 +208,7 @@ entry_dequeue(Queue *queue, Entry *entry)
 	if (entry->aside)
 	{
 		queue->lone--;
-		queue->may -= entry->lone == LONE_MAY;
+		queue->may -= entry->item.lone == LONE_MAY;
 	}
 	else
 		queue->queued--;
@@ -278,7 +278,7 @@ queue_entry_to_try(Queue *queue)
 
 	if (queue->may > 0)
 		dlist_foreach(iter, &queue->lone_entries)
-			if (dlist_container(Entry, link, iter.cur)->lone == LONE_MAY)
+			if (dlist_container(Entry, link, iter.cur)->item.lone == LONE_MAY)
 				return dlist_container(Entry, link, iter.cur);
 	return NULL;
 }

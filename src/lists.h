@@ -39,13 +39,10 @@ typedef struct Entry
 {
 	EntryKey	tag;			/* hash key, must be first */
 	int			slot;			/* claiming worker, or -1: queued */
-	int			flags;			/* why it is queued */
+	ReadyItem	item;			/* as it is queued; its worker has its own meanwhile */
 	int			again;			/* what came while it was claimed */
-	bool		solo;			/* it is to have a transaction of its own */
-	Lone		lone;			/* its next turn is to be run alone */
 	bool		aside;			/* it is queued in lone_entries */
 	uint8		name;			/* in which of the queue's entries else */
-	int			late;			/* rounds in a row that have not got to it */
 	dlist_node	link;			/* in one of a queue's lists or a worker's claims */
 } Entry;
 
@@ -112,7 +109,6 @@ typedef struct Slot
 
 typedef struct Lists
 {
-	int			entries;		/* in the hash table */
 	dlist_head	free_ranges;
 	int			nfree_ranges;
 	int			nqueues;		/* queues beyond these have never been used */

@@ -25,6 +25,13 @@ ready_name(const char *name)
 	return 1 + hash_bytes((const unsigned char *) name, strlen(name)) % (READY_NAMES - 1);
 }
 
+/* How many entries the hash table has room for. */
+static int
+entries_free(void)
+{
+	return READY_ENTRIES - hash_get_num_entries(lists_entries);
+}
+
 /* Announce one instance; false when it does not fit. */
 static bool
 push_entry(Queue *queue, const ReadyHint *hint)
@@ -33,7 +40,7 @@ push_entry(Queue *queue, const ReadyHint *hint)
 	bool		found;
 	Entry	   *entry = hash_search(lists_entries, &tag, HASH_ENTER_NULL, &found);
 
-	if (entry == NULL || (!found && queue->queued + queue->lone > READY_ENTRIES - lists->entries))
+	if (entry == NULL || (!found && queue->queued + queue->lone > entries_free()))
 	{
 		/* no queue has more than is left, so that there is room for the others */
 		if (entry != NULL)
@@ -43,11 +50,7 @@ push_entry(Queue *queue, const ReadyHint *hint)
 	}
 	if (!found)
 	{
-		lists->entries++;
-		entry->flags = hint->flags;
-		entry->solo = false;
-		entry->lone = LONE_NO;
-		entry->late = 0;
+		entry->item = (ReadyItem) {.key = hint->key, .flags = hint->flags};
 		entry->name = hint->name;
 		entry_enqueue(queue, entry, false);
 	}
@@ -56,9 +59,9 @@ push_entry(Queue *queue, const ReadyHint *hint)
 	else
 	{
 		/* a termination, say, does not wait for the place that the turn waits for */
-		bool		news = (hint->flags & ~entry->flags) != 0;
+		bool		news = (hint->flags & ~entry->item.flags) != 0;
 
-		entry->flags |= hint->flags;
+		entry->item.flags |= hint->flags;
 		if (entry->aside && news)
 		{
 			entry_dequeue(queue, entry);
@@ -142,13 +145,13 @@ fair_share(const Queue *queue, int max)
 static ReadyItem
 claim(Slot *slot, Queue *queue, Entry *entry)
 {
+	entry->item.late = Max(entry->item.late, 1);
+	entry->item.rounds = 0;
 	entry_dequeue(queue, entry);
 	entry->slot = slot - lists->slots;
 	dlist_push_tail(&slot->claims, &entry->link);
 	slot->nclaims++;
-	return (ReadyItem) {
-		.key = entry->tag.key, .flags = entry->flags, .solo = entry->solo, .lone = entry->lone, .late = Max(entry->late, 1)
-	};
+	return entry->item;
 }
 
 /*
@@ -321,18 +324,13 @@ ready_release(int index, const ReadyItem *items, int count, bool away)
 		slot->nclaims--;
 		if (flags != 0)
 		{
-			entry->flags = flags;
-			entry->solo = items[i].solo;
-			entry->lone = items[i].lone;
-			entry->late = items[i].late;
+			entry->item = items[i];
+			entry->item.flags = flags;
 			/* what has come is taken in first */
-			entry_enqueue(queue, entry, entry->lone != LONE_NO && again == 0 && (flags & READY_MESSAGE) == 0);
+			entry_enqueue(queue, entry, items[i].lone != LONE_NO && again == 0 && (flags & READY_MESSAGE) == 0);
 		}
 		else
-		{
 			hash_search(lists_entries, &tag, HASH_REMOVE, NULL);
-			lists->entries--;
-		}
 	}
 	places_seek(queue);
 	LWLockRelease(shared_lock);
@@ -392,7 +390,7 @@ ready_drained(Oid db)
 		if (queue->db != db)
 			continue;
 		left |= queue->entries_left || queue->ranges_left;
-		drained |= queue->entries_left && queue->queued < (READY_ENTRIES - lists->entries) / 2;
+		drained |= queue->entries_left && queue->queued < entries_free() / 2;
 		drained |= queue->ranges_left && queue->nranges < lists->nfree_ranges / 2;
 	}
 	LWLockRelease(shared_lock);
@@ -410,7 +408,6 @@ drop_entries(Queue *queue, dlist_head *list)
 
 		entry_dequeue(queue, entry);
 		hash_search(lists_entries, &entry->tag, HASH_REMOVE, NULL);
-		lists->entries--;
 	}
 }
 

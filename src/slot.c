@@ -54,7 +54,6 @@ slot_drop_claims(Slot *slot)
 		Entry	   *entry = dlist_container(Entry, link, dlist_pop_head_node(&slot->claims));
 
 		(void) hash_search(lists_entries, &entry->tag, HASH_REMOVE, NULL);
-		lists->entries--;
 	}
 	slot->range.key = 0;
 	database_request_scan(slot->queue->db);
@@ -81,9 +80,7 @@ slot_free(Slot *slot)
 	{
 		Entry	   *entry = dlist_container(Entry, link, dlist_pop_head_node(&slot->claims));
 
-		entry->flags = READY_ALL;
-		entry->solo = false;
-		entry->late = 0;
+		entry->item = (ReadyItem) {.key = entry->tag.key, .flags = READY_ALL, .lone = entry->item.lone};
 		entry_enqueue(queue, entry, false);
 	}
 	slot->nclaims = 0;
