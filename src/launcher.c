@@ -22,7 +22,6 @@
 #include "access/heapam.h"
 #include "access/table.h"
 #include "access/tableam.h"
-#include "access/xact.h"
 #include "catalog/pg_database.h"
 #include "commands/dbcommands.h"
 #include "miscadmin.h"
@@ -31,7 +30,6 @@
 #include "utils/backend_status.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
-#include "utils/snapmgr.h"
 
 #include "database.h"
 #include "failurelog.h"
@@ -70,14 +68,12 @@ static Started *started;		/* as many as there are slots */
 static List *
 wanted_databases(void)
 {
-	MemoryContext context = CurrentMemoryContext;
 	List	   *dbs = NIL;
 	Relation	rel;
 	TableScanDesc scan;
 	HeapTuple	tuple;
 
-	StartTransactionCommand();
-	(void) GetTransactionSnapshot();
+	process_begin();
 	rel = table_open(DatabaseRelationId, AccessShareLock);
 	scan = table_beginscan_catalog(rel, 0, NULL);
 	while (HeapTupleIsValid(tuple = heap_getnext(scan, ForwardScanDirection)))
@@ -87,17 +83,11 @@ wanted_databases(void)
 		/* nobody can connect to one whose DROP was interrupted */
 		if (form->datallowconn && !form->datistemplate && form->datconnlimit != DATCONNLIMIT_INVALID_DB &&
 			settings_want_database(NameStr(form->datname)))
-		{
-			MemoryContext old = MemoryContextSwitchTo(context);
-
 			dbs = lappend_oid(dbs, form->oid);
-			MemoryContextSwitchTo(old);
-		}
 	}
 	table_endscan(scan);
 	table_close(rel, AccessShareLock);
-	CommitTransactionCommand();
-	MemoryContextSwitchTo(context);
+	process_commit();
 	return dbs;
 }
 
@@ -132,14 +122,12 @@ is_started(Oid db)
 static char *
 database_name(Oid db)
 {
-	MemoryContext context = CurrentMemoryContext;
 	char	   *name;
 
-	StartTransactionCommand();
+	process_begin();
 	name = get_database_name(db);
-	name = MemoryContextStrdup(context, name ? log_text(name, LOG_NAME, true) : psprintf("%u", db));
-	CommitTransactionCommand();
-	MemoryContextSwitchTo(context);
+	name = name ? log_text(name, LOG_NAME, true) : psprintf("%u", db);
+	process_commit();
 	return name;
 }
 
