@@ -121,10 +121,3 @@ timing_since_ns(instr_time start)
 	INSTR_TIME_SUBTRACT(end, start);
 	return (int64) (INSTR_TIME_GET_DOUBLE(end) * 1e9);
 }
-
-/* Microseconds since a time. */
-int64
-timing_since(instr_time start)
-{
-	return timing_since_ns(start) / 1000;
-}
