@@ -26,7 +26,6 @@
 #include "commands/dbcommands.h"
 #include "miscadmin.h"
 #include "pgstat.h"
-#include "replication/logicallauncher.h"
 #include "utils/backend_status.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
@@ -49,11 +48,6 @@
 #define LACK_TIME			(USECS_PER_SEC / 10)
 /* a database that waits for a place for longer is complained of */
 #define LONG_WAIT			(5 * USECS_PER_SEC)
-
-/* processes of max_worker_processes that launchers have: that of the engine and that of logical replication, if the server has it */
-#define LAUNCHERS			(1 + (max_logical_replication_workers > 0))
-/* so many are left to schedulers at least (places.c) */
-#define SCHEDULERS			2
 
 /* a scheduler that this launcher has started */
 typedef struct Started
@@ -131,25 +125,13 @@ database_name(Oid db)
 	return name;
 }
 
-/* Whether a complaint of a kind may go to the log again. */
-static bool
-may_complain(TimestampTz *last)
-{
-	TimestampTz now = GetCurrentTimestamp();
-
-	if (*last <= now && !TimestampDifferenceExceeds(*last, now, LOOK_INTERVAL_MS))
-		return false;
-	*last = now;
-	return true;
-}
-
 /* Tell the administrator, now and then, that a database has no scheduler for lack of a process. */
 static void
 complain_process(Oid db)
 {
 	static TimestampTz last = 0;
 
-	if (may_complain(&last))
+	if (log_again(&last, LOOK_INTERVAL_MS))
 		ereport(LOG,
 				(errcode(ERRCODE_INSUFFICIENT_RESOURCES),
 				 errmsg("durable could not start the scheduler of database %s: no process is free", database_name(db)),
@@ -162,7 +144,7 @@ complain_slot(Oid db)
 {
 	static TimestampTz last = 0;
 
-	if (may_complain(&last))
+	if (log_again(&last, LOOK_INTERVAL_MS))
 		ereport(LOG,
 				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
 				 errmsg("durable does not serve database %s: there are more databases than durable.max_databases (%d)",

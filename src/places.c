@@ -5,7 +5,6 @@
 #include "postgres.h"
 
 #include "miscadmin.h"
-#include "replication/logicallauncher.h"
 #include "storage/latch.h"
 
 #include "blackbox.h"
@@ -26,18 +25,14 @@
 #define RESIDENCY		(500 * INT64CONST(1000))
 /* the server had no process: for so long none is asked for but for batch work of a role that has none */
 #define NO_PROCESS_TIME	(10 * USECS_PER_SEC)
-/* so many processes are left to schedulers where max_worker_processes is small */
-#define SCHEDULERS		2
 #define LONGEST_PAUSE	(10 * USECS_PER_SEC)
 
-/* How many processes there may be: the launchers of the engine and of logical replication and some schedulers need others. */
+/* How many processes there may be. */
 static int
 process_limit(void)
 {
-	int			others = 1 + (max_logical_replication_workers > 0) + SCHEDULERS;
-
 	return Min(Min(durable_max_workers + durable_max_long_activities, DURABLE_WORKERS_LIMIT),
-			   Max(max_worker_processes - others, 1));
+			   Max(max_worker_processes - LAUNCHERS - SCHEDULERS, 1));
 }
 
 /* Whether a worker has lent its batch place for so long that others may take it. */

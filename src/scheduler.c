@@ -642,16 +642,14 @@ static void
 lack_process(const WantedProcess *wanted)
 {
 	static TimestampTz complained = 0;
-	TimestampTz now = GetCurrentTimestamp();
 	bool		room = places_make_room();
 
 	if (!room)
 		database_lack_process(my_database);
 	/* until a process ends, or for a while */
-	places_back_off(my_database, wanted->role, now + NO_PROCESS_PAUSE, true);
-	if (room || (complained <= now && !TimestampDifferenceExceeds(complained, now, COMPLAINT_PAUSE_MS)))
+	places_back_off(my_database, wanted->role, GetCurrentTimestamp() + NO_PROCESS_PAUSE, true);
+	if (room || !log_again(&complained, COMPLAINT_PAUSE_MS))
 		return;
-	complained = now;
 	ereport(LOG,
 			(errcode(ERRCODE_INSUFFICIENT_RESOURCES),
 			 errmsg("durable could not start a worker"),
