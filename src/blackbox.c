@@ -170,7 +170,6 @@ blackbox_write(int64 key, int task_id, bool queued)
 	/* what came before cannot be meant for this call */
 	QueryCancelPending = false;
 	pg_write_barrier();
-	my_note->note.db = MyDatabaseId;
 	my_note->note.key = key;
 	my_note->note.task_id = task_id;
 	my_note->note.since = GetCurrentTimestamp();
