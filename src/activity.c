@@ -93,11 +93,11 @@ activity_run(ActivityRun *run)
 	run->wrote = call.wrote;
 	if (call.error != NULL && (!run->alone || run->tries < MAX_CONFLICTS) && is_conflict(call.error))
 		return ACTIVITY_AGAIN;
-	time = timing_since(start);
+	time = timing_since_ns(start);
 	if (patience_outside())
 		timing_alone(run->instance->search_path, run->name);
 	else if (call.interruption != INTERRUPTION_PLACE)
-		timing_add(run->instance->search_path, run->name, time,
+		timing_add(run->instance->search_path, run->name, time / 1000,
 				   call.error != NULL && call.error->sqlerrcode == ERRCODE_QUERY_CANCELED);
 	/* one whose instance was terminated with its activities has ended */
 	run->interruption = call.interruption;
@@ -107,7 +107,7 @@ activity_run(ActivityRun *run)
 	run->result = failure != NULL ? failure : call.result;
 	if (call.refused || (context.obstructed && call.error != NULL && call.error->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE))
 		return ACTIVITY_PUT_OFF;
-	stats_call(STATS_ACTIVITY, run->name, time * 1000, failure != NULL);
+	stats_call(STATS_ACTIVITY, run->name, time, failure != NULL);
 	stats_count(STATS_ACTIVITIES, 1);
 	stats_count(STATS_QUEUED, run->queued);
 	return failure != NULL ? ACTIVITY_FAILED : ACTIVITY_COMPLETED;

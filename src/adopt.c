@@ -35,7 +35,6 @@
 #include "nodes/value.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
-#include "utils/snapmgr.h"
 #include "utils/syscache.h"
 
 #include "adopt.h"
@@ -212,16 +211,11 @@ tell_all(Store *store, const List *waiting)
 static bool
 look(void)
 {
-	MemoryContext context = CurrentMemoryContext;
 	Store	   *store;
 	List	   *waiting = NIL;
 	bool		more = false;
 
-	SetCurrentStatementStartTimestamp();
-	StartTransactionCommand();
-	XactIsoLevel = XACT_READ_COMMITTED;
-	XactReadOnly = false;
-	PushActiveSnapshot(GetTransactionSnapshot());
+	process_begin();
 	end_workers_of_dropped();
 	/* the quotas and schedules of missing roles that exist now */
 	missing = internal_call("adopt_settings");
@@ -232,10 +226,7 @@ look(void)
 	if (!more)
 		tell_all(store, waiting);
 	store_close(store);
-	PopActiveSnapshot();
-	CommandCounterIncrement();
-	CommitTransactionCommand();
-	MemoryContextSwitchTo(context);
+	process_commit();
 	return more;
 }
 

@@ -43,7 +43,7 @@
 
 /* PostgreSQL's documentation says that backups may leave out what is in this directory */
 #define BLACKBOX_FILE	PG_STAT_TMP_DIR "/durable.blackbox"
-#define BLACKBOX_MAGIC	0x44524237
+#define BLACKBOX_MAGIC	0x44524238
 
 /* microseconds between two tries at a gate that another process holds, for the time of a few instructions */
 #define GATE_WAIT		20
@@ -74,7 +74,6 @@ typedef struct Note
 typedef struct Blackbox
 {
 	uint32		magic;
-	uint32		size;
 	ino_t		inode;			/* of the file in which it was written: that of a copy is another */
 	Note		notes[2 * DURABLE_WORKERS_LIMIT];	/* the second half: moved aside */
 } Blackbox;
@@ -114,11 +113,10 @@ blackbox_open(void)
 		ereport(LOG, (errmsg("could not map file \"%s\": %m", BLACKBOX_FILE)));
 		return;
 	}
-	if (box->magic != BLACKBOX_MAGIC || box->size != sizeof(Blackbox) || box->inode != st.st_ino)
+	if (box->magic != BLACKBOX_MAGIC || box->inode != st.st_ino)
 	{
 		memset(box, 0, sizeof(Blackbox));
 		box->magic = BLACKBOX_MAGIC;
-		box->size = sizeof(Blackbox);
 		box->inode = st.st_ino;
 	}
 }
@@ -172,7 +170,6 @@ blackbox_write(int64 key, int task_id, bool queued)
 	/* what came before cannot be meant for this call */
 	QueryCancelPending = false;
 	pg_write_barrier();
-	my_note->note.db = MyDatabaseId;
 	my_note->note.key = key;
 	my_note->note.task_id = task_id;
 	my_note->note.since = GetCurrentTimestamp();

@@ -126,6 +126,14 @@ slot_get(Oid db, bool create)
 	return free_slot;
 }
 
+/* Take shared_lock, for the slot of a database; NULL if it has none. */
+static Slot *
+lock_slot(Oid db)
+{
+	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
+	return slot_get(db, false);
+}
+
 /* Have the launcher look at the databases. */
 static void
 wake_launcher(void)
@@ -222,10 +230,8 @@ database_add(Oid db)
 void
 database_put_off(Oid db)
 {
-	Slot	   *slot;
+	Slot	   *slot = lock_slot(db);
 
-	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
-	slot = slot_get(db, false);
 	/* it may have come already */
 	if (slot != NULL && slot->scheduler == NULL)
 		slot->info.retry_at = Max(slot->info.retry_at, GetCurrentTimestamp() + FIRST_PAUSE);
@@ -236,10 +242,8 @@ database_put_off(Oid db)
 void
 database_forget(Oid db)
 {
-	Slot	   *slot;
+	Slot	   *slot = lock_slot(db);
 
-	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
-	slot = slot_get(db, false);
 	if (slot != NULL && slot->scheduler == NULL && slot->info.pauses == 0)
 		memset(slot, 0, sizeof(Slot));
 	LWLockRelease(shared_lock);
@@ -249,10 +253,8 @@ database_forget(Oid db)
 void
 database_ask_to_leave(Oid db)
 {
-	Slot	   *slot;
+	Slot	   *slot = lock_slot(db);
 
-	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
-	slot = slot_get(db, false);
 	if (slot != NULL && slot->scheduler != NULL)
 	{
 		slot->info.leaving = true;
@@ -327,14 +329,11 @@ database_end_workers(Oid db, StringInfo pids)
 bool
 database_left(Oid db, StringInfo pids)
 {
-	bool		gone;
-	Slot	   *slot;
+	Slot	   *slot = lock_slot(db);
+	/* one that is being started goes by itself: see scheduler_attach */
+	bool		gone = slot == NULL || slot->scheduler == NULL;
 
 	resetStringInfo(pids);
-	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
-	slot = slot_get(db, false);
-	/* one that is being started goes by itself: see scheduler_attach */
-	gone = slot == NULL || slot->scheduler == NULL;
 	if (!gone)
 		end_process(slot->info.scheduler_pid, pids);
 	LWLockRelease(shared_lock);
@@ -351,10 +350,8 @@ database_left(Oid db, StringInfo pids)
 void
 database_resume(Oid db)
 {
-	Slot	   *slot;
+	Slot	   *slot = lock_slot(db);
 
-	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
-	slot = slot_get(db, false);
 	if (slot != NULL && slot->info.pauses > 0)
 	{
 		slot->info.pauses--;
@@ -370,12 +367,10 @@ database_resume(Oid db)
 bool
 scheduler_attach(Oid db)
 {
-	Slot	   *slot;
-	bool		attached = false;
+	Slot	   *slot = lock_slot(db);
+	bool		attached = slot != NULL && slot->scheduler == NULL && slot->info.pauses == 0;
 
-	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
-	slot = slot_get(db, false);
-	if (slot != NULL && slot->scheduler == NULL && slot->info.pauses == 0)
+	if (attached)
 	{
 		slot->scheduler = MyLatch;
 		slot->info.scheduler_pid = MyProcPid;
@@ -386,7 +381,6 @@ scheduler_attach(Oid db)
 		slot->info.woken = false;
 		slot->news.scan = true;
 		slot->notes[NOTE_NUMBERED] = 0;
-		attached = true;
 	}
 	LWLockRelease(shared_lock);
 	return attached;
@@ -400,10 +394,8 @@ scheduler_attach(Oid db)
 void
 scheduler_detach(Oid db, DatabaseState state, TimestampTz next_timer, bool missing)
 {
-	Slot	   *slot;
+	Slot	   *slot = lock_slot(db);
 
-	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
-	slot = slot_get(db, false);
 	if (slot != NULL)
 	{
 		slot_end(slot, state);
@@ -419,12 +411,9 @@ scheduler_detach(Oid db, DatabaseState state, TimestampTz next_timer, bool missi
 DatabaseNews
 database_collect(Oid db)
 {
-	Slot	   *slot;
-	DatabaseNews news;
+	Slot	   *slot = lock_slot(db);
+	DatabaseNews news = slot->news;
 
-	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
-	slot = slot_get(db, false);
-	news = slot->news;
 	memset(&slot->news, 0, sizeof(DatabaseNews));
 	slot->info.woken = false;
 	LWLockRelease(shared_lock);
@@ -452,12 +441,10 @@ database_served(Oid db)
 TimestampTz
 database_rest(Oid db, bool idle, bool *leave, bool *sleep)
 {
-	DatabaseInfo *info;
 	TimestampTz now = GetCurrentTimestamp();
+	DatabaseInfo *info = &lock_slot(db)->info;
 	TimestampTz since;
 
-	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
-	info = &slot_get(db, false)->info;
 	/* the clock may have been set back */
 	since = !idle ? 0 : info->idle_since != 0 ? Min(info->idle_since, now) : now;
 	info->idle_since = since;
@@ -471,8 +458,7 @@ database_rest(Oid db, bool idle, bool *leave, bool *sleep)
 void
 database_lack_process(Oid db)
 {
-	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
-	slot_get(db, false)->info.lacked_at = GetCurrentTimestamp();
+	lock_slot(db)->info.lacked_at = GetCurrentTimestamp();
 	wake_launcher();
 	LWLockRelease(shared_lock);
 }
@@ -495,11 +481,9 @@ database_noted(Oid db, DatabaseNote note)
 uint32
 database_note(Oid db, DatabaseNote note, uint32 value)
 {
-	Slot	   *slot;
+	Slot	   *slot = lock_slot(db);
 	uint32		before = 0;
 
-	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
-	slot = slot_get(db, false);
 	if (slot != NULL)
 	{
 		before = slot->notes[note];
@@ -578,10 +562,8 @@ database_request_look(Oid db)
 void
 database_changed(Oid db)
 {
-	Slot	   *slot;
+	Slot	   *slot = lock_slot(db);
 
-	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
-	slot = slot_get(db, false);
 	if (slot != NULL)
 	{
 		if (slot->info.state == DATABASE_ABSENT)

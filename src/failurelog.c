@@ -149,6 +149,18 @@ log_role(Oid role)
 	return name != NULL ? log_text(name, LOG_NAME, true) : psprintf("with OID %u", role);
 }
 
+/* Whether the log may be told again of what it was told of then; the clock may have been set back. */
+bool
+log_again(TimestampTz *last, int pause_ms)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	if (*last <= now && !TimestampDifferenceExceeds(*last, now, pause_ms))
+		return false;
+	*last = now;
+	return true;
+}
+
 /* A transaction begins. */
 void
 failure_log_begin(void)

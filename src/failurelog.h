@@ -38,5 +38,7 @@ extern char *log_text(const char *text, int max, bool quoted);
 extern char *log_database(Oid db);
 /* the same of a role, or its OID if it has none */
 extern char *log_role(Oid role);
+/* whether so many ms have passed since the log was last told of something; if so, that is noted as now */
+extern bool log_again(TimestampTz *last, int pause_ms);
 
 #endif

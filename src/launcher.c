@@ -22,16 +22,13 @@
 #include "access/heapam.h"
 #include "access/table.h"
 #include "access/tableam.h"
-#include "access/xact.h"
 #include "catalog/pg_database.h"
 #include "commands/dbcommands.h"
 #include "miscadmin.h"
 #include "pgstat.h"
-#include "replication/logicallauncher.h"
 #include "utils/backend_status.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
-#include "utils/snapmgr.h"
 
 #include "database.h"
 #include "failurelog.h"
@@ -52,11 +49,6 @@
 /* a database that waits for a place for longer is complained of */
 #define LONG_WAIT			(5 * USECS_PER_SEC)
 
-/* processes of max_worker_processes that launchers have: that of the engine and that of logical replication, if the server has it */
-#define LAUNCHERS			(1 + (max_logical_replication_workers > 0))
-/* so many are left to schedulers at least (places.c) */
-#define SCHEDULERS			2
-
 /* a scheduler that this launcher has started */
 typedef struct Started
 {
@@ -70,14 +62,12 @@ static Started *started;		/* as many as there are slots */
 static List *
 wanted_databases(void)
 {
-	MemoryContext context = CurrentMemoryContext;
 	List	   *dbs = NIL;
 	Relation	rel;
 	TableScanDesc scan;
 	HeapTuple	tuple;
 
-	StartTransactionCommand();
-	(void) GetTransactionSnapshot();
+	process_begin();
 	rel = table_open(DatabaseRelationId, AccessShareLock);
 	scan = table_beginscan_catalog(rel, 0, NULL);
 	while (HeapTupleIsValid(tuple = heap_getnext(scan, ForwardScanDirection)))
@@ -87,17 +77,11 @@ wanted_databases(void)
 		/* nobody can connect to one whose DROP was interrupted */
 		if (form->datallowconn && !form->datistemplate && form->datconnlimit != DATCONNLIMIT_INVALID_DB &&
 			settings_want_database(NameStr(form->datname)))
-		{
-			MemoryContext old = MemoryContextSwitchTo(context);
-
 			dbs = lappend_oid(dbs, form->oid);
-			MemoryContextSwitchTo(old);
-		}
 	}
 	table_endscan(scan);
 	table_close(rel, AccessShareLock);
-	CommitTransactionCommand();
-	MemoryContextSwitchTo(context);
+	process_commit();
 	return dbs;
 }
 
@@ -132,27 +116,13 @@ is_started(Oid db)
 static char *
 database_name(Oid db)
 {
-	MemoryContext context = CurrentMemoryContext;
 	char	   *name;
 
-	StartTransactionCommand();
+	process_begin();
 	name = get_database_name(db);
-	name = MemoryContextStrdup(context, name ? log_text(name, LOG_NAME, true) : psprintf("%u", db));
-	CommitTransactionCommand();
-	MemoryContextSwitchTo(context);
+	name = name ? log_text(name, LOG_NAME, true) : psprintf("%u", db);
+	process_commit();
 	return name;
-}
-
-/* Whether a complaint of a kind may go to the log again. */
-static bool
-may_complain(TimestampTz *last)
-{
-	TimestampTz now = GetCurrentTimestamp();
-
-	if (*last <= now && !TimestampDifferenceExceeds(*last, now, LOOK_INTERVAL_MS))
-		return false;
-	*last = now;
-	return true;
 }
 
 /* Tell the administrator, now and then, that a database has no scheduler for lack of a process. */
@@ -161,7 +131,7 @@ complain_process(Oid db)
 {
 	static TimestampTz last = 0;
 
-	if (may_complain(&last))
+	if (log_again(&last, LOOK_INTERVAL_MS))
 		ereport(LOG,
 				(errcode(ERRCODE_INSUFFICIENT_RESOURCES),
 				 errmsg("durable could not start the scheduler of database %s: no process is free", database_name(db)),
@@ -174,7 +144,7 @@ complain_slot(Oid db)
 {
 	static TimestampTz last = 0;
 
-	if (may_complain(&last))
+	if (log_again(&last, LOOK_INTERVAL_MS))
 		ereport(LOG,
 				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
 				 errmsg("durable does not serve database %s: there are more databases than durable.max_databases (%d)",

@@ -165,15 +165,12 @@ slot_set_advancing(Queue *queue, Slot *slot, bool advancing)
 void
 slot_set_state(Slot *slot, WorkerState state)
 {
-	Queue	   *queue = queue_get(slot->db, slot->role, false);
+	Queue	   *queue = slot->queue;
 
-	if (queue != NULL)
-	{
-		queue->idle += (state == WORKER_IDLE) - (slot->state == WORKER_IDLE);
-		queue->starting += (state == WORKER_WANTED || state == WORKER_STARTING) -
-			(slot->state == WORKER_WANTED || slot->state == WORKER_STARTING);
-		queue->processes += (state != WORKER_FREE) - (slot->state != WORKER_FREE);
-	}
+	queue->idle += (state == WORKER_IDLE) - (slot->state == WORKER_IDLE);
+	queue->starting += (state == WORKER_WANTED || state == WORKER_STARTING) -
+		(slot->state == WORKER_WANTED || slot->state == WORKER_STARTING);
+	queue->processes += (state != WORKER_FREE) - (slot->state != WORKER_FREE);
 	slot->state = state;
 	slot->since = GetCurrentTimestamp();
 }
@@ -190,14 +187,14 @@ entry_enqueue(Queue *queue, Entry *entry, bool aside)
 	entry->slot = -1;
 	entry->aside = aside;
 	entry->again = 0;
-	if (entry->late > 0 && !aside)
+	if (entry->item.late > 0 && !aside)
 		dlist_push_head(list, &entry->link);
 	else
 		dlist_push_tail(list, &entry->link);
 	if (aside)
 	{
 		queue->lone++;
-		queue->may += entry->lone == LONE_MAY;
+		queue->may += entry->item.lone == LONE_MAY;
 	}
 	else
 		queue->queued++;
@@ -211,7 +208,7 @@ entry_dequeue(Queue *queue, Entry *entry)
 	if (entry->aside)
 	{
 		queue->lone--;
-		queue->may -= entry->lone == LONE_MAY;
+		queue->may -= entry->item.lone == LONE_MAY;
 	}
 	else
 		queue->queued--;
@@ -254,21 +251,6 @@ queue_drop_ranges(Queue *queue)
 		range_remove(queue, dlist_container(Range, link, dlist_head_node(&queue->lone_ranges)));
 }
 
-/* Whether all of a range is in work: a scan announces again what a worker runs. */
-bool
-range_in_work(const Range *range)
-{
-	for (int i = 0; i < lists->nslots; i++)
-	{
-		const Slot *slot = &lists->slots[i];
-
-		if (slot->state != WORKER_FREE && slot->db == range->db && slot->range.key == range->range.key &&
-			slot->range.low <= range->range.low && slot->range.high >= range->range.high)
-			return true;
-	}
-	return false;
-}
-
 /* The first activities that wait for a long place and may be tried with patience now; NULL: none. */
 Range *
 queue_range_to_try(Queue *queue)
@@ -296,7 +278,7 @@ queue_entry_to_try(Queue *queue)
 
 	if (queue->may > 0)
 		dlist_foreach(iter, &queue->lone_entries)
-			if (dlist_container(Entry, link, iter.cur)->lone == LONE_MAY)
+			if (dlist_container(Entry, link, iter.cur)->item.lone == LONE_MAY)
 				return dlist_container(Entry, link, iter.cur);
 	return NULL;
 }
@@ -348,8 +330,6 @@ range_push(Queue *queue, const ReadyRange *wanted)
 	}
 	range = dlist_container(Range, link, dlist_pop_head_node(&lists->free_ranges));
 	lists->nfree_ranges--;
-	range->db = queue->db;
-	range->role = queue->role;
 	range->range = *wanted;
 	dlist_push_tail(list, &range->link);
 	if (wanted->lone != LONE_NO)

@@ -39,20 +39,15 @@ typedef struct Entry
 {
 	EntryKey	tag;			/* hash key, must be first */
 	int			slot;			/* claiming worker, or -1: queued */
-	int			flags;			/* why it is queued */
+	ReadyItem	item;			/* as it is queued; its worker has its own meanwhile */
 	int			again;			/* what came while it was claimed */
-	bool		solo;			/* it is to have a transaction of its own */
-	Lone		lone;			/* its next turn is to be run alone */
 	bool		aside;			/* it is queued in lone_entries */
 	uint8		name;			/* in which of the queue's entries else */
-	int			late;			/* rounds in a row that have not got to it */
 	dlist_node	link;			/* in one of a queue's lists or a worker's claims */
 } Entry;
 
 typedef struct Range
 {
-	Oid			db;
-	Oid			role;
 	ReadyRange	range;
 	dlist_node	link;			/* in one of a queue's lists or the free list */
 } Range;
@@ -98,8 +93,7 @@ typedef struct Slot
 	bool		lends;			/* it has a long place, and its batch place is for whoever needs one */
 	bool		overdue;		/* it has a long place as its code did not leave the batch place that it had */
 	uint32		generation;		/* grows with each reservation */
-	Oid			db;
-	Oid			role;
+	Queue	   *queue;			/* of its role; NULL: it is free */
 	pid_t		pid;
 	Latch	   *latch;
 	PGPROC	   *proc;			/* its process's, as long as pid is not 0 */
@@ -115,7 +109,6 @@ typedef struct Slot
 
 typedef struct Lists
 {
-	int			entries;		/* in the hash table */
 	dlist_head	free_ranges;
 	int			nfree_ranges;
 	int			nqueues;		/* queues beyond these have never been used */
@@ -148,7 +141,6 @@ extern void slot_set_state(Slot *slot, WorkerState state);
 extern void entry_enqueue(Queue *queue, Entry *entry, bool aside);
 extern void entry_dequeue(Queue *queue, Entry *entry);
 extern Entry *entry_next(Queue *queue);
-extern bool range_in_work(const Range *range);
 extern Range *queue_range_to_try(Queue *queue);
 extern Entry *queue_entry_to_try(Queue *queue);
 extern void range_remove(Queue *queue, Range *range);

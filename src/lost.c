@@ -54,18 +54,16 @@ fail_overdue_task(Store *store, const BlackboxNote *note)
 	bool		locked;
 	TaskRow    *task = seize_task(store, note, &locked);
 	Oid			owner;
-	char	   *name;
 	MessageRow	message = {
 		.key = note->key, .kind = MESSAGE_TASK_FAILED, .time = GetCurrentTimestamp(), .task_id = note->task_id
 	};
 
 	if (task == NULL || !instance_owner(store, note->key, &owner) ||
-		(name = history_name(store, task->key, task->seq, task->task_id)) == NULL)
+		(message.name = history_name(store, task->key, task->seq, task->task_id)) == NULL)
 		return !locked;
-	message.name = name;
 	message.attempt = task->attempt;
-	message.payload = failure_of_activity(failure_timed_out(name, "It handled the cancellation and went on, so its worker was ended."),
-										  name, task->task_id, task->attempt);
+	message.payload = failure_of_activity(failure_timed_out(message.name, "It handled the cancellation and went on, so its worker was ended."),
+										  message.name, task->task_id, task->attempt);
 	message_send(store, owner, &message);
 	task_delete(store, task);
 	return true;

@@ -50,8 +50,8 @@
 #include "process.h"
 #include "timing.h"
 
-/* us that the engine's processes have to leave a database */
-#define LONGEST_WAIT	(10 * USECS_PER_SEC)
+/* ns that the engine's processes have to leave a database */
+#define LONGEST_WAIT	(10 * INT64CONST(1000000000))
 
 static ProcessUtility_hook_type next_hook = NULL;
 
@@ -142,7 +142,7 @@ wait_until_left(Oid db)
 	initStringInfo(&pids);
 	while (!database_left(db, &pids))
 	{
-		if (timing_since(start) > LONGEST_WAIT)
+		if (timing_since_ns(start) > LONGEST_WAIT)
 			ereport(ERROR,
 					(errcode(ERRCODE_OBJECT_IN_USE),
 					 errmsg("durable could not end its processes in database \"%s\"", get_database_name(db)),

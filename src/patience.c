@@ -212,7 +212,7 @@ wants_to_be_alone(HeapTuple function)
 
 /* Whether a function is one that may do what no rollback takes back, or is said to be one. */
 static bool
-function_is_outside(HeapTuple tuple)
+tuple_is_outside(HeapTuple tuple)
 {
 	Form_pg_proc function = (Form_pg_proc) GETSTRUCT(tuple);
 	char	   *schema;
@@ -227,40 +227,34 @@ function_is_outside(HeapTuple tuple)
 	return schema == NULL || (strcmp(schema, DURABLE_SCHEMA) != 0 && strcmp(schema, DURABLE_INTERNAL_SCHEMA) != 0);
 }
 
+/* The same of a function that may have been dropped. */
+static bool
+function_is_outside(Oid function)
+{
+	HeapTuple	tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(function));
+	bool		result;
+
+	if (!HeapTupleIsValid(tuple))
+		return false;
+	result = tuple_is_outside(tuple);
+	ReleaseSysCache(tuple);
+	return result;
+}
+
 /* Whether calls of a function are to be told of: asked when the function is looked up. */
 static bool
 needs_hook(Oid function)
 {
-	HeapTuple	tuple;
-	bool		result = false;
-
-	if (next_needs_fmgr_hook != NULL && next_needs_fmgr_hook(function))
-		return true;
-	if (!IsTransactionState())
-		return false;
-	tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(function));
-	if (HeapTupleIsValid(tuple))
-	{
-		result = function_is_outside(tuple);
-		ReleaseSysCache(tuple);
-	}
-	return result;
+	return (next_needs_fmgr_hook != NULL && next_needs_fmgr_hook(function)) ||
+		(IsTransactionState() && function_is_outside(function));
 }
 
 /* Such a function is called, or another that some other module wants to know of. */
 static void
 function_called(FmgrHookEventType event, FmgrInfo *info, Datum *arg)
 {
-	if (event == FHET_START && calling && guarded)
-	{
-		HeapTuple	tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(info->fn_oid));
-		bool		is_outside = HeapTupleIsValid(tuple) && function_is_outside(tuple);
-
-		if (HeapTupleIsValid(tuple))
-			ReleaseSysCache(tuple);
-		if (is_outside)
-			go_outside();
-	}
+	if (event == FHET_START && calling && guarded && function_is_outside(info->fn_oid))
+		go_outside();
 	if (next_fmgr_hook != NULL)
 		next_fmgr_hook(event, info, arg);
 }

@@ -5,7 +5,6 @@
 #include "postgres.h"
 
 #include "miscadmin.h"
-#include "replication/logicallauncher.h"
 #include "storage/latch.h"
 
 #include "blackbox.h"
@@ -26,18 +25,14 @@
 #define RESIDENCY		(500 * INT64CONST(1000))
 /* the server had no process: for so long none is asked for but for batch work of a role that has none */
 #define NO_PROCESS_TIME	(10 * USECS_PER_SEC)
-/* so many processes are left to schedulers where max_worker_processes is small */
-#define SCHEDULERS		2
 #define LONGEST_PAUSE	(10 * USECS_PER_SEC)
 
-/* How many processes there may be: the launchers of the engine and of logical replication and some schedulers need others. */
+/* How many processes there may be. */
 static int
 process_limit(void)
 {
-	int			others = 1 + (max_logical_replication_workers > 0) + SCHEDULERS;
-
 	return Min(Min(durable_max_workers + durable_max_long_activities, DURABLE_WORKERS_LIMIT),
-			   Max(max_worker_processes - others, 1));
+			   Max(max_worker_processes - LAUNCHERS - SCHEDULERS, 1));
 }
 
 /* Whether a worker has lent its batch place for so long that others may take it. */
@@ -74,11 +69,10 @@ static void
 make_long(int index)
 {
 	Slot	   *slot = &lists->slots[index];
-	Queue	   *queue = queue_get(slot->db, slot->role, false);
 
 	lists->batch_used--;
-	queue->batch--;
-	take_long(queue, slot);
+	slot->queue->batch--;
+	take_long(slot->queue, slot);
 	/* it takes no long place from others */
 	lists->long_used--;
 	slot->overdue = true;
@@ -120,21 +114,17 @@ place_take_batch(Queue *queue, Slot *slot)
 	return true;
 }
 
-/* How many long places a role has, in all databases, and how many of them with code that did not leave a batch place in time. */
+/* How many long places a role has, in all databases, or how many of them with code that did not leave a batch place in time. */
 static int
-longs_of(Oid role, int *overdue)
+longs_of(Oid role, bool only_overdue)
 {
 	int			count = 0;
 
-	*overdue = 0;
 	for (int i = 0; i < lists->nslots; i++)
 	{
 		const Slot *slot = &lists->slots[i];
 
-		if (slot->place != PLACE_LONG || slot->role != role)
-			continue;
-		count++;
-		*overdue += slot->overdue;
+		count += slot->place == PLACE_LONG && slot->queue->role == role && (slot->overdue || !only_overdue);
 	}
 	return count;
 }
@@ -143,9 +133,7 @@ longs_of(Oid role, int *overdue)
 static bool
 places_long_free(const Queue *queue)
 {
-	int			overdue;
-
-	return durable_max_long_activities - lists->long_used > longs_of(queue->role, &overdue);
+	return durable_max_long_activities - lists->long_used > longs_of(queue->role, false);
 }
 
 /* How many processes work or could, and are in no long place. */
@@ -171,8 +159,7 @@ idle_process(const Queue *queue)
 	{
 		Slot	   *slot = &lists->slots[i];
 
-		if (slot->state == WORKER_IDLE && slot->db == queue->db && slot->role == queue->role &&
-			!(slot->retire && lists->no_process != 0))
+		if (slot->state == WORKER_IDLE && slot->queue == queue && !(slot->retire && lists->no_process != 0))
 			return slot;
 	}
 	return NULL;
@@ -233,8 +220,7 @@ reserve(Queue *queue)
 	}
 	if (free_slot < 0)
 		free_slot = lists->nslots++;
-	lists->slots[free_slot].db = queue->db;
-	lists->slots[free_slot].role = queue->role;
+	lists->slots[free_slot].queue = queue;
 	lists->slots[free_slot].pid = 0;
 	lists->slots[free_slot].place = PLACE_NONE;
 	lists->slots[free_slot].retire = false;
@@ -341,16 +327,13 @@ has_process(const Queue *queue, TimestampTz now)
 static Want
 wants_batch(Queue *queue, TimestampTz now)
 {
-	int			overdue;
-
 	if (!queue_has_batch(queue) && !places_may_try(queue))
 		/* what waited for a lock is tried again after a while */
 		return queue->may > 0 ? WANT_SOON : WANT_NOTHING;
 	if (!has_process(queue, now) || (queue->batch > 0 && queue->starting > 0))
 		return WANT_NOTHING;
 	/* a role whose code does not look for interrupts does not get all processes one by one */
-	(void) longs_of(queue->role, &overdue);
-	if (overdue >= OVERDUE_MOST)
+	if (longs_of(queue->role, true) >= OVERDUE_MOST)
 		return WANT_NOTHING;
 	if (queue->batch == 0)
 		return WANT_NOW;
@@ -377,13 +360,11 @@ give_batch(Queue *queue)
 	if (!batch_free(GetCurrentTimestamp()))
 		return false;
 	if (slot == NULL)
-	{
 		slot = reserve(queue);
-		return slot != NULL && place_take_batch(queue, slot);
-	}
-	if (!place_take_batch(queue, slot))
+	if (slot == NULL || !place_take_batch(queue, slot))
 		return false;
-	wake(slot);
+	if (slot->state == WORKER_IDLE)
+		wake(slot);
 	return true;
 }
 
@@ -463,11 +444,10 @@ longest_wait(bool for_long, const bool *refused, Oid db, bool *soon)
 static bool
 give_all(bool for_long, Oid db)
 {
-	bool		refused[READY_QUEUES];
+	bool		refused[READY_QUEUES] = {false};
 	bool		soon = false;
 	Queue	   *queue;
 
-	memset(refused, false, sizeof(refused));
 	while ((queue = longest_wait(for_long, refused, db, &soon)) != NULL)
 	{
 		if (for_long ? give_long(queue) : give_batch(queue))
@@ -516,7 +496,7 @@ bool
 place_is_due(const Queue *queue, const Slot *slot)
 {
 	TimestampTz now = GetCurrentTimestamp();
-	bool		refused[READY_QUEUES];
+	bool		refused[READY_QUEUES] = {false};
 	bool		soon = false;
 	Queue	   *next = longest_lack();
 
@@ -526,7 +506,6 @@ place_is_due(const Queue *queue, const Slot *slot)
 	{
 		if (!lists->crowded || batch_free(now))
 			return false;
-		memset(refused, false, sizeof(refused));
 		next = longest_wait(false, refused, InvalidOid, &soon);
 		if (next == NULL || next->batch > 0)
 		{
@@ -573,10 +552,10 @@ places_look(Oid db, WantedProcess *wanted, int max, int *count)
 	{
 		Slot	   *slot = &lists->slots[i];
 
-		if (slot->state != WORKER_WANTED || slot->db != db)
+		if (slot->state != WORKER_WANTED || slot->queue->db != db)
 			continue;
 		slot_set_state(slot, WORKER_STARTING);
-		wanted[(*count)++] = (WantedProcess) {.slot = i, .generation = slot->generation, .role = slot->role};
+		wanted[(*count)++] = (WantedProcess) {.slot = i, .generation = slot->generation, .role = slot->queue->role};
 	}
 	LWLockRelease(shared_lock);
 	return soon || *count == max;

@@ -21,7 +21,14 @@
 
 #include "durable.h"
 
+#include "replication/logicallauncher.h"
+
 #include "lists.h"
+
+/* processes of max_worker_processes that launchers have: that of the engine and that of logical replication, if the server has it */
+#define LAUNCHERS	(1 + (max_logical_replication_workers > 0))
+/* so many are left to schedulers at least, also where max_worker_processes is small */
+#define SCHEDULERS	2
 
 /* a process that a scheduler is to start, in a slot that has been reserved */
 typedef struct WantedProcess

@@ -4,6 +4,7 @@
  */
 #include "postgres.h"
 
+#include "access/xact.h"
 #include "catalog/pg_authid.h"
 #include "miscadmin.h"
 #include "pgstat.h"
@@ -13,6 +14,7 @@
 #include "tcop/tcopprot.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
+#include "utils/snapmgr.h"
 #include "utils/wait_event.h"
 
 #include "process.h"
@@ -21,20 +23,20 @@ StaticAssertDecl(sizeof(WorkerExtra) <= BGW_EXTRALEN, "worker data must fit into
 
 static ProcessKind process_kind = PROCESS_SESSION;
 static bool reloaded = false;
+static MemoryContext transaction_context;	/* in which process_begin was called */
 static bool connecting = false; /* as somebody who, or to what, may just have gone */
 static emit_log_hook_type next_log_hook = NULL;
 
 /* A zeroed struct with what all processes have in common. */
 static void
-describe(BackgroundWorker *worker, const char *kind, const char *function, Datum arg)
+describe(BackgroundWorker *worker, const char *kind, Datum arg)
 {
 	memset(worker, 0, sizeof(*worker));
 	worker->bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
 	worker->bgw_start_time = BgWorkerStart_RecoveryFinished;
 	worker->bgw_restart_time = BGW_NEVER_RESTART;
 	strlcpy(worker->bgw_library_name, "durable", sizeof(worker->bgw_library_name));
-	strlcpy(worker->bgw_function_name, function, sizeof(worker->bgw_function_name));
-	snprintf(worker->bgw_type, BGW_MAXLEN, "durable %s", kind);
+	snprintf(worker->bgw_function_name, sizeof(worker->bgw_function_name), "durable_%s_main", kind);
 	snprintf(worker->bgw_name, BGW_MAXLEN, "durable %s", kind);
 	worker->bgw_main_arg = arg;
 }
@@ -45,7 +47,7 @@ launcher_register(void)
 {
 	BackgroundWorker worker;
 
-	describe(&worker, "launcher", "durable_launcher_main", (Datum) 0);
+	describe(&worker, "launcher", (Datum) 0);
 	worker.bgw_restart_time = 1;
 	RegisterBackgroundWorker(&worker);
 }
@@ -58,13 +60,9 @@ process_start(Oid db, const WorkerExtra *extra, BackgroundWorkerHandle **handle)
 	bool		ok;
 	MemoryContext old = MemoryContextSwitchTo(TopMemoryContext);
 
-	if (extra == NULL)
-		describe(&worker, "scheduler", "durable_scheduler_main", ObjectIdGetDatum(db));
-	else
-	{
-		describe(&worker, "worker", "durable_worker_main", ObjectIdGetDatum(db));
+	describe(&worker, extra != NULL ? "worker" : "scheduler", ObjectIdGetDatum(db));
+	if (extra != NULL)
 		memcpy(worker.bgw_extra, extra, sizeof(*extra));
-	}
 	worker.bgw_notify_pid = MyProcPid;
 	ok = RegisterDynamicBackgroundWorker(&worker, handle);
 	MemoryContextSwitchTo(old);
@@ -159,6 +157,28 @@ process_connect(Oid db, Oid role)
 		SetConfigOption(prints[i], "off", PGC_USERSET, PGC_S_OVERRIDE);
 }
 
+/* Begin a transaction of a trusted process. */
+void
+process_begin(void)
+{
+	transaction_context = CurrentMemoryContext;
+	SetCurrentStatementStartTimestamp();
+	StartTransactionCommand();
+	MemoryContextSwitchTo(transaction_context);
+	XactIsoLevel = XACT_READ_COMMITTED;
+	XactReadOnly = false;
+	PushActiveSnapshot(GetTransactionSnapshot());
+}
+
+/* End it. */
+void
+process_commit(void)
+{
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+	MemoryContextSwitchTo(transaction_context);
+}
+
 /* Whether the configuration has been reloaded since the process began. */
 bool
 process_reloaded(void)
@@ -184,19 +204,15 @@ process_handle_interrupts(void)
 }
 
 /*
- * Sleep until the latch is set or the time is over; -1: no limit.  A process of
- * the engine does not sleep while it has a signal to handle: PostgreSQL resets
- * the latch that the signal set when the process waits for a lock or a standby.
+ * Sleep until the latch is set or the time is over.  A process of the engine
+ * does not sleep while it has a signal to handle: PostgreSQL resets the latch
+ * that the signal set when the process waits for a lock or a standby.
  */
 void
 process_wait(long timeout_ms)
 {
-	int			events = WL_LATCH_SET | WL_EXIT_ON_PM_DEATH;
-
 	if (process_is_engine() && (ConfigReloadPending || ProcDiePending))
 		return;
-	if (timeout_ms >= 0)
-		events |= WL_TIMEOUT;
-	(void) WaitLatch(MyLatch, events, timeout_ms, PG_WAIT_EXTENSION);
+	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, timeout_ms, PG_WAIT_EXTENSION);
 	ResetLatch(MyLatch);
 }

@@ -46,6 +46,9 @@ extern void process_require_role(Oid role);
 extern bool process_is_engine(void);
 /* connect a worker to its database as its role */
 extern void process_connect(Oid db, Oid role);
+/* a transaction of the launcher or a scheduler, with a snapshot; what is allocated in it outlives it */
+extern void process_begin(void);
+extern void process_commit(void);
 extern void process_handle_interrupts(void);
 /* whether the configuration has been reloaded since the process began */
 extern bool process_reloaded(void);

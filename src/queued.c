@@ -110,9 +110,9 @@ typedef struct Batch
 
 /* Lock the activities of a range, with two scans of indexes rather than two for each. */
 static Batch
-lock_batch(const ReadyRange *range, bool only_first)
+lock_batch(const ReadyRange *range)
 {
-	Batch		batch = {.tasks = tasks_lock(this_round.store, range->key, range->low, only_first ? range->low : range->high)};
+	Batch		batch = {.tasks = tasks_lock(this_round.store, range->key, range->low, range->high)};
 	int			first = PG_INT32_MAX;
 	int			last = 0;
 	ListCell   *cell;
@@ -158,7 +158,7 @@ find_scheduled(const Batch *batch, const TaskRow *task, HistoryRow *scheduled)
 /*
  * One transaction with activities of a range, from range->low on, which moves
  * past what is done.  alone: in a long place.  tries: how often the first one has
- * been tried by itself, or is to be now; then it is the only one.  Returns what is
+ * been tried by itself, or is to be now; then others get the rest.  Returns what is
  * to be queued to run alone once that is committed, and its rows are free.
  */
 static ReadyRange
@@ -178,53 +178,49 @@ run_range_round(ReadyRange *range, bool alone, int tries)
 		hint_tasks(instance.owner, range->key, range->low, range->high, range->lone);
 		range->low = range->high + 1;
 	}
+	if (tries > 0)
+		share_rest(range);
 	if (range->low <= range->high)
-		batch = lock_batch(range, tries > 0);
+		batch = lock_batch(range);
 	while (range->low <= range->high && !round_full())
 	{
 		TaskRow    *task = next_task(&batch, range->low);
 		HistoryRow	scheduled;
+		ActivityOutcome outcome;
+		Interruption interruption;
 
-		if (task != NULL)
-			range->low = task->task_id;
-		else if (tries == 0)
-			range->low = range->high;
-		if (task != NULL &&
-			(!found || instance.state == STATE_TERMINATED || !find_scheduled(&batch, task, &scheduled)))
+		range->low = task != NULL ? task->task_id : range->high + 1;
+		if (task == NULL)
+			break;
+		if (!found || instance.state == STATE_TERMINATED || !find_scheduled(&batch, task, &scheduled))
 		{
 			/* the instance, or the execution that scheduled it, is over */
 			task_delete(this_round.store, task);
+			range->low++;
+			continue;
 		}
-		else if (task != NULL)
+		aside.lone = alone ? LONE_NO : better_alone(&instance, range, task, scheduled.name);
+		aside.low = range->low;
+		if (aside.lone != LONE_NO)
 		{
-			ActivityOutcome outcome;
-			Interruption interruption;
-
-			aside.lone = alone ? LONE_NO : better_alone(&instance, range, task, scheduled.name);
-			aside.low = range->low;
-			if (aside.lone != LONE_NO)
-			{
-				aside.high = aside.lone == LONE_MAY ? range->high : range->low;
-				range->low = aside.high + 1;
-				break;
-			}
-			if (tries > 0)
-				share_rest(range);
-			outcome = run_task(&instance, task, &scheduled, count == 0, tries, &interruption);
-			if (outcome == ACTIVITY_AGAIN)
-				break;
-			count++;
-			if (outcome == ACTIVITY_INTERRUPTED)
-			{
-				/* what is done is committed before anything else is run */
-				aside.lone = interruption == INTERRUPTION_LOCK ? LONE_MAY : LONE_MUST;
-				/* whoever has the lock may be done with it by then */
-				aside.try_at = GetCurrentTimestamp() + TRY_PAUSE;
-				aside.high = range->low++;
-				break;
-			}
+			aside.high = aside.lone == LONE_MAY ? range->high : range->low;
+			range->low = aside.high + 1;
+			break;
 		}
+		outcome = run_task(&instance, task, &scheduled, count == 0, tries, &interruption);
+		if (outcome == ACTIVITY_AGAIN)
+			break;
+		count++;
 		range->low++;
+		if (outcome == ACTIVITY_INTERRUPTED)
+		{
+			/* what is done is committed before anything else is run */
+			aside.lone = interruption == INTERRUPTION_LOCK ? LONE_MAY : LONE_MUST;
+			/* whoever has the lock may be done with it by then */
+			aside.try_at = GetCurrentTimestamp() + TRY_PAUSE;
+			aside.high = aside.low;
+			break;
+		}
 	}
 	round_commit();
 	return aside;

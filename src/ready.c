@@ -25,6 +25,13 @@ ready_name(const char *name)
 	return 1 + hash_bytes((const unsigned char *) name, strlen(name)) % (READY_NAMES - 1);
 }
 
+/* How many entries the hash table has room for. */
+static int
+entries_free(void)
+{
+	return READY_ENTRIES - hash_get_num_entries(lists_entries);
+}
+
 /* Announce one instance; false when it does not fit. */
 static bool
 push_entry(Queue *queue, const ReadyHint *hint)
@@ -33,7 +40,7 @@ push_entry(Queue *queue, const ReadyHint *hint)
 	bool		found;
 	Entry	   *entry = hash_search(lists_entries, &tag, HASH_ENTER_NULL, &found);
 
-	if (entry == NULL || (!found && queue->queued + queue->lone > READY_ENTRIES - lists->entries))
+	if (entry == NULL || (!found && queue->queued + queue->lone > entries_free()))
 	{
 		/* no queue has more than is left, so that there is room for the others */
 		if (entry != NULL)
@@ -43,11 +50,7 @@ push_entry(Queue *queue, const ReadyHint *hint)
 	}
 	if (!found)
 	{
-		lists->entries++;
-		entry->flags = hint->flags;
-		entry->solo = false;
-		entry->lone = LONE_NO;
-		entry->late = 0;
+		entry->item = (ReadyItem) {.key = hint->key, .flags = hint->flags};
 		entry->name = hint->name;
 		entry_enqueue(queue, entry, false);
 	}
@@ -56,9 +59,9 @@ push_entry(Queue *queue, const ReadyHint *hint)
 	else
 	{
 		/* a termination, say, does not wait for the place that the turn waits for */
-		bool		news = (hint->flags & ~entry->flags) != 0;
+		bool		news = (hint->flags & ~entry->item.flags) != 0;
 
-		entry->flags |= hint->flags;
+		entry->item.flags |= hint->flags;
 		if (entry->aside && news)
 		{
 			entry_dequeue(queue, entry);
@@ -142,13 +145,13 @@ fair_share(const Queue *queue, int max)
 static ReadyItem
 claim(Slot *slot, Queue *queue, Entry *entry)
 {
+	entry->item.late = Max(entry->item.late, 1);
+	entry->item.rounds = 0;
 	entry_dequeue(queue, entry);
 	entry->slot = slot - lists->slots;
 	dlist_push_tail(&slot->claims, &entry->link);
 	slot->nclaims++;
-	return (ReadyItem) {
-		.key = entry->tag.key, .flags = entry->flags, .solo = entry->solo, .lone = entry->lone, .late = Max(entry->late, 1)
-	};
+	return entry->item;
 }
 
 /*
@@ -161,15 +164,14 @@ int
 ready_take(int index, ReadyItem *items, int held, int max, int step_us, bool *yield)
 {
 	Slot	   *slot = &lists->slots[index];
-	Queue	   *queue;
+	Queue	   *queue = slot->queue;
 	int			count = held;
 	int			share;
 
 	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
-	queue = queue_get(slot->db, slot->role, false);
 	for (int i = 0; i < held; i++)
 	{
-		EntryKey	tag = {.db = slot->db, .role = slot->role, .key = items[i].key};
+		EntryKey	tag = {.db = queue->db, .role = queue->role, .key = items[i].key};
 		Entry	   *entry = hash_search(lists_entries, &tag, HASH_FIND, NULL);
 
 		/* what a round that failed has given back is still to be taken */
@@ -226,11 +228,10 @@ bool
 ready_take_range(int index, int max, ReadyRange *range)
 {
 	Slot	   *slot = &lists->slots[index];
-	Queue	   *queue;
+	Queue	   *queue = slot->queue;
 	Range	   *first;
 
 	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
-	queue = queue_get(slot->db, slot->role, false);
 	first = queue->nranges > 0 ? dlist_container(Range, link, dlist_head_node(&queue->ranges)) :
 		places_may_try(queue) ? queue_range_to_try(queue) : NULL;
 	if (first != NULL)
@@ -244,11 +245,10 @@ LoneWork
 ready_take_lone(int index, ReadyItem *item, ReadyRange *range)
 {
 	Slot	   *slot = &lists->slots[index];
-	Queue	   *queue;
+	Queue	   *queue = slot->queue;
 	LoneWork	result = LONE_NOTHING;
 
 	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
-	queue = queue_get(slot->db, slot->role, false);
 	if (queue->lone > 0 && place_go_long(queue, slot))
 	{
 		queue->lone_turn = dlist_is_empty(&queue->lone_ranges) ||
@@ -290,12 +290,10 @@ ready_range_done(int index)
 bool
 ready_queued(int index)
 {
-	Queue	   *queue;
 	bool		queued;
 
 	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
-	queue = queue_get(lists->slots[index].db, lists->slots[index].role, false);
-	queued = queue->queued > 0;
+	queued = lists->slots[index].queue->queued > 0;
 	LWLockRelease(shared_lock);
 	return queued;
 }
@@ -309,16 +307,15 @@ void
 ready_release(int index, const ReadyItem *items, int count, bool away)
 {
 	Slot	   *slot = &lists->slots[index];
-	Queue	   *queue;
+	Queue	   *queue = slot->queue;
 
 	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
-	queue = queue_get(slot->db, slot->role, false);
 	if (away)
 		slot_set_advancing(queue, slot, false);
 	/* backwards, so that what goes to the head of the queue is in order there */
 	for (int i = count - 1; i >= 0; i--)
 	{
-		EntryKey	tag = {.db = slot->db, .role = slot->role, .key = items[i].key};
+		EntryKey	tag = {.db = queue->db, .role = queue->role, .key = items[i].key};
 		Entry	   *entry = hash_search(lists_entries, &tag, HASH_FIND, NULL);
 		int			again = entry->again;
 		int			flags = items[i].flags | again;
@@ -327,18 +324,13 @@ ready_release(int index, const ReadyItem *items, int count, bool away)
 		slot->nclaims--;
 		if (flags != 0)
 		{
-			entry->flags = flags;
-			entry->solo = items[i].solo;
-			entry->lone = items[i].lone;
-			entry->late = items[i].late;
+			entry->item = items[i];
+			entry->item.flags = flags;
 			/* what has come is taken in first */
-			entry_enqueue(queue, entry, entry->lone != LONE_NO && again == 0 && (flags & READY_MESSAGE) == 0);
+			entry_enqueue(queue, entry, items[i].lone != LONE_NO && again == 0 && (flags & READY_MESSAGE) == 0);
 		}
 		else
-		{
 			hash_search(lists_entries, &tag, HASH_REMOVE, NULL);
-			lists->entries--;
-		}
 	}
 	places_seek(queue);
 	LWLockRelease(shared_lock);
@@ -398,7 +390,7 @@ ready_drained(Oid db)
 		if (queue->db != db)
 			continue;
 		left |= queue->entries_left || queue->ranges_left;
-		drained |= queue->entries_left && queue->queued < (READY_ENTRIES - lists->entries) / 2;
+		drained |= queue->entries_left && queue->queued < entries_free() / 2;
 		drained |= queue->ranges_left && queue->nranges < lists->nfree_ranges / 2;
 	}
 	LWLockRelease(shared_lock);
@@ -416,7 +408,6 @@ drop_entries(Queue *queue, dlist_head *list)
 
 		entry_dequeue(queue, entry);
 		hash_search(lists_entries, &entry->tag, HASH_REMOVE, NULL);
-		lists->entries--;
 	}
 }
 
@@ -501,19 +492,34 @@ queue_waiting_since(const QueueInfo *info)
 	return longer_wait(longer_wait(longer_wait(info->for_batch, info->for_long), info->for_function), info->for_lock).since;
 }
 
+/* Whether all of a range is in work: a scan announces again what a worker runs. */
+static bool
+in_work(Oid db, const ReadyRange *range)
+{
+	for (int i = 0; i < lists->nslots; i++)
+	{
+		const Slot *slot = &lists->slots[i];
+
+		if (slot->queue != NULL && slot->queue->db == db && slot->range.key == range->key &&
+			slot->range.low <= range->low && slot->range.high >= range->high)
+			return true;
+	}
+	return false;
+}
+
 /* How many activities of a list nobody has taken. */
 static int
-activities_in(dlist_head *ranges)
+activities_in(Oid db, dlist_head *ranges)
 {
 	dlist_iter	iter;
 	int			count = 0;
 
 	dlist_foreach(iter, ranges)
 	{
-		const Range *range = dlist_container(Range, link, iter.cur);
+		const ReadyRange *range = &dlist_container(Range, link, iter.cur)->range;
 
-		if (!range_in_work(range))
-			count += range->range.high - range->range.low + 1;
+		if (!in_work(db, range))
+			count += range->high - range->low + 1;
 	}
 	return count;
 }
@@ -541,12 +547,11 @@ queue_list(Oid db, QueueInfo **infos)
 			.complete = !queue->entries_left && !queue->ranges_left && !queue->unlisted,
 			.pausing = queue->retry_at > now, .lacking = queue->lacking
 		};
-		info->activities = activities_in(&queue->ranges) + activities_in(&queue->lone_ranges);
+		info->activities = activities_in(db, &queue->ranges) + activities_in(db, &queue->lone_ranges);
 		dlist_foreach(iter, &queue->lone_entries)
 			info->instances++;
 		for (int slot = 0; slot < lists->nslots; slot++)
-			if (lists->slots[slot].state != WORKER_FREE && lists->slots[slot].db == db &&
-				lists->slots[slot].role == queue->role)
+			if (lists->slots[slot].queue == queue)
 				add_worker(info, &lists->slots[slot]);
 		if (info->for_lock.since != 0 && queue->gave_way_since != 0)
 			info->for_lock.since = Min(info->for_lock.since, queue->gave_way_since);

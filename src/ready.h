@@ -33,7 +33,7 @@ typedef enum Lone
 	LONE_MUST					/* it was interrupted */
 } Lone;
 
-/* an instance that a worker holds */
+/* an instance that is queued or that a worker holds */
 typedef struct ReadyItem
 {
 	int64		key;

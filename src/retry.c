@@ -196,11 +196,9 @@ void
 retry_log(const Instance *instance, const char *what, Jsonb *obstacle)
 {
 	static TimestampTz logged = 0;
-	TimestampTz now = GetCurrentTimestamp();
 
-	if (logged <= now && !TimestampDifferenceExceeds(logged, now, LOG_INTERVAL_MS))
+	if (!log_again(&logged, LOG_INTERVAL_MS))
 		return;
-	logged = now;
 	ereport(LOG,
 			(errcode(failure_sqlstate(obstacle)),
 			 errmsg("durable puts off %s of instance %s: %s", what, log_text(instance->row.instance_id, LOG_NAME, true),

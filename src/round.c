@@ -152,17 +152,6 @@ round_commit(void)
 	pgstat_report_stat(false);
 }
 
-/* Undo it; the caller has the error. */
-static void
-round_abort(void)
-{
-	patience_end();
-	AbortOutOfAnyTransaction();
-	replay_reset();
-	(void) blackbox_clear();
-	MemoryContextSwitchTo(round_context);
-}
-
 /* Take note of a finished activity. */
 void
 round_ran(bool wrote)
@@ -183,7 +172,11 @@ round_failure(void)
 	MemoryContextSwitchTo(round_context);
 	error = CopyErrorData();
 	FlushErrorState();
-	round_abort();
+	patience_end();
+	AbortOutOfAnyTransaction();
+	replay_reset();
+	(void) blackbox_clear();
+	MemoryContextSwitchTo(round_context);
 	return error;
 }
 
@@ -201,15 +194,10 @@ round_clear(void)
 bool
 round_report(void)
 {
-	ErrorData  *error;
 	bool		transient;
 
-	MemoryContextSwitchTo(round_context);
-	error = CopyErrorData();
 	EmitErrorReport();
-	FlushErrorState();
-	round_abort();
-	transient = sqlstate_is_passing(error->sqlerrcode);
+	transient = sqlstate_is_passing(round_failure()->sqlerrcode);
 	if (transient)
 		process_wait(200);
 	return transient;

@@ -36,7 +36,6 @@
 #include "utils/backend_status.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
-#include "utils/snapmgr.h"
 #include "utils/syscache.h"
 
 #include "adopt.h"
@@ -136,7 +135,6 @@ static bool timers_polled = false;	/* the pass through the due ones is for those
 static int64 timers_cpu = 0;	/* and has taken so much, us */
 static TimestampTz timers_behind = 0;	/* the earliest one that has come before what has been looked at; 0: none */
 static TimestampTz count_again = 0; /* when the notes that could not be counted are tried again; 0: there are none */
-static MemoryContext transaction_context;	/* reset after each time that it wakes */
 
 /* The earlier of two times, 0 being none. */
 static TimestampTz
@@ -160,28 +158,6 @@ scheduler_exit(int code, Datum arg)
 		database_request_scan(my_database);
 	if (left_as != DATABASE_AWAY)
 		failure_log_forget(my_database);
-}
-
-/* Begin a transaction with a snapshot; what is allocated in it outlives it. */
-static void
-begin(void)
-{
-	transaction_context = CurrentMemoryContext;
-	SetCurrentStatementStartTimestamp();
-	StartTransactionCommand();
-	MemoryContextSwitchTo(transaction_context);
-	XactIsoLevel = XACT_READ_COMMITTED;
-	XactReadOnly = false;
-	PushActiveSnapshot(GetTransactionSnapshot());
-}
-
-/* End it. */
-static void
-commit(void)
-{
-	PopActiveSnapshot();
-	CommitTransactionCommand();
-	MemoryContextSwitchTo(transaction_context);
 }
 
 /* Free what belongs to workers that have ended, also without ever having run. */
@@ -221,12 +197,12 @@ check_extension(void)
 	bool		fits;
 	StringInfoData pids;
 
-	begin();
+	process_begin();
 	exists = OidIsValid(get_extension_oid("durable", true));
 	fits = exists && tables_fit(LOG);
 	if (!exists)
 		watch_dropped();
-	commit();
+	process_commit();
 	if (fits)
 		return;
 	if (!exists)
@@ -373,7 +349,7 @@ scan_start(void)
 {
 	Found	   *found = palloc0(sizeof(Found));
 
-	begin();
+	process_begin();
 	found->store = store_open();
 	found->flags = READY_ALL;
 	found->rest = SCAN_MAX;
@@ -391,7 +367,7 @@ scan_finish(Found *found)
 	found_flush(found);
 	all = found->all;
 	store_close(found->store);
-	commit();
+	process_commit();
 	return all;
 }
 
@@ -558,7 +534,7 @@ round_begin(void)
 {
 	Round		round = {.now = GetCurrentTimestamp()};
 
-	begin();
+	process_begin();
 	failure_log_begin();
 	round.store = store_open();
 	return round;
@@ -569,7 +545,7 @@ static void
 round_commit(Round *round)
 {
 	store_close(round->store);
-	commit();
+	process_commit();
 	failure_log_commit();
 }
 
@@ -653,11 +629,11 @@ look_for_obstacle(Oid role, char **database, bool *gone)
 {
 	char	   *obstacle;
 
-	begin();
+	process_begin();
 	*gone = !SearchSysCacheExists1(AUTHOID, ObjectIdGetDatum(role));
 	*database = log_database(my_database);
 	obstacle = role_obstacle(role);
-	commit();
+	process_commit();
 	return obstacle;
 }
 
@@ -666,16 +642,14 @@ static void
 lack_process(const WantedProcess *wanted)
 {
 	static TimestampTz complained = 0;
-	TimestampTz now = GetCurrentTimestamp();
 	bool		room = places_make_room();
 
 	if (!room)
 		database_lack_process(my_database);
 	/* until a process ends, or for a while */
-	places_back_off(my_database, wanted->role, now + NO_PROCESS_PAUSE, true);
-	if (room || (complained <= now && !TimestampDifferenceExceeds(complained, now, COMPLAINT_PAUSE_MS)))
+	places_back_off(my_database, wanted->role, GetCurrentTimestamp() + NO_PROCESS_PAUSE, true);
+	if (room || !log_again(&complained, COMPLAINT_PAUSE_MS))
 		return;
-	complained = now;
 	ereport(LOG,
 			(errcode(ERRCODE_INSUFFICIENT_RESOURCES),
 			 errmsg("durable could not start a worker"),

@@ -54,17 +54,16 @@ slot_drop_claims(Slot *slot)
 		Entry	   *entry = dlist_container(Entry, link, dlist_pop_head_node(&slot->claims));
 
 		(void) hash_search(lists_entries, &entry->tag, HASH_REMOVE, NULL);
-		lists->entries--;
 	}
 	slot->range.key = 0;
-	database_request_scan(slot->db);
+	database_request_scan(slot->queue->db);
 }
 
 /* Return all that a slot holds to its queue and free it; lock held. */
 static void
 slot_free(Slot *slot)
 {
-	Queue	   *queue = queue_get(slot->db, slot->role, false);
+	Queue	   *queue = slot->queue;
 	bool		idle;
 
 	/* one that could not even connect is not replaced at once */
@@ -75,27 +74,25 @@ slot_free(Slot *slot)
 	/* a batch place that was lent */
 	place_leave(queue, slot);
 	slot_set_advancing(queue, slot, false);
-	if (!database_served(slot->db) && (slot->nclaims > 0 || slot->range.key != 0))
+	if (!database_served(queue->db) && (slot->nclaims > 0 || slot->range.key != 0))
 		slot_drop_claims(slot);
 	while (!dlist_is_empty(&slot->claims))
 	{
 		Entry	   *entry = dlist_container(Entry, link, dlist_pop_head_node(&slot->claims));
 
-		entry->flags = READY_ALL;
-		entry->solo = false;
-		entry->late = 0;
+		entry->item = (ReadyItem) {.key = entry->tag.key, .flags = READY_ALL, .lone = entry->item.lone};
 		entry_enqueue(queue, entry, false);
 	}
 	slot->nclaims = 0;
 	if (slot->range.key != 0 && !range_push(queue, &slot->range))
-		database_request_scan(slot->db);
+		database_request_scan(queue->db);
 	slot->range.key = 0;
 	slot_set_state(slot, WORKER_FREE);
 	queue_came(queue);
 	/* the scheduler reads the black box, but for one that was idle */
 	if (!idle)
-		database_poke(slot->db);
-	slot->db = slot->role = InvalidOid;
+		database_poke(queue->db);
+	slot->queue = NULL;
 	slot->pid = 0;
 	(void) places_give(InvalidOid);
 }
@@ -130,10 +127,9 @@ void
 slot_return(int index)
 {
 	Slot	   *slot = &lists->slots[index];
-	Queue	   *queue;
+	Queue	   *queue = slot->queue;
 
 	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
-	queue = queue_get(slot->db, slot->role, false);
 	if (slot->place == PLACE_LONG)
 	{
 		/* what waits for a lock a second at a time waits all the time */
@@ -155,10 +151,9 @@ void
 slot_yield(int index)
 {
 	Slot	   *slot = &lists->slots[index];
-	Queue	   *queue;
+	Queue	   *queue = slot->queue;
 
 	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
-	queue = queue_get(slot->db, slot->role, false);
 	queue_taken(queue, false);
 	slot_set_advancing(queue, slot, false);
 	place_leave(queue, slot);
@@ -175,11 +170,10 @@ bool
 slot_rest(int index)
 {
 	Slot	   *slot = &lists->slots[index];
-	Queue	   *queue;
+	Queue	   *queue = slot->queue;
 	bool		idle;
 
 	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
-	queue = queue_get(slot->db, slot->role, false);
 	slot_set_advancing(queue, slot, false);
 	if (slot->state != WORKER_IDLE &&
 		!(slot->place == PLACE_BATCH && (queue_has_batch(queue) || places_may_try(queue))))
@@ -248,7 +242,7 @@ slots_forget_wanted(Oid db)
 {
 	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
 	for (int i = 0; i < lists->nslots; i++)
-		if (lists->slots[i].state == WORKER_WANTED && lists->slots[i].db == db)
+		if (lists->slots[i].state == WORKER_WANTED && lists->slots[i].queue->db == db)
 			slot_free(&lists->slots[i]);
 	LWLockRelease(shared_lock);
 }
@@ -267,7 +261,7 @@ slot_list(WorkerInfo *infos)
 		if (slot->state != WORKER_FREE)
 			infos[count++] = (WorkerInfo)
 		{
-			.slot = i, .state = slot->state, .place = slot->place, .db = slot->db, .role = slot->role,
+			.slot = i, .state = slot->state, .place = slot->place, .db = slot->queue->db, .role = slot->queue->role,
 			.pid = slot->pid, .claims = slot->nclaims, .since = slot->since
 		};
 	}

@@ -21,7 +21,6 @@
 #define PLACES			8192
 #define DURATION_BITS	24
 #define DURATION_MAX	((UINT64CONST(1) << DURATION_BITS) - 1)
-#define DURATION_MASK	((UINT64CONST(1) << DURATION_BITS) - 1)
 
 static pg_atomic_uint64 *places = NULL;
 
@@ -64,7 +63,7 @@ timing_mean(const char *search_path, const char *name)
 
 	if (entry == 0 || entry >> DURATION_BITS != tag)
 		return -1;
-	return entry & DURATION_MASK;
+	return entry & DURATION_MAX;
 }
 
 /* Whether a call that takes so many microseconds is quick. */
@@ -98,7 +97,7 @@ timing_add(const char *search_path, const char *name, int64 time, bool interrupt
 	if (interrupted && is_quick(time))
 		return;
 	if (entry != 0 && entry >> DURATION_BITS == tag)
-		duration = ((entry & DURATION_MASK) * 3 + duration + 2) / 4;
+		duration = ((entry & DURATION_MAX) * 3 + duration + 2) / 4;
 	pg_atomic_write_u64(place, tag << DURATION_BITS | Max(duration, 1));
 }
 
@@ -121,11 +120,4 @@ timing_since_ns(instr_time start)
 	INSTR_TIME_SET_CURRENT(end);
 	INSTR_TIME_SUBTRACT(end, start);
 	return (int64) (INSTR_TIME_GET_DOUBLE(end) * 1e9);
-}
-
-/* Microseconds since a time. */
-int64
-timing_since(instr_time start)
-{
-	return timing_since_ns(start) / 1000;
 }

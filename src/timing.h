@@ -25,7 +25,6 @@ extern int64 timing_mean(const char *search_path, const char *name);
 extern void timing_add(const char *search_path, const char *name, int64 time, bool interrupted);
 /* it is to be called alone */
 extern void timing_alone(const char *search_path, const char *name);
-extern int64 timing_since(instr_time start);
 extern int64 timing_since_ns(instr_time start);
 
 #endif
