@@ -4,11 +4,11 @@
 EXTENSION = durable
 EXTVERSION = $(shell sed -n "s/^default_version *= *'\(.*\)'/\1/p" durable.control)
 MODULE_big = durable
-OBJS = $(patsubst %.c,%.o,$(sort $(wildcard src/*.c)))
+OBJS = $(patsubst %.c,%.o,$(filter-out src/gateway/%,$(sort $(wildcard src/*/*.c))))
 DATA_built = $(EXTENSION)--$(EXTVERSION).sql
 DATA = $(wildcard src/sql/upgrade/$(EXTENSION)--*--*.sql)
 PG_CFLAGS = -Wall -Wextra -Wno-unused-parameter -Wno-sign-compare -Wno-missing-field-initializers
-PG_CPPFLAGS = -DDURABLE_VERSION='"$(EXTVERSION)"'
+PG_CPPFLAGS = -Isrc -DDURABLE_VERSION='"$(EXTVERSION)"'
 EXTRA_CLEAN = src/.build-for results regression.diffs regression.out output_iso test/output
 
 PG_CONFIG ?= pg_config
@@ -42,7 +42,7 @@ endif
 BUILD_FOR := $(shell ($(PG_CONFIG) --version --configure --pkglibdir; echo '$(COPT)') 2>/dev/null | cksum)
 $(shell echo '$(BUILD_FOR)' | cmp -s - src/.build-for || { [ ! -d src ] || echo '$(BUILD_FOR)' >src/.build-for; })
 
-$(OBJS): src/.build-for $(wildcard src/*.h)
+$(OBJS): src/.build-for $(filter-out src/gateway/%,$(wildcard src/*/*.h))
 
 ifeq ($(SCRIPTS_built)$(filter test demo deps clean,$(MAKECMDGOALS)),)
 $(info durable-gateway is left out: it needs libmicrohttpd-dev and libpq-dev (`make deps`))
@@ -50,7 +50,7 @@ endif
 .PHONY: gateway
 gateway: $(GATEWAY)
 GATEWAY_CC = $(CC) $(filter -D_FORTIFY_SOURCE=%,$(CPPFLAGS)) $(filter-out -Wdeclaration-after-statement,$(CFLAGS)) $(GATEWAY_CFLAGS)
-$(GATEWAY): $(wildcard src/gateway/*.[ch]) src/links.h src/.build-for durable.control
+$(GATEWAY): $(wildcard src/gateway/*.[ch]) src/common/links.h src/.build-for durable.control
 	$(GATEWAY_CC) $(filter %.c,$^) -o $@ \
 		-L$(shell $(PG_CONFIG) --libdir) -Wl,-z,relro,-z,now $(GATEWAY_LDFLAGS) -lmicrohttpd -lpq
 

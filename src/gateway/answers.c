@@ -10,7 +10,7 @@
 #include <ctype.h>
 #include <string.h>
 
-#include "../links.h"
+#include "../common/links.h"
 #include "answers.h"
 #include "options.h"
 #include "server.h"

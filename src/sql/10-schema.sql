@@ -6,13 +6,13 @@ COMMENT ON SCHEMA durable IS 'durable orchestrations: client API, orchestrator A
 CREATE SCHEMA durable_internal;
 COMMENT ON SCHEMA durable_internal IS 'durable orchestrations: tables and helpers of the engine, not for users';
 
--- Keys and message ids come from a counter in shared memory (src/database.c), not
+-- Keys and message ids come from a counter in shared memory (src/sched/database_slots.c), not
 -- from sequences, so that lastval() of a client stays what it was.
 --
 -- The tables are read and written by the engine's C code through the table
--- access layer (src/store.c), column by number: keep both in step.
+-- access layer (src/store/store.h), column by number: keep both in step.
 
--- Whose something is, also where that role does not exist (src/owner.h).
+-- Whose something is, also where that role does not exist (src/store/owner.h).
 CREATE TYPE durable_internal.owner;
 CREATE FUNCTION durable_internal.owner_in(cstring) RETURNS durable_internal.owner
 LANGUAGE C STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'durable_owner_in';
@@ -126,7 +126,7 @@ CREATE TABLE durable_internal.instances (
 ) USING heap WITH (fillfactor = 50);
 -- Of the column's collation "C", so that ids with a prefix are side by side; for pages by id prefix too.
 CREATE UNIQUE INDEX instances_instance_id ON durable_internal.instances (instance_id) WITH (fillfactor = 50);
--- For pages and counts (src/search.c), except by id prefix; each state, owner and name is a group in the order of pages.
+-- For pages and counts (src/search/search.c), except by id prefix; each state, owner and name is a group in the order of pages.
 -- It also leads the scheduler to what is ready.
 CREATE INDEX instances_listing ON durable_internal.instances
     (state, owner, name COLLATE "C", created_time, instance_id) WITH (fillfactor = 50);

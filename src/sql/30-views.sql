@@ -40,7 +40,7 @@ COMMENT ON FUNCTION durable_internal.lone_ranges() IS
 'The activities of this database that are to run alone and wait for a long place: tasks low to high of an instance.';
 
 -- Scalar subqueries, so that a query pays only for the columns and rows that it asks for.
--- status_record in src/status.c makes the same for who waits; tests compare the two.
+-- status_record in src/store/runtime_status.c makes the same for who waits; tests compare the two.
 CREATE VIEW durable.instances WITH (security_barrier) AS
 SELECT i.instance_id, r.name, r.function, r.version, r.runtime_status, r.input, r.output, r.custom_status, i.created_time,
        r.last_updated_time, r.completed_time, r.scheduled_start_time, r.execution_id, r.parent_instance_id, r.tags, r.failure,

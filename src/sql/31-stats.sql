@@ -1,4 +1,4 @@
--- Counters for operators, out of shared memory (src/stats.c).
+-- Counters for operators, out of shared memory (src/shmem/stats.c).
 
 CREATE FUNCTION durable_internal.role_stats()
 RETURNS TABLE (role oid, batches bigint, rollbacks bigint, advanced bigint, turns bigint, replays bigint, replayed_tasks bigint,

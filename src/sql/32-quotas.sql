@@ -1,4 +1,4 @@
--- Quotas of roles (src/quota.c).
+-- Quotas of roles (src/engine/quota.c).
 
 -- role -: those without a row of their own
 CREATE TABLE durable_internal.quotas (

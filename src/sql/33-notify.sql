@@ -1,4 +1,4 @@
--- The channels of lifecycle events (src/notify.c).
+-- The channels of lifecycle events (src/engine/lifecycle_notify.c).
 
 -- The key of the channels' names, for nobody to read.  Not dumped: a restored database has a key of its own.
 -- A publication of all tables needs the primary key; it is the secret, so that one that comes by replication finds no row in its way.

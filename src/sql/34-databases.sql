@@ -1,4 +1,4 @@
--- In which databases of the server the engine runs (src/database.c).
+-- In which databases of the server the engine runs (src/sched/database_slots.c).
 
 CREATE FUNCTION durable_internal.databases()
 RETURNS TABLE (database oid, state text, since timestamptz, scheduler_pid integer, pauses integer, failures integer, retry_at timestamptz)

@@ -271,7 +271,7 @@ COMMENT ON FUNCTION durable.grant_usage(regrole) IS
 'Let a role use durable: start instances and manage and see its own. Runs plain GRANTs with the rights of the caller, who must be a superuser or a member of the role that owns the extension. Nothing is granted to PUBLIC. ALTER EXTENSION durable UPDATE grants what is new to the roles that this function was run for; what you grant by hand stays as it is.
 Errors: 42501 for others; 22004 if role is NULL.';
 
--- Run by ALTER EXTENSION durable UPDATE, after its scripts (src/makeway.c).
+-- Run by ALTER EXTENSION durable UPDATE, after its scripts (src/init/utility_hook.c).
 CREATE FUNCTION durable_internal.grant_again() RETURNS void
 LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, pg_temp

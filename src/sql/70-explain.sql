@@ -235,7 +235,7 @@ DECLARE
     most_instances CONSTANT integer := 20;
     most_waits CONSTANT integer := 10;
     widest CONSTANT integer := 200;     -- of a text of a user; cut before anything else looks at the text
-    -- what may end a line, move the cursor or turn the direction of writing; src/failurelog.c has the same for the log
+    -- what may end a line, move the cursor or turn the direction of writing; src/shmem/failure_log.c has the same for the log
     control CONSTANT text := CASE WHEN getdatabaseencoding() = 'UTF8' THEN '[\u0001-\u001F\u007F-\u009F\u061C\u200B-\u200F\u2028-\u202E\u2066-\u2069\uFEFF]'
                                   WHEN getdatabaseencoding() ~ '^(LATIN|ISO)' THEN '[\u0001-\u001F\u007F-\u009F]'
                                   ELSE '[\u0001-\u001F\u007F]' END;

@@ -1,4 +1,4 @@
--- Owners that do not exist (src/adopt.c).
+-- Owners that do not exist (src/worker/owner_adoption.c).
 
 CREATE FUNCTION durable_internal.adopt_settings() RETURNS boolean
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE

@@ -26,38 +26,38 @@ sub source
 	return $text;
 }
 
-my %source = map { $_ => source($_) } glob 'src/*.c';
+my %source = map { $_ => source($_) } grep { !m{^src/gateway/} } glob 'src/*/*.c';
 cmp_ok(scalar(keys %source), '>', 40, 'the source is here');
 
 sub files_with
 {
 	my ($pattern) = @_;
 
-	return join ' ', map { s{^src/}{}r } grep { $source{$_} =~ $pattern } sort keys %source;
+	return join q( ), sort map { s{.*/}{}r } grep { $source{$_} =~ $pattern } keys %source;
 }
 
-# Nobody takes another role's rights to run code of that role in a session of somebody else. create.c inserts a row, and table.c
+# Nobody takes another role's rights to run code of that role in a session of somebody else. instance_create.c inserts a row, and table_access.c
 # prepares the expressions of the engine's own indexes, both as the owner of the engine's tables and with no code of users;
-# restart.c looks a name up; internal.c calls functions of the extension as their owner; process.c makes sure that the scheduler is who it should be.
-is(files_with(qr/\bSetUserId(?:AndSecContext)?\b|\bSetSessionAuthorization\b|\bSetCurrentRoleId\b/), 'create.c internal.c process.c restart.c table.c', 'files that switch the role');
+# restart.c looks a name up; extension_function.c calls functions of the extension as their owner; bgworkers.c makes sure that the scheduler is who it should be.
+is(files_with(qr/\bSetUserId(?:AndSecContext)?\b|\bSetSessionAuthorization\b|\bSetCurrentRoleId\b/), 'bgworkers.c extension_function.c instance_create.c restart.c table_access.c', 'files that switch the role');
 is(files_with(qr/\bAtEOXact_GUC\s*\(\s*true/), '', 'settings are never kept');
-# Whatever looks up, converts for or calls functions of users: turns and activities (usercode.c),
-# statements of activities (runsql.c), and the caller's own (client.c, restart.c, checker.c).
+# Whatever looks up, converts for or calls functions of users: turns and activities (user_call.c),
+# statements of activities (sql_activity.c), and the caller's own (client.c, restart.c, function_checker.c).
 is(files_with(qr/\b(?:function_lookup|function_call)\s*\(/),
-	'call.c callable.c checker.c client.c restart.c usercode.c', 'files that reach functions of users');
-is(files_with(qr/\buser_call\s*\(/), 'activity.c replay.c start.c usercode.c', 'files that do so through the door of workers');
+	'client.c function_cache.c function_call.c function_checker.c restart.c user_call.c', 'files that reach functions of users');
+is(files_with(qr/\buser_call\s*\(/), 'activity.c sub_orchestration_start.c turn.c user_call.c', 'files that do so through the door of workers');
 # The scheduler loads no instance, and none of the files with what it changes and stores knows the door, nor what leads to it.
-unlike($source{"src/$_.c"}, qr/\b(?:instance_load|history_between|messages_take)\s*\(/, "$_.c reads no histories and messages") for qw(scheduler launcher adopt lost);
-for my $file (qw(scheduler launcher adopt lost instance retry rewind child emit history queue rows table))
+unlike($source{(glob "src/*/$_.c")[0]}, qr/\b(?:instance_load|history_between|messages_take)\s*\(/, "$_.c reads no histories and messages") for qw(scheduler launcher owner_adoption worker_loss);
+for my $file (qw(scheduler launcher owner_adoption worker_loss instance retry_policy rewind sub_orchestration turn_effects history_rows inbox_rows instance_rows table_access))
 {
-	is(join(' ', $source{"src/$file.c"} =~ /^#include "((?:call|callable|usercode|start|activity|checker)\.h)"/mg), '',
+	is(join(' ', $source{(glob "src/*/$file.c")[0]} =~ m{^#include "(call/[^"]*|engine/(?:sub_orchestration_start|activity)\.h)"}mg), '',
 		"$file.c, which the scheduler uses, does not know the functions of users");
 }
-is(files_with(qr/\bturn_run\s*\(/), 'replay.c worker.c', 'turns are run by workers');
-is(files_with(qr/\bactivity_run\s*\(/), 'activity.c queued.c worker.c', 'so are activities');
-is(files_with(qr/\bstart_(?:new_children|due_child)\s*\(/), 'replay.c start.c worker.c', 'and children are started');
+is(files_with(qr/\bturn_run\s*\(/), 'turn.c worker.c', 'turns are run by workers');
+is(files_with(qr/\bactivity_run\s*\(/), 'activity.c activity_runner.c worker.c', 'so are activities');
+is(files_with(qr/\bstart_(?:new_children|due_child)\s*\(/), 'sub_orchestration_start.c turn.c worker.c', 'and children are started');
 
-# Every query of the library is a literal, or a macro named *_QUERY that is one, and is tried below, or is built of quoted names (call.c), or is the user's (runsql.c).
+# Every query of the library is a literal, or a macro named *_QUERY that is one, and is tried below, or is built of quoted names (function_call.c), or is the user's (sql_activity.c).
 my %query;
 for my $file (sort keys %source)
 {
@@ -69,7 +69,7 @@ for my $file (sort keys %source)
 	my @used = $source{$file} =~ /\bSPI_(?:prepare\w*|execute|execute_with_args|execute_extended|exec|cursor_parse_open)\s*\(\s*([^,]+),/g;
 	$query{"$file: $_"} = substr($_, 1, -1) for grep { /^"/ } @used;
 	my @other = grep { !/^"/ && !defined $query{$_} } @used;
-	my $allowed = { 'src/call.c' => 'set_query(fn)', 'src/runsql.c' => 'statement', 'src/internal.c' => 'query' }->{$file} // '';
+	my $allowed = { 'src/call/function_call.c' => 'set_query(fn)', 'src/call/sql_activity.c' => 'statement', 'src/common/extension_function.c' => 'query' }->{$file} // '';
 	is(join(' ', @other), $allowed, "$file: queries") if @used;
 }
 my %types = (PAGE_QUERY => '(pg_catalog.text[], pg_catalog.bool, pg_catalog.text)');

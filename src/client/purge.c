@@ -1,0 +1,215 @@
+/*
+ * purge.c
+ *	  Removing instances that have ended, one or all that pass a filter.
+ *
+ * By filter, what another transaction holds is left alone instead of waited
+ * for, so that two purges, or a purge and the engine, never block each other.
+ * A function is part of its caller's transaction however much it removes; the
+ * procedure commits after each batch, and its walk goes on behind the rows it
+ * has removed instead of passing over them again.
+ */
+#include "postgres.h"
+
+#include "executor/spi.h"
+#include "fmgr.h"
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "nodes/parsenodes.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+
+#include "client/client.h"
+#include "engine/instance_delete.h"
+#include "search/search.h"
+
+#define BATCH_LIMIT		100000
+#define STATUS_ENDED \
+	(STATUS_BIT(STATUS_COMPLETED) | STATUS_BIT(STATUS_FAILED) | STATUS_BIT(STATUS_TERMINATED))
+
+PG_FUNCTION_INFO_V1(durable_purge_instance_history);
+PG_FUNCTION_INFO_V1(durable_purge_instance_history_by);
+PG_FUNCTION_INFO_V1(durable_purge_instance_history_batches);
+
+/* durable.purge_instance_history(instance_id) */
+Datum
+durable_purge_instance_history(PG_FUNCTION_ARGS)
+{
+	InstanceRow row;
+	Store	   *store;
+	int64		removed = 0;
+
+	client_begin("durable.purge_instance_history");
+	client_require(fcinfo, 0, "instance_id", "durable.purge_instance_history");
+
+	store = client_open();
+	if (instance_find(store, client_text(fcinfo, 0), &row) && status_may_manage(&row))
+	{
+		/* one that ends does so in a moment: not worth waiting for a worker's transaction */
+		if (!STATE_IS_TERMINAL(row.state) ||
+			(instance_lock(store, row.key, true, &row) == FETCH_FOUND && !STATE_IS_TERMINAL(row.state)))
+			ereport(ERROR,
+					(errcode(ERRCODE_DURABLE_WRONG_STATUS),
+					 errmsg("cannot purge instance \"%s\" because its status is %s",
+							row.instance_id, status_name(status_of(&row))),
+					 errhint("Use durable.terminate first.")));
+		PopActiveSnapshot();
+		PushActiveSnapshot(GetLatestSnapshot());
+		/* whoever held the lock may have removed it */
+		if (instance_get(store, row.key, &row))
+			removed = instance_remove(store, &row, true, GetCurrentTimestamp());
+	}
+	client_close(store);
+	PG_RETURN_INT32((int32) removed);
+}
+
+/* The filter and the batch size that the arguments of both functions are. */
+static int
+purge_arguments(FunctionCallInfo fcinfo, Filter *filter, const char *function)
+{
+	int			batch_size;
+
+	memset(filter, 0, sizeof(Filter));
+	client_require(fcinfo, 0, "created_time_from", function);
+	filter->has_from = true;
+	filter->from = PG_GETARG_TIMESTAMPTZ(0);
+	filter->has_to = !PG_ARGISNULL(1);
+	if (filter->has_to)
+		filter->to = PG_GETARG_TIMESTAMPTZ(1);
+	filter->statuses = PG_ARGISNULL(2) ? STATUS_ENDED :
+		status_set(PG_GETARG_ARRAYTYPE_P(2), "runtime_status");
+	if ((filter->statuses & ~STATUS_ENDED) != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("runtime_status of %s must not contain a status of live instances", function),
+				 errhint("Use Completed, Failed and Terminated.")));
+	filter->manage = true;
+	client_require(fcinfo, 3, "batch_size", function);
+	batch_size = PG_GETARG_INT32(3);
+	if (batch_size < 1 || batch_size > BATCH_LIMIT)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("batch_size must be between 1 and %d", BATCH_LIMIT)));
+	return batch_size;
+}
+
+/* Whether an instance belongs to what its parent does now: rewinding the parent may need it. */
+static bool
+is_needed(Store *store, const InstanceRow *row)
+{
+	InstanceRow parent;
+
+	return instance_get_waiting_parent(store, row, &parent) && row->parent_task >= parent.first_task;
+}
+
+/* Remove one that the walk has found, if it still passes and nobody else holds it. */
+static int64
+purge_one(Store *store, const Filter *filter, int64 key, TimestampTz now)
+{
+	InstanceRow row;
+
+	/* found anew, as it may have gone with its parent */
+	if (instance_lock(store, key, false, &row) != FETCH_FOUND ||
+		(filter->statuses & STATUS_BIT(status_of(&row))) == 0 || is_needed(store, &row))
+		return 0;
+	return instance_remove(store, &row, false, now);
+}
+
+/* Remove the next batch; false when there is none. */
+static bool
+purge_batch(const Filter *filter, Walk *walk, int batch_size, int64 *removed)
+{
+	MemoryContext batch = AllocSetContextCreate(CurrentMemoryContext, "durable purge",
+												ALLOCSET_DEFAULT_SIZES);
+	MemoryContext scratch = AllocSetContextCreate(batch, "durable purge of one",
+												  ALLOCSET_DEFAULT_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(batch);
+	TimestampTz now = GetCurrentTimestamp();
+	int64	   *keys = palloc(batch_size * sizeof(int64));
+	Store	   *store;
+	int			count;
+
+	store = client_open();
+	count = walk_next(walk, batch_size, keys);
+	for (int i = 0; i < count; i++)
+	{
+		CHECK_FOR_INTERRUPTS();
+		MemoryContextSwitchTo(scratch);
+		*removed += purge_one(store, filter, keys[i], now);
+		MemoryContextReset(scratch);
+	}
+	MemoryContextSwitchTo(batch);
+	client_close(store);
+	MemoryContextSwitchTo(old);
+	MemoryContextDelete(batch);
+	return count > 0;
+}
+
+/* Begin the walk over all that is to be removed. */
+static Walk *
+purge_begin(const Filter *filter)
+{
+	Walk	   *walk;
+
+	PushActiveSnapshot(GetLatestSnapshot());
+	walk = walk_begin(filter);
+	PopActiveSnapshot();
+	return walk;
+}
+
+/* durable.purge_instance_history_by(created_time_from, created_time_to, runtime_status, batch_size) */
+Datum
+durable_purge_instance_history_by(PG_FUNCTION_ARGS)
+{
+	Filter		filter;
+	Walk	   *walk;
+	int			batch_size;
+	int64		removed = 0;
+
+	client_begin("durable.purge_instance_history_by");
+	batch_size = purge_arguments(fcinfo, &filter, "durable.purge_instance_history_by");
+	walk = purge_begin(&filter);
+	while (purge_batch(&filter, walk, batch_size, &removed))
+		;
+	PG_RETURN_INT64(removed);
+}
+
+/* What a procedure with one INOUT parameter returns. */
+static Datum
+inout_result(FunctionCallInfo fcinfo, int64 value)
+{
+	TupleDesc	row;
+	Datum		values[1] = {Int64GetDatum(value)};
+	bool		nulls[1] = {false};
+
+	if (get_call_result_type(fcinfo, NULL, &row) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
+	return HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(row), values, nulls));
+}
+
+/*
+ * durable.purge_instance_history_batches(created_time_from, created_time_to,
+ * runtime_status, batch_size, purged)
+ */
+Datum
+durable_purge_instance_history_batches(PG_FUNCTION_ARGS)
+{
+	Filter		filter;
+	Walk	   *walk;
+	int			batch_size;
+	int64		removed = 0;
+
+	client_begin("durable.purge_instance_history_batches");
+	batch_size = purge_arguments(fcinfo, &filter, "durable.purge_instance_history_batches");
+	if (castNode(CallContext, fcinfo->context)->atomic)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_TRANSACTION_TERMINATION),
+				 errmsg("durable.purge_instance_history_batches cannot run inside a transaction block"),
+				 errhint("Use durable.purge_instance_history_by, which does not commit.")));
+	/* memory of this connection outlives the commits */
+	SPI_connect_ext(SPI_OPT_NONATOMIC);
+	walk = purge_begin(&filter);
+	while (purge_batch(&filter, walk, batch_size, &removed))
+		SPI_commit();
+	SPI_finish();
+	PG_RETURN_DATUM(inout_result(fcinfo, removed));
+}

@@ -1,0 +1,64 @@
+/*
+ * extension_function.c
+ *	  Calls of SQL functions of the extension by the scheduler and by sessions of
+ *	  administrators.
+ *
+ * The owner of a function can replace it, and need not be a superuser: REASSIGN
+ * OWNED gives extensions away.  So each call runs with the rights of the owner,
+ * as an index expression does in REINDEX: the function cannot take another role,
+ * and the call ends with the settings that it began with.
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_proc.h"
+#include "executor/spi.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+#include "utils/syscache.h"
+
+#include "common/model.h"
+#include "common/extension_function.h"
+
+/* The owner of the function of this name that takes nothing. */
+static Oid
+function_owner(const char *name)
+{
+	Oid			schema = get_namespace_oid(DURABLE_INTERNAL_SCHEMA, false);
+	oidvector  *none = buildoidvector(NULL, 0);
+	HeapTuple	tuple = SearchSysCache3(PROCNAMEARGSNSP, CStringGetDatum(name), PointerGetDatum(none), ObjectIdGetDatum(schema));
+	Oid			owner;
+
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "function %s.%s() does not exist", DURABLE_INTERNAL_SCHEMA, name);
+	owner = ((Form_pg_proc) GETSTRUCT(tuple))->proowner;
+	ReleaseSysCache(tuple);
+	return owner;
+}
+
+/* Call it; returns what a function that returns boolean does.  A snapshot must be active. */
+bool
+internal_call(const char *name)
+{
+	char	   *query = psprintf("SELECT %s.%s()", DURABLE_INTERNAL_SCHEMA, name);
+	int			level = NewGUCNestLevel();
+	Oid			user;
+	int			context;
+	bool		isnull;
+	bool		result;
+
+	GetUserIdAndSecContext(&user, &context);
+	SetUserIdAndSecContext(function_owner(name), context | SECURITY_LOCAL_USERID_CHANGE | SECURITY_RESTRICTED_OPERATION);
+	SPI_connect();
+	if (SPI_execute(query, false, 0) != SPI_OK_SELECT)
+		elog(ERROR, "could not call %s.%s", DURABLE_INTERNAL_SCHEMA, name);
+	result = SPI_gettypeid(SPI_tuptable->tupdesc, 1) == BOOLOID &&
+		DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
+	SPI_finish();
+	/* after an error the end of the transaction does the same */
+	SetUserIdAndSecContext(user, context);
+	AtEOXact_GUC(false, level);
+	return result;
+}

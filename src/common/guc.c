@@ -1,0 +1,203 @@
+/*
+ * guc.c
+ *	  Definition of every setting.
+ *
+ * Those that the engine's processes read are PGC_SIGHUP: a reload is enough.
+ * Only durable.max_databases needs a restart, as it sizes shared memory.
+ */
+#include "postgres.h"
+
+#include <limits.h>
+
+#include "miscadmin.h"
+#include "utils/guc.h"
+#include "utils/varlena.h"
+
+#include "common/guc.h"
+
+static char *durable_databases = NULL;
+int			durable_max_databases = 1000;
+int			durable_max_workers = 4;
+int			durable_max_long_activities = 16;
+int			durable_worker_idle_timeout = 60;
+int			durable_batch_size = 200;
+int			durable_batch_time = 20;
+int			durable_poll_interval = 5000;
+int			durable_max_activity_deliveries = 5;
+int			durable_turn_timeout = 60000;
+int			durable_history_cache = 32768;
+int			durable_max_payload = 65536;
+int			durable_notify = NOTIFY_NONE;
+int			durable_notify_channel = NOTIFY_SHARED;
+double		durable_notify_queue_limit = 0.5;
+char	   *durable_http_base_url = NULL;
+bool		durable_wakeups = true;
+int			durable_log_failures = LOG_FAILURES_TOP;
+
+/* only the SET clauses of functions are looked at (patience.c) */
+static bool run_alone = false;
+
+static const struct config_enum_entry notify_options[] = {
+	{"none", NOTIFY_NONE, false},
+	{"terminal", NOTIFY_TERMINAL, false},
+	{"all", NOTIFY_ALL, false},
+	{NULL, 0, false}
+};
+
+static const struct config_enum_entry channel_options[] = {
+	{"shared", NOTIFY_SHARED, false},
+	{"owner", NOTIFY_OWNER, false},
+	{NULL, 0, false}
+};
+
+static const struct config_enum_entry log_failures_options[] = {
+	{"none", LOG_FAILURES_NONE, false},
+	{"top", LOG_FAILURES_TOP, false},
+	{"all", LOG_FAILURES_ALL, false},
+	{NULL, 0, false}
+};
+
+/* Whether durable.databases names this database; the empty list names all. */
+bool
+settings_want_database(const char *name)
+{
+	char	   *list = pstrdup(durable_databases);
+	List	   *names;
+	ListCell   *cell;
+
+	if (!SplitIdentifierString(list, ',', &names))
+	{
+		ereport(LOG, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					  errmsg("invalid list syntax in parameter \"%s\"", "durable.databases")));
+		return false;
+	}
+	foreach(cell, names)
+		if (strcmp(lfirst(cell), name) == 0)
+			return true;
+	return names == NIL;
+}
+
+/* Settings that say where the engine runs and with how many processes. */
+static void
+define_process_settings(void)
+{
+	DefineCustomStringVariable("durable.databases",
+							   "Databases in which the engine runs, separated by commas.",
+							   "Empty: every database in which the extension exists.",
+							   &durable_databases, "", PGC_SIGHUP, GUC_LIST_INPUT,
+							   NULL, NULL, NULL);
+	/* PostgreSQL refuses to define it later, when it could not be set any more */
+	if (process_shared_preload_libraries_in_progress)
+		DefineCustomIntVariable("durable.max_databases",
+								"Most databases of the server that the engine can look after.",
+								"Also those without the extension count, unless durable.databases leaves them out. Each takes about 150 bytes of shared memory.",
+								&durable_max_databases, 1000, 1, 100000,
+								PGC_POSTMASTER, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("durable.max_workers",
+							"Most workers of the whole server that run instances in batches at once.",
+							"In such a place no function keeps others waiting for longer than durable.batch_time. Places go to the role that has waited longest.",
+							&durable_max_workers, 4, 1, DURABLE_PLACES_LIMIT,
+							PGC_SIGHUP, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("durable.max_long_activities",
+							"Most functions of the whole server that run alone at once, for as long as they take.",
+							"Activities and turns that wait for locks, take long or reach outside the server, at most half of them of one role. Each has one of max_worker_processes.",
+							&durable_max_long_activities, 16, 1, DURABLE_PLACES_LIMIT,
+							PGC_SIGHUP, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("durable.worker_idle_timeout",
+							"How long a worker without work stays before it exits.",
+							NULL,
+							&durable_worker_idle_timeout, 60, 0, 86400,
+							PGC_SIGHUP, GUC_UNIT_S, NULL, NULL, NULL);
+	DefineCustomIntVariable("durable.poll_interval",
+							"How often the scheduler looks for work that no wake-up told it of.",
+							"A safety net: ordinary work is announced at commit. A database in which nothing is due has no scheduler and is looked at once an hour.",
+							&durable_poll_interval, 5000, 10, 3600000,
+							PGC_SIGHUP, GUC_UNIT_MS, NULL, NULL, NULL);
+	DefineCustomEnumVariable("durable.log_failures",
+							 "Of which instances that fail the server's log is told.",
+							 "none, top (all but sub-orchestrations whose live parent is told) or all; 20 a minute for each role of a database, and the number of the others.",
+							 &durable_log_failures, LOG_FAILURES_TOP, log_failures_options,
+							 PGC_SIGHUP, 0, NULL, NULL, NULL);
+	DefineCustomBoolVariable("durable.wakeups",
+							 "Whether commits wake the engine.",
+							 "Off only in tests: everything then waits for durable.poll_interval, and schedulers stay.",
+							 &durable_wakeups, true, PGC_SIGHUP, GUC_NOT_IN_SAMPLE,
+							 NULL, NULL, NULL);
+}
+
+/* Settings that bound what a worker does at a time. */
+static void
+define_batch_settings(void)
+{
+	DefineCustomIntVariable("durable.batch_size",
+							"Most instances that a worker advances in one transaction.",
+							NULL,
+							&durable_batch_size, 200, 1, 1000,
+							PGC_SIGHUP, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("durable.batch_time",
+							"A worker commits its batch when it has run for this long.",
+							"A function that has run for as long is undone, and runs again alone.",
+							&durable_batch_time, 20, 1, 10000,
+							PGC_SIGHUP, GUC_UNIT_MS, NULL, NULL, NULL);
+	DefineCustomIntVariable("durable.max_activity_deliveries",
+							"How often an activity is given to a worker that dies while running it.",
+							"After that it fails with SQLSTATE OD007.",
+							&durable_max_activity_deliveries, 5, 1, 1000,
+							PGC_SIGHUP, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("durable.turn_timeout",
+							"Longest time that one turn of an orchestrator may take.",
+							"The instance fails when it is exceeded; if its code goes on, its worker ends. 0: no limit but statement_timeout.",
+							&durable_turn_timeout, 60000, 0, INT_MAX,
+							PGC_SIGHUP, GUC_UNIT_MS, NULL, NULL, NULL);
+	DefineCustomIntVariable("durable.history_cache",
+							"Memory in which each worker keeps the histories of waiting instances.",
+							NULL,
+							&durable_history_cache, 32768, 0, MAX_KILOBYTES,
+							PGC_SIGHUP, GUC_UNIT_KB, NULL, NULL, NULL);
+}
+
+/* Settings that clients see. */
+static void
+define_client_settings(void)
+{
+	DefineCustomIntVariable("durable.max_payload",
+							"Longest text of an input, a result or anything else that is stored for an instance.",
+							"What is longer is refused with SQLSTATE 54000. PostgreSQL itself cannot write a row of more than 1 GB of text.",
+							&durable_max_payload, 65536, 1, 1024 * 1024,
+							PGC_SIGHUP, GUC_UNIT_KB, NULL, NULL, NULL);
+	DefineCustomEnumVariable("durable.notify",
+							 "Which lifecycle events go out as notifications.",
+							 "none, terminal (the end of an instance) or all; with all, a transaction that starts an instance cannot be prepared.",
+							 &durable_notify, NOTIFY_NONE, notify_options,
+							 PGC_SIGHUP, 0, NULL, NULL, NULL);
+	DefineCustomEnumVariable("durable.notify_channel",
+							 "On which channels lifecycle events go out.",
+							 "shared: on durable, which everybody may hear; owner: on one for each owner, whose name durable.notify_channel tells to those who may see the owner's instances.",
+							 &durable_notify_channel, NOTIFY_SHARED, channel_options,
+							 PGC_SIGHUP, 0, NULL, NULL, NULL);
+	DefineCustomRealVariable("durable.notify_queue_limit",
+							 "No lifecycle events go out while the notification queue is filled to this part.",
+							 "So that a session that listens and does not read cannot stop the engine.",
+							 &durable_notify_queue_limit, 0.5, 0, 0.9,
+							 PGC_SIGHUP, GUC_NOT_IN_SAMPLE, NULL, NULL, NULL);
+	DefineCustomBoolVariable(RUN_ALONE_SETTING,
+							 "Whether a function always runs alone as an activity: ALTER FUNCTION f SET durable.run_alone = on.",
+							 "For what must not be begun and undone, as what it does outside the server cannot be rolled back. Without effect elsewhere.",
+							 &run_alone, false, PGC_USERSET, GUC_NOT_IN_SAMPLE, NULL, NULL, NULL);
+	DefineCustomStringVariable("durable.http_base_url",
+							   "Address at which clients reach the HTTP gateway.",
+							   "Used to build the URLs of management payloads.",
+							   &durable_http_base_url,
+							   "http://localhost:8080/runtime/webhooks/durabletask",
+							   PGC_SUSET, 0, NULL, NULL, NULL);
+}
+
+/* Define all settings; called once from _PG_init. */
+void
+settings_define(void)
+{
+	define_process_settings();
+	define_batch_settings();
+	define_client_settings();
+	MarkGUCPrefixReserved("durable");
+}

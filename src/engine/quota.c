@@ -1,0 +1,692 @@
+/*
+ * quota.c
+ *	  Quotas of roles, and how much of them is used; durable.max_payload.
+ *
+ * Each process keeps the few rows of durable_internal.quotas in memory until a
+ * trigger on that table has its relation cache entry invalidated.
+ *
+ * Use is counted in the tables, which knows what is committed, plus what other
+ * transactions have taken and not yet committed: a number in shared memory that
+ * each transaction gives back at its end, and for a savepoint that it rolls
+ * back.  As a count is slow, shared memory also has an upper bound, good for a
+ * few seconds; as long as it is below the limit nothing is counted.  Nobody
+ * could give back what a prepared transaction has taken, so one that has taken
+ * anything is not prepared.  When memory is full, the roles of which nothing is
+ * open make room.
+ *
+ * Events that wait in an instance's inbox count for its history.  They are
+ * counted in the table, with those of transactions under way, when an upper
+ * bound in shared memory does not suffice; it rises with each event and only a
+ * count lowers it, so that a count is rare unless the limit is near.
+ */
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "access/xact.h"
+#include "catalog/namespace.h"
+#include "commands/trigger.h"
+#include "common/hashfn.h"
+#include "fmgr.h"
+#include "mb/pg_wchar.h"
+#include "miscadmin.h"
+#include "storage/shmem.h"
+#include "utils/hsearch.h"
+#include "utils/inval.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+
+#include "common/failure.h"
+#include "engine/instance.h"
+#include "common/jsonb_util.h"
+#include "store/owner.h"
+#include "engine/quota.h"
+#include "common/guc.h"
+#include "shmem/shmem.h"
+
+#define COUNTED_KINDS	2		/* QUOTA_LIVE, QUOTA_PENDING */
+/* a session under way has seldom something open of more than one role */
+#define MAX_ROLES		(1024 + MaxBackends)
+#define BOUND_AGE		(5 * USECS_PER_SEC)
+#define MAX_RECOUNTS	10
+#define INBOXES			1024
+
+/* how much of its quotas a role uses, in shared memory */
+typedef struct Use
+{
+	RoleKey		key;			/* hash key, must be first */
+	int64		bound[COUNTED_KINDS];	/* at most so many are stored, the untold included */
+	int64		taken[COUNTED_KINDS];	/* in all, since the entry was made */
+	int64		open[COUNTED_KINDS];	/* by transactions under way */
+	TimestampTz counted[COUNTED_KINDS]; /* when the bound was last a count */
+} Use;
+
+/* what waits for an instance; another one with the same place in the array drives it out */
+typedef struct Inbox
+{
+	Oid			db;
+	int64		key;
+	int64		bound;			/* at most so many messages */
+	int64		taken;			/* in all, of whatever instance */
+} Inbox;
+
+/* one role's row; -1: no limit */
+typedef struct Quota
+{
+	Oid			role;			/* InvalidOid: roles without a row of their own */
+	int64		limits[QUOTA_KINDS];
+} Quota;
+
+/* what a subtransaction of the current transaction has taken */
+typedef struct Taken
+{
+	RoleKey		key;
+	SubTransactionId subid;
+	int64		count[COUNTED_KINDS];
+} Taken;
+
+static HTAB *uses = NULL;
+static Inbox *inboxes = NULL;
+
+static Quota *quotas = NULL;
+static int	nquotas = 0;
+static int	quotas_size = 0;
+static bool loaded = false;
+static bool changed = false;	/* since they were begun to be read */
+static Oid	quotas_relid = InvalidOid;
+static Taken *taken = NULL;
+static int	ntaken = 0;
+static int	taken_size = 0;
+
+PG_FUNCTION_INFO_V1(durable_table_changed);
+
+/* Bytes of shared memory. */
+Size
+quota_shmem_size(void)
+{
+	return add_size(hash_estimate_size(MAX_ROLES, sizeof(Use)), INBOXES * sizeof(Inbox));
+}
+
+/* Lay the tables out, empty. */
+void
+quota_shmem_init(void)
+{
+	HASHCTL		ctl = {.keysize = sizeof(RoleKey), .entrysize = sizeof(Use)};
+	bool		found;
+
+	uses = compat_shmem_init_hash("durable quota uses", MAX_ROLES, &ctl,
+								  HASH_ELEM | HASH_BLOBS | HASH_FIXED_SIZE);
+	inboxes = ShmemInitStruct("durable quota inboxes", INBOXES * sizeof(Inbox), &found);
+	if (!found)
+		memset(inboxes, 0, INBOXES * sizeof(Inbox));
+}
+
+/* Relation cache callback: read the quotas again. */
+static void
+relation_changed(Datum arg, Oid relid)
+{
+	if (relid != quotas_relid && relid != InvalidOid)
+		return;
+	loaded = false;
+	changed = true;
+}
+
+/* What was taken is in the tables now, or nowhere.  Under shared_lock. */
+static void
+give_back(const Taken *gone)
+{
+	Use		   *use = hash_search(uses, &gone->key, HASH_FIND, NULL);
+
+	for (int kind = 0; use != NULL && kind < COUNTED_KINDS; kind++)
+		use->open[kind] -= gone->count[kind];
+}
+
+/* Transaction callback: nothing is open any more. */
+static void
+at_transaction_end(XactEvent event, void *arg)
+{
+	if (ntaken == 0)
+		return;
+	if (event == XACT_EVENT_PRE_PREPARE)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("cannot prepare a transaction that has started instances of a role with a quota of them"),
+				 errhint("Use COMMIT, or have an administrator remove the quota with durable.set_quota.")));
+	if (event != XACT_EVENT_COMMIT && event != XACT_EVENT_ABORT)
+		return;
+	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
+	for (int i = 0; i < ntaken; i++)
+		give_back(&taken[i]);
+	LWLockRelease(shared_lock);
+	ntaken = 0;
+}
+
+/* What a subtransaction has taken is its parent's: in one entry, however many savepoints there are. */
+static void
+hand_over(int i, SubTransactionId parent)
+{
+	for (int j = 0; j < ntaken; j++)
+	{
+		if (taken[j].subid != parent || memcmp(&taken[j].key, &taken[i].key, sizeof(RoleKey)) != 0)
+			continue;
+		for (int kind = 0; kind < COUNTED_KINDS; kind++)
+			taken[j].count[kind] += taken[i].count[kind];
+		taken[i] = taken[--ntaken];
+		return;
+	}
+	taken[i].subid = parent;
+}
+
+/* Subtransaction callback: what it has taken is its parent's, or given back. */
+static void
+at_subtransaction_end(SubXactEvent event, SubTransactionId subid, SubTransactionId parent, void *arg)
+{
+	for (int i = ntaken - 1; i >= 0; i--)
+	{
+		if (taken[i].subid != subid)
+			continue;
+		if (event == SUBXACT_EVENT_COMMIT_SUB)
+			hand_over(i, parent);
+		else if (event == SUBXACT_EVENT_ABORT_SUB)
+		{
+			LWLockAcquire(shared_lock, LW_EXCLUSIVE);
+			give_back(&taken[i]);
+			LWLockRelease(shared_lock);
+			taken[i] = taken[--ntaken];
+		}
+	}
+}
+
+/* Have the callbacks called, once. */
+static void
+register_callbacks(void)
+{
+	static bool registered = false;
+
+	if (registered)
+		return;
+	CacheRegisterRelcacheCallback(relation_changed, (Datum) 0);
+	RegisterXactCallback(at_transaction_end, NULL);
+	RegisterSubXactCallback(at_subtransaction_end, NULL);
+	registered = true;
+}
+
+/* Keep a row of the table. */
+static void
+keep(HeapTuple tuple, TupleDesc desc)
+{
+	bool		isnull;
+	Datum		owner = heap_getattr(tuple, 1, desc, &isnull);
+	Quota	   *quota;
+
+	/* those of an absent role are nobody's as yet */
+	if (owner_absent(owner) != NULL)
+		return;
+	quotas = grow(TopMemoryContext, quotas, nquotas, &quotas_size, sizeof(Quota));
+	quota = &quotas[nquotas++];
+	quota->role = owner_role(owner);
+	for (int kind = 0; kind < QUOTA_KINDS; kind++)
+	{
+		int64		limit = DatumGetInt64(heap_getattr(tuple, kind + 2, desc, &isnull));
+
+		quota->limits[kind] = isnull ? -1 : limit;
+	}
+}
+
+/* Read the table. */
+static void
+load(void)
+{
+	Relation	rel;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+
+	register_callbacks();
+	nquotas = 0;
+	quotas_relid = get_relname_relid("quotas", get_namespace_oid(DURABLE_INTERNAL_SCHEMA, false));
+	if (!OidIsValid(quotas_relid))
+		return;					/* an earlier version of the extension */
+	rel = table_open(quotas_relid, AccessShareLock);
+	/* what is invalidated from here on will be read again, as after an error */
+	changed = false;
+	scan = systable_beginscan(rel, InvalidOid, false, NULL, 0, NULL);
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+		keep(tuple, RelationGetDescr(rel));
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+	loaded = !changed;
+}
+
+/* The limit of a role, -1 if it has none. */
+static int64
+limit_of(Oid role, QuotaKind kind)
+{
+	int64		others = -1;
+
+	if (!loaded)
+		load();
+	for (int i = 0; i < nquotas; i++)
+	{
+		if (quotas[i].role == role)
+			return quotas[i].limits[kind];
+		if (quotas[i].role == InvalidOid)
+			others = quotas[i].limits[kind];
+	}
+	return others;
+}
+
+/* Whether a role has a quota of a kind. */
+bool
+quota_is_set(Oid role, QuotaKind kind)
+{
+	return limit_of(role, kind) >= 0;
+}
+
+/* The failure that says which quota was exceeded. */
+static Jsonb *
+failure(Oid role, QuotaKind kind, int64 limit, int64 amount)
+{
+	static const char *const hints[] = {
+		[QUOTA_LIVE] = "Wait until some of them have ended, or have an administrator raise it with durable.set_quota.",
+		[QUOTA_PENDING] = "Schedule fewer activities at a time, or have an administrator raise it with durable.set_quota.",
+		[QUOTA_PAYLOAD] = "Store large values in a table and pass their keys, or have an administrator raise it with durable.set_quota.",
+		[QUOTA_HISTORY] = "Let the orchestrator use durable.continue_as_new or sub-orchestrations, or have an administrator raise it with durable.set_quota."
+	};
+	char	   *name = GetUserNameFromId(role, true);
+	char	   *message = NULL;
+
+	name = name ? name : psprintf("%u", role);
+	switch (kind)
+	{
+		case QUOTA_LIVE:
+			message = psprintf("role \"%s\" has its quota of " INT64_FORMAT " live instances", name, limit);
+			break;
+		case QUOTA_PENDING:
+			message = psprintf("role \"%s\" has its quota of " INT64_FORMAT " pending activities", name, limit);
+			break;
+		case QUOTA_PAYLOAD:
+			message = psprintf("a payload of " INT64_FORMAT " bytes exceeds the quota of role \"%s\", " INT64_FORMAT " bytes",
+							   amount, name, limit);
+			break;
+		case QUOTA_HISTORY:
+			message = psprintf("the history exceeds the quota of role \"%s\", " INT64_FORMAT " events", name, limit);
+			break;
+	}
+	return failure_make(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED, message, NULL, hints[kind]);
+}
+
+/* NULL, or the failure if so much is more than the role may have. */
+Jsonb *
+quota_exceeded(Oid role, QuotaKind kind, int64 amount)
+{
+	int64		limit = limit_of(role, kind);
+
+	return limit >= 0 && amount > limit ? failure(role, kind, limit, amount) : NULL;
+}
+
+/* The failure of something too large for anybody; stored: its bytes as jsonb, or 0. */
+static Jsonb *
+too_large(int64 size, int64 stored)
+{
+	return failure_make(ERRCODE_PROGRAM_LIMIT_EXCEEDED,
+						psprintf("a payload of " INT64_FORMAT " bytes of text exceeds durable.max_payload, " INT64_FORMAT " bytes",
+								 size, (int64) durable_max_payload * 1024),
+						stored > 0 ? psprintf("As jsonb it has " INT64_FORMAT " bytes. Its text, which clients and pg_dump read, has numbers and escapes written out.",
+											  stored) : NULL,
+						"Store large values in a table and pass their keys, or have an administrator raise durable.max_payload.");
+}
+
+/* Whether the text of a payload may be longer than a limit: if not, it need not be measured. */
+static bool
+may_exceed(const Jsonb *payload, int64 limit)
+{
+	return payload != NULL && (int64) VARSIZE(payload) * JSONB_TEXT_EXPANSION > limit;
+}
+
+/* The failure of something that could not be restored from a dump. */
+static Jsonb *
+unsound(JsonbProblem problem)
+{
+	if (problem == JSONB_TOO_DEEP)
+		return failure_make(ERRCODE_PROGRAM_LIMIT_EXCEEDED,
+							psprintf("a payload has arrays and objects in more than %d levels", JSONB_LEVELS_MAX),
+							"A server with a smaller stack could not restore it.",
+							"Store such values in a table and pass their keys.");
+	return failure_make(ERRCODE_CHARACTER_NOT_IN_REPERTOIRE,
+						psprintf("a text is not valid in encoding \"%s\", or UTF8 has not all of its characters", GetDatabaseEncodingName()),
+						"It could not be restored from a dump, or be sent to an HTTP client. Functions that cut texts by bytes make such texts.",
+						NULL);
+}
+
+/* NULL, or the failure if a payload is too large for anybody. */
+Jsonb *
+quota_limit(const Jsonb *payload)
+{
+	int64		max = (int64) durable_max_payload * 1024;
+	int64		size = may_exceed(payload, max) ? jsonb_text_size(payload) : 0;
+	JsonbProblem problem;
+
+	if (size > max)
+		return too_large(size, VARSIZE(payload));
+	problem = payload != NULL ? jsonb_problem(payload) : JSONB_SOUND;
+	return problem != JSONB_SOUND ? unsound(problem) : NULL;
+}
+
+/* NULL, or the failure if a payload is too large. */
+Jsonb *
+quota_payload(Oid role, const Jsonb *payload)
+{
+	int64		quota = limit_of(role, QUOTA_PAYLOAD);
+	Jsonb	   *exceeded = quota_limit(payload);
+
+	if (exceeded == NULL && quota >= 0 && may_exceed(payload, quota))
+		exceeded = quota_exceeded(role, QUOTA_PAYLOAD, Max(jsonb_text_size(payload), VARSIZE(payload)));
+	return exceeded;
+}
+
+/* NULL, or the failure if a text cannot be stored, whosever it is. */
+Jsonb *
+quota_text_limit(const char *text)
+{
+	int64		size = strlen(text);
+
+	if (size > (int64) durable_max_payload * 1024)
+		return too_large(size, 0);
+	return text_is_sound(text, size) ? NULL : unsound(JSONB_NOT_ENCODED);
+}
+
+/* NULL, or the failure if a text is too long. */
+Jsonb *
+quota_text(Oid role, const char *text)
+{
+	Jsonb	   *exceeded = text != NULL ? quota_text_limit(text) : NULL;
+
+	return exceeded == NULL && text != NULL ? quota_exceeded(role, QUOTA_PAYLOAD, strlen(text)) : exceeded;
+}
+
+/* Raise a failure, if there is one. */
+void
+quota_require(Jsonb *exceeded)
+{
+	if (exceeded != NULL)
+		failure_throw(exceeded);
+}
+
+/* How many of a kind are stored for a role, up to just over a limit. */
+static int64
+count(Store *store, Oid role, QuotaKind kind, int64 limit)
+{
+	int64		result;
+
+	store_sync(store);
+	PushActiveSnapshot(GetLatestSnapshot());
+	result = kind == QUOTA_LIVE ? instances_of(store, STATES_LIVE, owner_make(role, NULL), limit + 1, NULL) :
+		tasks_count(store, role, limit + 1);
+	PopActiveSnapshot();
+	return result;
+}
+
+/* Remember that this subtransaction has taken one. */
+static void
+remember(const RoleKey *key, QuotaKind kind)
+{
+	SubTransactionId subid = GetCurrentSubTransactionId();
+	int			i = ntaken;
+
+	while (i > 0 && (taken[i - 1].subid != subid || memcmp(&taken[i - 1].key, key, sizeof(RoleKey)) != 0))
+		i--;
+	if (i == 0)
+	{
+		memset(&taken[ntaken], 0, sizeof(Taken));
+		taken[ntaken].key = *key;
+		taken[ntaken].subid = subid;
+		i = ++ntaken;
+	}
+	taken[i - 1].count[kind]++;
+}
+
+/* How many of a kind this transaction has taken. */
+static int64
+taken_here(const RoleKey *key, QuotaKind kind)
+{
+	int64		count = 0;
+
+	for (int i = 0; i < ntaken; i++)
+		if (memcmp(&taken[i].key, key, sizeof(RoleKey)) == 0)
+			count += taken[i].count[kind];
+	return count;
+}
+
+/* Forget the roles of which no transaction has anything open: what they use is counted when they come again.  Under shared_lock. */
+static void
+evict(void)
+{
+	HASH_SEQ_STATUS scan;
+	Use		   *use;
+
+	hash_seq_init(&scan, uses);
+	while ((use = hash_seq_search(&scan)) != NULL)
+	{
+		/* the entry that was returned last may be removed */
+		if (use->open[QUOTA_LIVE] == 0 && use->open[QUOTA_PENDING] == 0)
+			(void) hash_search(uses, &use->key, HASH_REMOVE, NULL);
+	}
+}
+
+/* The entry of a role, made if there is none; NULL when transactions have something open of too many.  Under shared_lock. */
+static Use *
+use_of(const RoleKey *key)
+{
+	bool		found;
+	Use		   *use = hash_search(uses, key, HASH_ENTER_NULL, &found);
+
+	if (use == NULL)
+	{
+		evict();
+		use = hash_search(uses, key, HASH_ENTER_NULL, &found);
+	}
+	if (use != NULL && !found)
+		memset((char *) use + sizeof(RoleKey), 0, sizeof(Use) - sizeof(RoleKey));
+	return use;
+}
+
+/* How many of a kind other transactions have taken and not committed yet. */
+static int64
+taken_by_others(const RoleKey *key, QuotaKind kind)
+{
+	Use		   *use;
+	int64		others = 0;
+
+	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
+	use = hash_search(uses, key, HASH_FIND, NULL);
+	if (use != NULL)
+		others = use->open[kind] - taken_here(key, kind);
+	LWLockRelease(shared_lock);
+	return others;
+}
+
+/*
+ * How many of a kind a role has, others' included that are not committed.  These
+ * are read first, so that none is missed.  One that is committed in between is
+ * counted twice, so it is all done again if that matters.
+ */
+static int64
+count_all(Store *store, const RoleKey *key, QuotaKind kind, int64 limit)
+{
+	int64		others = taken_by_others(key, kind);
+	int64		total;
+
+	for (int tries = 0;; tries++)
+	{
+		int64		before = others;
+
+		/* an activity is not stored yet */
+		total = count(store, key->role, kind, limit) + others + (kind == QUOTA_PENDING);
+		if (total <= limit || tries == MAX_RECOUNTS)
+			return total;
+		others = taken_by_others(key, kind);
+		if (others == before)
+			return total;
+	}
+}
+
+/*
+ * The transaction adds one more: NULL, or the failure if that is more than the
+ * role's quota.  An instance is stored already, an activity not yet.
+ */
+Jsonb *
+quota_take(Store *store, Oid role, QuotaKind kind)
+{
+	RoleKey		key = {.db = MyDatabaseId, .role = role};
+	int64		limit = limit_of(role, kind);
+	int64		before = 0;
+	int64		total;
+	TimestampTz now;
+	Use		   *use;
+	bool		below = false;
+
+	if (limit < 0 || !shared_available())
+		return NULL;
+	/* room for what remember adds, which must not throw */
+	taken = grow(TopMemoryContext, taken, ntaken, &taken_size, sizeof(Taken));
+	now = GetCurrentTimestamp();
+	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
+	use = use_of(&key);
+	if (use != NULL)
+	{
+		remember(&key, kind);
+		use->open[kind]++;
+		before = ++use->taken[kind];
+		below = ++use->bound[kind] <= limit &&
+			use->counted[kind] <= now && now - use->counted[kind] < BOUND_AGE;
+	}
+	LWLockRelease(shared_lock);
+	if (below)
+		return NULL;
+
+	total = count_all(store, &key, kind, limit);
+	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
+	use = use_of(&key);
+	if (use != NULL)
+	{
+		use->bound[kind] = total + use->taken[kind] - before;
+		use->counted[kind] = now;
+	}
+	LWLockRelease(shared_lock);
+	return total > limit ? failure(role, kind, limit, 0) : NULL;
+}
+
+/* The place of an instance in the array. */
+static Inbox *
+inbox_of(int64 key)
+{
+	return &inboxes[(hash_bytes((const unsigned char *) &key, sizeof(key)) ^ MyDatabaseId) % INBOXES];
+}
+
+/* One more message: whether there are not too many for sure.  *ticket is for inbox_counted. */
+static bool
+inbox_take(int64 key, int64 room, int64 *ticket)
+{
+	Inbox	   *inbox = inbox_of(key);
+	bool		fits;
+
+	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
+	if (inbox->key != key || inbox->db != MyDatabaseId)
+	{
+		inbox->key = key;
+		inbox->db = MyDatabaseId;
+		inbox->bound = PG_INT64_MAX / 2;
+	}
+	fits = ++inbox->bound <= room;
+	*ticket = ++inbox->taken;
+	LWLockRelease(shared_lock);
+	return fits;
+}
+
+/* So many there were, and what has been taken since the ticket was drawn. */
+static void
+inbox_counted(int64 key, int64 count, int64 ticket)
+{
+	Inbox	   *inbox = inbox_of(key);
+
+	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
+	if (inbox->key == key && inbox->db == MyDatabaseId)
+		inbox->bound = count + inbox->taken - ticket;
+	LWLockRelease(shared_lock);
+}
+
+/* The events in an instance's history. */
+static int64
+history_length(const InstanceRow *row)
+{
+	return row->last_seq - row->first_seq;
+}
+
+/*
+ * NULL, or the failure if what waits for an instance, with that of transactions
+ * under way, and its history are together longer than the limit.  The row is
+ * read first, so that nothing is counted twice; what its worker has taken in
+ * meanwhile would be missed, so then it is all done again.  What this process
+ * has taken in for it, in the same round, only memory knows.
+ */
+static Jsonb *
+inbox_exceeded(Store *store, const InstanceRow *row, int64 limit, int64 unstored, int64 ticket)
+{
+	InstanceRow now = *row;
+
+	for (int tries = 0;; tries++)
+	{
+		InstanceRow before = now;
+		int64		room = limit - history_length(&before);
+		int64		count = messages_count(store, row->key, Max(room, 0) + 1) + unstored +
+			instance_unsaved_events(&before);
+
+		if (count > room)
+			return failure(row->owner, QUOTA_HISTORY, limit, 0);
+		if (tries == MAX_RECOUNTS || !instance_get(store, row->key, &now) ||
+			(now.last_seq == before.last_seq && now.first_seq == before.first_seq))
+		{
+			inbox_counted(row->key, count, ticket);
+			return NULL;
+		}
+	}
+}
+
+/*
+ * A turn sends a message to an instance: NULL, or the failure if the owner's
+ * quota does not allow it.  unstored counts all that it sends there, which the
+ * table does not have yet; NULL: the table has all of it.
+ */
+Jsonb *
+quota_take_message(Store *store, const InstanceRow *row, int64 (*unstored) (int64 key))
+{
+	int64		limit = limit_of(row->owner, QUOTA_HISTORY);
+	int64		ticket;
+
+	if (limit < 0 || !shared_available() || inbox_take(row->key, limit - history_length(row), &ticket))
+		return NULL;
+	return inbox_exceeded(store, row, limit, unstored != NULL ? unstored(row->key) : 0, ticket);
+}
+
+/* The transaction has put a message into an instance's inbox: raise the error if the owner's quota does not allow it. */
+void
+quota_check_message(Store *store, const InstanceRow *row)
+{
+	/* stored before it is taken, so that whoever counts sees the one or the other */
+	store_flush(store);
+	quota_require(quota_take_message(store, row, NULL));
+}
+
+/* durable_internal.table_changed(): trigger on tables that processes keep in memory */
+Datum
+durable_table_changed(PG_FUNCTION_ARGS)
+{
+	if (!CALLED_AS_TRIGGER(fcinfo))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("durable_internal.table_changed is a trigger")));
+	CacheInvalidateRelcache(((TriggerData *) fcinfo->context)->tg_relation);
+	PG_RETURN_POINTER(NULL);
+}

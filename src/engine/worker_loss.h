@@ -1,0 +1,16 @@
+/*
+ * worker_loss.h
+ *	  Counting workers that died while they ran something.
+ */
+#ifndef DURABLE_WORKER_LOSS_H
+#define DURABLE_WORKER_LOSS_H
+
+#include "shmem/crash_notes.h"
+#include "engine/instance.h"
+
+/* for the scheduler; false if another transaction has the row of the queued activity */
+extern bool lost_count(Store *store, const BlackboxNote *note);
+/* MESSAGE_WORKER_LOST and MESSAGE_TURN_OVERDUE */
+extern void lost_receive(Round *round, Instance *instance, const MessageRow *message);
+
+#endif

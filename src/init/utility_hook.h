@@ -1,0 +1,16 @@
+/*
+ * utility_hook.h
+ *	  The engine leaves a database to which a command needs sole access.
+ */
+#ifndef DURABLE_UTILITY_HOOK_H
+#define DURABLE_UTILITY_HOOK_H
+
+#include "postgres.h"
+
+#include "storage/lockdefs.h"
+
+extern void makeway_install(void);
+/* a lock that each round of a worker shares; what changes or drops the extension takes it alone */
+extern void makeway_lock(Oid extension, LOCKMODE mode);
+
+#endif

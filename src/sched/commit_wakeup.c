@@ -1,0 +1,326 @@
+/*
+ * commit_wakeup.c
+ *	  Collects the hints of the current transaction in TopTransactionContext
+ *	  and announces them when it has committed, where nothing may throw.  A
+ *	  savepoint that is rolled back takes its cancellations with it; other
+ *	  hints are only asked to look, so one too many does no harm.
+ *
+ * What a transaction locks, workers pass over instead of waiting for it, and
+ * then nobody would look again.  So who locks the row of an instance, or a
+ * queued activity, that is not its own work says so before it does, and what
+ * it has locked is announced at its end, whether it commits or not: hint_locked
+ * and hint_locked_tasks.  Workers need not for what they hold: they look again
+ * themselves, and what they hold when they end goes back to the lists.
+ *
+ * The commit callback would be too early: only after it does PostgreSQL send
+ * the transaction's cache invalidations and release its locks, and a worker
+ * woken before runs the code that a CREATE OR REPLACE FUNCTION has replaced.
+ * The last phase of resource release comes after both.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "miscadmin.h"
+#include "utils/memutils.h"
+#include "utils/resowner.h"
+
+#include "shmem/crash_notes.h"
+#include "sched/database_slots.h"
+#include "sched/commit_wakeup.h"
+#include "sched/ready_queue.h"
+#include "common/guc.h"
+#include "shmem/shmem.h"
+#include "shmem/completion_waiters.h"
+
+#define HINTS_LIMIT 32768
+
+static bool registered = false;
+/* what is told to workers; beyond HINTS_LIMIT the scheduler's scan finds the rest */
+typedef struct HintList
+{
+	ReadyHint  *hints;
+	int			count;
+	int			size;
+	bool		overflow;
+} HintList;
+
+static HintList ready;			/* what the transaction has made ready */
+static HintList locked;			/* rows that workers pass over while we hold them */
+static int64 *ended = NULL;
+static int	nended = 0;
+static int	ended_size = 0;
+/* activities to be interrupted, which is not to happen for a savepoint that is rolled back */
+typedef struct Cancel
+{
+	int64		key;
+	SubTransactionId subid;
+} Cancel;
+
+static Cancel *canceled = NULL;
+static int	ncanceled = 0;
+static int	canceled_size = 0;
+static TimestampTz first_timer = 0;
+static bool extension_changed = false;
+static bool roles_came = false;
+static bool roles_dropped = false;
+static bool databases_changed = false;
+static bool look = false;		/* into the tables */
+static bool over = false;		/* to be announced when all is released */
+static bool undone = false;		/* something of the transaction was rolled back */
+
+/* Forget everything; the memory goes with the transaction. */
+static void
+reset(void)
+{
+	ready = locked = (HintList) {0};
+	ended = NULL;
+	canceled = NULL;
+	nended = ended_size = ncanceled = canceled_size = 0;
+	first_timer = 0;
+	extension_changed = roles_came = roles_dropped = databases_changed = look = over = undone = false;
+}
+
+/* Announce what there is to be done. */
+static void
+announce_work(void)
+{
+	if (locked.count > 0 && !ready_push(MyDatabaseId, locked.hints, locked.count))
+		locked.overflow = true;
+	if (ready.count > 0 && !ready_push(MyDatabaseId, ready.hints, ready.count))
+		ready.overflow = true;
+	if (first_timer != 0)
+		database_announce_timer(MyDatabaseId, first_timer);
+	if (locked.overflow || ready.overflow)
+		database_request_scan(MyDatabaseId);
+}
+
+/* Announce what has been collected. */
+static void
+announce(void)
+{
+	if (extension_changed)
+		database_changed(MyDatabaseId);
+	if (roles_came || roles_dropped)
+		database_roles_changed(roles_dropped);
+	if (databases_changed)
+		database_launcher_look();
+	if (look)
+		database_request_look(MyDatabaseId);
+	if (nended > 0)
+		waiter_wake(ended, nended);
+	if (durable_wakeups)
+		announce_work();
+	/* last, so that a worker whose activity is interrupted looks at the termination first */
+	for (int i = 0; i < ncanceled; i++)
+		blackbox_cancel(MyDatabaseId, canceled[i].key);
+}
+
+/* Queued activities that were locked to be removed are gone, unless something was rolled back. */
+static void
+forget_removed_tasks(void)
+{
+	int			kept = 0;
+
+	if (undone)
+		return;
+	for (int i = 0; i < locked.count; i++)
+		if (locked.hints[i].flags != 0)
+			locked.hints[kept++] = locked.hints[i];
+	locked.count = kept;
+}
+
+/* Transaction callback. */
+static void
+at_transaction_end(XactEvent event, void *arg)
+{
+	switch (event)
+	{
+		case XACT_EVENT_COMMIT:
+			forget_removed_tasks();
+			over = true;
+			break;
+		case XACT_EVENT_ABORT:
+			ready = (HintList) {0};
+			nended = ncanceled = 0;
+			first_timer = 0;
+			extension_changed = roles_came = roles_dropped = databases_changed = false;
+			over = locked.count > 0 || locked.overflow || look;
+			if (!over)
+				reset();
+			break;
+		case XACT_EVENT_PREPARE:
+			reset();
+			break;
+		default:
+			break;
+	}
+}
+
+/* Subtransaction callback. */
+static void
+at_subtransaction_end(SubXactEvent event, SubTransactionId subid, SubTransactionId parent, void *arg)
+{
+	int			kept = 0;
+
+	if (event != SUBXACT_EVENT_COMMIT_SUB && event != SUBXACT_EVENT_ABORT_SUB)
+		return;
+	undone |= event == SUBXACT_EVENT_ABORT_SUB;
+	for (int i = 0; i < ncanceled; i++)
+	{
+		Cancel		cancel = canceled[i];
+
+		if (cancel.subid == subid)
+		{
+			if (event == SUBXACT_EVENT_ABORT_SUB)
+				continue;
+			cancel.subid = parent;
+		}
+		canceled[kept++] = cancel;
+	}
+	ncanceled = kept;
+}
+
+/* Resource release callback. */
+static void
+at_release(ResourceReleasePhase phase, bool is_commit, bool is_top_level, void *arg)
+{
+	if (!over || phase != RESOURCE_RELEASE_AFTER_LOCKS || !is_top_level)
+		return;
+	announce();
+	reset();
+}
+
+/* Register the callbacks once; false where there is no engine to tell. */
+static bool
+ready_to_collect(void)
+{
+	if (!shared_available())
+		return false;
+	if (!registered)
+	{
+		RegisterXactCallback(at_transaction_end, NULL);
+		RegisterSubXactCallback(at_subtransaction_end, NULL);
+		RegisterResourceReleaseCallback(at_release, NULL);
+	}
+	registered = true;
+	return true;
+}
+
+/* Add a hint, unless there are too many already. */
+static void
+add(HintList *list, ReadyHint hint)
+{
+	if (!ready_to_collect())
+		return;
+	if (list->count >= HINTS_LIMIT)
+	{
+		list->overflow = true;
+		return;
+	}
+	list->hints = grow(TopTransactionContext, list->hints, list->count, &list->size, sizeof(ReadyHint));
+	list->hints[list->count++] = hint;
+}
+
+/* An instance has something to do, for these reasons. */
+void
+hint_instance(Oid role, int64 key, const char *name, int flags)
+{
+	ReadyHint  *last = ready.count > 0 ? &ready.hints[ready.count - 1] : NULL;
+
+	if (last != NULL && last->key == key && last->flags != 0)
+		last->flags |= flags;
+	else
+		add(&ready, (ReadyHint) {.role = role, .key = key, .name = name != NULL ? ready_name(name) : 0, .flags = flags});
+}
+
+/*
+ * This transaction locks the row of an instance.  What comes for the instance
+ * meanwhile, workers pass over, so they are told at its end, even by rollback.
+ */
+void
+hint_locked(Oid role, int64 key)
+{
+	add(&locked, (ReadyHint) {.role = role, .key = key, .flags = READY_ALL});
+}
+
+/* It locks queued activities to remove them: if it is rolled back, they are still to be run. */
+void
+hint_locked_tasks(Oid role, int64 key, int low, int high)
+{
+	add(&locked, (ReadyHint) {.role = role, .key = key, .low = low, .high = high});
+}
+
+/* Activities of an instance wait for any worker. */
+void
+hint_tasks(Oid role, int64 key, int low, int high, Lone lone)
+{
+	ReadyHint  *last = ready.count > 0 ? &ready.hints[ready.count - 1] : NULL;
+
+	if (last != NULL && last->key == key && last->flags == 0 && last->lone == lone &&
+		last->high + 1 == low)
+		last->high = high;
+	else
+		add(&ready, (ReadyHint) {.role = role, .key = key, .low = low, .high = high, .lone = lone});
+}
+
+/* A timer was stored. */
+void
+hint_timer(TimestampTz fire_at)
+{
+	/* 0 is none; it has passed, as has what comes before it */
+	if (fire_at == 0)
+		fire_at = -1;
+	if (ready_to_collect() && (first_timer == 0 || fire_at < first_timer))
+		first_timer = fire_at;
+}
+
+/* An instance ended. */
+void
+hint_ended(int64 key)
+{
+	if (!ready_to_collect())
+		return;
+	ended = grow(TopTransactionContext, ended, nended, &ended_size, sizeof(int64));
+	ended[nended++] = key;
+}
+
+/* Running activities of the instance are to be interrupted. */
+void
+hint_cancel(int64 key)
+{
+	if (!ready_to_collect())
+		return;
+	canceled = grow(TopTransactionContext, canceled, ncanceled, &canceled_size, sizeof(Cancel));
+	canceled[ncanceled++] = (Cancel) {.key = key, .subid = GetCurrentSubTransactionId()};
+}
+
+/* The extension came or went in this database. */
+void
+hint_extension_changed(void)
+{
+	extension_changed = ready_to_collect();
+}
+
+/* A role was created or renamed, or dropped, which concerns all databases. */
+void
+hint_roles_changed(bool dropped)
+{
+	if (!ready_to_collect())
+		return;
+	roles_came |= !dropped;
+	roles_dropped |= dropped;
+}
+
+/* A database was created or altered. */
+void
+hint_databases_changed(void)
+{
+	databases_changed = ready_to_collect();
+}
+
+/* Have the scheduler look for all that there may be when this transaction ends. */
+void
+hint_look(void)
+{
+	look = ready_to_collect();
+}

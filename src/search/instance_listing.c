@@ -1,0 +1,309 @@
+/*
+ * instance_listing.c
+ *	  Searching in the order of creation: groups of the index instances_listing.
+ *
+ * The header of search.c says what a group is.
+ */
+#include "postgres.h"
+
+#include "access/stratnum.h"
+#include "access/tableam.h"
+#include "access/visibilitymap.h"
+#include "catalog/pg_collation.h"
+#include "lib/binaryheap.h"
+#include "miscadmin.h"
+#include "storage/bufmgr.h"
+#include "storage/predicate.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/rel.h"
+
+#include "search/instance_listing.h"
+#include "store/owner.h"
+#include "store/instance_rows.h"
+
+/* entries of a group that a page looks at in vain before it looks at other groups: at first, and at most */
+#define PATIENCE_FIRST	32
+#define PATIENCE_LAST	1024
+
+/* keys of a scan, at most */
+#define GROUP_KEYS	5
+
+/* columns of instances_listing, counted from 1 */
+enum
+{
+	LISTING_STATE = 1, LISTING_OWNER, LISTING_NAME, LISTING_CREATED, LISTING_ID
+};
+
+/* Make a scan key for what comes after a place, with the two that it consists of. */
+static void
+after_key(ScanKey key, ScanKey parts, const Found *place)
+{
+	memset(key, 0, sizeof(ScanKeyData));
+	key->sk_flags = SK_ROW_HEADER;
+	key->sk_attno = LISTING_CREATED;
+	key->sk_strategy = BTGreaterStrategyNumber;
+	key->sk_argument = PointerGetDatum(parts);
+	ScanKeyEntryInitialize(&parts[0], SK_ROW_MEMBER, LISTING_CREATED, BTGreaterStrategyNumber,
+						   InvalidOid, InvalidOid, F_TIMESTAMPTZ_CMP,
+						   TimestampTzGetDatum(place->created_time));
+	ScanKeyEntryInitialize(&parts[1], SK_ROW_MEMBER | SK_ROW_END, LISTING_ID,
+						   BTGreaterStrategyNumber, InvalidOid, C_COLLATION_OID, F_BTTEXTCMP,
+						   PointerGetDatum(place->instance_id));
+}
+
+/* Begin a scan of what is left of a group within the filter's range of time. */
+static void
+group_open(Search *search, RowScan *scan, const RowGroup *group, bool entries, ScanKey keys,
+		   ScanKey parts)
+{
+	const Filter *filter = search->filter;
+	int			nkeys = 0;
+
+	ScanKeyInit(&keys[nkeys++], LISTING_STATE, BTEqualStrategyNumber, F_CHAREQ,
+				CharGetDatum(group->state));
+	owner_scan_key(&keys[nkeys++], LISTING_OWNER, BTEqualStrategyNumber, group->owner);
+	ScanKeyInit(&keys[nkeys++], LISTING_NAME, BTEqualStrategyNumber, F_TEXTEQ,
+				PointerGetDatum(group->name));
+	if (group->last.instance_id != NULL &&
+		!(filter->has_from && group->last.created_time < filter->from))
+		after_key(&keys[nkeys++], parts, &group->last);
+	else if (filter->has_from)
+		ScanKeyInit(&keys[nkeys++], LISTING_CREATED, BTGreaterEqualStrategyNumber,
+					F_TIMESTAMPTZ_GE, TimestampTzGetDatum(filter->from));
+	if (filter->has_to)
+		ScanKeyInit(&keys[nkeys++], LISTING_CREATED, BTLessEqualStrategyNumber,
+					F_TIMESTAMPTZ_LE, TimestampTzGetDatum(filter->to));
+	Assert(nkeys <= GROUP_KEYS);
+	search_scan_open(search, scan, "instances_listing", entries, nkeys, keys);
+}
+
+/* Read on in a group. */
+int
+listing_read(Search *search, RowGroup *group, int limit, int64 patience, Found *rows)
+{
+	ScanKeyData keys[GROUP_KEYS];
+	ScanKeyData parts[2];
+	RowScan		scan;
+	Found		place = group->last;
+	int64		vain = 0;
+	int			count = 0;
+
+	group_open(search, &scan, group, false, keys, parts);
+	group->ended = false;
+	while (count < limit && vain < patience && !group->ended)
+	{
+		if (!search_scan_row(search, &scan))
+			group->ended = true;
+		else if (search_row_passes(search))
+			place = rows[count++] = search_found(search);
+		else if (++vain == patience)
+			place = search_found(search);
+	}
+	search_scan_close(search, &scan);
+	if (count == 0 && !group->ended)
+	{
+		if (place.instance_id == NULL)
+			place = (Found) {.created_time = DT_NOBEGIN, .instance_id = cstring_to_text("")};
+		rows[count] = place;
+		rows[count++].key = 0;
+	}
+	group->last = place;
+	return count;
+}
+
+/* Add a group to the list. */
+static void
+add_group(Search *search, char state, Datum owner, text *name)
+{
+	MemoryContext old = MemoryContextSwitchTo(search->context);
+	RowGroup	   *group = palloc0(sizeof(RowGroup));
+
+	group->state = state;
+	group->owner = owner;
+	group->name = name;
+	search->groups = lappend(search->groups, group);
+	MemoryContextSwitchTo(old);
+}
+
+/* The first row of a state after an owner, or of one owner after a name: its owner and name. */
+static bool
+next_group(Search *search, char state, Datum *owner, text **name)
+{
+	ScanKeyData keys[3];
+	RowScan		scan;
+	bool		found;
+
+	ScanKeyInit(&keys[0], LISTING_STATE, BTEqualStrategyNumber, F_CHAREQ, CharGetDatum(state));
+	owner_scan_key(&keys[1], LISTING_OWNER,
+				   *name == NULL ? BTGreaterStrategyNumber : BTEqualStrategyNumber, *owner);
+	ScanKeyInit(&keys[2], LISTING_NAME, BTGreaterStrategyNumber, F_TEXT_GT, PointerGetDatum(*name));
+	search_scan_open(search, &scan, "instances_listing", false, *name == NULL ? 2 : 3, keys);
+	found = search_scan_row(search, &scan);
+	if (found)
+	{
+		*owner = PointerGetDatum(search_copy(search, search_column(search, COL_OWNER)));
+		*name = search_copy(search, search_column(search, COL_NAME));
+	}
+	search_scan_close(search, &scan);
+	return found;
+}
+
+/* Find the groups of a state that pass the filter. */
+static void
+find_groups_in(Search *search, char state)
+{
+	Datum		owner = owner_make(InvalidOid, NULL);
+	text	   *name = NULL;
+
+	while (next_group(search, state, &owner, &name))
+	{
+		if (search_owner_visible(search, owner_role(owner)))
+		{
+			if (search->filter->name != NULL)
+				add_group(search, state, owner, cstring_to_text(search->filter->name));
+			else
+				do
+					add_group(search, state, owner, name);
+				while (next_group(search, state, &owner, &name));
+		}
+		name = NULL;
+	}
+}
+
+/* Find the groups that pass the filter. */
+void
+listing_groups(Search *search)
+{
+	for (const char *state = STATES_ALL; *state != '\0'; state++)
+	{
+		InstanceRow row = {.state = *state};
+		int			statuses = STATUS_BIT(status_of(&row));
+
+		/* rows that are Running have the same states */
+		if (statuses == STATUS_BIT(STATUS_PENDING))
+			statuses |= STATUS_BIT(STATUS_RUNNING);
+		if (search->filter->statuses & statuses)
+			find_groups_in(search, *state);
+	}
+}
+
+/* Read on in a group when all that was read is merged, each time twice as much. */
+static void
+group_refill(Search *search, RowGroup *group, int limit)
+{
+	if (group->next < group->count || group->ended)
+		return;
+	if (group->rows == NULL || group->size < limit)
+	{
+		group->size = Min(Max(1, group->size * 2), limit);
+		group->rows = group->rows == NULL ? palloc(group->size * sizeof(Found)) :
+			repalloc_huge(group->rows, group->size * sizeof(Found));
+	}
+	group->next = 0;
+	group->count = listing_read(search, group, group->size, group->patience, group->rows);
+	if (group->count > 0 && group->rows[0].key == 0)
+		group->patience = Min(group->patience * 2, PATIENCE_LAST);
+}
+
+/* For a heap whose first group has the earliest row. */
+static int
+compare_groups(Datum a, Datum b, void *arg)
+{
+	RowGroup	   *left = (RowGroup *) DatumGetPointer(a);
+	RowGroup	   *right = (RowGroup *) DatumGetPointer(b);
+
+	return -search_compare(&left->rows[left->next], &right->rows[right->next]);
+}
+
+/* Merge the groups up to the limit. */
+void
+listing_merge(Search *search)
+{
+	binaryheap *heap = binaryheap_allocate(list_length(search->groups) + 1, compare_groups, NULL);
+	ListCell   *cell;
+
+	foreach(cell, search->groups)
+	{
+		RowGroup   *group = lfirst(cell);
+
+		group->last = search->after;
+		group->patience = PATIENCE_FIRST;
+		group_refill(search, group, search->limit);
+		if (group->next < group->count)
+			binaryheap_add_unordered(heap, PointerGetDatum(group));
+	}
+	binaryheap_build(heap);
+	while (search->found.count < search->limit && !binaryheap_empty(heap))
+	{
+		RowGroup	   *group = (RowGroup *) DatumGetPointer(binaryheap_first(heap));
+		Found		found = group->rows[group->next++];
+
+		if (found.key != 0)
+			search_add(&search->found, &found);
+		if (search->found.count == search->limit)
+			break;
+		group_refill(search, group, search->limit - search->found.count);
+		if (group->next < group->count)
+			binaryheap_replace_first(heap, PointerGetDatum(group));
+		else
+			(void) binaryheap_remove_first(heap);
+	}
+	binaryheap_free(heap);
+}
+
+/* Count a group all of whose rows within the range of time pass, from the index alone where it can. */
+static int64
+group_count(Search *search, const RowGroup *group)
+{
+	ScanKeyData keys[GROUP_KEYS];
+	ScanKeyData parts[2];
+	RowScan		scan;
+	ItemPointer tid;
+	Buffer		map = InvalidBuffer;
+	int64		count = 0;
+
+	group_open(search, &scan, group, true, keys, parts);
+	while ((tid = index_getnext_tid(scan.desc, ForwardScanDirection)) != NULL)
+	{
+		BlockNumber block = ItemPointerGetBlockNumber(tid);
+
+		CHECK_FOR_INTERRUPTS();
+		if (VM_ALL_VISIBLE(search->heap, block, &map))
+			PredicateLockPage(search->heap, block, search->snapshot);
+		else if (!scan_fetch(scan.desc, search->slot))
+			continue;
+		count++;
+	}
+	search_scan_close(search, &scan);
+	if (map != InvalidBuffer)
+		ReleaseBuffer(map);
+	return count;
+}
+
+/* Count the rows of a group that pass. */
+static void
+count_group_rows(Search *search, const RowGroup *group, int64 counts[])
+{
+	ScanKeyData keys[GROUP_KEYS];
+	ScanKeyData parts[2];
+	RowScan		scan;
+
+	group_open(search, &scan, group, false, keys, parts);
+	while (search_scan_row(search, &scan))
+		if (search_row_passes(search))
+			counts[search_row_status(search)]++;
+	search_scan_close(search, &scan);
+}
+
+/* Count a group. */
+void
+listing_count(Search *search, const RowGroup *group, int64 counts[])
+{
+	InstanceRow row = {.state = group->state};
+
+	if (search->filter->tags == NULL && group->state != STATE_READY && group->state != STATE_WAITING)
+		counts[status_of(&row)] += group_count(search, group);
+	else
+		count_group_rows(search, group, counts);
+}

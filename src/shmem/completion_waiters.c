@@ -1,0 +1,110 @@
+/*
+ * completion_waiters.c
+ *	  One slot a backend says for which instance it waits.
+ *
+ * A waiter fills its slot before it reads the instance's status, and a worker
+ * looks at the slots after its commit, so no end is missed.  As long as the
+ * waiter does not know the instance's key it waits for any, in vain now and
+ * then.  There is no lock, which a worker would hold while it wakes many: who
+ * reads a slot that is just being filled wakes its owner in vain, too.  The
+ * count of waiters lets a worker pass by when nobody waits.
+ */
+#include "postgres.h"
+
+#include "miscadmin.h"
+#include "port/atomics.h"
+#include "storage/latch.h"
+#include "storage/proc.h"
+#include "storage/shmem.h"
+
+#include "store/store.h"
+#include "shmem/completion_waiters.h"
+
+typedef struct Waiter
+{
+	pg_atomic_uint64 key;		/* 0: not waiting; ANY_KEY */
+	Oid			db;
+} Waiter;
+
+typedef struct WaiterShared
+{
+	pg_atomic_uint32 count;
+	Waiter		waiters[FLEXIBLE_ARRAY_MEMBER];
+} WaiterShared;
+
+#define ANY_KEY PG_UINT64_MAX
+
+static WaiterShared *shared = NULL;
+
+#define WAITERS (MaxBackends + NUM_AUXILIARY_PROCS)
+
+/* Bytes of shared memory: a slot for each process there can be. */
+Size
+waiter_shmem_size(void)
+{
+	return MAXALIGN(offsetof(WaiterShared, waiters) + WAITERS * sizeof(Waiter));
+}
+
+/* Lay the slots out, nobody waiting. */
+void
+waiter_shmem_init(void)
+{
+	bool		found;
+
+	shared = ShmemInitStruct("durable waiters", waiter_shmem_size(), &found);
+	if (found)
+		return;
+	memset(shared, 0, waiter_shmem_size());
+	pg_atomic_init_u32(&shared->count, 0);
+	for (int i = 0; i < WAITERS; i++)
+		pg_atomic_init_u64(&shared->waiters[i].key, 0);
+}
+
+/* Wait for any instance of the current database from now on. */
+void
+waiter_begin(void)
+{
+	Waiter	   *waiter = &shared->waiters[CompatMyProcNumber];
+
+	waiter->db = MyDatabaseId;
+	pg_write_barrier();
+	pg_atomic_write_u64(&waiter->key, ANY_KEY);
+	/* a full barrier, before the status is read */
+	pg_atomic_fetch_add_u32(&shared->count, 1);
+}
+
+/* Wait for this one only, whose status was read since waiter_begin. */
+void
+waiter_for(int64 key)
+{
+	pg_atomic_write_u64(&shared->waiters[CompatMyProcNumber].key, key);
+}
+
+/* Wait no longer. */
+void
+waiter_end(void)
+{
+	pg_atomic_write_u64(&shared->waiters[CompatMyProcNumber].key, 0);
+	pg_atomic_fetch_sub_u32(&shared->count, 1);
+}
+
+/* Wake all who wait for one of these instances; sorts the keys. */
+void
+waiter_wake(int64 *keys, int count)
+{
+	/* after the commit */
+	pg_memory_barrier();
+	if (pg_atomic_read_u32(&shared->count) == 0)
+		return;
+	qsort(keys, count, sizeof(int64), compare_keys);
+	for (int i = 0; i < WAITERS; i++)
+	{
+		uint64		key = pg_atomic_read_u64(&shared->waiters[i].key);
+
+		if (key == 0 || (key != ANY_KEY && bsearch(&key, keys, count, sizeof(int64), compare_keys) == NULL))
+			continue;
+		pg_read_barrier();
+		if (shared->waiters[i].db == MyDatabaseId)
+			SetLatch(&GetPGProcByNumber(i)->procLatch);
+	}
+}

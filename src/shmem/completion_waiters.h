@@ -1,0 +1,19 @@
+/*
+ * completion_waiters.h
+ *	  Sessions that wait for an instance to end, woken through shared memory.
+ */
+#ifndef DURABLE_COMPLETION_WAITERS_H
+#define DURABLE_COMPLETION_WAITERS_H
+
+#include "common/model.h"
+
+extern Size waiter_shmem_size(void);
+extern void waiter_shmem_init(void);
+
+extern void waiter_begin(void);
+extern void waiter_for(int64 key);
+extern void waiter_end(void);
+/* set the latches of all who wait for one of these instances of this database; sorts the keys */
+extern void waiter_wake(int64 *keys, int count);
+
+#endif

@@ -1,0 +1,123 @@
+/*
+ * function_durations.c
+ *	  A table of mean durations in shared memory.
+ *
+ * Each function has one place in it, by its hash; of two functions with the
+ * same place the one called last has it, and the other counts as unknown until
+ * it is called again.  Entries are read and written without a lock, hash and
+ * duration packed into one atomic number: 40 bits of one, 24 bits of the other
+ * (17 seconds at most, which is slow whatever durable.batch_time is).
+ */
+#include "postgres.h"
+
+#include "common/hashfn.h"
+#include "miscadmin.h"
+#include "port/atomics.h"
+#include "storage/shmem.h"
+
+#include "common/guc.h"
+#include "shmem/function_durations.h"
+
+#define PLACES			8192
+#define DURATION_BITS	24
+#define DURATION_MAX	((UINT64CONST(1) << DURATION_BITS) - 1)
+
+static pg_atomic_uint64 *places = NULL;
+
+/* Bytes of shared memory that the table takes. */
+Size
+timing_shmem_size(void)
+{
+	return PLACES * sizeof(pg_atomic_uint64);
+}
+
+/* Lay the table out, empty. */
+void
+timing_shmem_init(void)
+{
+	bool		found;
+
+	places = ShmemInitStruct("durable timings", timing_shmem_size(), &found);
+	for (int i = 0; !found && i < PLACES; i++)
+		pg_atomic_init_u64(&places[i], 0);
+}
+
+/* The place of a function, and the part of its hash that is kept there. */
+static pg_atomic_uint64 *
+place_of(const char *search_path, const char *name, uint64 *tag)
+{
+	uint64		hash = hash_bytes_extended((const unsigned char *) name, strlen(name),
+										   ((uint64) MyDatabaseId << 32) | GetSessionUserId());
+
+	hash = hash_bytes_extended((const unsigned char *) search_path, strlen(search_path), hash);
+	*tag = hash >> DURATION_BITS;
+	return &places[hash % PLACES];
+}
+
+/* What is known of a function's duration. */
+int64
+timing_mean(const char *search_path, const char *name)
+{
+	uint64		tag;
+	uint64		entry = pg_atomic_read_u64(place_of(search_path, name, &tag));
+
+	if (entry == 0 || entry >> DURATION_BITS != tag)
+		return -1;
+	return entry & DURATION_MAX;
+}
+
+/* Whether a call that takes so many microseconds is quick. */
+static bool
+is_quick(int64 time)
+{
+	return time < durable_batch_time * 1000 / 4;
+}
+
+/* Whether a function is known to be slow. */
+bool
+timing_is_slow(const char *search_path, const char *name)
+{
+	int64		mean = timing_mean(search_path, name);
+
+	return mean >= 0 && !is_quick(mean);
+}
+
+/*
+ * Count a call that took this many microseconds; later ones weigh more.  One
+ * that was interrupted would have taken longer, and does not pass for quick.
+ */
+void
+timing_add(const char *search_path, const char *name, int64 time, bool interrupted)
+{
+	uint64		tag;
+	pg_atomic_uint64 *place = place_of(search_path, name, &tag);
+	uint64		entry = pg_atomic_read_u64(place);
+	uint64		duration = Min(time + 1, DURATION_MAX);
+
+	if (interrupted && is_quick(time))
+		return;
+	if (entry != 0 && entry >> DURATION_BITS == tag)
+		duration = ((entry & DURATION_MAX) * 3 + duration + 2) / 4;
+	pg_atomic_write_u64(place, tag << DURATION_BITS | Max(duration, 1));
+}
+
+/* The function is to be called alone, whatever it takes, as it does what no rollback takes back. */
+void
+timing_alone(const char *search_path, const char *name)
+{
+	uint64		tag;
+	pg_atomic_uint64 *place = place_of(search_path, name, &tag);
+
+	pg_atomic_write_u64(place, tag << DURATION_BITS | DURATION_MAX);
+}
+
+/* Nanoseconds since a time. */
+int64
+timing_since_ns(instr_time start)
+{
+	instr_time	end;
+
+	INSTR_TIME_SET_CURRENT(end);
+	INSTR_TIME_SUBTRACT(end, start);
+	return (int64) (INSTR_TIME_GET_DOUBLE(end) * 1e9);
+}

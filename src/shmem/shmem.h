@@ -1,0 +1,41 @@
+/*
+ * shmem.h
+ *	  Shared memory: one request at server start, one lock, and the parts that
+ *	  the modules keep in it.
+ *
+ * Everything in shared memory is a hint or a fact about living processes; a
+ * crash resets it and the tables say all that is needed to build it anew.
+ * shared_lock guards every field of every part unless the part says
+ * otherwise.  It is held for short list operations only, never across
+ * anything that can throw or wait.  Readers take their lock in LW_EXCLUSIVE as
+ * well, here and elsewhere: PostgreSQL lets a reader in beside others while a
+ * writer waits, so readers who come one after another would keep a worker out.
+ */
+#ifndef DURABLE_SHMEM_H
+#define DURABLE_SHMEM_H
+
+#include "postgres.h"
+
+#include "storage/lwlock.h"
+#include "utils/hsearch.h"
+
+extern LWLock *shared_lock;
+
+/* what hash tables in shared memory that have an entry for each role of a database begin their keys with */
+typedef struct RoleKey
+{
+	Oid			db;
+	Oid			role;
+} RoleKey;
+
+/* remove from such a table what belongs to a database; its lock is held */
+extern void shared_forget(HTAB *table, Oid db);
+
+/* request hooks; from _PG_init under shared_preload_libraries */
+extern void shared_request(void);
+/* false where the library isn't in shared_preload_libraries */
+extern bool shared_available(void);
+/* error saying what to add where shared memory is missing */
+extern void shared_require(void);
+
+#endif

@@ -1,0 +1,34 @@
+/*
+ * table_check.h
+ *	  Whether the engine's tables are as the extension made them.
+ */
+#ifndef DURABLE_TABLE_CHECK_H
+#define DURABLE_TABLE_CHECK_H
+
+#include "common/model.h"
+
+#include "utils/rel.h"
+
+typedef enum TableId
+{
+	TABLE_INSTANCES,
+	TABLE_HISTORY,
+	TABLE_MESSAGES,
+	TABLE_TASKS,
+	TABLE_TIMERS
+} TableId;
+
+#define TABLES (TABLE_TIMERS + 1)
+
+extern const char *table_name(TableId id);
+
+/* whether an open table fits; if not, what is wrong with it is reported at this level, unless that is 0 */
+extern bool table_fits(Relation rel, TableId id, int level);
+/* the same for who only reads it: triggers and rules do not matter */
+extern bool table_readable(Relation rel, TableId id, int level);
+/* the same of one that is not there, or not under this name any more: false */
+extern bool table_missing(TableId id, int level);
+/* whether all tables of the current database do */
+extern bool tables_fit(int level);
+
+#endif

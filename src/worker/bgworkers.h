@@ -1,0 +1,61 @@
+/*
+ * bgworkers.h
+ *	  The engine's processes: how they are started and what each runs.
+ *
+ *	launcher	one in the server; starts a scheduler in each database that has
+ *				the extension
+ *	scheduler	one in a database; trusted code only: fires timers, starts
+ *				workers, takes care of what dead workers left
+ *	worker		connected as the role whose instances it runs
+ */
+#ifndef DURABLE_BGWORKERS_H
+#define DURABLE_BGWORKERS_H
+
+#include "common/model.h"
+
+#include "postmaster/bgworker.h"
+
+/* what this process is; any process that the engine did not start is a session */
+typedef enum ProcessKind
+{
+	PROCESS_SESSION,
+	PROCESS_LAUNCHER,
+	PROCESS_SCHEDULER,
+	PROCESS_WORKER
+} ProcessKind;
+
+/* what a worker finds in bgw_extra */
+typedef struct WorkerExtra
+{
+	Oid			role;
+	int			slot;
+} WorkerExtra;
+
+extern void launcher_register(void);
+extern bool process_start(Oid db, const WorkerExtra *extra, BackgroundWorkerHandle **handle);
+
+/* common beginnings and loops of the processes */
+extern void process_init(ProcessKind kind);
+/*
+ * To be called wherever code of users begins: a look-up of a function, a
+ * conversion of an input, a call.  Error unless this process may run such code,
+ * and unless it acts as the role whose code it is.
+ */
+extern void process_require_role(Oid role);
+/* whether this is a process of the engine and not a session */
+extern bool process_is_engine(void);
+/* connect a worker to its database as its role */
+extern void process_connect(Oid db, Oid role);
+/* a transaction of the launcher or a scheduler, with a snapshot; what is allocated in it outlives it */
+extern void process_begin(void);
+extern void process_commit(void);
+extern void process_handle_interrupts(void);
+/* whether the configuration has been reloaded since the process began */
+extern bool process_reloaded(void);
+extern void process_wait(long timeout_ms);
+
+extern PGDLLEXPORT void durable_launcher_main(Datum arg);
+extern PGDLLEXPORT void durable_scheduler_main(Datum arg);
+extern PGDLLEXPORT void durable_worker_main(Datum arg);
+
+#endif

@@ -1,0 +1,390 @@
+/*
+ * launcher.c
+ *	  Starts a scheduler in every database that has the extension.
+ *
+ * The launcher is connected to no database and so cannot see who has the
+ * extension; it starts a scheduler in each database once, which looks and
+ * leaves again where there is none, or nothing to do.  When another one is to
+ * come is in the slot of the database (database_slots.h).  The launcher ends the engine
+ * where a changed durable.databases no longer wants it.
+ *
+ * Schedulers get what max_worker_processes leaves beside the launchers and
+ * durable.max_workers, but one at least.  Databases that somebody has woken, or
+ * whose time has come, are served first, in the order of these times.  For each
+ * database that finds no process one scheduler is asked to leave: that of the
+ * database that has been idle for longest, or else the one that has run for
+ * longest, if it has had its time.  Processes that others take are noticed when
+ * one cannot be started: an idle worker leaves then, and while a worker waits for
+ * a process no scheduler takes one, and one more is asked to leave.
+ */
+#include "postgres.h"
+
+#include "access/heapam.h"
+#include "access/table.h"
+#include "access/tableam.h"
+#include "catalog/pg_database.h"
+#include "commands/dbcommands.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "utils/backend_status.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+
+#include "sched/database_slots.h"
+#include "shmem/failure_log.h"
+#include "sched/places.h"
+#include "worker/bgworkers.h"
+#include "common/guc.h"
+#include "shmem/stats.h"
+
+#define LOOK_INTERVAL_MS	60000
+/* the launcher rests so long between two looks, as many wake-ups at once are one look, and at most so long when a database waits for a process */
+#define LOOK_PAUSE			(USECS_PER_SEC / 200)
+#define CROWDED_PAUSE_MS	20
+/* how long a scheduler runs at least, idle or not, before it is asked to make way: some times what its start costs */
+#define IDLE_TIME			(USECS_PER_SEC / 20)
+#define BUSY_TIME			(10 * USECS_PER_SEC)
+/* a scheduler that has found no process for a worker tries again at least twice in this time, so that afterwards it has one */
+#define LACK_TIME			(USECS_PER_SEC / 10)
+/* a database that waits for a place for longer is complained of */
+#define LONG_WAIT			(5 * USECS_PER_SEC)
+
+/* a scheduler that this launcher has started */
+typedef struct Started
+{
+	Oid			db;				/* InvalidOid: free */
+	BackgroundWorkerHandle *handle;
+} Started;
+
+static Started *started;		/* as many as there are slots */
+
+/* The databases in which there may be an engine. */
+static List *
+wanted_databases(void)
+{
+	List	   *dbs = NIL;
+	Relation	rel;
+	TableScanDesc scan;
+	HeapTuple	tuple;
+
+	process_begin();
+	rel = table_open(DatabaseRelationId, AccessShareLock);
+	scan = table_beginscan_catalog(rel, 0, NULL);
+	while (HeapTupleIsValid(tuple = heap_getnext(scan, ForwardScanDirection)))
+	{
+		Form_pg_database form = (Form_pg_database) GETSTRUCT(tuple);
+
+		/* nobody can connect to one whose DROP was interrupted */
+		if (form->datallowconn && !form->datistemplate && form->datconnlimit != DATCONNLIMIT_INVALID_DB &&
+			settings_want_database(NameStr(form->datname)))
+			dbs = lappend_oid(dbs, form->oid);
+	}
+	table_endscan(scan);
+	table_close(rel, AccessShareLock);
+	process_commit();
+	return dbs;
+}
+
+/* Forget schedulers that have ended, also those that ended before they ran. */
+static void
+reap(void)
+{
+	for (int i = 0; i < durable_max_databases; i++)
+	{
+		pid_t		pid;
+
+		if (started[i].db == InvalidOid ||
+			GetBackgroundWorkerPid(started[i].handle, &pid) != BGWH_STOPPED)
+			continue;
+		pfree(started[i].handle);
+		started[i].db = InvalidOid;
+		places_process_ended();
+	}
+}
+
+/* Whether this launcher has started a scheduler in a database that has not ended. */
+static bool
+is_started(Oid db)
+{
+	for (int i = 0; i < durable_max_databases; i++)
+		if (started[i].db == db)
+			return true;
+	return false;
+}
+
+/* The name of a database for the log. */
+static char *
+database_name(Oid db)
+{
+	char	   *name;
+
+	process_begin();
+	name = get_database_name(db);
+	name = name ? log_text(name, LOG_NAME, true) : psprintf("%u", db);
+	process_commit();
+	return name;
+}
+
+/* Tell the administrator, now and then, that a database has no scheduler for lack of a process. */
+static void
+complain_process(Oid db)
+{
+	static TimestampTz last = 0;
+
+	if (log_again(&last, LOOK_INTERVAL_MS))
+		ereport(LOG,
+				(errcode(ERRCODE_INSUFFICIENT_RESOURCES),
+				 errmsg("durable could not start the scheduler of database %s: no process is free", database_name(db)),
+				 errhint("Increase max_worker_processes, or decrease durable.max_workers or durable.max_long_activities: durable needs one process for the launcher, one for each database that has something to do, and as many as both settings say.")));
+}
+
+/* The same of one that has no slot. */
+static void
+complain_slot(Oid db)
+{
+	static TimestampTz last = 0;
+
+	if (log_again(&last, LOOK_INTERVAL_MS))
+		ereport(LOG,
+				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+				 errmsg("durable does not serve database %s: there are more databases than durable.max_databases (%d)",
+						database_name(db), durable_max_databases),
+				 errhint("Increase durable.max_databases and restart the server, or name the databases to be served in durable.databases.")));
+}
+
+/* Start the scheduler of a database; false when there is no process. */
+static bool
+start(Oid db)
+{
+	Started    *entry = started;
+
+	while (entry < started + durable_max_databases && entry->db != InvalidOid)
+		entry++;
+	if (entry == started + durable_max_databases)
+		return false;
+	if (!process_start(db, NULL, &entry->handle))
+	{
+		/* an idle worker of whatever database leaves for it */
+		(void) places_make_room();
+		return false;
+	}
+	entry->db = db;
+	database_put_off(db);
+	return true;
+}
+
+/* End the engine in a database that is not to have one any more; a scheduler that is being started finds no slot. */
+static void
+stop(Oid db)
+{
+	StringInfoData pids;
+
+	initStringInfo(&pids);
+	(void) database_left(db, &pids);
+	stats_reset(db);
+	database_forget(db);
+}
+
+/* When a database is to get a scheduler; DT_NOEND: not before something changes, of which the launcher is told. */
+static TimestampTz
+start_at(const DatabaseInfo *info)
+{
+	TimestampTz due_at = info->due_at;
+
+	/* one that has left and not ended yet would be taken for the next one when it ends */
+	if (info->scheduler_pid != 0 || info->pauses > 0 || is_started(info->db))
+		return DT_NOEND;
+	/* without wake-ups nobody tells of anything; the clock may have been set back */
+	if (info->state == DATABASE_AWAY && (!durable_wakeups || info->since > GetCurrentTimestamp()))
+		due_at = 0;
+	return Max(due_at, info->retry_at);
+}
+
+/* Those that somebody has woken, or whose time has come, first, by that time; then those that nobody knows of. */
+static int
+compare_due(const void *a, const void *b)
+{
+	const DatabaseInfo *x = *(DatabaseInfo *const *) a;
+	const DatabaseInfo *y = *(DatabaseInfo *const *) b;
+	bool		x_unknown = x->state == DATABASE_UNKNOWN && !x->woken;
+	bool		y_unknown = y->state == DATABASE_UNKNOWN && !y->woken;
+
+	if (x_unknown != y_unknown)
+		return x_unknown ? 1 : -1;
+	return (x->due_at > y->due_at) - (x->due_at < y->due_at);
+}
+
+/* Whether the scheduler of x is to make way rather than that of y. */
+static bool
+leaves_first(const DatabaseInfo *x, const DatabaseInfo *y)
+{
+	if ((x->idle_since != 0) != (y->idle_since != 0))
+		return x->idle_since != 0;
+	return x->idle_since != 0 ? x->idle_since < y->idle_since : x->since < y->since;
+}
+
+/* Whether a scheduler waits for a process for a worker, and another scheduler can give its own. */
+static bool
+worker_waits(const DatabaseInfo *infos, int count, TimestampTz now)
+{
+	int			running = 0;
+	bool		lacking = false;
+
+	for (int i = 0; i < count; i++)
+	{
+		running += infos[i].scheduler_pid != 0;
+		lacking |= llabs(now - infos[i].lacked_at) < LACK_TIME;
+	}
+	return lacking && running > 1;
+}
+
+/* Have so many schedulers make way, as far as they have had their time; of no use is one that is idle or, with lacking, waits for a process. */
+static void
+ask_to_leave(DatabaseInfo *infos, int count, int wanted, bool lacking)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	for (int i = 0; i < count; i++)
+		wanted -= infos[i].leaving;
+	for (; wanted > 0; wanted--)
+	{
+		DatabaseInfo *first = NULL;
+
+		for (int i = 0; i < count; i++)
+		{
+			DatabaseInfo *info = &infos[i];
+			bool		useless = info->idle_since != 0 || (lacking && llabs(now - info->lacked_at) < LACK_TIME);
+
+			if (info->scheduler_pid != 0 && !info->leaving && now - info->since >= (useless ? IDLE_TIME : BUSY_TIME) &&
+				(first == NULL || leaves_first(info, first)))
+				first = info;
+		}
+		if (first == NULL)
+			return;
+		database_ask_to_leave(first->db);
+		first->leaving = true;
+	}
+}
+
+/* How many schedulers may be started: one that has left its database takes a process until it has ended. */
+static int
+free_places(const DatabaseInfo *infos, int count)
+{
+	int			places = Max(max_worker_processes - LAUNCHERS - durable_max_workers, 1);
+
+	for (int i = 0; i < durable_max_databases; i++)
+		places -= started[i].db != InvalidOid;
+	/* those that an earlier launcher has started */
+	for (int i = 0; i < count; i++)
+		places -= infos[i].scheduler_pid != 0 && !is_started(infos[i].db);
+	return places;
+}
+
+/* Start schedulers in databases that are due; returns how many find no process. */
+static int
+start_due(DatabaseInfo **due, int ndue, int free)
+{
+	TimestampTz long_ago = GetCurrentTimestamp() - LONG_WAIT;
+	int			waiting = 0;
+
+	qsort(due, ndue, sizeof(DatabaseInfo *), compare_due);
+	for (int i = 0; i < ndue; i++)
+	{
+		if (free > 0 && start(due[i]->db))
+		{
+			free--;
+			continue;
+		}
+		/* of those in which nobody knows of anything there may be many more than places */
+		if (due[i]->due_at <= long_ago && (free > 0 || due[i]->woken || due[i]->state == DATABASE_AWAY))
+			complain_process(due[i]->db);
+		/* the next one would find no process either */
+		free = 0;
+		waiting++;
+	}
+	return waiting;
+}
+
+/* Look at all databases; returns how long to sleep. */
+static long
+look(void)
+{
+	List	   *wanted = wanted_databases();
+	DatabaseInfo *infos;
+	DatabaseInfo **due;
+	int			count;
+	int			ndue = 0;
+	int			waiting;
+	bool		lacking;
+	TimestampTz now;
+	TimestampTz next;
+	ListCell   *cell;
+
+	reap();
+	foreach(cell, wanted)
+		if (!database_add(lfirst_oid(cell)))
+			complain_slot(lfirst_oid(cell));
+	count = database_list(&infos);
+	due = palloc((count + 1) * sizeof(DatabaseInfo *));
+	now = GetCurrentTimestamp();
+	next = now + LOOK_INTERVAL_MS * INT64CONST(1000);
+	for (int i = 0; i < count; i++)
+	{
+		TimestampTz at = start_at(&infos[i]);
+
+		if (!list_member_oid(wanted, infos[i].db))
+			stop(infos[i].db);
+		else if (at <= now)
+			due[ndue++] = &infos[i];
+		else
+			next = Min(next, at);
+	}
+	/* a process that comes free is for a worker first */
+	lacking = worker_waits(infos, count, now);
+	waiting = lacking + start_due(due, ndue, lacking ? 0 : free_places(infos, count));
+	ask_to_leave(infos, count, waiting, lacking);
+	return waiting > 0 ? CROWDED_PAUSE_MS : TimestampDifferenceMilliseconds(now, next) + 1;
+}
+
+/* Tell the administrator at the start when batches cannot be run by as many workers as durable.max_workers says. */
+static void
+warn_of_few_processes(void)
+{
+	int			workers = Max(max_worker_processes - LAUNCHERS - SCHEDULERS, 1);
+
+	if (workers < durable_max_workers)
+		ereport(WARNING,
+				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+				 errmsg("max_worker_processes (%d) leaves durable fewer processes for workers (%d) than durable.max_workers (%d)",
+						max_worker_processes, workers, durable_max_workers),
+				 errdetail("Launchers have %d processes, and %d are left to schedulers.", LAUNCHERS, SCHEDULERS),
+				 errhint("Set max_worker_processes to %d or more, and restart the server: one for each of durable.max_workers and durable.max_long_activities, and what else the server runs; or decrease these settings.",
+						 LAUNCHERS + SCHEDULERS + durable_max_workers + durable_max_long_activities)));
+}
+
+/* Main function of the launcher. */
+void
+durable_launcher_main(Datum arg)
+{
+	MemoryContext context;
+
+	process_init(PROCESS_LAUNCHER);
+	BackgroundWorkerInitializeConnection(NULL, NULL, 0);
+	pgstat_report_appname("durable launcher");
+	launcher_attach();
+	warn_of_few_processes();
+	started = MemoryContextAllocZero(TopMemoryContext, durable_max_databases * sizeof(Started));
+	context = AllocSetContextCreate(TopMemoryContext, "durable launcher", ALLOCSET_DEFAULT_SIZES);
+	MemoryContextSwitchTo(context);
+	for (;;)
+	{
+		long		sleep;
+
+		process_handle_interrupts();
+		sleep = look();
+		pgstat_report_activity(STATE_IDLE, NULL);
+		MemoryContextReset(context);
+		pg_usleep(LOOK_PAUSE);
+		process_wait(sleep);
+	}
+}
