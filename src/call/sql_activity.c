@@ -22,6 +22,7 @@
 #include "utils/fmgroids.h"
 #include "utils/hsearch.h"
 
+#include "common/call_context.h"
 #include "call/function_cache.h"
 #include "engine/turn.h"
 

@@ -20,6 +20,7 @@
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
 
+#include "common/call_context.h"
 #include "call/function_call.h"
 #include "client/client.h"
 #include "engine/instance_create.h"

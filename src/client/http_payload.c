@@ -11,6 +11,7 @@
 #include "utils/json.h"
 #include "utils/snapmgr.h"
 
+#include "common/call_context.h"
 #include "client/client.h"
 #include "common/jsonb_util.h"
 #include "common/links.h"

@@ -25,6 +25,7 @@
 #include "utils/lsyscache.h"
 #include "utils/snapmgr.h"
 
+#include "common/call_context.h"
 #include "client/client.h"
 #include "common/jsonb_util.h"
 #include "engine/turn.h"

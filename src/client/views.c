@@ -18,6 +18,7 @@
 #include "utils/timestamp.h"
 #include "utils/wait_event.h"
 
+#include "common/call_context.h"
 #include "shmem/crash_notes.h"
 #include "client/client.h"
 #include "sched/ready_queue.h"

@@ -23,6 +23,7 @@
 #include "utils/snapmgr.h"
 #include "utils/wait_event.h"
 
+#include "common/call_context.h"
 #include "client/client.h"
 #include "engine/turn.h"
 #include "shmem/shmem.h"

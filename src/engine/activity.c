@@ -8,6 +8,7 @@
 #include "tcop/tcopprot.h"
 #include "utils/backend_status.h"
 
+#include "common/call_context.h"
 #include "engine/activity.h"
 #include "shmem/crash_notes.h"
 #include "common/failure.h"

@@ -17,6 +17,7 @@
 #include "utils/builtins.h"
 #include "utils/snapmgr.h"
 
+#include "common/call_context.h"
 #include "engine/instance_create.h"
 #include "sched/commit_wakeup.h"
 #include "common/jsonb_util.h"

@@ -29,6 +29,7 @@
 #include "catalog/pg_authid.h"
 #include "catalog/pg_type.h"
 #include "commands/async.h"
+#include "common/call_context.h"
 #include "common/hmac.h"
 #include "common/sha2.h"
 #include "fmgr.h"

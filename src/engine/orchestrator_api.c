@@ -21,6 +21,7 @@
 #include "utils/json.h"
 #include "utils/syscache.h"
 
+#include "common/call_context.h"
 #include "engine/sub_orchestration.h"
 #include "client/client.h"
 #include "common/jsonb_util.h"

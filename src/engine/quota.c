@@ -103,15 +103,15 @@ static int	taken_size = 0;
 PG_FUNCTION_INFO_V1(durable_table_changed);
 
 /* Bytes of shared memory. */
-Size
-quota_shmem_size(void)
+static Size
+shmem_size(void)
 {
 	return add_size(hash_estimate_size(MAX_ROLES, sizeof(Use)), INBOXES * sizeof(Inbox));
 }
 
 /* Lay the tables out, empty. */
-void
-quota_shmem_init(void)
+static void
+shmem_init(LWLock *own_lock)
 {
 	HASHCTL		ctl = {.keysize = sizeof(RoleKey), .entrysize = sizeof(Use)};
 	bool		found;
@@ -121,6 +121,13 @@ quota_shmem_init(void)
 	inboxes = ShmemInitStruct("durable quota inboxes", INBOXES * sizeof(Inbox), &found);
 	if (!found)
 		memset(inboxes, 0, INBOXES * sizeof(Inbox));
+}
+
+/* Have the part laid out at the start of the server. */
+void
+quota_register(void)
+{
+	shmem_add(shmem_size, shmem_init);
 }
 
 /* Relation cache callback: read the quotas again. */

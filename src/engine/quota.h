@@ -26,8 +26,7 @@ typedef enum QuotaKind
 
 #define QUOTA_KINDS (QUOTA_HISTORY + 1)
 
-extern Size quota_shmem_size(void);
-extern void quota_shmem_init(void);
+extern void quota_register(void);
 
 extern bool quota_is_set(Oid role, QuotaKind kind);
 /* the failure if so much is more than the role's quota, else NULL */

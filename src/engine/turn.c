@@ -17,6 +17,7 @@
 
 #include "shmem/crash_notes.h"
 #include "engine/sub_orchestration.h"
+#include "common/call_context.h"
 #include "common/failure.h"
 #include "common/jsonb_util.h"
 #include "engine/lifecycle_notify.h"
@@ -42,7 +43,6 @@
 #define DESCRIBED_TEXT	200
 
 static Turn *turn = NULL;
-ActivityContext *current_activity = NULL;
 
 /* Leave the orchestrator; nothing of the error but its SQLSTATE matters. */
 _Noreturn static void
@@ -121,18 +121,6 @@ turn_require(const char *function)
 		failure_throw(turn->misuse);
 	if (turn->stopped)
 		turn_stop();
-}
-
-/* Raise OD009 if an orchestrator runs: clients' functions are not for it. */
-void
-orchestrator_forbid(const char *function)
-{
-	if (turn == NULL)
-		return;
-	turn_refuse(failure_make(ERRCODE_DURABLE_FORBIDDEN,
-							 psprintf("an orchestrator cannot call %s", function),
-							 "An orchestrator is replayed: it must have no effects of its own, and see the same each time.",
-							 "Call it from an activity: durable.call_activity, or use the orchestrator's own functions such as durable.send_event."));
 }
 
 /* How a task is called in messages. */
@@ -554,6 +542,7 @@ void
 replay_reset(void)
 {
 	turn = NULL;
+	current_orchestrator_refuse = NULL;
 	current_activity = NULL;
 }
 
@@ -792,8 +781,10 @@ turn_run(Round *round, Instance *instance)
 	turn_begin(&this_turn, round, instance);
 	call.expected = &this_turn.stopped;
 	turn = &this_turn;
+	current_orchestrator_refuse = turn_refuse;
 	outcome = turn_call(&call, &failure);
 	turn = NULL;
+	current_orchestrator_refuse = NULL;
 	if (outcome == TURN_INTERRUPTED)
 		return undo_turn(instance, &before);
 	children = start_new_children(round, instance, this_turn.known, outcome == TURN_CONTINUED, &obstacle);

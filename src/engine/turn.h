@@ -61,20 +61,4 @@ extern void turn_continue_as_new(Jsonb *input, bool keep_events, const char *ver
 /* after an error that left a turn or an activity in the middle */
 extern void replay_reset(void);
 
-/* error if an orchestrator is running: it must not call this function */
-extern void orchestrator_forbid(const char *function);
-
-/* the activity that runs, for instance_id(), execution_id(), task_id(), attempt(), idempotency_key() */
-typedef struct ActivityContext
-{
-	const char *instance_id;
-	pg_uuid_t	execution_id;
-	int			task_id;
-	int			attempt;
-	int			rewinds;
-	bool		obstructed;		/* it wanted an id that another transaction holds */
-} ActivityContext;
-
-extern ActivityContext *current_activity;
-
 #endif

@@ -27,7 +27,14 @@
 #include "init/utility_hook.h"
 #include "worker/bgworkers.h"
 #include "common/guc.h"
+#include "engine/quota.h"
+#include "sched/ready_lists.h"
+#include "shmem/completion_waiters.h"
+#include "shmem/crash_notes.h"
+#include "shmem/failure_log.h"
+#include "shmem/function_durations.h"
 #include "shmem/shmem.h"
+#include "shmem/stats.h"
 
 PG_MODULE_MAGIC;
 
@@ -97,7 +104,14 @@ _PG_init(void)
 	settings_define();
 	if (!process_shared_preload_libraries_in_progress)
 		return;
-	shared_request();
+	crash_notes_register();
+	completion_waiters_register();
+	function_durations_register();
+	stats_register();
+	failure_log_register();
+	ready_lists_register();
+	database_slots_register();
+	quota_register();
 	makeway_install();
 	/* pg_upgrade starts the old server and the new one, and nothing must run in either */
 	if (!IsBinaryUpgrade)

@@ -64,23 +64,30 @@ typedef struct DatabaseShared
 static DatabaseShared *shared = NULL;
 
 /* Bytes of shared memory that the slots take. */
-Size
-database_shmem_size(void)
+static Size
+shmem_size(void)
 {
 	return MAXALIGN(add_size(offsetof(DatabaseShared, slots), mul_size(durable_max_databases, sizeof(Slot))));
 }
 
 /* Lay the slots out, all free. */
-void
-database_shmem_init(void)
+static void
+shmem_init(LWLock *own_lock)
 {
 	bool		found;
 
-	shared = ShmemInitStruct("durable databases", database_shmem_size(), &found);
+	shared = ShmemInitStruct("durable databases", shmem_size(), &found);
 	if (found)
 		return;
-	memset(shared, 0, database_shmem_size());
+	memset(shared, 0, shmem_size());
 	pg_atomic_init_u64(&shared->number, 0);
+}
+
+/* Have the part laid out at the start of the server. */
+void
+database_slots_register(void)
+{
+	shmem_add(shmem_size, shmem_init);
 }
 
 /* Take shared_lock unless this process has it; tells whether to release it. */

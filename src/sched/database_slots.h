@@ -64,8 +64,7 @@ typedef enum DatabaseNote
 
 #define DATABASE_NOTES (NOTE_NUMBERED + 1)
 
-extern Size database_shmem_size(void);
-extern void database_shmem_init(void);
+extern void database_slots_register(void);
 
 /* the launcher's side */
 extern void launcher_attach(void);

@@ -25,16 +25,16 @@ Lists	   *lists = NULL;
 HTAB	   *lists_entries = NULL;
 
 /* Bytes of shared memory that the lists take. */
-Size
-lists_shmem_size(void)
+static Size
+shmem_size(void)
 {
 	return add_size(MAXALIGN(sizeof(Lists)),
 					hash_estimate_size(READY_ENTRIES, sizeof(Entry)));
 }
 
 /* Lay the lists out, empty. */
-void
-lists_shmem_init(void)
+static void
+shmem_init(LWLock *own_lock)
 {
 	bool		found;
 	HASHCTL		ctl = {.keysize = sizeof(EntryKey), .entrysize = sizeof(Entry)};
@@ -59,6 +59,13 @@ lists_shmem_init(void)
 	}
 	for (int i = 0; i < DURABLE_WORKERS_LIMIT; i++)
 		dlist_init(&lists->slots[i].claims);
+}
+
+/* Have the part laid out at the start of the server. */
+void
+ready_lists_register(void)
+{
+	shmem_add(shmem_size, shmem_init);
 }
 
 /* The queue of a role, made if there is none; NULL when all are taken. */

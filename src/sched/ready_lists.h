@@ -126,8 +126,7 @@ typedef struct Lists
 extern Lists *lists;
 extern HTAB *lists_entries;		/* Entry by EntryKey */
 
-extern Size lists_shmem_size(void);
-extern void lists_shmem_init(void);
+extern void ready_lists_register(void);
 
 extern Queue *queue_get(Oid db, Oid role, bool create);
 extern bool queue_has_batch(const Queue *queue);

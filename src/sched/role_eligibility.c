@@ -23,6 +23,7 @@
 #include "utils/inval.h"
 #include "utils/syscache.h"
 
+#include "common/call_context.h"
 #include "common/compat.h"
 #include "sched/database_slots.h"
 #include "sched/role_eligibility.h"

@@ -17,6 +17,7 @@
 #include "storage/proc.h"
 #include "storage/shmem.h"
 
+#include "shmem/shmem.h"
 #include "store/store.h"
 #include "shmem/completion_waiters.h"
 
@@ -39,25 +40,32 @@ static WaiterShared *shared = NULL;
 #define WAITERS (MaxBackends + NUM_AUXILIARY_PROCS)
 
 /* Bytes of shared memory: a slot for each process there can be. */
-Size
-waiter_shmem_size(void)
+static Size
+shmem_size(void)
 {
 	return MAXALIGN(offsetof(WaiterShared, waiters) + WAITERS * sizeof(Waiter));
 }
 
 /* Lay the slots out, nobody waiting. */
-void
-waiter_shmem_init(void)
+static void
+shmem_init(LWLock *own_lock)
 {
 	bool		found;
 
-	shared = ShmemInitStruct("durable waiters", waiter_shmem_size(), &found);
+	shared = ShmemInitStruct("durable waiters", shmem_size(), &found);
 	if (found)
 		return;
-	memset(shared, 0, waiter_shmem_size());
+	memset(shared, 0, shmem_size());
 	pg_atomic_init_u32(&shared->count, 0);
 	for (int i = 0; i < WAITERS; i++)
 		pg_atomic_init_u64(&shared->waiters[i].key, 0);
+}
+
+/* Have the part laid out at the start of the server. */
+void
+completion_waiters_register(void)
+{
+	shmem_add(shmem_size, shmem_init);
 }
 
 /* Wait for any instance of the current database from now on. */

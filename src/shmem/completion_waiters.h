@@ -7,8 +7,7 @@
 
 #include "common/model.h"
 
-extern Size waiter_shmem_size(void);
-extern void waiter_shmem_init(void);
+extern void completion_waiters_register(void);
 
 extern void waiter_begin(void);
 extern void waiter_for(int64 key);

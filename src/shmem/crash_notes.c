@@ -86,8 +86,8 @@ static Note *my_note = NULL;
  * inherit the mapping.  A server that cannot map it runs without: then only
  * the counting of crashes is lost.
  */
-void
-blackbox_open(void)
+static void
+open_file(LWLock *own_lock)
 {
 	int			fd;
 	struct stat st;
@@ -119,6 +119,20 @@ blackbox_open(void)
 		box->magic = BLACKBOX_MAGIC;
 		box->inode = st.st_ino;
 	}
+}
+
+/* The notes are in a file, which outlives a crash: they take no memory of the server's. */
+static Size
+shmem_size(void)
+{
+	return 0;
+}
+
+/* Have the file opened at the start of the server. */
+void
+crash_notes_register(void)
+{
+	shmem_add(shmem_size, open_file);
 }
 
 /* Leave at once because another process crashed: not this worker's doing. */

@@ -26,7 +26,7 @@ typedef struct BlackboxNote
 	bool		overdue;		/* its worker ended itself as it ignored its timeout */
 } BlackboxNote;
 
-extern void blackbox_open(void);
+extern void crash_notes_register(void);
 /* the worker's side */
 extern void blackbox_attach(int slot);
 extern void blackbox_write(int64 key, int task_id, bool queued);

@@ -61,20 +61,27 @@ static int	nlines = 0;
 static int	unmade = 0;			/* failures for which there was no room in lines, all of one owner */
 
 /* Bytes of shared memory that the table takes. */
-Size
-failure_log_shmem_size(void)
+static Size
+shmem_size(void)
 {
 	return hash_estimate_size(MAX_ROLES, sizeof(Window));
 }
 
 /* Lay it out, empty. */
-void
-failure_log_shmem_init(LWLock *log_lock)
+static void
+shmem_init(LWLock *log_lock)
 {
 	HASHCTL		ctl = {.keysize = sizeof(RoleKey), .entrysize = sizeof(Window)};
 
 	lock = log_lock;
 	windows = compat_shmem_init_hash("durable failure log", MAX_ROLES, &ctl, HASH_ELEM | HASH_BLOBS | HASH_FIXED_SIZE);
+}
+
+/* Have the part laid out at the start of the server. */
+void
+failure_log_register(void)
+{
+	shmem_add(shmem_size, shmem_init);
 }
 
 /*

@@ -11,8 +11,7 @@
 
 #include "store/store.h"
 
-extern Size failure_log_shmem_size(void);
-extern void failure_log_shmem_init(LWLock *lock);
+extern void failure_log_register(void);
 
 /* of a transaction: at its begin; when an instance fails in it; when it has committed */
 extern void failure_log_begin(void);

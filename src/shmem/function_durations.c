@@ -10,6 +10,7 @@
  */
 #include "postgres.h"
 
+#include "shmem/shmem.h"
 #include "common/hashfn.h"
 #include "miscadmin.h"
 #include "port/atomics.h"
@@ -25,21 +26,28 @@
 static pg_atomic_uint64 *places = NULL;
 
 /* Bytes of shared memory that the table takes. */
-Size
-timing_shmem_size(void)
+static Size
+shmem_size(void)
 {
 	return PLACES * sizeof(pg_atomic_uint64);
 }
 
 /* Lay the table out, empty. */
-void
-timing_shmem_init(void)
+static void
+shmem_init(LWLock *own_lock)
 {
 	bool		found;
 
-	places = ShmemInitStruct("durable timings", timing_shmem_size(), &found);
+	places = ShmemInitStruct("durable timings", shmem_size(), &found);
 	for (int i = 0; !found && i < PLACES; i++)
 		pg_atomic_init_u64(&places[i], 0);
+}
+
+/* Have the part laid out at the start of the server. */
+void
+function_durations_register(void)
+{
+	shmem_add(shmem_size, shmem_init);
 }
 
 /* The place of a function, and the part of its hash that is kept there. */

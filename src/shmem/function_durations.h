@@ -14,8 +14,7 @@
 
 #include "portability/instr_time.h"
 
-extern Size timing_shmem_size(void);
-extern void timing_shmem_init(void);
+extern void function_durations_register(void);
 
 /* a name means a function together with the search_path that it is looked up with */
 extern bool timing_is_slow(const char *search_path, const char *name);

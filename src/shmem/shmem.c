@@ -8,34 +8,32 @@
 #include "storage/ipc.h"
 #include "storage/shmem.h"
 
-#include "shmem/crash_notes.h"
-#include "sched/database_slots.h"
-#include "shmem/failure_log.h"
-#include "sched/ready_lists.h"
-#include "engine/quota.h"
 #include "shmem/shmem.h"
-#include "shmem/stats.h"
-#include "shmem/function_durations.h"
-#include "shmem/completion_waiters.h"
+
+#define MAX_PARTS		16
+
+typedef struct ShmemPart
+{
+	Size		(*size) (void);
+	void		(*init) (LWLock *lock);
+} ShmemPart;
 
 LWLock	   *shared_lock = NULL;
 
+static ShmemPart parts[MAX_PARTS];
+static int	nparts = 0;
 static shmem_request_hook_type previous_request_hook = NULL;
 static shmem_startup_hook_type previous_startup_hook = NULL;
 
-/* Ask for the memory and the lock. */
+/* Ask for the memory and the locks: shared_lock and one for each part. */
 static void
 request_hook(void)
 {
 	if (previous_request_hook)
 		previous_request_hook();
-	RequestAddinShmemSpace(add_size(lists_shmem_size(),
-									add_size(database_shmem_size(),
-											 add_size(waiter_shmem_size(),
-													  add_size(timing_shmem_size(),
-															   add_size(stats_shmem_size(),
-																		add_size(quota_shmem_size(), failure_log_shmem_size())))))));
-	RequestNamedLWLockTranche("durable", 3);
+	for (int i = 0; i < nparts; i++)
+		RequestAddinShmemSpace(parts[i].size());
+	RequestNamedLWLockTranche("durable", 1 + nparts);
 }
 
 /* Lay out the parts, or find them where another process has. */
@@ -49,25 +47,24 @@ startup_hook(void)
 	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
 	locks = GetNamedLWLockTranche("durable");
 	shared_lock = &locks[0].lock;
-	lists_shmem_init();
-	database_shmem_init();
-	waiter_shmem_init();
-	timing_shmem_init();
-	stats_shmem_init(&locks[1].lock);
-	quota_shmem_init();
-	failure_log_shmem_init(&locks[2].lock);
+	for (int i = 0; i < nparts; i++)
+		parts[i].init(&locks[1 + i].lock);
 	LWLockRelease(AddinShmemInitLock);
-	blackbox_open();
 }
 
-/* Install the hooks. */
+/* Add a part, from _PG_init under shared_preload_libraries. */
 void
-shared_request(void)
+shmem_add(Size (*size) (void), void (*init) (LWLock *lock))
 {
-	previous_request_hook = shmem_request_hook;
-	shmem_request_hook = request_hook;
-	previous_startup_hook = shmem_startup_hook;
-	shmem_startup_hook = startup_hook;
+	Assert(nparts < MAX_PARTS);
+	if (nparts == 0)
+	{
+		previous_request_hook = shmem_request_hook;
+		shmem_request_hook = request_hook;
+		previous_startup_hook = shmem_startup_hook;
+		shmem_startup_hook = startup_hook;
+	}
+	parts[nparts++] = (ShmemPart) {.size = size, .init = init};
 }
 
 /* Remove from a table what belongs to a database. */

@@ -31,8 +31,11 @@ typedef struct RoleKey
 /* remove from such a table what belongs to a database; its lock is held */
 extern void shared_forget(HTAB *table, Oid db);
 
-/* request hooks; from _PG_init under shared_preload_libraries */
-extern void shared_request(void);
+/*
+ * Add a part, from _PG_init under shared_preload_libraries: how many bytes it
+ * takes, and what lays it out or finds it, which gets a lock of the part's own.
+ */
+extern void shmem_add(Size (*size) (void), void (*init) (LWLock *lock));
 /* false where the library isn't in shared_preload_libraries */
 extern bool shared_available(void);
 /* error saying what to add where shared memory is missing */

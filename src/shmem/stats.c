@@ -17,6 +17,7 @@
 #include "utils/builtins.h"
 #include "utils/hsearch.h"
 
+#include "common/call_context.h"
 #include "engine/turn.h"
 #include "shmem/shmem.h"
 #include "shmem/stats.h"
@@ -73,16 +74,16 @@ PG_FUNCTION_INFO_V1(durable_function_stats);
 PG_FUNCTION_INFO_V1(durable_reset_stats);
 
 /* Bytes of shared memory that the counters take. */
-Size
-stats_shmem_size(void)
+static Size
+shmem_size(void)
 {
 	return add_size(hash_estimate_size(MAX_ROLES, sizeof(RoleStats)),
 					hash_estimate_size(MAX_FUNCTIONS, sizeof(FunctionStats)));
 }
 
 /* Lay the tables out, empty. */
-void
-stats_shmem_init(LWLock *stats_lock)
+static void
+shmem_init(LWLock *stats_lock)
 {
 	HASHCTL		role_ctl = {.keysize = sizeof(RoleKey), .entrysize = sizeof(RoleStats)};
 	HASHCTL		function_ctl = {.keysize = sizeof(FunctionKey), .entrysize = sizeof(FunctionStats)};
@@ -92,6 +93,13 @@ stats_shmem_init(LWLock *stats_lock)
 								   HASH_ELEM | HASH_BLOBS | HASH_FIXED_SIZE);
 	functions = compat_shmem_init_hash("durable function stats", MAX_FUNCTIONS, &function_ctl,
 									   HASH_ELEM | HASH_BLOBS | HASH_FIXED_SIZE);
+}
+
+/* Have the part laid out at the start of the server. */
+void
+stats_register(void)
+{
+	shmem_add(shmem_size, shmem_init);
 }
 
 /* Count something. */
@@ -195,7 +203,7 @@ at_transaction_end(XactEvent event, void *arg)
 
 /* Let the transactions of this process count. */
 void
-stats_register(void)
+stats_begin(void)
 {
 	RegisterXactCallback(at_transaction_end, NULL);
 }

@@ -43,15 +43,14 @@ typedef enum StatsKind
 	STATS_ACTIVITY
 } StatsKind;
 
-extern Size stats_shmem_size(void);
-extern void stats_shmem_init(LWLock *lock);
+extern void stats_register(void);
 
 /* counting, in this process */
 extern void stats_count(StatsCounter counter, int64 by);
 extern void stats_timer(TimestampTz due, TimestampTz now);
 extern void stats_call(StatsKind kind, const char *name, int64 time, bool failed);
 /* from now on the transactions of this process that have a batch count when they commit */
-extern void stats_register(void);
+extern void stats_begin(void);
 
 /* the counters of a database begin anew */
 extern void stats_reset(Oid db);

@@ -695,7 +695,7 @@ durable_worker_main(Datum arg)
 	process_connect(DatumGetObjectId(arg), extra.role);
 	pgstat_report_appname("durable worker");
 	blackbox_attach(my_slot);
-	stats_register();
+	stats_begin();
 	patience_install();
 	round_init();
 	slot_connected(my_slot);
