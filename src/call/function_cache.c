@@ -34,9 +34,9 @@
 #include "utils/syscache.h"
 #include "utils/varlena.h"
 
-#include "call/function_call.h"
 #include "call/function_cache.h"
-#include "worker/bgworkers.h"
+#include "call/function_call.h"
+#include "common/call_context.h"
 
 /* bytes of the longest name or signature: an index entry has room for such a name beside the longest id and role, uncompressed */
 #define MAX_NAME_LENGTH 1024

@@ -29,8 +29,8 @@
 #include "utils/syscache.h"
 #include "utils/typcache.h"
 
-#include "call/function_call.h"
 #include "call/function_cache.h"
+#include "call/function_call.h"
 
 /* what an error during a conversion is about */
 typedef struct ConversionContext

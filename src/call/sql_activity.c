@@ -22,9 +22,9 @@
 #include "utils/fmgroids.h"
 #include "utils/hsearch.h"
 
-#include "common/call_context.h"
 #include "call/function_cache.h"
-#include "engine/turn.h"
+#include "common/arguments.h"
+#include "common/call_context.h"
 
 /* a column's name, of the statement or made up */
 typedef struct ColumnName
@@ -234,10 +234,7 @@ durable_run_sql(PG_FUNCTION_ARGS)
 	Datum		result;
 
 	orchestrator_forbid("durable.run_sql");
-	if (PG_ARGISNULL(0))
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("argument \"statement\" of durable.run_sql must not be null")));
+	require_argument(fcinfo, 0, "statement", "durable.run_sql");
 	statement = text_to_cstring(PG_GETARG_TEXT_PP(0));
 	types = parameter_types(statement, &count);
 	nulls = palloc(Max(count, 1));

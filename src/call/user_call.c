@@ -25,7 +25,13 @@
 #include "commands/prepare.h"
 #include "commands/sequence.h"
 #include "commands/trigger.h"
+#include "call/function_call.h"
+#include "call/user_call.h"
+#include "common/call_context.h"
+#include "common/failure.h"
+#include "common/jsonb_util.h"
 #include "common/pg_prng.h"
+#include "shmem/crash_notes.h"
 #include "libpq/be-fsstubs.h"
 #include "miscadmin.h"
 #include "storage/latch.h"
@@ -45,12 +51,6 @@
 #include "utils/timestamp.h"
 #include "utils/timeout.h"
 
-#include "shmem/crash_notes.h"
-#include "call/function_call.h"
-#include "common/jsonb_util.h"
-#include "worker/bgworkers.h"
-#include "engine/quota.h"
-#include "call/user_call.h"
 
 /* milliseconds that code gets after its timeout to handle that: as long again, but at least and at most */
 #define USERCODE_GRACE_MIN INT64CONST(1000)
@@ -222,7 +222,7 @@ call_inside(UserCall *call, MemoryContext context)
 	if (!call->read_only)
 		patience_check(call->function);
 	result = function_call(call->function, call->input, call->check_only);
-	quota_require(quota_payload(call->owner, result));
+	failure_throw_any(call->limit(call->owner, result));
 	if (call->check_only)
 		call->signature = MemoryContextStrdup(context, function_signature(call->function));
 	/* what is deferred to the commit belongs to the call, and nothing guards the commit */

@@ -22,6 +22,7 @@ typedef struct UserCall
 	bool		read_only;		/* and roll back what it did */
 	bool		check_only;		/* do not run it: find it, and see that it takes the input; needs read_only */
 	int64		timeout;		/* ms; 0: none but statement_timeout */
+	Jsonb	   *(*limit) (Oid owner, const Jsonb *result);	/* the failure of a result that is too large, or NULL */
 	bool	   *expected;		/* if true after an error, the error is of no interest */
 	/* out, zero before */
 	Oid			function;		/* what was called, if it was found */

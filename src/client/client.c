@@ -20,24 +20,25 @@
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
 
-#include "common/call_context.h"
 #include "call/function_call.h"
 #include "client/client.h"
-#include "engine/instance_create.h"
-#include "sched/commit_wakeup.h"
+#include "common/arguments.h"
+#include "common/call_context.h"
+#include "common/failure.h"
 #include "common/jsonb_util.h"
+#include "engine/instance_create.h"
 #include "engine/quota.h"
-#include "engine/turn.h"
+#include "sched/commit_wakeup.h"
 #include "shmem/shmem.h"
 #include "store/runtime_status.h"
 
-#define EVENT_NAME_LENGTH	256
 /* the transaction and 32 subtransactions in it */
 #define MAX_NESTING		33
 
 PG_FUNCTION_INFO_V1(durable_start_new);
 PG_FUNCTION_INFO_V1(durable_terminate);
 PG_FUNCTION_INFO_V1(durable_raise_event);
+PG_FUNCTION_INFO_V1(durable_rewind);
 PG_FUNCTION_INFO_V1(durable_suspend);
 PG_FUNCTION_INFO_V1(durable_resume);
 PG_FUNCTION_INFO_V1(durable_require_client);
@@ -59,36 +60,6 @@ client_begin(const char *function)
 				 errmsg("%s was called in %d nested subtransactions", function, GetCurrentTransactionNestLevel() - 1),
 				 errdetail("At most %d may be open: savepoints and PL/pgSQL blocks with EXCEPTION are such.", MAX_NESTING - 1),
 				 errhint("Release savepoints before you set others.")));
-}
-
-/* Error for a parameter that is null and must not be. */
-void
-client_require(FunctionCallInfo fcinfo, int number, const char *parameter, const char *function)
-{
-	if (PG_ARGISNULL(number))
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("parameter \"%s\" of %s must not be null", parameter, function)));
-}
-
-/* A text argument as a string, NULL for null; an error if it is longer than durable.max_payload. */
-char *
-client_text(FunctionCallInfo fcinfo, int number)
-{
-	char	   *string;
-
-	if (PG_ARGISNULL(number))
-		return NULL;
-	string = text_to_cstring(PG_GETARG_TEXT_PP(number));
-	quota_require(quota_text_limit(string));
-	return string;
-}
-
-/* A jsonb argument, NULL for null. */
-static Jsonb *
-jsonb_argument(FunctionCallInfo fcinfo, int number)
-{
-	return PG_ARGISNULL(number) ? NULL : PG_GETARG_JSONB_P(number);
 }
 
 /* OD001: there is none, or none that the caller may see. */
@@ -147,7 +118,7 @@ client_close(Store *store)
 static bool
 ignore_argument(FunctionCallInfo fcinfo, int number)
 {
-	char	   *word = client_text(fcinfo, number);
+	char	   *word = text_argument(fcinfo, number);
 
 	if (strcmp(word, "ignore") == 0)
 		return true;
@@ -166,7 +137,7 @@ resolve_function(CreateRequest *request)
 	Oid			function;
 
 	/* before it is converted */
-	quota_require(quota_payload(request->owner, request->input));
+	failure_throw_any(quota_payload(request->owner, request->input));
 	function = function_lookup(request->name);
 	(void) function_call(function, request->input, true);
 	request->function = function_signature(function);
@@ -177,12 +148,12 @@ resolve_function(CreateRequest *request)
 static void
 read_request(FunctionCallInfo fcinfo, CreateRequest *request)
 {
-	client_require(fcinfo, 0, "name", "durable.start_new");
-	client_require(fcinfo, 6, "dedupe_statuses", "durable.start_new");
-	client_require(fcinfo, 7, "on_duplicate", "durable.start_new");
-	request->name = client_text(fcinfo, 0);
+	require_argument(fcinfo, 0, "name", "durable.start_new");
+	require_argument(fcinfo, 6, "dedupe_statuses", "durable.start_new");
+	require_argument(fcinfo, 7, "on_duplicate", "durable.start_new");
+	request->name = text_argument(fcinfo, 0);
 	request->input = jsonb_argument(fcinfo, 1);
-	request->instance_id = client_text(fcinfo, 2);
+	request->instance_id = text_argument(fcinfo, 2);
 	request->now = GetCurrentTimestamp();
 	if (!PG_ARGISNULL(3))
 	{
@@ -192,7 +163,7 @@ read_request(FunctionCallInfo fcinfo, CreateRequest *request)
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 					 errmsg("parameter \"start_at\" must be finite")));
 	}
-	request->version = client_text(fcinfo, 4);
+	request->version = text_argument(fcinfo, 4);
 	request->tags = create_check_tags(jsonb_argument(fcinfo, 5));
 	request->owner = GetUserId();
 	if (request->instance_id != NULL)
@@ -259,7 +230,7 @@ send_message(const char *instance_id, const char *action, MessageRow *message)
 	require_live(&row, action);
 	/* nothing keeps an instance from being ended: of that only the reason is the caller's */
 	if (message->kind != MESSAGE_TERMINATE || jsonb_member(message->payload, "reason") != NULL)
-		quota_require(quota_payload(row.owner, message->payload));
+		failure_throw_any(quota_payload(row.owner, message->payload));
 	message->key = row.key;
 	message->time = GetCurrentTimestamp();
 	message_send(store, row.owner, message);
@@ -308,7 +279,7 @@ Jsonb *
 client_reason(FunctionCallInfo fcinfo, int number)
 {
 	static const char *const names[] = {"reason"};
-	Jsonb	   *reason = jsonb_from_text(client_text(fcinfo, number));
+	Jsonb	   *reason = jsonb_from_text(text_argument(fcinfo, number));
 
 	return reason != NULL ? jsonb_from_members(1, names, &reason) : NULL;
 }
@@ -323,33 +294,19 @@ durable_terminate(PG_FUNCTION_ARGS)
 	Oid			owner;
 
 	client_begin("durable.terminate");
-	client_require(fcinfo, 0, "instance_id", "durable.terminate");
-	client_require(fcinfo, 2, "recursive", "durable.terminate");
-	client_require(fcinfo, 3, "cancel_activities", "durable.terminate");
-	values[0] = jsonb_from_text(client_text(fcinfo, 1));
+	require_argument(fcinfo, 0, "instance_id", "durable.terminate");
+	require_argument(fcinfo, 2, "recursive", "durable.terminate");
+	require_argument(fcinfo, 3, "cancel_activities", "durable.terminate");
+	values[0] = jsonb_from_text(text_argument(fcinfo, 1));
 	values[1] = jsonb_from_bool(PG_GETARG_BOOL(2));
 	values[2] = jsonb_from_bool(PG_GETARG_BOOL(3));
 	message.payload = jsonb_from_members(lengthof(values), names, values);
-	owner = send_message(client_text(fcinfo, 0), "terminate", &message);
+	owner = send_message(text_argument(fcinfo, 0), "terminate", &message);
 	if (PG_GETARG_BOOL(3))
 		hint_cancel(message.key);
 	if (PG_GETARG_BOOL(2) && PG_GETARG_BOOL(3))
 		cancel_descendants(&message, owner);
 	PG_RETURN_VOID();
-}
-
-/* A text argument as the name of an event, or an error if it cannot be one. */
-char *
-client_event_name(FunctionCallInfo fcinfo, int number)
-{
-	char	   *name = client_text(fcinfo, number);
-	int			length = pg_mbstrlen(name);
-
-	if (length < 1 || length > EVENT_NAME_LENGTH)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("an event name has 1 to %d characters, not %d", EVENT_NAME_LENGTH, length)));
-	return name;
 }
 
 /* durable.raise_event(instance_id, event_name, event_data) */
@@ -359,11 +316,11 @@ durable_raise_event(PG_FUNCTION_ARGS)
 	MessageRow	message = {.kind = MESSAGE_EVENT};
 
 	client_begin("durable.raise_event");
-	client_require(fcinfo, 0, "instance_id", "durable.raise_event");
-	client_require(fcinfo, 1, "event_name", "durable.raise_event");
-	message.name = client_event_name(fcinfo, 1);
+	require_argument(fcinfo, 0, "instance_id", "durable.raise_event");
+	require_argument(fcinfo, 1, "event_name", "durable.raise_event");
+	message.name = event_name_argument(fcinfo, 1);
 	message.payload = jsonb_argument(fcinfo, 2);
-	send_message(client_text(fcinfo, 0), "raise an event for", &message);
+	send_message(text_argument(fcinfo, 0), "raise an event for", &message);
 	PG_RETURN_VOID();
 }
 
@@ -374,9 +331,9 @@ send_reason(FunctionCallInfo fcinfo, MessageKind kind, const char *function, con
 	MessageRow	message = {.kind = kind};
 
 	client_begin(function);
-	client_require(fcinfo, 0, "instance_id", function);
+	require_argument(fcinfo, 0, "instance_id", function);
 	message.payload = client_reason(fcinfo, 1);
-	send_message(client_text(fcinfo, 0), action, &message);
+	send_message(text_argument(fcinfo, 0), action, &message);
 	PG_RETURN_VOID();
 }
 
@@ -392,6 +349,41 @@ Datum
 durable_resume(PG_FUNCTION_ARGS)
 {
 	return send_reason(fcinfo, MESSAGE_RESUME, "durable.resume", "resume");
+}
+
+/* durable.rewind(instance_id, reason) */
+Datum
+durable_rewind(PG_FUNCTION_ARGS)
+{
+	char	   *instance_id;
+	InstanceRow row;
+	MessageRow	message = {.kind = MESSAGE_REWIND, .time = GetCurrentTimestamp()};
+	Store	   *store;
+
+	client_begin("durable.rewind");
+	require_argument(fcinfo, 0, "instance_id", "durable.rewind");
+	instance_id = text_argument(fcinfo, 0);
+	store = client_open();
+	if (!instance_find(store, instance_id, &row) || !status_may_manage(&row) ||
+		instance_lock(store, row.key, true, &row) != FETCH_FOUND)
+		client_no_instance(instance_id);
+	if (row.state != STATE_FAILED)
+		ereport(ERROR,
+				(errcode(ERRCODE_DURABLE_WRONG_STATUS),
+				 errmsg("cannot rewind instance \"%s\" because its status is %s",
+						instance_id, status_name(status_of(&row))),
+				 errhint("Only failed instances can be rewound.")));
+	row.state = STATE_READY;
+	row.completed_time = 0;
+	row.last_updated_time = message.time;
+	instance_update(store, &row);
+	message.key = row.key;
+	message.payload = client_reason(fcinfo, 1);
+	failure_throw_any(quota_payload(row.owner, message.payload));
+	message_send(store, row.owner, &message);
+	hint_instance(row.owner, row.key, row.name, READY_RUN);
+	client_close(store);
+	PG_RETURN_VOID();
 }
 
 /* durable.require_client(function) */
@@ -412,13 +404,13 @@ durable_set_custom_status(PG_FUNCTION_ARGS)
 	Store	   *store;
 
 	client_begin("durable.set_custom_status");
-	client_require(fcinfo, 0, "instance_id", "durable.set_custom_status");
-	instance_id = client_text(fcinfo, 0);
+	require_argument(fcinfo, 0, "instance_id", "durable.set_custom_status");
+	instance_id = text_argument(fcinfo, 0);
 	message.payload = jsonb_argument(fcinfo, 1);
 
 	store = client_open();
 	find_instance(store, instance_id, &row);
-	quota_require(quota_payload(row.owner, message.payload));
+	failure_throw_any(quota_payload(row.owner, message.payload));
 	if (STATE_IS_TERMINAL(row.state) &&
 		instance_lock(store, row.key, true, &row) != FETCH_FOUND)
 		client_no_instance(instance_id);

@@ -15,13 +15,6 @@
 extern void client_begin(const char *function);
 /* error unless a worker could connect as the role */
 extern void client_require_worker_role(Oid role);
-/* a text argument as a string, NULL for null */
-extern char *client_text(FunctionCallInfo fcinfo, int number);
-/* a text argument as the name of an event; error 22023 if it cannot be one */
-extern char *client_event_name(FunctionCallInfo fcinfo, int number);
-/* error 22004 if the argument is null */
-extern void client_require(FunctionCallInfo fcinfo, int number, const char *parameter,
-						   const char *function);
 /* {"reason": …} of a text argument, NULL for null */
 extern Jsonb *client_reason(FunctionCallInfo fcinfo, int number);
 /* the store for a client function, and its end */

@@ -11,12 +11,12 @@
 #include "utils/json.h"
 #include "utils/snapmgr.h"
 
-#include "common/call_context.h"
 #include "client/client.h"
+#include "common/arguments.h"
+#include "common/call_context.h"
+#include "common/guc.h"
 #include "common/jsonb_util.h"
 #include "common/links.h"
-#include "engine/turn.h"
-#include "common/guc.h"
 #include "store/runtime_status.h"
 
 PG_FUNCTION_INFO_V1(durable_create_http_management_payload);
@@ -84,8 +84,8 @@ id_argument(FunctionCallInfo fcinfo, const char *function)
 	Store	   *store;
 
 	orchestrator_forbid(function);
-	client_require(fcinfo, 0, "instance_id", function);
-	instance_id = client_text(fcinfo, 0);
+	require_argument(fcinfo, 0, "instance_id", function);
+	instance_id = text_argument(fcinfo, 0);
 	store = client_open();
 	if (!instance_find(store, instance_id, &row) || !status_may_see(&row))
 		client_no_instance(instance_id);

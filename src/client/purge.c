@@ -19,6 +19,7 @@
 #include "utils/snapmgr.h"
 
 #include "client/client.h"
+#include "common/arguments.h"
 #include "engine/instance_delete.h"
 #include "search/search.h"
 
@@ -39,10 +40,10 @@ durable_purge_instance_history(PG_FUNCTION_ARGS)
 	int64		removed = 0;
 
 	client_begin("durable.purge_instance_history");
-	client_require(fcinfo, 0, "instance_id", "durable.purge_instance_history");
+	require_argument(fcinfo, 0, "instance_id", "durable.purge_instance_history");
 
 	store = client_open();
-	if (instance_find(store, client_text(fcinfo, 0), &row) && status_may_manage(&row))
+	if (instance_find(store, text_argument(fcinfo, 0), &row) && status_may_manage(&row))
 	{
 		/* one that ends does so in a moment: not worth waiting for a worker's transaction */
 		if (!STATE_IS_TERMINAL(row.state) ||
@@ -69,7 +70,7 @@ purge_arguments(FunctionCallInfo fcinfo, Filter *filter, const char *function)
 	int			batch_size;
 
 	memset(filter, 0, sizeof(Filter));
-	client_require(fcinfo, 0, "created_time_from", function);
+	require_argument(fcinfo, 0, "created_time_from", function);
 	filter->has_from = true;
 	filter->from = PG_GETARG_TIMESTAMPTZ(0);
 	filter->has_to = !PG_ARGISNULL(1);
@@ -83,7 +84,7 @@ purge_arguments(FunctionCallInfo fcinfo, Filter *filter, const char *function)
 				 errmsg("runtime_status of %s must not contain a status of live instances", function),
 				 errhint("Use Completed, Failed and Terminated.")));
 	filter->manage = true;
-	client_require(fcinfo, 3, "batch_size", function);
+	require_argument(fcinfo, 3, "batch_size", function);
 	batch_size = PG_GETARG_INT32(3);
 	if (batch_size < 1 || batch_size > BATCH_LIMIT)
 		ereport(ERROR,

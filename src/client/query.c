@@ -25,12 +25,11 @@
 #include "utils/lsyscache.h"
 #include "utils/snapmgr.h"
 
+#include "common/arguments.h"
 #include "common/call_context.h"
-#include "client/client.h"
-#include "common/jsonb_util.h"
-#include "engine/turn.h"
-#include "search/search.h"
 #include "common/guc.h"
+#include "common/jsonb_util.h"
+#include "search/search.h"
 
 #define PAGE_SIZE_LIMIT 100000
 /* characters of payloads in a page, or a quarter of durable.max_payload if that is more */
@@ -62,8 +61,8 @@ filter_arguments(FunctionCallInfo fcinfo, Filter *filter)
 	filter->has_to = !PG_ARGISNULL(2);
 	if (filter->has_to)
 		filter->to = PG_GETARG_TIMESTAMPTZ(2);
-	filter->name = client_text(fcinfo, 3);
-	filter->prefix = client_text(fcinfo, 4);
+	filter->name = text_argument(fcinfo, 3);
+	filter->prefix = text_argument(fcinfo, 4);
 	if (filter->prefix != NULL && filter->prefix[0] == '\0')
 		filter->prefix = NULL;
 	if (!PG_ARGISNULL(5))
@@ -76,7 +75,7 @@ filter_arguments(FunctionCallInfo fcinfo, Filter *filter)
 		if (JB_ROOT_COUNT(filter->tags) == 0)
 			filter->tags = NULL;
 	}
-	filter->parent = client_text(fcinfo, 6);
+	filter->parent = text_argument(fcinfo, 6);
 	filter->ids = PG_ARGISNULL(7) ? NULL : PG_GETARG_ARRAYTYPE_P(7);
 }
 
@@ -258,14 +257,14 @@ durable_query_instances(PG_FUNCTION_ARGS)
 
 	orchestrator_forbid("durable.query_instances");
 	filter_arguments(fcinfo, &filter);
-	client_require(fcinfo, 8, "show_input", "durable.query_instances");
-	client_require(fcinfo, 9, "page_size", "durable.query_instances");
+	require_argument(fcinfo, 8, "show_input", "durable.query_instances");
+	require_argument(fcinfo, 9, "page_size", "durable.query_instances");
 	page_size = PG_GETARG_INT32(9);
 	if (page_size < 1 || page_size > PAGE_SIZE_LIMIT)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("page_size must be between 1 and %d", PAGE_SIZE_LIMIT)));
-	continuation = client_text(fcinfo, 10);
+	continuation = text_argument(fcinfo, 10);
 	if (continuation != NULL)
 		token_decode(continuation, filter.prefix != NULL, &place);
 

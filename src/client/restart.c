@@ -19,9 +19,11 @@
 
 #include "call/function_call.h"
 #include "client/client.h"
+#include "common/arguments.h"
+#include "common/failure.h"
 #include "engine/instance_create.h"
-#include "store/owner.h"
 #include "engine/quota.h"
+#include "store/owner.h"
 #include "store/runtime_status.h"
 
 PG_FUNCTION_INFO_V1(durable_restart);
@@ -54,7 +56,7 @@ resolve_function(CreateRequest *request)
 
 	client_require_worker_role(request->owner);
 	/* before it is converted */
-	quota_require(quota_payload(request->owner, request->input));
+	failure_throw_any(quota_payload(request->owner, request->input));
 	(void) set_config_option("search_path", request->search_path, PGC_USERSET, PGC_S_SESSION,
 							 GUC_ACTION_SAVE, true, 0, false);
 	function = look_up_as(request->owner, request->name);
@@ -137,9 +139,9 @@ durable_restart(PG_FUNCTION_ARGS)
 	bool		replace;
 
 	client_begin("durable.restart");
-	client_require(fcinfo, 0, "instance_id", "durable.restart");
-	client_require(fcinfo, 1, "restart_with_new_instance_id", "durable.restart");
-	instance_id = client_text(fcinfo, 0);
+	require_argument(fcinfo, 0, "instance_id", "durable.restart");
+	require_argument(fcinfo, 1, "restart_with_new_instance_id", "durable.restart");
+	instance_id = text_argument(fcinfo, 0);
 	replace = !PG_GETARG_BOOL(1);
 
 	store = client_open();

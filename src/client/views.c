@@ -18,14 +18,14 @@
 #include "utils/timestamp.h"
 #include "utils/wait_event.h"
 
-#include "common/call_context.h"
-#include "shmem/crash_notes.h"
 #include "client/client.h"
-#include "sched/ready_queue.h"
-#include "engine/turn.h"
+#include "common/arguments.h"
+#include "common/call_context.h"
 #include "common/guc.h"
-#include "shmem/shmem.h"
+#include "sched/ready_queue.h"
 #include "sched/worker_slots.h"
+#include "shmem/crash_notes.h"
+#include "shmem/shmem.h"
 #include "store/runtime_status.h"
 #include "store/store.h"
 
@@ -164,7 +164,7 @@ durable_turn_state(PG_FUNCTION_ARGS)
 	static const char *const states[] = {
 		[TURN_UNLISTED] = NULL, [TURN_QUEUED] = "queued", [TURN_ALONE] = "waiting for a place", [TURN_HELD] = "held"
 	};
-	char	   *instance_id = client_text(fcinfo, 0);
+	char	   *instance_id = text_argument(fcinfo, 0);
 	InstanceRow row;
 	Store	   *store;
 	const char *state = NULL;

@@ -23,13 +23,13 @@
 #include "utils/snapmgr.h"
 #include "utils/wait_event.h"
 
-#include "common/call_context.h"
 #include "client/client.h"
-#include "engine/turn.h"
+#include "common/arguments.h"
+#include "common/call_context.h"
+#include "shmem/completion_waiters.h"
 #include "shmem/shmem.h"
 #include "store/runtime_status.h"
 #include "store/table_access.h"
-#include "shmem/completion_waiters.h"
 
 /* ms until it looks in any case: at first, and at most */
 #define LOOK_FIRST		1000
@@ -180,7 +180,7 @@ durable_wait_for_completion(PG_FUNCTION_ARGS)
 	shared_require();
 	orchestrator_forbid("durable.wait_for_completion");
 	PreventCommandDuringRecovery("durable.wait_for_completion");
-	client_require(fcinfo, 0, "instance_id", "durable.wait_for_completion");
+	require_argument(fcinfo, 0, "instance_id", "durable.wait_for_completion");
 	wait.deadline = deadline_argument(fcinfo, 1);
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");

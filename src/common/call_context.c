@@ -1,12 +1,16 @@
 /*
  * call_context.c
- *	  What runs now: the orchestrator or the activity whose code makes a call.
+ *	  What runs now: the kind of this process, and the orchestrator or the
+ *	  activity whose code makes a call.
  */
 #include "postgres.h"
+
+#include "miscadmin.h"
 
 #include "common/call_context.h"
 #include "common/failure.h"
 
+ProcessKind process_kind = PROCESS_SESSION;
 ActivityContext *current_activity = NULL;
 void		(*current_orchestrator_refuse) (Jsonb *failure) = NULL;
 
@@ -20,4 +24,21 @@ orchestrator_forbid(const char *function)
 											 psprintf("an orchestrator cannot call %s", function),
 											 "An orchestrator is replayed: it must have no effects of its own, and see the same each time.",
 											 "Call it from an activity: durable.call_activity, or use the orchestrator's own functions such as durable.send_event."));
+}
+
+/* Code of users begins here, as the current user, who must be the given role; the engine's trusted processes run none. */
+void
+process_require_role(Oid role)
+{
+	if (process_kind == PROCESS_LAUNCHER || process_kind == PROCESS_SCHEDULER)
+		elog(ERROR, "a process that is trusted was about to run code of a user");
+	if (GetUserId() != role)
+		elog(ERROR, "code of role %u was about to run as role %u", role, GetUserId());
+}
+
+/* Whether this process is the engine's. */
+bool
+process_is_engine(void)
+{
+	return process_kind != PROCESS_SESSION;
 }

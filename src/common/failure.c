@@ -175,3 +175,11 @@ failure_throw(Jsonb *failure)
 			 hint ? errhint("%s", hint) : 0,
 			 context ? errcontext_msg("%s", context) : 0));
 }
+
+/* Raise a failure, if there is one. */
+void
+failure_throw_any(Jsonb *failure)
+{
+	if (failure != NULL)
+		failure_throw(failure);
+}

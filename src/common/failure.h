@@ -27,5 +27,7 @@ _Noreturn extern void failure_throw(Jsonb *failure);
 extern Jsonb *failure_timed_out(const char *activity, const char *detail);
 /* a copy of the failure that says of which activity it is */
 extern Jsonb *failure_of_activity(Jsonb *failure, const char *activity, int task_id, int attempt);
+/* the same, unless it is NULL */
+extern void failure_throw_any(Jsonb *failure);
 
 #endif

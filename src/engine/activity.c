@@ -8,14 +8,14 @@
 #include "tcop/tcopprot.h"
 #include "utils/backend_status.h"
 
-#include "common/call_context.h"
-#include "engine/activity.h"
-#include "shmem/crash_notes.h"
-#include "common/failure.h"
-#include "engine/turn.h"
-#include "shmem/stats.h"
-#include "shmem/function_durations.h"
 #include "call/user_call.h"
+#include "common/call_context.h"
+#include "common/failure.h"
+#include "engine/activity.h"
+#include "engine/quota.h"
+#include "shmem/crash_notes.h"
+#include "shmem/function_durations.h"
+#include "shmem/stats.h"
 
 /*
  * A deadlock or serialization failure may be due to what the transactions of
@@ -71,6 +71,7 @@ activity_run(ActivityRun *run)
 		.rewinds = run->rewinds
 	};
 	UserCall	call = {
+		.limit = quota_payload,
 		.owner = run->instance->owner,
 		.resolve = resolve_name,
 		.name = run->name,

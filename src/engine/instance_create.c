@@ -18,14 +18,14 @@
 #include "utils/snapmgr.h"
 
 #include "common/call_context.h"
-#include "engine/instance_create.h"
-#include "sched/commit_wakeup.h"
+#include "common/failure.h"
 #include "common/jsonb_util.h"
+#include "engine/instance_create.h"
+#include "engine/instance_delete.h"
 #include "engine/lifecycle_notify.h"
 #include "engine/quota.h"
+#include "sched/commit_wakeup.h"
 #include "sched/ready_queue.h"
-#include "engine/instance_delete.h"
-#include "engine/turn.h"
 #include "store/instance_rows.h"
 #include "store/runtime_status.h"
 #include "store/table_access.h"
@@ -315,11 +315,11 @@ instance_create(Store *store, CreateRequest *request)
 	/* an activity holds up its round */
 	request->no_wait |= current_activity != NULL;
 
-	quota_require(quota_payload(request->owner, request->input));
-	quota_require(quota_payload(request->owner, request->tags));
-	quota_require(quota_text(request->owner, request->version));
-	quota_require(quota_text(request->owner, request->name));
-	quota_require(quota_text(request->owner, request->search_path));
+	failure_throw_any(quota_payload(request->owner, request->input));
+	failure_throw_any(quota_payload(request->owner, request->tags));
+	failure_throw_any(quota_text(request->owner, request->version));
+	failure_throw_any(quota_text(request->owner, request->name));
+	failure_throw_any(quota_text(request->owner, request->search_path));
 	if (request->instance_id == NULL)
 		instance_insert(store, row);
 	else
@@ -336,7 +336,7 @@ instance_create(Store *store, CreateRequest *request)
 				return result;
 		}
 	}
-	quota_require(quota_take(store, row->owner, QUOTA_LIVE));
+	failure_throw_any(quota_take(store, row->owner, QUOTA_LIVE));
 	history_append(store, &started);
 	if (row->state == STATE_WAITING)
 		timer_insert(store, row->key, 0, row->scheduled_start_time);

@@ -14,10 +14,10 @@
 #include "miscadmin.h"
 
 #include "common/failure.h"
-#include "sched/commit_wakeup.h"
 #include "common/jsonb_util.h"
-#include "engine/lifecycle_notify.h"
 #include "engine/instance_delete.h"
+#include "engine/lifecycle_notify.h"
+#include "sched/commit_wakeup.h"
 
 /* Tell the parent of a live instance that it will not get a result. */
 static void

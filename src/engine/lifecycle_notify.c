@@ -30,8 +30,10 @@
 #include "catalog/pg_type.h"
 #include "commands/async.h"
 #include "common/call_context.h"
+#include "common/guc.h"
 #include "common/hmac.h"
 #include "common/sha2.h"
+#include "engine/lifecycle_notify.h"
 #include "fmgr.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
@@ -46,9 +48,6 @@
 #include "utils/lsyscache.h"
 #include "utils/syscache.h"
 
-#include "engine/lifecycle_notify.h"
-#include "engine/turn.h"
-#include "common/guc.h"
 
 #define CHANNEL				"durable"
 #define CHANNEL_BYTES		16		/* of the hash, in the name of an owner's channel */

@@ -21,12 +21,12 @@
 #include "utils/json.h"
 #include "utils/syscache.h"
 
+#include "common/arguments.h"
 #include "common/call_context.h"
-#include "engine/sub_orchestration.h"
-#include "client/client.h"
 #include "common/jsonb_util.h"
-#include "engine/turn.h"
 #include "engine/retry_policy.h"
+#include "engine/sub_orchestration.h"
+#include "engine/turn.h"
 
 /* A timer that fires at the given time; the name is that of the event whose wait it ends. */
 static Task *
@@ -73,13 +73,11 @@ await(Task *task)
 
 /* Error unless an orchestrator runs, and for an argument that must not be null. */
 static void
-require_argument(FunctionCallInfo fcinfo, int number, const char *name, const char *function)
+turn_require_argument(FunctionCallInfo fcinfo, int number, const char *name, const char *function)
 {
 	turn_require(function);
 	if (PG_ARGISNULL(number))
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("argument \"%s\" of durable.%s must not be null", name, function)));
+		require_argument(fcinfo, number, name, psprintf("durable.%s", function));
 }
 
 /* Return a jsonb or null. */
@@ -160,7 +158,7 @@ tasks_of(FunctionCallInfo fcinfo, const char *function, int *count)
 	bool	   *nulls;
 	Task	  **tasks;
 
-	require_argument(fcinfo, 0, "tasks", function);
+	turn_require_argument(fcinfo, 0, "tasks", function);
 	array = PG_GETARG_ARRAYTYPE_P(0);
 	type = GetSysCacheOid2(TYPENAMENSP, Anum_pg_type_oid, CStringGetDatum("task"),
 						   ObjectIdGetDatum(get_namespace_oid(DURABLE_SCHEMA, false)));
@@ -186,7 +184,7 @@ tasks_of(FunctionCallInfo fcinfo, const char *function, int *count)
 static Task *
 activity_task(FunctionCallInfo fcinfo, const char *function)
 {
-	require_argument(fcinfo, 0, "name", function);
+	turn_require_argument(fcinfo, 0, "name", function);
 	return turn_task(TASK_ACTIVITY, text_to_cstring(PG_GETARG_TEXT_PP(0)),
 					 PG_ARGISNULL(1) ? NULL : PG_GETARG_JSONB_P(1),
 					 retry_options(PG_ARGISNULL(2) ? 0 : PG_GETARG_DATUM(2),
@@ -214,7 +212,7 @@ sql_task(FunctionCallInfo fcinfo, const char *function)
 	static const char *const names[] = {"statement", "parameters"};
 	Jsonb	   *values[2];
 
-	require_argument(fcinfo, 0, "statement", function);
+	turn_require_argument(fcinfo, 0, "statement", function);
 	values[0] = jsonb_from_text(text_to_cstring(PG_GETARG_TEXT_PP(0)));
 	values[1] = PG_ARGISNULL(1) ? NULL : PG_GETARG_JSONB_P(1);
 	turn_check_parts(2, values);
@@ -249,7 +247,7 @@ child_task(FunctionCallInfo fcinfo, const char *function, bool detached)
 		.detached = detached
 	};
 
-	require_argument(fcinfo, 0, "name", function);
+	turn_require_argument(fcinfo, 0, "name", function);
 	return turn_task(TASK_CHILD, text_to_cstring(PG_GETARG_TEXT_PP(0)),
 					 PG_ARGISNULL(1) ? NULL : PG_GETARG_JSONB_P(1), child_options(&options));
 }
@@ -281,7 +279,7 @@ durable_start_sub_orchestrator(PG_FUNCTION_ARGS)
 Datum
 durable_create_timer_after(PG_FUNCTION_ARGS)
 {
-	require_argument(fcinfo, 0, "delay", "create_timer");
+	turn_require_argument(fcinfo, 0, "delay", "create_timer");
 	return return_task(fcinfo, timer_task(after(PG_GETARG_INTERVAL_P(0), "delay"), NULL));
 }
 
@@ -289,7 +287,7 @@ durable_create_timer_after(PG_FUNCTION_ARGS)
 Datum
 durable_create_timer_at(PG_FUNCTION_ARGS)
 {
-	require_argument(fcinfo, 0, "fire_at", "create_timer");
+	turn_require_argument(fcinfo, 0, "fire_at", "create_timer");
 	return return_task(fcinfo, timer_task(require_finite(PG_GETARG_TIMESTAMPTZ(0), "fire_at"), NULL));
 }
 
@@ -297,15 +295,15 @@ durable_create_timer_at(PG_FUNCTION_ARGS)
 Datum
 durable_subscribe_event(PG_FUNCTION_ARGS)
 {
-	require_argument(fcinfo, 0, "name", "subscribe_event");
-	return return_task(fcinfo, turn_task(TASK_EVENT, client_event_name(fcinfo, 0), NULL, NULL));
+	turn_require_argument(fcinfo, 0, "name", "subscribe_event");
+	return return_task(fcinfo, turn_task(TASK_EVENT, event_name_argument(fcinfo, 0), NULL, NULL));
 }
 
 /* await(task) */
 Datum
 durable_await(PG_FUNCTION_ARGS)
 {
-	require_argument(fcinfo, 0, "task", "await");
+	turn_require_argument(fcinfo, 0, "task", "await");
 	return return_jsonb(fcinfo, await(task_of(PG_GETARG_DATUM(0))));
 }
 
@@ -354,7 +352,7 @@ durable_when_any(PG_FUNCTION_ARGS)
 Datum
 durable_cancel_task(PG_FUNCTION_ARGS)
 {
-	require_argument(fcinfo, 0, "task", "cancel_task");
+	turn_require_argument(fcinfo, 0, "task", "cancel_task");
 	turn_cancel(task_of(PG_GETARG_DATUM(0)));
 	PG_RETURN_VOID();
 }
@@ -367,9 +365,9 @@ durable_send_event(PG_FUNCTION_ARGS)
 	Jsonb	   *values[2];
 	Task	   *task;
 
-	require_argument(fcinfo, 0, "instance_id", "send_event");
-	require_argument(fcinfo, 1, "event_name", "send_event");
-	values[0] = jsonb_from_text(client_event_name(fcinfo, 1));
+	turn_require_argument(fcinfo, 0, "instance_id", "send_event");
+	turn_require_argument(fcinfo, 1, "event_name", "send_event");
+	values[0] = jsonb_from_text(event_name_argument(fcinfo, 1));
 	values[1] = PG_ARGISNULL(2) ? NULL : PG_GETARG_JSONB_P(2);
 	turn_check_parts(2, values);
 	task = turn_task(TASK_SEND, text_to_cstring(PG_GETARG_TEXT_PP(0)), jsonb_from_members(2, names, values), NULL);
@@ -383,7 +381,7 @@ durable_send_event(PG_FUNCTION_ARGS)
 Datum
 durable_sleep(PG_FUNCTION_ARGS)
 {
-	require_argument(fcinfo, 0, "delay", "sleep");
+	turn_require_argument(fcinfo, 0, "delay", "sleep");
 	await(timer_task(after(PG_GETARG_INTERVAL_P(0), "delay"), NULL));
 	PG_RETURN_VOID();
 }
@@ -392,7 +390,7 @@ durable_sleep(PG_FUNCTION_ARGS)
 Datum
 durable_sleep_until(PG_FUNCTION_ARGS)
 {
-	require_argument(fcinfo, 0, "fire_at", "sleep_until");
+	turn_require_argument(fcinfo, 0, "fire_at", "sleep_until");
 	await(timer_task(require_finite(PG_GETARG_TIMESTAMPTZ(0), "fire_at"), NULL));
 	PG_RETURN_VOID();
 }
@@ -404,8 +402,8 @@ durable_wait_for_external_event(PG_FUNCTION_ARGS)
 	Task	   *tasks[2];
 	Task	   *first;
 
-	require_argument(fcinfo, 0, "name", "wait_for_external_event");
-	tasks[0] = turn_task(TASK_EVENT, client_event_name(fcinfo, 0), NULL, NULL);
+	turn_require_argument(fcinfo, 0, "name", "wait_for_external_event");
+	tasks[0] = turn_task(TASK_EVENT, event_name_argument(fcinfo, 0), NULL, NULL);
 	if (PG_ARGISNULL(1))
 		return return_jsonb(fcinfo, await(tasks[0]));
 	tasks[1] = timer_task(after(PG_GETARG_INTERVAL_P(1), "timeout"), tasks[0]->name);
@@ -551,8 +549,8 @@ durable_log(PG_FUNCTION_ARGS)
 {
 	int			level;
 
-	require_argument(fcinfo, 0, "level", "log");
-	require_argument(fcinfo, 1, "message", "log");
+	turn_require_argument(fcinfo, 0, "level", "log");
+	turn_require_argument(fcinfo, 1, "message", "log");
 	level = level_by_name(text_to_cstring(PG_GETARG_TEXT_PP(0)));
 	if (!turn_replaying())
 		ereport(level,

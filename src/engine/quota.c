@@ -27,7 +27,14 @@
 #include "access/xact.h"
 #include "catalog/namespace.h"
 #include "commands/trigger.h"
+#include "common/failure.h"
 #include "common/hashfn.h"
+#include "common/jsonb_util.h"
+#include "common/payload_limit.h"
+#include "engine/instance.h"
+#include "engine/quota.h"
+#include "shmem/shmem.h"
+#include "store/owner.h"
 #include "fmgr.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
@@ -38,13 +45,6 @@
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 
-#include "common/failure.h"
-#include "engine/instance.h"
-#include "common/jsonb_util.h"
-#include "store/owner.h"
-#include "engine/quota.h"
-#include "common/guc.h"
-#include "shmem/shmem.h"
 
 #define COUNTED_KINDS	2		/* QUOTA_LIVE, QUOTA_PENDING */
 /* a session under way has seldom something open of more than one role */
@@ -333,92 +333,25 @@ quota_exceeded(Oid role, QuotaKind kind, int64 amount)
 	return limit >= 0 && amount > limit ? failure(role, kind, limit, amount) : NULL;
 }
 
-/* The failure of something too large for anybody; stored: its bytes as jsonb, or 0. */
-static Jsonb *
-too_large(int64 size, int64 stored)
-{
-	return failure_make(ERRCODE_PROGRAM_LIMIT_EXCEEDED,
-						psprintf("a payload of " INT64_FORMAT " bytes of text exceeds durable.max_payload, " INT64_FORMAT " bytes",
-								 size, (int64) durable_max_payload * 1024),
-						stored > 0 ? psprintf("As jsonb it has " INT64_FORMAT " bytes. Its text, which clients and pg_dump read, has numbers and escapes written out.",
-											  stored) : NULL,
-						"Store large values in a table and pass their keys, or have an administrator raise durable.max_payload.");
-}
-
-/* Whether the text of a payload may be longer than a limit: if not, it need not be measured. */
-static bool
-may_exceed(const Jsonb *payload, int64 limit)
-{
-	return payload != NULL && (int64) VARSIZE(payload) * JSONB_TEXT_EXPANSION > limit;
-}
-
-/* The failure of something that could not be restored from a dump. */
-static Jsonb *
-unsound(JsonbProblem problem)
-{
-	if (problem == JSONB_TOO_DEEP)
-		return failure_make(ERRCODE_PROGRAM_LIMIT_EXCEEDED,
-							psprintf("a payload has arrays and objects in more than %d levels", JSONB_LEVELS_MAX),
-							"A server with a smaller stack could not restore it.",
-							"Store such values in a table and pass their keys.");
-	return failure_make(ERRCODE_CHARACTER_NOT_IN_REPERTOIRE,
-						psprintf("a text is not valid in encoding \"%s\", or UTF8 has not all of its characters", GetDatabaseEncodingName()),
-						"It could not be restored from a dump, or be sent to an HTTP client. Functions that cut texts by bytes make such texts.",
-						NULL);
-}
-
-/* NULL, or the failure if a payload is too large for anybody. */
-Jsonb *
-quota_limit(const Jsonb *payload)
-{
-	int64		max = (int64) durable_max_payload * 1024;
-	int64		size = may_exceed(payload, max) ? jsonb_text_size(payload) : 0;
-	JsonbProblem problem;
-
-	if (size > max)
-		return too_large(size, VARSIZE(payload));
-	problem = payload != NULL ? jsonb_problem(payload) : JSONB_SOUND;
-	return problem != JSONB_SOUND ? unsound(problem) : NULL;
-}
-
 /* NULL, or the failure if a payload is too large. */
 Jsonb *
 quota_payload(Oid role, const Jsonb *payload)
 {
 	int64		quota = limit_of(role, QUOTA_PAYLOAD);
-	Jsonb	   *exceeded = quota_limit(payload);
+	Jsonb	   *exceeded = payload_limit(payload);
 
-	if (exceeded == NULL && quota >= 0 && may_exceed(payload, quota))
+	if (exceeded == NULL && quota >= 0 && payload_may_exceed(payload, quota))
 		exceeded = quota_exceeded(role, QUOTA_PAYLOAD, Max(jsonb_text_size(payload), VARSIZE(payload)));
 	return exceeded;
-}
-
-/* NULL, or the failure if a text cannot be stored, whosever it is. */
-Jsonb *
-quota_text_limit(const char *text)
-{
-	int64		size = strlen(text);
-
-	if (size > (int64) durable_max_payload * 1024)
-		return too_large(size, 0);
-	return text_is_sound(text, size) ? NULL : unsound(JSONB_NOT_ENCODED);
 }
 
 /* NULL, or the failure if a text is too long. */
 Jsonb *
 quota_text(Oid role, const char *text)
 {
-	Jsonb	   *exceeded = text != NULL ? quota_text_limit(text) : NULL;
+	Jsonb	   *exceeded = text != NULL ? text_limit(text) : NULL;
 
 	return exceeded == NULL && text != NULL ? quota_exceeded(role, QUOTA_PAYLOAD, strlen(text)) : exceeded;
-}
-
-/* Raise a failure, if there is one. */
-void
-quota_require(Jsonb *exceeded)
-{
-	if (exceeded != NULL)
-		failure_throw(exceeded);
 }
 
 /* How many of a kind are stored for a role, up to just over a limit. */
@@ -683,7 +616,7 @@ quota_check_message(Store *store, const InstanceRow *row)
 {
 	/* stored before it is taken, so that whoever counts sees the one or the other */
 	store_flush(store);
-	quota_require(quota_take_message(store, row, NULL));
+	failure_throw_any(quota_take_message(store, row, NULL));
 }
 
 /* durable_internal.table_changed(): trigger on tables that processes keep in memory */

@@ -31,17 +31,11 @@ extern void quota_register(void);
 extern bool quota_is_set(Oid role, QuotaKind kind);
 /* the failure if so much is more than the role's quota, else NULL */
 extern Jsonb *quota_exceeded(Oid role, QuotaKind kind, int64 amount);
-/* the failure if a payload is more than durable.max_payload, else NULL; of none, too */
-extern Jsonb *quota_limit(const Jsonb *payload);
-/* the same if a payload or a text is more than that or the role's quota */
+/* the same if a payload or a text is more than the role's quota or durable.max_payload, or could not be restored */
 extern Jsonb *quota_payload(Oid role, const Jsonb *payload);
 extern Jsonb *quota_text(Oid role, const char *text);
-/* the failure if a text cannot be stored, whosever it is */
-extern Jsonb *quota_text_limit(const char *text);
 /* the transaction has stored a live instance, or is about to store a pending activity; NULL or the failure */
 extern Jsonb *quota_take(Store *store, Oid role, QuotaKind kind);
-/* raise the failure that one of these returned, if there is one */
-extern void quota_require(Jsonb *exceeded);
 /* the transaction has put a message into the instance's inbox: thrown */
 extern void quota_check_message(Store *store, const InstanceRow *row);
 /* a turn sends one, and unstored counts all that it sends there: NULL or the failure */

@@ -25,8 +25,8 @@
 #include "utils/fmgroids.h"
 
 #include "common/failure.h"
-#include "shmem/failure_log.h"
 #include "common/jsonb_util.h"
+#include "common/log_text.h"
 #include "engine/retry_policy.h"
 
 /* columns of durable.retry_policy */

@@ -16,15 +16,12 @@
 
 #include "utils/fmgrprotos.h"
 
-#include "engine/sub_orchestration.h"
-#include "client/client.h"
-#include "sched/commit_wakeup.h"
 #include "common/jsonb_util.h"
 #include "engine/lifecycle_notify.h"
 #include "engine/quota.h"
-#include "sched/ready_queue.h"
 #include "engine/rewind.h"
-#include "store/runtime_status.h"
+#include "engine/sub_orchestration.h"
+#include "sched/ready_queue.h"
 
 /* Task numbers as a text with commas; NULL if there are none. */
 static Jsonb *
@@ -296,41 +293,4 @@ rewind_receive(Round *round, Instance *instance, Jsonb *payload)
 	notify_status(&instance->row, jsonb_member_text(payload, "reason"), round->now);
 	foreach(cell, tasks)
 		redo(round, instance, lfirst(cell), payload);
-}
-
-PG_FUNCTION_INFO_V1(durable_rewind);
-
-/* durable.rewind(instance_id, reason) */
-Datum
-durable_rewind(PG_FUNCTION_ARGS)
-{
-	char	   *instance_id;
-	InstanceRow row;
-	MessageRow	message = {.kind = MESSAGE_REWIND, .time = GetCurrentTimestamp()};
-	Store	   *store;
-
-	client_begin("durable.rewind");
-	client_require(fcinfo, 0, "instance_id", "durable.rewind");
-	instance_id = client_text(fcinfo, 0);
-	store = client_open();
-	if (!instance_find(store, instance_id, &row) || !status_may_manage(&row) ||
-		instance_lock(store, row.key, true, &row) != FETCH_FOUND)
-		client_no_instance(instance_id);
-	if (row.state != STATE_FAILED)
-		ereport(ERROR,
-				(errcode(ERRCODE_DURABLE_WRONG_STATUS),
-				 errmsg("cannot rewind instance \"%s\" because its status is %s",
-						instance_id, status_name(status_of(&row))),
-				 errhint("Only failed instances can be rewound.")));
-	row.state = STATE_READY;
-	row.completed_time = 0;
-	row.last_updated_time = message.time;
-	instance_update(store, &row);
-	message.key = row.key;
-	message.payload = client_reason(fcinfo, 1);
-	quota_require(quota_payload(row.owner, message.payload));
-	message_send(store, row.owner, &message);
-	hint_instance(row.owner, row.key, row.name, READY_RUN);
-	client_close(store);
-	PG_RETURN_VOID();
 }

@@ -24,16 +24,17 @@
 #include "utils/fmgrprotos.h"
 #include "utils/resowner.h"
 
-#include "shmem/crash_notes.h"
-#include "engine/sub_orchestration.h"
-#include "engine/instance_create.h"
-#include "common/failure.h"
-#include "common/jsonb_util.h"
-#include "engine/retry_policy.h"
-#include "common/guc.h"
-#include "engine/sub_orchestration_start.h"
-#include "store/runtime_status.h"
 #include "call/user_call.h"
+#include "common/failure.h"
+#include "common/guc.h"
+#include "common/jsonb_util.h"
+#include "engine/instance_create.h"
+#include "engine/quota.h"
+#include "engine/retry_policy.h"
+#include "engine/sub_orchestration.h"
+#include "engine/sub_orchestration_start.h"
+#include "shmem/crash_notes.h"
+#include "store/runtime_status.h"
 
 /* The parent's tags with the task's own. */
 static Jsonb *
@@ -60,6 +61,7 @@ static StartResult
 find_function(Instance *parent, Task *task, char **signature, Jsonb **failure)
 {
 	UserCall	call = {
+		.limit = quota_payload,
 		.owner = parent->row.owner,
 		.resolve = resolve_name,
 		.name = task->name,

@@ -15,21 +15,22 @@
 #include "utils/acl.h"
 #include "utils/memutils.h"
 
-#include "shmem/crash_notes.h"
-#include "engine/sub_orchestration.h"
+#include "call/user_call.h"
 #include "common/call_context.h"
 #include "common/failure.h"
+#include "common/guc.h"
 #include "common/jsonb_util.h"
+#include "common/payload_limit.h"
 #include "engine/lifecycle_notify.h"
 #include "engine/quota.h"
-#include "engine/turn.h"
 #include "engine/retry_policy.h"
-#include "common/guc.h"
+#include "engine/sub_orchestration.h"
 #include "engine/sub_orchestration_start.h"
-#include "shmem/stats.h"
-#include "shmem/function_durations.h"
+#include "engine/turn.h"
 #include "engine/turn_state.h"
-#include "call/user_call.h"
+#include "shmem/crash_notes.h"
+#include "shmem/function_durations.h"
+#include "shmem/stats.h"
 
 /* us until a turn that was put aside is run again: at first, doubled each time, and at most */
 #define ASIDE_FIRST	(USECS_PER_SEC / 2)
@@ -177,7 +178,7 @@ void
 turn_check_parts(int count, Jsonb *const *parts)
 {
 	for (int i = 0; turn->next >= turn->instance->ntasks && i < count; i++)
-		refuse_exceeded(quota_limit(parts[i]));
+		refuse_exceeded(payload_limit(parts[i]));
 }
 
 /*
@@ -769,6 +770,7 @@ turn_run(Round *round, Instance *instance)
 	StartResult children;
 	ListCell   *cell;
 	UserCall	call = {
+		.limit = quota_payload,
 		.owner = instance->row.owner,
 		.resolve = resolve_signature,
 		.name = instance->row.function,

@@ -9,12 +9,12 @@
 #include "postgres.h"
 
 #include "common/failure.h"
-#include "sched/commit_wakeup.h"
-#include "engine/instance.h"
+#include "common/guc.h"
 #include "common/jsonb_util.h"
+#include "engine/instance.h"
 #include "engine/quota.h"
 #include "engine/retry_policy.h"
-#include "common/guc.h"
+#include "sched/commit_wakeup.h"
 #include "shmem/function_durations.h"
 
 /* what running an activity after the turn takes besides its own time, in us */

@@ -13,9 +13,9 @@
 #include "postgres.h"
 
 #include "common/failure.h"
-#include "sched/commit_wakeup.h"
-#include "engine/worker_loss.h"
 #include "common/guc.h"
+#include "engine/worker_loss.h"
+#include "sched/commit_wakeup.h"
 
 /*
  * Lock the queued activity of a note; NULL if it is no more, or if another

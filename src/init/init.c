@@ -22,19 +22,19 @@
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
-#include "sched/database_slots.h"
-#include "sched/commit_wakeup.h"
-#include "init/utility_hook.h"
-#include "worker/bgworkers.h"
 #include "common/guc.h"
+#include "engine/failure_log.h"
 #include "engine/quota.h"
+#include "init/utility_hook.h"
+#include "sched/commit_wakeup.h"
+#include "sched/database_slots.h"
 #include "sched/ready_lists.h"
 #include "shmem/completion_waiters.h"
 #include "shmem/crash_notes.h"
-#include "shmem/failure_log.h"
 #include "shmem/function_durations.h"
 #include "shmem/shmem.h"
 #include "shmem/stats.h"
+#include "worker/bgworkers.h"
 
 PG_MODULE_MAGIC;
 

@@ -41,14 +41,15 @@
 #include "tcop/utility.h"
 #include "utils/snapmgr.h"
 
+#include "common/call_context.h"
 #include "common/compat.h"
-#include "sched/database_slots.h"
+#include "common/extension.h"
 #include "common/model.h"
-#include "sched/commit_wakeup.h"
-#include "common/extension_function.h"
 #include "init/utility_hook.h"
-#include "worker/bgworkers.h"
+#include "sched/commit_wakeup.h"
+#include "sched/database_slots.h"
 #include "shmem/function_durations.h"
+#include "worker/bgworkers.h"
 
 /* ns that the engine's processes have to leave a database */
 #define LONGEST_WAIT	(10 * INT64CONST(1000000000))
@@ -177,14 +178,6 @@ make_way(Oid db)
 	wait_until_left(db);
 }
 
-/* Take the lock that stands between rounds and what changes the extension, until the end of the transaction. */
-void
-makeway_lock(Oid extension, LOCKMODE mode)
-{
-	/* the number of a column, which an extension has not, makes it another lock than PostgreSQL's own */
-	LockDatabaseObject(ExtensionRelationId, extension, 1, mode);
-}
-
 /* Whether a statement drops the extension. */
 static bool
 drops_extension(Node *statement)
@@ -224,7 +217,7 @@ grant_again(void)
 {
 	CommandCounterIncrement();
 	PushActiveSnapshot(GetTransactionSnapshot());
-	(void) internal_call("grant_again");
+	(void) extension_call("grant_again");
 	PopActiveSnapshot();
 }
 
@@ -259,7 +252,7 @@ lock_out_rounds(Oid extension)
 	/* an activity that does this cannot wait until its own worker has left */
 	if (!process_is_engine())
 		make_way(MyDatabaseId);
-	makeway_lock(extension, AccessExclusiveLock);
+	extension_lock(extension, AccessExclusiveLock);
 }
 
 /* Utility hook. */

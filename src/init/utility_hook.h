@@ -10,7 +10,5 @@
 #include "storage/lockdefs.h"
 
 extern void makeway_install(void);
-/* a lock that each round of a worker shares; what changes or drops the extension takes it alone */
-extern void makeway_lock(Oid extension, LOCKMODE mode);
 
 #endif

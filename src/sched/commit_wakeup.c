@@ -24,13 +24,13 @@
 #include "utils/memutils.h"
 #include "utils/resowner.h"
 
-#include "shmem/crash_notes.h"
-#include "sched/database_slots.h"
-#include "sched/commit_wakeup.h"
-#include "sched/ready_queue.h"
 #include "common/guc.h"
-#include "shmem/shmem.h"
+#include "sched/commit_wakeup.h"
+#include "sched/database_slots.h"
+#include "sched/ready_queue.h"
 #include "shmem/completion_waiters.h"
+#include "shmem/crash_notes.h"
+#include "shmem/shmem.h"
 
 #define HINTS_LIMIT 32768
 

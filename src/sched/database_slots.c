@@ -27,12 +27,12 @@
 #include "storage/latch.h"
 #include "storage/shmem.h"
 
-#include "shmem/crash_notes.h"
+#include "common/guc.h"
 #include "sched/database_slots.h"
 #include "sched/ready_queue.h"
-#include "common/guc.h"
-#include "shmem/shmem.h"
 #include "sched/worker_slots.h"
+#include "shmem/crash_notes.h"
+#include "shmem/shmem.h"
 
 /* pauses between schedulers that end soon */
 #define FIRST_PAUSE		USECS_PER_SEC

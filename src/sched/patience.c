@@ -42,11 +42,11 @@
 #include "utils/timeout.h"
 #include "utils/timestamp.h"
 
-#include "shmem/crash_notes.h"
 #include "common/compat.h"
-#include "sched/ready_lists.h"
-#include "sched/patience.h"
 #include "common/guc.h"
+#include "sched/patience.h"
+#include "sched/ready_lists.h"
+#include "shmem/crash_notes.h"
 
 #define TICK_MS			5
 #define TICK_ALONE_MS	20

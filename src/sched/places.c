@@ -7,10 +7,10 @@
 #include "miscadmin.h"
 #include "storage/latch.h"
 
-#include "shmem/crash_notes.h"
 #include "sched/database_slots.h"
-#include "sched/ready_lists.h"
 #include "sched/places.h"
+#include "sched/ready_lists.h"
+#include "shmem/crash_notes.h"
 #include "shmem/shmem.h"
 
 /* a place that a worker has lent is taken by others after this */

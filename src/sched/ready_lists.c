@@ -6,7 +6,6 @@
 
 #include "storage/shmem.h"
 
-#include "sched/database_slots.h"
 #include "sched/ready_lists.h"
 #include "shmem/shmem.h"
 

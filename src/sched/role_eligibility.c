@@ -25,10 +25,9 @@
 
 #include "common/call_context.h"
 #include "common/compat.h"
+#include "common/guc.h"
 #include "sched/database_slots.h"
 #include "sched/role_eligibility.h"
-#include "engine/turn.h"
-#include "common/guc.h"
 #include "shmem/shmem.h"
 
 PG_FUNCTION_INFO_V1(durable_role_obstacle);

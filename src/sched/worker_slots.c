@@ -11,11 +11,11 @@
 #include "storage/proc.h"
 
 #include "sched/database_slots.h"
-#include "sched/ready_lists.h"
 #include "sched/patience.h"
 #include "sched/places.h"
-#include "shmem/shmem.h"
+#include "sched/ready_lists.h"
 #include "sched/worker_slots.h"
+#include "shmem/shmem.h"
 
 #define FAILED_START_PAUSE	(5 * USECS_PER_SEC)
 

@@ -48,10 +48,10 @@
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 
-#include "store/table_check.h"
 #include "search/instance_listing.h"
-#include "store/owner.h"
 #include "store/instance_rows.h"
+#include "store/owner.h"
+#include "store/table_check.h"
 
 /* keys of a scan of the ids with a prefix, at most */
 #define PREFIX_KEYS		3

@@ -17,9 +17,9 @@
 #include "storage/proc.h"
 #include "storage/shmem.h"
 
-#include "shmem/shmem.h"
-#include "store/store.h"
+#include "common/keys.h"
 #include "shmem/completion_waiters.h"
+#include "shmem/shmem.h"
 
 typedef struct Waiter
 {

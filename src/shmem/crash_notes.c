@@ -37,8 +37,8 @@
 #include "storage/procarray.h"
 #include "utils/timestamp.h"
 
-#include "shmem/crash_notes.h"
 #include "common/guc.h"
+#include "shmem/crash_notes.h"
 #include "shmem/shmem.h"
 
 /* PostgreSQL's documentation says that backups may leave out what is in this directory */

@@ -10,14 +10,14 @@
  */
 #include "postgres.h"
 
-#include "shmem/shmem.h"
+#include "common/guc.h"
 #include "common/hashfn.h"
+#include "shmem/function_durations.h"
+#include "shmem/shmem.h"
 #include "miscadmin.h"
 #include "port/atomics.h"
 #include "storage/shmem.h"
 
-#include "common/guc.h"
-#include "shmem/function_durations.h"
 
 #define PLACES			8192
 #define DURATION_BITS	24

@@ -18,7 +18,6 @@
 #include "utils/hsearch.h"
 
 #include "common/call_context.h"
-#include "engine/turn.h"
 #include "shmem/shmem.h"
 #include "shmem/stats.h"
 

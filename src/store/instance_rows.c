@@ -14,10 +14,11 @@
 #include "utils/fmgroids.h"
 #include "utils/snapmgr.h"
 
-#include "sched/database_slots.h"
+#include "common/keys.h"
 #include "sched/commit_wakeup.h"
-#include "store/owner.h"
+#include "sched/database_slots.h"
 #include "store/instance_rows.h"
+#include "store/owner.h"
 #include "store/table_access.h"
 
 /* Read a row out of a slot whose columns have been fetched. */
@@ -351,16 +352,6 @@ instances_ready(Store *store, bool (*callback) (const InstanceRow *row, void *ar
 		}
 		scan_end(&scan);
 	} while (!more && row.owner != OID_MAX);
-}
-
-/* Order of keys. */
-int
-compare_keys(const void *a, const void *b)
-{
-	int64		x = *(const int64 *) a;
-	int64		y = *(const int64 *) b;
-
-	return (x > y) - (x < y);
 }
 
 /* Find the instances of an owner in some states. */

@@ -35,8 +35,6 @@ extern void store_use_snapshot(Store *store, Snapshot snapshot);
 /* a number larger than all before, for a key or a message id */
 extern int64 store_number(Store *store);
 
-/* the order of keys, for qsort and bsearch */
-extern int	compare_keys(const void *a, const void *b);
 
 /* instances; a time of 0 and a key of 0 are SQL null */
 typedef struct InstanceRow

@@ -33,7 +33,7 @@
 #include "utils/lsyscache.h"
 #include "utils/syscache.h"
 
-#include "shmem/failure_log.h"
+#include "common/log_text.h"
 #include "store/table_check.h"
 
 #define OWNER_HINT "Make that role a superuser again, or give the extension to one with REASSIGN OWNED."

@@ -12,17 +12,17 @@
 
 #include "miscadmin.h"
 
-#include "engine/activity.h"
-#include "sched/database_slots.h"
 #include "common/failure.h"
-#include "shmem/failure_log.h"
-#include "sched/commit_wakeup.h"
-#include "worker/bgworkers.h"
-#include "worker/activity_runner.h"
-#include "engine/retry_policy.h"
-#include "worker/worker_transaction.h"
 #include "common/guc.h"
+#include "common/log_text.h"
+#include "engine/activity.h"
+#include "engine/retry_policy.h"
+#include "sched/commit_wakeup.h"
+#include "sched/database_slots.h"
 #include "shmem/function_durations.h"
+#include "worker/activity_runner.h"
+#include "worker/bgworkers.h"
+#include "worker/worker_transaction.h"
 
 /* what has waited for a lock is tried again with patience after this, if it has not come to run alone before */
 #define TRY_PAUSE		USECS_PER_SEC

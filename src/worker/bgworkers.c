@@ -17,11 +17,11 @@
 #include "utils/snapmgr.h"
 #include "utils/wait_event.h"
 
+#include "common/call_context.h"
 #include "worker/bgworkers.h"
 
 StaticAssertDecl(sizeof(WorkerExtra) <= BGW_EXTRALEN, "worker data must fit into bgw_extra");
 
-static ProcessKind process_kind = PROCESS_SESSION;
 static bool reloaded = false;
 static MemoryContext transaction_context;	/* in which process_begin was called */
 static bool connecting = false; /* as somebody who, or to what, may just have gone */
@@ -120,23 +120,6 @@ process_init(ProcessKind kind)
 	emit_log_hook = leave_in_order;
 	BackgroundWorkerUnblockSignals();
 	read_configuration();
-}
-
-/* Code of users begins here, as the current user, who must be the given role; the engine's trusted processes run none. */
-void
-process_require_role(Oid role)
-{
-	if (process_kind == PROCESS_LAUNCHER || process_kind == PROCESS_SCHEDULER)
-		elog(ERROR, "a process that is trusted was about to run code of a user");
-	if (GetUserId() != role)
-		elog(ERROR, "code of role %u was about to run as role %u", role, GetUserId());
-}
-
-/* Whether this process is the engine's. */
-bool
-process_is_engine(void)
-{
-	return process_kind != PROCESS_SESSION;
 }
 
 /* Connect a worker to its database as its role, a scheduler as the bootstrap superuser. */

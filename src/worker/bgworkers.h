@@ -11,18 +11,10 @@
 #ifndef DURABLE_BGWORKERS_H
 #define DURABLE_BGWORKERS_H
 
+#include "common/call_context.h"
 #include "common/model.h"
 
 #include "postmaster/bgworker.h"
-
-/* what this process is; any process that the engine did not start is a session */
-typedef enum ProcessKind
-{
-	PROCESS_SESSION,
-	PROCESS_LAUNCHER,
-	PROCESS_SCHEDULER,
-	PROCESS_WORKER
-} ProcessKind;
 
 /* what a worker finds in bgw_extra */
 typedef struct WorkerExtra
@@ -36,14 +28,6 @@ extern bool process_start(Oid db, const WorkerExtra *extra, BackgroundWorkerHand
 
 /* common beginnings and loops of the processes */
 extern void process_init(ProcessKind kind);
-/*
- * To be called wherever code of users begins: a look-up of a function, a
- * conversion of an input, a call.  Error unless this process may run such code,
- * and unless it acts as the role whose code it is.
- */
-extern void process_require_role(Oid role);
-/* whether this is a process of the engine and not a session */
-extern bool process_is_engine(void);
 /* connect a worker to its database as its role */
 extern void process_connect(Oid db, Oid role);
 /* a transaction of the launcher or a scheduler, with a snapshot; what is allocated in it outlives it */

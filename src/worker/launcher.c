@@ -30,12 +30,13 @@
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 
-#include "sched/database_slots.h"
-#include "shmem/failure_log.h"
-#include "sched/places.h"
-#include "worker/bgworkers.h"
+#include "common/call_context.h"
 #include "common/guc.h"
+#include "common/log_text.h"
+#include "sched/database_slots.h"
+#include "sched/places.h"
 #include "shmem/stats.h"
+#include "worker/bgworkers.h"
 
 #define LOOK_INTERVAL_MS	60000
 /* the launcher rests so long between two looks, as many wake-ups at once are one look, and at most so long when a database waits for a process */

@@ -29,7 +29,18 @@
 #include <signal.h>
 
 #include "access/xact.h"
+#include "common/extension.h"
+#include "common/guc.h"
 #include "common/hashfn.h"
+#include "common/log_text.h"
+#include "sched/commit_wakeup.h"
+#include "sched/database_slots.h"
+#include "sched/worker_slots.h"
+#include "shmem/shmem.h"
+#include "store/owner.h"
+#include "store/store.h"
+#include "worker/bgworkers.h"
+#include "worker/owner_adoption.h"
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "nodes/value.h"
@@ -37,17 +48,6 @@
 #include "utils/memutils.h"
 #include "utils/syscache.h"
 
-#include "worker/owner_adoption.h"
-#include "sched/database_slots.h"
-#include "shmem/failure_log.h"
-#include "sched/commit_wakeup.h"
-#include "common/extension_function.h"
-#include "store/owner.h"
-#include "worker/bgworkers.h"
-#include "common/guc.h"
-#include "shmem/shmem.h"
-#include "sched/worker_slots.h"
-#include "store/store.h"
 
 #define MOVED_AT_ONCE	1000	/* rows that get another owner in one transaction */
 #define FAILED_AT_ONCE	64		/* instances that fail before the scheduler does something else */
@@ -218,7 +218,7 @@ look(void)
 	process_begin();
 	end_workers_of_dropped();
 	/* the quotas and schedules of missing roles that exist now */
-	missing = internal_call("adopt_settings");
+	missing = extension_call("adopt_settings");
 	unsettled = false;
 	store = store_open();
 	for (const char *state = STATES_ALL; *state != '\0' && !more; state++)

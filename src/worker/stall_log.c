@@ -22,11 +22,12 @@
 #include "utils/lsyscache.h"
 #include "utils/timestamp.h"
 
+#include "common/guc.h"
+#include "common/log_text.h"
+#include "engine/failure_log.h"
 #include "sched/database_slots.h"
-#include "shmem/failure_log.h"
 #include "sched/ready_lists.h"
 #include "sched/ready_queue.h"
-#include "common/guc.h"
 #include "sched/worker_slots.h"
 #include "worker/stall_log.h"
 

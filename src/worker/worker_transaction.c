@@ -16,19 +16,19 @@
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 
-#include "shmem/crash_notes.h"
-#include "sched/database_slots.h"
-#include "common/failure.h"
-#include "shmem/failure_log.h"
-#include "init/utility_hook.h"
-#include "sched/role_eligibility.h"
-#include "sched/patience.h"
-#include "worker/bgworkers.h"
-#include "engine/turn.h"
-#include "worker/worker_transaction.h"
-#include "common/guc.h"
-#include "shmem/stats.h"
 #include "call/user_call.h"
+#include "common/extension.h"
+#include "common/failure.h"
+#include "common/guc.h"
+#include "engine/failure_log.h"
+#include "engine/turn.h"
+#include "sched/database_slots.h"
+#include "sched/patience.h"
+#include "sched/role_eligibility.h"
+#include "shmem/crash_notes.h"
+#include "shmem/stats.h"
+#include "worker/bgworkers.h"
+#include "worker/worker_transaction.h"
 
 #define MAX_WRITERS		60		/* subtransactions with a transaction id in a round */
 
@@ -87,7 +87,7 @@ round_begin(int count, bool runs_alone)
 	failure_log_begin();
 	PushActiveSnapshot(GetTransactionSnapshot());
 	/* DROP EXTENSION waits for the round, and the round never for some of its tables */
-	makeway_lock(my_extension, AccessShareLock);
+	extension_lock(my_extension, AccessShareLock);
 	this_round.store = store_open_all();
 	if (this_round.store == NULL)
 	{

@@ -38,8 +38,8 @@ sub files_with
 
 # Nobody takes another role's rights to run code of that role in a session of somebody else. instance_create.c inserts a row, and table_access.c
 # prepares the expressions of the engine's own indexes, both as the owner of the engine's tables and with no code of users;
-# restart.c looks a name up; extension_function.c calls functions of the extension as their owner; bgworkers.c makes sure that the scheduler is who it should be.
-is(files_with(qr/\bSetUserId(?:AndSecContext)?\b|\bSetSessionAuthorization\b|\bSetCurrentRoleId\b/), 'bgworkers.c extension_function.c instance_create.c restart.c table_access.c', 'files that switch the role');
+# restart.c looks a name up; extension.c calls functions of the extension as their owner; bgworkers.c makes sure that the scheduler is who it should be.
+is(files_with(qr/\bSetUserId(?:AndSecContext)?\b|\bSetSessionAuthorization\b|\bSetCurrentRoleId\b/), 'bgworkers.c extension.c instance_create.c restart.c table_access.c', 'files that switch the role');
 is(files_with(qr/\bAtEOXact_GUC\s*\(\s*true/), '', 'settings are never kept');
 # Whatever looks up, converts for or calls functions of users: turns and activities (user_call.c),
 # statements of activities (sql_activity.c), and the caller's own (client.c, restart.c, function_checker.c).
@@ -69,7 +69,7 @@ for my $file (sort keys %source)
 	my @used = $source{$file} =~ /\bSPI_(?:prepare\w*|execute|execute_with_args|execute_extended|exec|cursor_parse_open)\s*\(\s*([^,]+),/g;
 	$query{"$file: $_"} = substr($_, 1, -1) for grep { /^"/ } @used;
 	my @other = grep { !/^"/ && !defined $query{$_} } @used;
-	my $allowed = { 'src/call/function_call.c' => 'set_query(fn)', 'src/call/sql_activity.c' => 'statement', 'src/common/extension_function.c' => 'query' }->{$file} // '';
+	my $allowed = { 'src/call/function_call.c' => 'set_query(fn)', 'src/call/sql_activity.c' => 'statement', 'src/common/extension.c' => 'query' }->{$file} // '';
 	is(join(' ', @other), $allowed, "$file: queries") if @used;
 }
 my %types = (PAGE_QUERY => '(pg_catalog.text[], pg_catalog.bool, pg_catalog.text)');

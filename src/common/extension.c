@@ -1,5 +1,5 @@
 /*
- * extension_function.c
+ * extension.c
  *	  Calls of SQL functions of the extension by the scheduler and by sessions of
  *	  administrators.
  *
@@ -12,15 +12,17 @@
 
 #include "access/htup_details.h"
 #include "catalog/namespace.h"
+#include "catalog/pg_extension.h"
 #include "catalog/pg_proc.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
+#include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/syscache.h"
 
+#include "common/extension.h"
 #include "common/model.h"
-#include "common/extension_function.h"
 
 /* The owner of the function of this name that takes nothing. */
 static Oid
@@ -40,7 +42,7 @@ function_owner(const char *name)
 
 /* Call it; returns what a function that returns boolean does.  A snapshot must be active. */
 bool
-internal_call(const char *name)
+extension_call(const char *name)
 {
 	char	   *query = psprintf("SELECT %s.%s()", DURABLE_INTERNAL_SCHEMA, name);
 	int			level = NewGUCNestLevel();
@@ -61,4 +63,12 @@ internal_call(const char *name)
 	SetUserIdAndSecContext(user, context);
 	AtEOXact_GUC(false, level);
 	return result;
+}
+
+/* Take the lock that stands between rounds and what changes the extension, until the end of the transaction. */
+void
+extension_lock(Oid extension, LOCKMODE mode)
+{
+	/* the number of a column, which an extension has not, makes it another lock than PostgreSQL's own */
+	LockDatabaseObject(ExtensionRelationId, extension, 1, mode);
 }

@@ -10,9 +10,6 @@
  * is beyond that is counted in shared memory, and the scheduler tells the
  * number when the minute is over.  The table has an entry only for roles with
  * failures in the last minute; a role that finds no room in it is not limited.
- *
- * Ids, names and messages are anybody's.  None of them can make a line of the
- * log that looks like another's: see log_text.
  */
 #include "postgres.h"
 
@@ -26,8 +23,9 @@
 
 #include "common/compat.h"
 #include "common/failure.h"
-#include "shmem/failure_log.h"
 #include "common/guc.h"
+#include "common/log_text.h"
+#include "engine/failure_log.h"
 #include "shmem/shmem.h"
 
 #define LINES			20		/* of a role in a minute */
@@ -82,90 +80,6 @@ void
 failure_log_register(void)
 {
 	shmem_add(shmem_size, shmem_init);
-}
-
-/*
- * The length of what may look like a line's end or turn the direction of
- * writing, besides ASCII's control characters: those of Unicode in UTF-8.
- */
-static int
-unicode_control(const unsigned char *c)
-{
-	if (GetDatabaseEncoding() == PG_SQL_ASCII)
-		return c[0] >= 0x80;
-	if (GetDatabaseEncoding() != PG_UTF8)
-		return pg_database_encoding_max_length() == 1 && c[0] >= 0x80 && c[0] <= 0x9F;
-	if (c[0] == 0xC2 && c[1] >= 0x80 && c[1] <= 0x9F)
-		return 2;
-	/* U+061C */
-	if (c[0] == 0xD8 && c[1] == 0x9C)
-		return 2;
-	/* U+200E and U+200F, U+2028 to U+202E, U+2066 to U+2069 */
-	if (c[0] == 0xE2 && ((c[1] == 0x80 && ((c[2] >= 0x8E && c[2] <= 0x8F) || (c[2] >= 0xA8 && c[2] <= 0xAE))) || (c[1] == 0x81 && c[2] >= 0xA6 && c[2] <= 0xA9)))
-		return 3;
-	return 0;
-}
-
-/* A text of anybody's for one line of the log. */
-char *
-log_text(const char *text, int max, bool quoted)
-{
-	StringInfoData line;
-	int			length = text != NULL ? strlen(text) : 0;
-	int			kept = length > max ? pg_mbcliplen(text, length, max) : length;
-
-	initStringInfo(&line);
-	if (quoted)
-		appendStringInfoChar(&line, '"');
-	for (int i = 0; i < kept;)
-	{
-		const unsigned char *c = (const unsigned char *) &text[i];
-		int			escaped = *c < ' ' || *c == 0x7F ? 1 : unicode_control(c);
-
-		if (*c == '\n')
-			appendStringInfoString(&line, "\\n");
-		else if (*c == '\\' || (quoted && *c == '"'))
-			appendStringInfo(&line, "\\%c", *c);
-		else if (escaped == 0)
-			appendStringInfoChar(&line, *c);
-		else
-			for (int j = 0; j < escaped; j++)
-				appendStringInfo(&line, "\\x%02X", c[j]);
-		i += Max(escaped, 1);
-	}
-	if (kept < length)
-		appendStringInfoString(&line, "...");
-	if (quoted)
-		appendStringInfoChar(&line, '"');
-	return line.data;
-}
-
-/* The name of a database for a line of the log. */
-char *
-log_database(Oid db)
-{
-	return log_text(get_database_name(db), LOG_NAME, true);
-}
-
-/* A role for a line of the log. */
-char *
-log_role(Oid role)
-{
-	char	   *name = GetUserNameFromId(role, true);
-
-	return name != NULL ? log_text(name, LOG_NAME, true) : psprintf("with OID %u", role);
-}
-
-/* Whether the log may be told again of what it was told of then; the clock may have been set back. */
-bool
-log_again(TimestampTz *last, int pause_ms)
-{
-	TimestampTz now = GetCurrentTimestamp();
-
-	if (*last <= now && !TimestampDifferenceExceeds(*last, now, pause_ms))
-		return false;
-	*last = now;
-	return true;
 }
 
 /* A transaction begins. */
