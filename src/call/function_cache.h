@@ -52,9 +52,9 @@ typedef struct CallableFunction
 	int			track_functions;	/* the setting, on which state depends */
 	SPIPlanPtr	plan;			/* the query of a set-returning function */
 	CachedExpression *simplified;	/* expression as the planner inlined it; NULL: not tried */
-	MemoryContext simplified_context;	/* holds the state then, and these two: */
-	char	   *simplified_path;	/* search_path and role that it was done for */
-	Oid			simplified_role;
+	MemoryContext simplified_context;	/* holds the state then, and the path */
+	char	   *simplified_path;	/* search_path that it was done for */
+	LocalTransactionId simplified_in;	/* and the transaction: in the next one functions in it may be forbidden */
 	FmgrInfo	to_jsonb;
 } CallableFunction;
 

@@ -132,6 +132,13 @@
 #define CompatMyProcNumber (MyProc->pgprocno)
 #endif
 
+/* 17: a virtual transaction id is one field */
+#if PG_VERSION_NUM >= 170000
+#define compat_lxid() (MyProc->vxid.lxid)
+#else
+#define compat_lxid() (MyProc->lxid)
+#endif
+
 /* 17: what kind of process this is has one variable */
 #if PG_VERSION_NUM >= 170000
 #define compat_is_background_worker() AmBackgroundWorkerProcess()

@@ -404,8 +404,9 @@ places_seek(Queue *queue)
 	if (lone == WANT_NOW && give_long(queue))
 		lone = WANT_NOTHING;
 	lists->long_wanted |= lone == WANT_NOW;
-	/* the scheduler looks after it as long as there is anything to be seen to */
-	if ((batch != WANT_NOTHING || lone != WANT_NOTHING) && !queue->watched)
+	/* the scheduler looks after it as long as there is anything to be seen to, and tells the log of what waits for long */
+	if (!queue->watched && (batch != WANT_NOTHING || lone != WANT_NOTHING ||
+							(queue->batch == 0 && queue->starting == 0 && queue_has_work(queue))))
 	{
 		queue->watched = true;
 		database_poke(queue->db);

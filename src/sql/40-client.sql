@@ -268,7 +268,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION durable.grant_usage(regrole) IS
-'Let a role use durable: start instances and manage and see its own. Runs plain GRANTs with the rights of the caller, who must be a superuser or a member of the role that owns the extension. Nothing is granted to PUBLIC. ALTER EXTENSION durable UPDATE grants what is new to the roles that this function was run for; what you grant by hand stays as it is.
+'Let a role use durable: start instances and manage and see its own. Runs plain GRANTs with the rights of the caller, who must be a superuser or a member of the role that owns the extension. Nothing is granted to PUBLIC. ALTER EXTENSION durable UPDATE runs it again for the roles that it was run for, so that they have what is new, and again what was revoked from them by hand; what you grant by hand stays as it is.
 Errors: 42501 for others; 22004 if role is NULL.';
 
 -- Run by ALTER EXTENSION durable UPDATE, after its scripts (src/init/utility_hook.c).

@@ -222,9 +222,9 @@ watch_look(Oid db)
 	MemoryContext context = CurrentMemoryContext;
 	TimestampTz now = GetCurrentTimestamp();
 
-	/* the clock may have been set back */
+	/* the clock may have been set back; what has come since the last look is looked at then */
 	if (last <= now && now - last < USECS_PER_SEC)
-		return next;
+		return next != 0 ? next : last + USECS_PER_SEC;
 	last = now;
 	StartTransactionCommand();
 	failure_log_sum_up(db);

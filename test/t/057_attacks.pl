@@ -341,6 +341,18 @@ as('postgres', q[SET ROLE mallory; SELECT durable.start_new('public.slow', insta
 poll_until($node, q[SELECT failure->>'sqlstate' FROM durable.get_status('short')], 'statement_timeout = 1', '57014');
 $node->safe_psql('postgres', 'ALTER ROLE mallory RESET ALL');
 
+# What is revoked from everybody is so in a worker, too, which has called the function before.
+$node->safe_psql('postgres', q[CREATE FUNCTION alice.large(x text) RETURNS boolean LANGUAGE sql AS $$ SELECT pg_catalog.lo_from_bytea(0, pg_catalog.convert_to(x, 'UTF8')) > 0 $$;
+	CREATE FUNCTION alice.makes() RETURNS jsonb LANGUAGE plpgsql AS $$ BEGIN RETURN durable.call_activity('alice.large', '"x"'); END $$]);
+sub makes
+{
+	return as('alice', q[SELECT durable.start_new('alice.makes') AS id \gset
+		SELECT runtime_status || coalesce(' ' || (failure ->> 'sqlstate'), '') FROM durable.wait_for_completion(:'id', '1 min')]);
+}
+is(makes(), 'Completed', 'a built-in function') for 1 .. 3;
+$node->safe_psql('postgres', 'REVOKE EXECUTE ON FUNCTION pg_catalog.lo_from_bytea(oid, bytea) FROM PUBLIC');
+is(makes(), 'Failed 42501', 'and when it is revoked');
+
 is($node->safe_psql('postgres', 'SELECT * FROM durable_internal.violations'), '', 'no invariant is broken');
 $node->stop;
 my $log = slurp_file($node->logfile);
