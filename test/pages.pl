@@ -6,8 +6,8 @@
 # A ```text block right after a ```sql block must be the end of what the block prints. Blocks that need an extension that the
 # server does not have are skipped.
 #
-# Further assertions for each page: ```sh blocks are valid shell (test/t/073_gateway_page.pl runs those of the gateway), the target of
-# each relative link exists, and each durable.name exists. For the manual as a whole: README.md is short, the table of settings
+# Further assertions for each page: blocks in sh, js and python have no syntax errors (test/t/073_gateway_page.pl runs the sh blocks
+# of the gateway), the target of each relative link exists, and each durable.name exists. For the manual as a whole: README.md is short, the table of settings
 # has the right defaults, and the code of `make demo` is on one page.
 use strict;
 use warnings;
@@ -173,14 +173,20 @@ sub run_sql
 	administrate('postgres', "DROP DATABASE $database WITH (FORCE)", map { "DROP ROLE $_" } @roles);
 }
 
-sub check_shell
+# Checks the syntax of the blocks in a language, unless its command is missing.
+sub check_syntax
 {
-	my ($page) = @_;
-	foreach my $block (grep { $_->{language} eq 'sh' } blocks($page))
+	my ($page, $language, @command) = @_;
+	foreach my $block (grep { $_->{language} eq $language } blocks($page))
 	{
-		open(my $bash, '|-', 'bash', '-n') or die "bash: $!\n";
-		print $bash $block->{code};
-		ok(close($bash), "$page line $block->{line} is valid shell");
+	  SKIP:
+		{
+			skip("$page line $block->{line}: no $command[0]", 1) if system("command -v $command[0] >/dev/null") != 0;
+			open(my $checker, '|-', @command) or die "$command[0]: $!\n";
+			binmode($checker, ':encoding(UTF-8)');
+			print $checker $block->{code};
+			ok(close($checker), "$page line $block->{line} has no syntax errors");
+		}
 	}
 }
 
@@ -241,7 +247,9 @@ sub check_names
 foreach my $page (split /\n/, slurp("$ENV{DURABLE_TMP}/pages"))
 {
 	run_sql($page);
-	check_shell($page);
+	check_syntax($page, 'sh', 'bash', '-n');
+	check_syntax($page, 'js', 'node', '--check', '-');
+	check_syntax($page, 'python', 'python3', '-c', 'import ast, sys; ast.parse(sys.stdin.read())');
 	check_links($page);
 	check_names($page);
 }
