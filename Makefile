@@ -82,7 +82,7 @@ bench:
 	PG_CONFIG='$(PG_CONFIG)' BENCH_PEERS='$(PEERS)' test/sandbox test/bench/run $(B) 3>$$results.new; status=$$?; \
 	if [ -s $$results.new ]; then mv $$results.new $$results; echo "$$results"; fi; exit $$status
 
-# What the README says of them, from the newest results.
+# The figures of README.md and docs/performance.md, from the newest results.
 figures:
 	perl test/bench/figures.pl
 

@@ -1,5 +1,6 @@
-# Makes of one file of results what the README shows: `perl test/bench/figures.pl [results.json]` (the newest, if none is
-# named) writes test/bench/plots/*.svg, and what is between the two marks in README.md.
+# Makes of one file of results what the manual shows: `perl test/bench/figures.pl [results.json]` (the newest, if none is
+# named) writes test/bench/plots/*.svg, and what is between the two marks in README.md (some figures) and
+# docs/performance.md (all of them, and the plots).
 use strict;
 use warnings;
 use JSON::PP;
@@ -173,25 +174,25 @@ sub plot_cost
 		@lines);
 }
 
-# The README's table: what is in it, in this order, by workload and measure; the number is put where @ stands.
+# The figures, in this order, by workload and measure; the number is put where @ stands.
 my @rows = (
 	['hello', 'started in one statement, a write each step', 'Three activities in sequence that write a row each, 10,000 instances started in one statement', '@/s'],
-	['hello', 'started by 8 clients, a write each step', 'The same, started by 8 clients, each start a transaction', '@/s'],
+	['hello', 'started by 8 clients, a write each step', 'The same, started by 8 clients, each start in its own transaction', '@/s'],
 	['hello', 'started in one statement, a commit each step', 'Three activities in sequence that write nothing, 10,000 instances started in one statement', '@/s'],
-	['hello', 'started by 8 clients, a commit each step', 'The same, started by 8 clients, each start a transaction', '@/s'],
+	['hello', 'started by 8 clients, a commit each step', 'The same, started by 8 clients, each start in its own transaction', '@/s'],
 	['floor', 'share, a write each step', 'Share of plain SQL that writes the same rows in batches', '@ %'],
 	['floor', 'share, a commit each step', 'Share of plain SQL that writes the same rows in batches, with activities that write nothing', '@ %'],
 	['noop', 'started in one statement', 'Instances without activities', '@/s'],
 	['latency', 'hello, 1 client, p50, a write each step', 'One hello on an idle system, from start to result, with activities that write: median', '@ ms'],
-	['latency', 'hello, 1 client, p99, a write each step', 'the same, 99th percentile', '@ ms'],
+	['latency', 'hello, 1 client, p99, a write each step', 'The same, 99th percentile', '@ ms'],
 	['latency', 'hello, 1 client, p50, a commit each step', 'One hello on an idle system, from start to result, with activities that write nothing: median', '@ ms'],
-	['latency', 'hello, 1 client, p99, a commit each step', 'the same, 99th percentile', '@ ms'],
+	['latency', 'hello, 1 client, p99, a commit each step', 'The same, 99th percentile', '@ ms'],
 	['ping', 'event to custom status, p50', 'An event to a waiting instance and its answer: median', '@ ms'],
 	['fanout', '1,000 activities, a write each', 'Activities of one instance in parallel (1,000) that write a row each', '@/s'],
 	['fanout', '1,000 activities, in PL/pgSQL', 'Activities of one instance in parallel (1,000) that write nothing', '@/s'],
 	['sequence', '1,000 activities, a write each', 'Activities of one instance in sequence (1,000) that write a row each', '@/s'],
 	['sequence', '1,000 activities, a commit each', 'Activities of one instance in sequence (1,000) that write nothing', '@/s'],
-	['timers', "CPU of durable's processes, 100,000 asleep", 'CPU of its processes while 100,000 instances sleep', '@ % of a core'],
+	['timers', "CPU of durable's processes, 100,000 asleep", 'CPU of the processes of durable while 100,000 instances sleep', '@ % of a core'],
 	['timers', 'p99 lateness, 1500/s due', 'Lateness of timers, 1,500 due a second: 99th percentile', '@ s'],
 	['recovery', 'the server killed, from there to progress', 'From the first connection after a kill -9 of the server to progress', '@ s'],
 	['wal', 'WAL of one hello, a write each step', 'WAL of one hello whose activities write a row each', '@ bytes'],
@@ -201,12 +202,20 @@ my @rows = (
 	['graphile-worker', 'jobs of a bare queue', 'graphile-worker, a bare queue', '@ jobs/s'],
 	['pg-boss', 'jobs of a bare queue', 'pg-boss, a bare queue', '@ jobs/s']);
 
+# Those that README.md shows.
+my %in_readme = map { ($_ => 1) } ('hello/started in one statement, a write each step', 'floor/share, a write each step',
+	'latency/hello, 1 client, p50, a write each step', 'ping/event to custom status, p50', 'fanout/1,000 activities, a write each',
+	"timers/CPU of durable's processes, 100,000 asleep", 'timers/p99 lateness, 1500/s due',
+	'recovery/the server killed, from there to progress', 'dbos/hello', 'restate/hello', 'openworkflow/hello');
+
+# A table of the rows given, for a page from which the repository's root is at $root.
 sub table
 {
+	my ($root, @shown) = @_;
 	my %metrics = map { ("$_->{id}/$_->{what}" => $_) } @{$result->{metrics}};
 	my $machine = $result->{machine};
 	my $text = "| what | median of $result->{sizes}{RUNS} runs |\n| --- | ---: |\n";
-	for my $row (@rows)
+	for my $row (@shown)
 	{
 		my ($id, $what, $label, $format) = @$row;
 		# what a file of results does not have is not shown
@@ -215,25 +224,32 @@ sub table
 		$text .= "| $label | " . ($format =~ s/\@/$value/r) . " |\n";
 	}
 	my ($name) = $file =~ m{([^/]+)$};
-	return $text . sprintf "\nPostgreSQL %s with its default settings, %d cores (%s), [%s](test/bench/results/%s).\n",
-		$result->{versions}{postgresql} =~ /^(\S+)/, $machine->{cores}, $machine->{processor} =~ s/\s+$//r, $name, $name;
+	return $text . sprintf "\nPostgreSQL %s with its default settings, %d cores (%s), [%s](%stest/bench/results/%s).\n",
+		$result->{versions}{postgresql} =~ /^(\S+)/, $machine->{cores}, $machine->{processor} =~ s/\s+$//r, $name, $root, $name;
 }
 
-sub fill_readme
+# Puts text between the two marks of a page.
+sub fill
 {
-	open my $in, '<', 'README.md' or die "README.md: $!\n";
+	my ($page, $figures) = @_;
+	open my $in, '<', $page or die "$page: $!\n";
 	my $text = do { local $/; <$in> };
-	my $table = table() . join '', map { "\n![$_->[1]](test/bench/plots/$_->[0].svg)\n" } grep { -e "test/bench/plots/$_->[0].svg" }
-		(['clients', 'Throughput over clients'], ['latency', 'Distribution of the latency'],
-		['cost', 'Cost of an activity over the size of its instance']);
-	$text =~ s/(<!-- figures: begin[^>]*-->\n).*?(<!-- figures: end -->)/$1\n$table\n$2/s or return warn "README.md has no place for figures\n";
-	open my $out, '>', 'README.md' or die "README.md: $!\n";
+	$text =~ s/(<!-- figures: begin[^>]*-->\n).*?(<!-- figures: end -->)/$1\n$figures\n$2/s or return warn "$page has no place for figures\n";
+	open my $out, '>', $page or die "$page: $!\n";
 	print $out $text;
-	close $out or die "README.md: $!\n";
+	close $out or die "$page: $!\n";
+}
+
+sub fill_pages
+{
+	my @plots = grep { -e "test/bench/plots/$_->[0].svg" } (['clients', 'Throughput over clients'],
+		['latency', 'Distribution of the latency'], ['cost', 'Cost of an activity over the size of its instance']);
+	fill('README.md', table('', grep { $in_readme{"$_->[0]/$_->[1]"} } @rows));
+	fill('docs/performance.md', table('../', @rows) . join '', map { "\n![$_->[1]](../test/bench/plots/$_->[0].svg)\n" } @plots);
 }
 
 binmode STDOUT, ':utf8';
 plot_clients();
 plot_latency();
 plot_cost();
-fill_readme();
+fill_pages();

@@ -1,5 +1,5 @@
 # The install and upgrade scripts: rules that keep whoever runs them from being tricked, for all that there are and will be.
-# What the objects are like once created is in sql/conventions.sql.  And that the README's reference has each of them.
+# What the objects are like once created is in sql/conventions.sql.  And that the manual names each of them.
 use strict;
 use warnings;
 use PostgreSQL::Test::Utils;
@@ -82,10 +82,10 @@ for my $script (@scripts)
 	my $text = slurp_file($script);
 	is(join("\n", problems($name, $text)), '', "$name keeps the rules");
 
-	my ($reference) = slurp_file('README.md') =~ /^## Reference\n(.*?)^## /ms;
+	my $manual = join('', map { slurp_file($_) } glob('docs/*.md'));
 	my %public = map { $_ => 1 } $text =~ /^CREATE\s+(?:FUNCTION|PROCEDURE|VIEW|TABLE)\s+durable\.(\w+)/gim;
 	cmp_ok(scalar(keys %public), '>', 60, 'public functions, views and tables are found') if $name !~ /--.*--/;
-	is(join(' ', grep { $reference !~ /`$_\b/ } sort keys %public), '', 'and the README names them');
+	is(join(' ', grep { $manual !~ /`$_\b/ } sort keys %public), '', 'and the manual names them');
 }
 
 # The rules find what they are for.

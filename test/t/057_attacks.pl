@@ -143,7 +143,7 @@ SKIP:
 	{
 		last if ($kept = run_activities('alice', qw(leave_python find_python))) eq "left\nleft left";
 	}
-	is($kept, "left\nleft left", 'but to the next activities of its own, as the README says');
+	is($kept, "left\nleft left", 'but to the next activities of its own, as docs/security.md says');
 }
 
 #

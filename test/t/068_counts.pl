@@ -129,7 +129,7 @@ BEGIN
 		 CROSS JOIN (VALUES ('ANALYZE, TIMING OFF, SUMMARY OFF, BUFFERS OFF'), ('COSTS')) o (options)
 		 WHERE c.relnamespace = 'durable'::regnamespace AND c.relkind IN ('r', 'v', 'm', 'p', 'f') AND a.atttypid = 'text'::regtype
 		   AND has_any_column_privilege(c.oid, 'SELECT')
-		   -- README says that ids are not secret; a constant of the view is in the plan
+		   -- docs/security.md says that ids are not secret; a constant of the view is in the plan
 		   AND a.attname NOT IN ('instance_id', 'parent_instance_id', 'event_type')
 	LOOP
 		PERFORM set_config(name, CASE WHEN name || '=off' = ANY (plan.settings) THEN 'off' ELSE 'on' END, true)

@@ -1,5 +1,5 @@
-# The README's chapter on the HTTP gateway: its shell blocks run in order and print what the block after each says, its table of
-# options is that of --help, its tables of routes and metrics are complete, and systemd accepts its unit.
+# docs/http-gateway.md: its shell blocks run in order and print what the block after each says, its table of options is that of
+# --help, its tables of routes and metrics are complete, and systemd accepts its unit.
 use strict;
 use warnings;
 use PostgreSQL::Test::Cluster;
@@ -13,16 +13,15 @@ use DurableGateway;
 plan skip_all => 'the gateway is not built' unless -x gateway_program();
 plan skip_all => 'there is no curl that knows --json' if system('curl --help all 2>/dev/null | grep -q -e --json') != 0;
 
-my ($chapter) = slurp_file('README.md') =~ /^## The HTTP gateway\n(.*?)^## /ms;
+my $page = slurp_file('docs/http-gateway.md');
 my @blocks;
-while ($chapter =~ /^```(\w+)\n(.*?)^```$(\n```text\n(.*?)^```$)?/msg)
+while ($page =~ /^```(\w+)\n(.*?)^```$(\n```text\n(.*?)^```$)?/msg)
 {
 	push @blocks, { language => $1, code => $2, expected => $4 };
 }
 
-my $node = durable_node('gateway_readme');
-$node->safe_psql('postgres', q(CREATE ROLE shop_app LOGIN; SELECT durable.grant_usage('shop_app')));
-my $directory = "$ENV{DURABLE_TMP}/tmp/readme-$$";
+my $node = durable_node('gateway_page');
+my $directory = "$ENV{DURABLE_TMP}/tmp/page-$$";
 mkdir $directory;
 my ($gateway, $assignments) = (undef, '');
 
@@ -106,7 +105,7 @@ while ($help =~ /^  --(\S+ \S+) +\(DURABLE_GATEWAY_(\w+)\)\n((?:      .*\n)+)/mg
 	is($variable, uc($name =~ s/ .*//r =~ s/-/_/gr), "the variable of --$name");
 	push @options, "`--$name` | " . (defined $default ? "`$default`" : '') . ' | ' . ($range // '');
 }
-push @documented, $1 =~ s/ +\|/ |/gr while $chapter =~ /^\| (`--[^|]+\|[^|]*\|[^|]*?) *\|/mg;
+push @documented, $1 =~ s/ +\|/ |/gr while $page =~ /^\| (`--[^|]+\|[^|]*\|[^|]*?) *\|/mg;
 is_deeply([ map { s/\s+/ /gr =~ s/ $//r } @documented ], [ map { s/\s+/ /gr =~ s/ $//r } @options ], 'the table of options is that of --help');
 
 # Routes, as --help names them
@@ -114,17 +113,17 @@ foreach my $path ($help =~ m{^  (?:POST|GET|DELETE) +(/\S+)}mg)
 {
 	my ($plain) = $path =~ m{^([^[,]+?)(/?[[,].*)?$};
 	$plain =~ s/\{(\w+)\}/\\{\\w+\\}/g;
-	like($chapter, qr{^\| .*`\w+ $plain`}m, "$path is in the table of routes");
+	like($page, qr{^\| .*`\w+ $plain`}m, "$path is in the table of routes");
 }
 foreach my $parameter ($help =~ /\b(\w+)=[,\w|]*(?=,|\n)/g)
 {
-	like($chapter, qr/`[^`]*\b$parameter\b[^`]*`/, "$parameter= is there");
+	like($page, qr/`[^`]*\b$parameter\b[^`]*`/, "$parameter= is there");
 }
 
 # Metrics
 my %served = map { $_ => 1 } $metrics =~ /^# TYPE (\w+)/mg;
 $served{durable_gateway_request_seconds_sum} = delete $served{durable_gateway_request_seconds};
-my %told = map { $_ => 1 } $chapter =~ /`(durable_\w+)`(?=.*\|)/g;
+my %told = map { $_ => 1 } $page =~ /`(durable_\w+)`(?=.*\|)/g;
 is_deeply([ sort keys %told ], [ sort keys %served ], 'the table of metrics is what /metrics has');
 
 SKIP:

@@ -1,0 +1,65 @@
+# Checks of the source that no compiler makes: which folder may include which, names that mean one thing, and phrases that
+# CONTRIBUTING.md asks to avoid. Prints what is wrong, with file and line.
+use strict;
+use warnings;
+
+my @problems;
+
+sub slurp
+{
+	my ($file) = @_;
+	open(my $in, '<', $file) or die "$file: $!";
+	local $/;
+	return scalar <$in>;
+}
+
+# Each folder may include only what stands left of it; worker and client stand beside each other.
+my @order = qw(common shmem sched store call engine search worker|client init);
+my %rank;
+foreach my $i (0 .. $#order)
+{
+	$rank{$_} = $i foreach split /\|/, $order[$i];
+}
+my %source = map { $_ => slurp($_) } glob 'src/*/*.[ch]';
+foreach my $file (sort keys %source)
+{
+	my ($folder) = $file =~ m{^src/(\w+)/};
+	push @problems, "$file: folder $folder has no place in the order" unless defined $rank{$folder} || $folder eq 'gateway';
+	while ($source{$file} =~ m{^#include "(?:\.\./)?((\w+)/\w+\.h)"}mg)
+	{
+		my ($header, $from) = ($1, $2);
+		next unless defined $rank{$from} && $from ne $folder;
+		my $allowed = $folder eq 'gateway' ? $header eq 'common/links.h' : $rank{$from} < $rank{$folder};
+		push @problems, "$file: must not include $header" unless $allowed;
+	}
+}
+
+# A header is implemented by the file of its name; a struct, and a static function, has a name of its own.
+my %seen;
+foreach my $file (sort keys %source)
+{
+	my $program = $file =~ m{/gateway/} ? 'gateway' : 'extension';
+	(my $code = $source{$file}) =~ s{/\*.*?\*/}{ $& =~ s/[^\n]//gr }gse;
+	my @names;
+	push @names, [ 'struct', $1 ] while $code =~ /^(?:typedef )?(?:struct|enum) (\w+)\n\{/mg;
+	push @names, [ 'function', $1 ] while $code =~ /^(\w+)\([^;{]*?\)\n\{/mg;
+	foreach (@names)
+	{
+		my ($kind, $name) = @$_;
+		push @problems, "$file: $kind $name is defined in $seen{$program}{$kind}{$name}, too" if $seen{$program}{$kind}{$name};
+		$seen{$program}{$kind}{$name} = $file;
+	}
+}
+foreach my $file (grep { /\.h$/ } sort keys %source)
+{
+	my $program = $file =~ m{/gateway/} ? 'gateway' : 'extension';
+	while ($source{$file} =~ /^(?:_Noreturn )?extern (?!PGDLLEXPORT)[^;]*?\b(\w+)\s*\([^;]*\);/mg)
+	{
+		my $name = $1;
+		my $where = $seen{$program}{function}{$name} // next;
+		push @problems, "$file: $name is implemented in $where" unless $where eq $file =~ s/h$/c/r;
+	}
+}
+
+print "$_\n" foreach @problems;
+exit(@problems ? 1 : 0);
