@@ -33,7 +33,7 @@ PG_CONFIG ?= pg_config
 PGXS := $(shell $(PG_CONFIG) --pgxs 2>/dev/null)
 ifneq ($(wildcard $(PGXS)),)
 include $(PGXS)
-else ifneq ($(filter-out test demo bench figures deps,$(or $(MAKECMDGOALS),all)),)
+else ifneq ($(filter-out test demo bench figures docs deps,$(or $(MAKECMDGOALS),all)),)
 # On a fresh machine `make test` and `make demo` install the build tools first.
 $(error no PGXS at "$(PGXS)": install postgresql-server-dev-15 (`make deps`) or set PG_CONFIG)
 endif
@@ -44,7 +44,7 @@ $(shell echo '$(BUILD_FOR)' | cmp -s - src/.build-for || { [ ! -d src ] || echo 
 
 $(OBJS): src/.build-for $(filter-out src/gateway/%,$(wildcard src/*/*.h))
 
-ifeq ($(SCRIPTS_built)$(filter test demo deps clean,$(MAKECMDGOALS)),)
+ifeq ($(SCRIPTS_built)$(filter test demo docs deps clean,$(MAKECMDGOALS)),)
 $(info durable-gateway is left out: it needs libmicrohttpd-dev and libpq-dev (`make deps`))
 endif
 .PHONY: gateway
@@ -86,6 +86,11 @@ bench:
 figures:
 	perl test/bench/figures.pl
 
+# docs/reference.md, from the COMMENTs, the settings' descriptions and docs/errors.tsv.
+docs:
+	@PG_CONFIG='$(PG_CONFIG)' test/sandbox test/docs.sh
+	@cp test/output/reference.md docs/reference.md
+
 lint:
 	printf '%s\n' $(OBJS:.o=.c) | xargs -P 2 -n 1 $(CC) $(CPPFLAGS) $(CFLAGS) $(CFLAGS_SL) -Werror -o /dev/null -c
 	printf '%s\n' $(if $(SCRIPTS_built),$(wildcard src/gateway/*.c)) | xargs -r -P 2 -n 1 $(GATEWAY_CC) -Werror -o /dev/null -c
@@ -93,4 +98,4 @@ lint:
 		cppcheck -q -j 2 --enable=warning,portability --inline-suppr --error-exitcode=1 \
 			--suppress=unknownMacro --suppress=missingIncludeSystem src; fi
 
-.PHONY: deps test demo bench figures lint
+.PHONY: deps test demo bench figures docs lint

@@ -27,6 +27,16 @@ SELECT pg_describe_object(classid, objid, 0) AS uncommented
                       AND obj_description(c.reltype, 'pg_type') IS NOT NULL)
  ORDER BY 1;
 
+-- So have their columns.
+SELECT c.oid::regclass AS relation, a.attname AS uncommented
+  FROM member
+  JOIN pg_class c ON classid = 'pg_class'::regclass AND c.oid = objid
+    OR classid = 'pg_type'::regclass AND c.reltype = objid AND c.relkind = 'c'
+  JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+ WHERE c.relnamespace = 'durable'::regnamespace AND c.relkind IN ('r', 'p', 'v', 'm', 'f', 'c')
+   AND col_description(c.oid, a.attnum) IS NULL
+ ORDER BY 1, 2;
+
 -- Nothing is granted to PUBLIC.
 SELECT oid::regprocedure AS public_function
   FROM pg_proc, aclexplode(coalesce(proacl, acldefault('f', proowner))) a

@@ -24,6 +24,7 @@
 #define DURABLE_SCHEMA			"durable"
 #define DURABLE_INTERNAL_SCHEMA "durable_internal"
 
+/* docs/errors.tsv has the cause and the cure of each, and of PostgreSQL's SQLSTATEs that the extension raises */
 #define ERRCODE_DURABLE_NO_INSTANCE			MAKE_SQLSTATE('O','D','0','0','1')
 #define ERRCODE_DURABLE_WRONG_STATUS		MAKE_SQLSTATE('O','D','0','0','2')
 #define ERRCODE_DURABLE_INSTANCE_EXISTS		MAKE_SQLSTATE('O','D','0','0','3')

@@ -4,7 +4,12 @@ CREATE TYPE durable.runtime_status AS ENUM (
     'Pending', 'Running', 'Suspended', 'ContinuedAsNew', 'Completed', 'Failed', 'Terminated'
 );
 COMMENT ON TYPE durable.runtime_status IS
-'Status of an instance. Pending: its orchestrator has not run yet, as it has just been started or has a start_at in the future; Running: it runs, or waits for an activity, a timer or an event; Suspended; Completed, Failed, Terminated: it has ended. ContinuedAsNew exists for compatibility with Durable Functions; an instance that continues as new is Running.';
+'The status of an instance.
+Pending: the orchestrator has not run yet, as the instance has just been started, or start_at is in the future.
+Running: the orchestrator runs, or waits for an activity, a timer, an event or another instance.
+Suspended: durable.suspend has stopped the instance.
+Completed, Failed, Terminated: the instance has ended.
+ContinuedAsNew: never shown; it exists for compatibility with Durable Functions. An instance that continues as new is Running.';
 
 CREATE TYPE durable.orchestration_status AS (
     instance_id text,
@@ -28,7 +33,35 @@ CREATE TYPE durable.orchestration_status AS (
     continuation_token text
 );
 COMMENT ON TYPE durable.orchestration_status IS
-'All that a client may know of an instance. name: as given to start_new; function: what it was resolved to, with schema and argument types. owner: NULL if the role does not exist here, see durable.instances. output: result of a completed instance, failure message of a failed one, reason of a terminated one. failure: of a failed instance, {"sqlstate", "message", "detail", "hint", "context", "activity", "task_id", "attempts", "instance_id", "sub_orchestration"}, without the keys that do not apply: activity, task_id and attempts are those of an activity that failed, instance_id is that of a sub-orchestration that failed, sub_orchestration the name of one that could not be started. history and continuation_token are filled in only by functions that say so.';
+'All that a client may know of an instance; what durable.get_status, durable.wait_for_completion and durable.query_instances return. The view durable.instances has the same columns up to owner.';
+COMMENT ON COLUMN durable.orchestration_status.instance_id IS 'The id of the instance.';
+COMMENT ON COLUMN durable.orchestration_status.name IS 'The orchestrator, as given to durable.start_new.';
+COMMENT ON COLUMN durable.orchestration_status.function IS
+'The function that the name was resolved to, with schema and argument types.';
+COMMENT ON COLUMN durable.orchestration_status.version IS
+'The version given to durable.start_new or durable.continue_as_new. NULL: none.';
+COMMENT ON COLUMN durable.orchestration_status.runtime_status IS 'The status.';
+COMMENT ON COLUMN durable.orchestration_status.input IS 'The input of the current execution.';
+COMMENT ON COLUMN durable.orchestration_status.output IS
+'Of a completed instance its result, of a failed one the message of the failure, of a terminated one the reason. NULL while the instance is live.';
+COMMENT ON COLUMN durable.orchestration_status.custom_status IS 'What durable.set_custom_status has set.';
+COMMENT ON COLUMN durable.orchestration_status.created_time IS 'When the instance was started.';
+COMMENT ON COLUMN durable.orchestration_status.last_updated_time IS 'When the engine last changed the instance.';
+COMMENT ON COLUMN durable.orchestration_status.completed_time IS 'When the instance ended. NULL: it is live.';
+COMMENT ON COLUMN durable.orchestration_status.scheduled_start_time IS 'The start_at of durable.start_new. NULL: none.';
+COMMENT ON COLUMN durable.orchestration_status.execution_id IS
+'The id of the current execution. durable.continue_as_new changes the id.';
+COMMENT ON COLUMN durable.orchestration_status.parent_instance_id IS
+'The instance that started this one as a sub-orchestration. NULL: none.';
+COMMENT ON COLUMN durable.orchestration_status.tags IS 'The tags, a JSON object. Empty: none.';
+COMMENT ON COLUMN durable.orchestration_status.failure IS
+'Of a failed instance an object with sqlstate, message, and as far as they apply detail, hint and context; activity, task_id and attempts of an activity that failed; instance_id of a sub-orchestration that failed; sub_orchestration, the name of a sub-orchestration that could not be started. NULL for other instances.';
+COMMENT ON COLUMN durable.orchestration_status.owner IS
+'The role that owns the instance. NULL if the role does not exist here, see the view durable.instances.';
+COMMENT ON COLUMN durable.orchestration_status.history IS
+'The history, an array of objects, where durable.get_status is asked for it. Otherwise NULL.';
+COMMENT ON COLUMN durable.orchestration_status.continuation_token IS
+'The token of the next page, in the last row of a page of durable.query_instances. Otherwise NULL.';
 
 CREATE TYPE durable.retry_policy AS (
     max_attempts integer,
@@ -39,7 +72,15 @@ CREATE TYPE durable.retry_policy AS (
     non_retryable text[]
 );
 COMMENT ON TYPE durable.retry_policy IS
-'How often and when a failed activity or sub-orchestration is tried again; built by the function durable.retry_policy.';
+'How often and when a failed activity or sub-orchestration is tried again. Build it with the function durable.retry_policy, which checks the values and has the defaults.';
+COMMENT ON COLUMN durable.retry_policy.max_attempts IS 'How often it is tried altogether, 1 or more. NULL: once.';
+COMMENT ON COLUMN durable.retry_policy.first_interval IS 'The pause before the second attempt.';
+COMMENT ON COLUMN durable.retry_policy.backoff_coefficient IS
+'The factor by which each pause is longer than the last, 1 to 1000000. NULL: 1.';
+COMMENT ON COLUMN durable.retry_policy.max_interval IS 'The longest pause. NULL: no limit.';
+COMMENT ON COLUMN durable.retry_policy.retry_timeout IS
+'No further attempt begins when this time has passed since the first attempt. NULL: no limit.';
+COMMENT ON COLUMN durable.retry_policy.non_retryable IS 'SQLSTATEs that are final at once.';
 
 CREATE FUNCTION durable.retry_policy(
     max_attempts integer DEFAULT 3,
@@ -76,4 +117,13 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION durable.retry_policy(integer, interval, double precision, interval, interval, text[]) IS
-'A retry policy for call_activity and its kin. max_attempts: how often it is tried altogether, 1 or more; first_interval: pause before the second attempt; backoff_coefficient: by how much each pause is longer than the last, 1 to 1000000; max_interval: longest pause, NULL: no limit; retry_timeout: no further attempt once this time has passed since the first, NULL: no limit; non_retryable: SQLSTATEs that are final at once. Without a policy there is one attempt. A sub-orchestration is tried again when it has failed, but not when it cannot be started, as there is no such function or the id is in use; an activity also when there is no such function. Raises 22023 for a value out of range. The defaults of Durable Functions are the same but for max_attempts and first_interval, which it requires, and its handler function, for which non_retryable stands.';
+'Returns a retry policy for activities, SQL statements and sub-orchestrations. Without a policy there is one attempt. An activity is tried again after any failure, also when there is no such function. A sub-orchestration is tried again when it has failed, but not when it cannot be started.
+max_attempts: how often it is tried altogether, 1 or more.
+first_interval: the pause before the second attempt, 0 or more.
+backoff_coefficient: the factor by which each pause is longer than the last, 1 to 1000000.
+max_interval: the longest pause, more than 0. NULL: no limit.
+retry_timeout: no further attempt begins when this time has passed since the first attempt, more than 0. NULL: no limit.
+non_retryable: SQLSTATEs that are final at once. NULL is an empty array.
+Errors:
+22023: a value is out of range.
+Durable Functions: RetryPolicy, which requires max_attempts and first_interval. Its handler function decides what non_retryable decides here. The other defaults are the same.';

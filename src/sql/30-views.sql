@@ -77,7 +77,34 @@ SELECT i.instance_id, r.name, r.function, r.version, r.runtime_status, r.input, 
        OFFSET 0) r
  WHERE durable_internal.may_see(i.owner);
 COMMENT ON VIEW durable.instances IS
-'All instances that you may see, in the columns of durable.orchestration_status up to owner, and owner_name. owner: NULL if there is no such role, as after a restore; only superusers and pg_monitor see those instances, which wait for CREATE ROLE or durable.reassign_owner. owner_name: the quoted name of the owner, also of one that does not exist; (dropped role N) of one that was dropped, with its former OID. Fast by instance_id, by created_time and by created_time range; the other columns are filtered row by row.';
+'All instances that you may see. The owner, members of the owning role and members of pg_monitor may see an instance. Queries by instance_id, and by created_time and ranges of it, use indexes. The other columns are filtered row by row.
+Instances whose owner does not exist are seen by superusers and members of pg_monitor only. They wait for CREATE ROLE or durable.reassign_owner.';
+COMMENT ON COLUMN durable.instances.instance_id IS 'The id of the instance.';
+COMMENT ON COLUMN durable.instances.name IS 'The orchestrator, as given to durable.start_new.';
+COMMENT ON COLUMN durable.instances.function IS
+'The function that the name was resolved to, with schema and argument types.';
+COMMENT ON COLUMN durable.instances.version IS
+'The version given to durable.start_new or durable.continue_as_new. NULL: none.';
+COMMENT ON COLUMN durable.instances.runtime_status IS 'The status.';
+COMMENT ON COLUMN durable.instances.input IS 'The input of the current execution.';
+COMMENT ON COLUMN durable.instances.output IS
+'Of a completed instance its result, of a failed one the message of the failure, of a terminated one the reason. NULL while the instance is live.';
+COMMENT ON COLUMN durable.instances.custom_status IS 'What durable.set_custom_status has set.';
+COMMENT ON COLUMN durable.instances.created_time IS 'When the instance was started.';
+COMMENT ON COLUMN durable.instances.last_updated_time IS 'When the engine last changed the instance.';
+COMMENT ON COLUMN durable.instances.completed_time IS 'When the instance ended. NULL: it is live.';
+COMMENT ON COLUMN durable.instances.scheduled_start_time IS 'The start_at of durable.start_new. NULL: none.';
+COMMENT ON COLUMN durable.instances.execution_id IS
+'The id of the current execution. durable.continue_as_new changes the id.';
+COMMENT ON COLUMN durable.instances.parent_instance_id IS
+'The instance that started this one as a sub-orchestration. NULL: none.';
+COMMENT ON COLUMN durable.instances.tags IS 'The tags, a JSON object. Empty: none.';
+COMMENT ON COLUMN durable.instances.failure IS
+'Of a failed instance an object, see the type durable.orchestration_status. NULL for other instances.';
+COMMENT ON COLUMN durable.instances.owner IS
+'The role that owns the instance. NULL if there is no such role, as after a restore.';
+COMMENT ON COLUMN durable.instances.owner_name IS
+'The quoted name of the owner, also of an owner that does not exist. (dropped role N): the role was dropped, and N is its former OID.';
 
 -- A row that has an input and is not a beginning stands for the beginning too.
 CREATE VIEW durable.history WITH (security_barrier) AS
@@ -114,7 +141,24 @@ SELECT i.instance_id,
        ) e
  WHERE durable_internal.may_see(i.owner);
 COMMENT ON VIEW durable.history IS
-'What happened to the instances that you may see, one row an event, in the order of sequence_number within an instance and its execution_id. event_type: as in Durable Functions; event_time: when the engine took it in; task_id: which call of the orchestrator it belongs to, counted from 1 over all executions; name: of the function, the event or the child; input: of what was started, for a timer the time at which it fires, of ExecutionFailed the numbers of the tasks whose failure the orchestrator had dealt with (handled; whole: of all that had failed), of the timeouts that were fatal (expired) and of what a rewind has to set going again (halted; of timers: those that are none), of ExecutionRewound of those that begin anew (tasks); result: of what ended, data of an event, reason of a termination or suspension; failure: of what failed; attempt: counted from 1. TaskRetried: an attempt failed and another one follows, or the next attempt was put off, for the reason in failure, until that has passed; attempt is NULL if that was the first. TaskCanceled: the orchestrator gave up an activity, a sub-orchestration or a wait for an event, a wait also because it timed out; Durable Functions has no such event. OrchestratorStarted and OrchestratorCompleted are not kept. After continue_as_new the history is that of the current execution.';
+'What happened to the instances that you may see, one row for each event, in the order of sequence_number within an instance. After durable.continue_as_new the history is that of the current execution. Queries by instance_id use an index.
+The names of the events are those of Durable Functions. OrchestratorStarted and OrchestratorCompleted are not kept. TaskRetried, TaskCanceled, TimerCanceled, EventSubscribed and CustomStatusSet are additions.
+TaskRetried: an attempt failed and another one follows; or the next attempt was put off, for the reason in failure, until that has passed. The attempt is NULL if the first one was put off.
+TaskCanceled: the orchestrator gave up an activity, a sub-orchestration or a wait for an event. A wait is also given up when it times out.';
+COMMENT ON COLUMN durable.history.instance_id IS 'The id of the instance.';
+COMMENT ON COLUMN durable.history.execution_id IS 'The id of the current execution.';
+COMMENT ON COLUMN durable.history.sequence_number IS 'The place of the event in the execution, from 1.';
+COMMENT ON COLUMN durable.history.event_type IS 'What happened, as Durable Functions calls it.';
+COMMENT ON COLUMN durable.history.event_time IS 'When the engine took the event in.';
+COMMENT ON COLUMN durable.history.task_id IS
+'Which call of the orchestrator the event belongs to, counted from 1 over all executions. NULL: none.';
+COMMENT ON COLUMN durable.history.name IS 'Of the function, the event or the child.';
+COMMENT ON COLUMN durable.history.input IS
+'Of what was started; for a timer the time at which the timer fires. Of ExecutionFailed the numbers of tasks: those whose failure the orchestrator had handled (handled; whole: all that had failed), the timeouts that were fatal (expired), and what a rewind has to set going again (halted; timers among these: those that are no timeouts). Of ExecutionRewound the numbers of the tasks that begin anew (tasks).';
+COMMENT ON COLUMN durable.history.result IS
+'Of what completed; the data of an event; the reason of a termination or suspension.';
+COMMENT ON COLUMN durable.history.failure IS 'Of what failed, an object as in the type durable.orchestration_status.';
+COMMENT ON COLUMN durable.history.attempt IS 'The attempt of the activity or sub-orchestration, from 1.';
 
 -- What is known of the tasks of an instance is brought together by one look at its history, however many they are.
 CREATE VIEW durable.activities WITH (security_barrier) AS
@@ -166,7 +210,24 @@ SELECT i.instance_id, r.*
                  FROM (SELECT t.key FROM durable_internal.tasks t UNION ALL SELECT t.key FROM durable_internal.timers t) k
                 WHERE k.key = i.key);
 COMMENT ON VIEW durable.activities IS
-'Activities of live instances that are queued, running, or waiting for their next attempt. state: running (by process pid, see durable.workers), queued (for a worker), waiting for a place (it is to run alone, as it was interrupted or takes long, and there is no long place for it yet: see durable.max_long_activities), pausing (until next_attempt). attempt: number of the current or next attempt, from 1; scheduled_time: when the orchestrator called it; next_attempt: when the pause ends; last_error: failure of the last attempt, or why this one was put off, NULL: there was none; timeout: of each attempt, from when it begins to run, NULL: none; deliveries: how many workers have died while running it; pid: the process that runs it now, NULL: none. An activity that a worker runs right after the turn that called it is not seen here: see durable.workers. Fast by instance_id; the history of each instance that has such activities is read.';
+'The activities of live instances that are queued, running, or waiting for a place or for their next attempt. An activity that a worker runs right after the turn that called the activity is not shown here, but in durable.workers. Queries by instance_id are fast; the history of each instance with such activities is read.';
+COMMENT ON COLUMN durable.activities.instance_id IS 'The id of the instance.';
+COMMENT ON COLUMN durable.activities.task_id IS 'The number of the call within the instance.';
+COMMENT ON COLUMN durable.activities.name IS 'The function, as given to durable.call_activity.';
+COMMENT ON COLUMN durable.activities.input IS 'The input of the activity.';
+COMMENT ON COLUMN durable.activities.state IS
+'running: by the process in pid. queued: for a worker. waiting for a place: the activity is to run alone, as it was interrupted or takes long, and there is no long place for it yet, see the setting durable.max_long_activities. pausing: until next_attempt.';
+COMMENT ON COLUMN durable.activities.attempt IS 'The number of the current or the next attempt, from 1.';
+COMMENT ON COLUMN durable.activities.scheduled_time IS 'When the orchestrator called the activity.';
+COMMENT ON COLUMN durable.activities.next_attempt IS
+'When the pause before the next attempt ends. NULL: the activity does not pause.';
+COMMENT ON COLUMN durable.activities.last_error IS
+'The failure of the last attempt, or why this attempt was put off. NULL: there was none.';
+COMMENT ON COLUMN durable.activities.timeout IS 'Of each attempt, from when the attempt begins to run. NULL: none.';
+COMMENT ON COLUMN durable.activities.deliveries IS 'How many workers have died while they ran the activity.';
+COMMENT ON COLUMN durable.activities.pid IS
+'The process that runs the activity now, as in pg_stat_activity. NULL: none.';
+COMMENT ON COLUMN durable.activities.owner IS 'The role that owns the instance.';
 
 CREATE VIEW durable.timers WITH (security_barrier) AS
 SELECT i.instance_id, r.task_id, r.fire_at, r.owner
@@ -178,7 +239,12 @@ SELECT i.instance_id, r.task_id, r.fire_at, r.owner
                      OFFSET 0) r
  WHERE durable_internal.may_see(i.owner);
 COMMENT ON VIEW durable.timers IS
-'Timers that have not fired. task_id: the call of the orchestrator that waits for it (sleep, a timeout, or the pause before another attempt), NULL: the start of an instance that has a start_at, or a turn that is run again because another transaction held the id of a sub-orchestration, or the like.';
+'Timers that have not fired, of the instances that you may see.';
+COMMENT ON COLUMN durable.timers.instance_id IS 'The id of the instance.';
+COMMENT ON COLUMN durable.timers.task_id IS
+'The call of the orchestrator that waits for the timer: a sleep, a timeout, or the pause before another attempt. NULL: the start of an instance that has a start_at, or a turn that runs again later because something stood in its way, such as another transaction that held the id of a sub-orchestration.';
+COMMENT ON COLUMN durable.timers.fire_at IS 'When the timer is due.';
+COMMENT ON COLUMN durable.timers.owner IS 'The role that owns the instance.';
 
 CREATE VIEW durable.workers WITH (security_barrier) AS
 SELECT w.slot,
@@ -196,4 +262,18 @@ SELECT w.slot,
  WHERE durable_internal.may_see(w.role)
 OFFSET 0;
 COMMENT ON VIEW durable.workers IS
-'The processes that run instances in this database. A process belongs to one role; idle ones are kept for the next work. pid: as in pg_stat_activity, NULL while it starts; role: whose instances it runs, and as whom; state: starting, busy or idle; place: batch (one of durable.max_workers), long (one of durable.max_long_activities), NULL: none, as it is idle; claims: how many instances it holds; instance_id, task_id: whose code it runs at this moment, a turn of the orchestrator if task_id is NULL and instance_id is not; since: when that code was called, or, if it runs none, since when it is in the state; blocked_by: while it waits for a lock the processes that hold the lock or come first (pg_blocking_pids; 0: a prepared transaction), else NULL. What else it waits for is wait_event in pg_stat_activity.';
+'The processes that run instances in this database. A process belongs to one role. Idle processes are kept for the next work of the role. What else a process waits for is wait_event in pg_stat_activity.';
+COMMENT ON COLUMN durable.workers.slot IS 'The number of the process among the engine''s workers of the server.';
+COMMENT ON COLUMN durable.workers.pid IS 'The process, as in pg_stat_activity. NULL while the process starts.';
+COMMENT ON COLUMN durable.workers.role IS 'Whose instances the process runs, and as whom.';
+COMMENT ON COLUMN durable.workers.state IS 'starting, busy or idle.';
+COMMENT ON COLUMN durable.workers.place IS
+'batch: one of durable.max_workers. long: one of durable.max_long_activities. NULL: none, as the process is idle.';
+COMMENT ON COLUMN durable.workers.claims IS 'How many instances the process holds.';
+COMMENT ON COLUMN durable.workers.since IS
+'When the code that runs now was called. If none runs, since when the process has been in the state.';
+COMMENT ON COLUMN durable.workers.instance_id IS 'The instance whose code runs at this moment. NULL: none.';
+COMMENT ON COLUMN durable.workers.task_id IS
+'The activity that runs. NULL beside an instance_id: a turn of the orchestrator.';
+COMMENT ON COLUMN durable.workers.blocked_by IS
+'While the process waits for a lock, the processes that hold the lock or come first, as pg_blocking_pids shows them (0: a prepared transaction). Otherwise NULL.';

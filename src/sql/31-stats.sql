@@ -115,11 +115,46 @@ SELECT coalesce(s.role, q.role, w.role)::pg_catalog.regrole AS role,
  WHERE durable_internal.may_see(coalesce(s.role, q.role, w.role))
 OFFSET 0;
 COMMENT ON VIEW durable.stats IS
-'What the engine has to do and has done for each role that you may see, in this database.
-Now: ready_instances: that have something to do and wait for a worker; running_instances: that workers hold; ready_activities: queued (fan-out, slow ones) that no worker has taken; workers: processes of this role; waiting: how long some of the work has waited, NULL if none does: queued work for a worker that takes it, work that is to run alone for a long place, instances that a worker holds for the function that it runs of another one, or a worker for a lock; the longest of these; ready_alone: how many of the ready instances and activities are to run alone and wait for one of durable.max_long_activities places, neighbouring activities of an instance counting as one; waiting_alone: for how long none of these has got one, NULL if none waits; start_obstacle: why no process is started for the role for the moment, or why the database has no scheduler although something is due there; NULL: nothing is in the way.
-They are what the engine''s lists in shared memory have at this moment. Those have room for 65536 instances of the server and 4096 ranges of activities. While something of this database did not fit, ready_instances and ready_activities are counted in the tables (the latter with those that run): exact, in a time that grows with the number, and only by a query that asks for these columns. So they are while the database waits for a scheduler, as the lists have nothing of it then. An instance whose row somebody else has locked is in no list until that transaction ends.
-Since stats_since (start or crash of the server, or durable.reset_stats): batches: transactions of workers, each one commit; rollbacks: those that failed and were tried again in smaller ones; advanced: instances in the batches; wakeups: how often an idle worker was woken; turns: calls of orchestrators; replays: those after the first of an instance; replayed_tasks: tasks in them whose result was there already; history_reads, history_events_read: histories not found in a worker''s cache, and their events; activities: calls, retries included; queued_activities: those of them that went through the queue; completed, failed, terminated: instances; timers: that came due (sleeps, timeouts, pauses before retries, start_at); total_lateness, mean_lateness, max_lateness: how long after its time a worker took such a timer in, in milliseconds.
-Work that was rolled back is not counted. Counting is always on.';
+'What the engine has to do for each role that you may see, and what it has done, in this database. Counting is always on. Work that was rolled back is not counted.
+The columns of what there is now, ready_instances to start_obstacle, are those of the engine''s lists in shared memory at this moment. The lists have room for 65536 instances of the server and 4096 ranges of activities. While something of this database did not fit, or the database waits for a scheduler, ready_instances and ready_activities are counted in the tables (ready_activities with those that run). That is exact, takes longer the more there are, and is done only by a query that asks for these columns. An instance whose row somebody else has locked is in no list until that transaction ends.
+The counters, batches to max_lateness, count since stats_since.';
+COMMENT ON COLUMN durable.stats.role IS 'Whose work.';
+COMMENT ON COLUMN durable.stats.ready_instances IS 'Instances that have something to do and wait for a worker.';
+COMMENT ON COLUMN durable.stats.running_instances IS 'Instances that workers hold.';
+COMMENT ON COLUMN durable.stats.ready_activities IS
+'Queued activities (of a fan-out, or slow ones) that no worker has taken.';
+COMMENT ON COLUMN durable.stats.workers IS 'Processes of the role.';
+COMMENT ON COLUMN durable.stats.waiting IS
+'How long some of the work has waited; the longest of these: queued work for a worker; work that is to run alone, for a long place; instances that a worker holds, for the function of another instance that the worker runs; a worker, for a lock. NULL: nothing waits.';
+COMMENT ON COLUMN durable.stats.ready_alone IS
+'How many of the ready instances and activities are to run alone and wait for one of durable.max_long_activities places. Neighbouring activities of an instance count as one.';
+COMMENT ON COLUMN durable.stats.waiting_alone IS 'For how long none of these has got a place. NULL: none waits.';
+COMMENT ON COLUMN durable.stats.start_obstacle IS
+'Why no process is started for the role for the moment, or why the database has no scheduler although something is due. NULL: nothing is in the way.';
+COMMENT ON COLUMN durable.stats.batches IS 'Transactions of workers, each one commit.';
+COMMENT ON COLUMN durable.stats.rollbacks IS
+'Transactions of workers that failed and were tried again in smaller ones.';
+COMMENT ON COLUMN durable.stats.advanced IS 'Instances in the batches.';
+COMMENT ON COLUMN durable.stats.wakeups IS 'How often an idle worker was woken.';
+COMMENT ON COLUMN durable.stats.turns IS 'Calls of orchestrators.';
+COMMENT ON COLUMN durable.stats.replays IS 'Calls of orchestrators after the first call of an instance.';
+COMMENT ON COLUMN durable.stats.replayed_tasks IS 'Tasks in the replays whose result was there already.';
+COMMENT ON COLUMN durable.stats.history_reads IS
+'Histories that were not in a worker''s cache and were read from the table.';
+COMMENT ON COLUMN durable.stats.history_events_read IS 'Events in these histories.';
+COMMENT ON COLUMN durable.stats.activities IS 'Calls of activities, retries included.';
+COMMENT ON COLUMN durable.stats.queued_activities IS 'Calls of activities that went through the queue.';
+COMMENT ON COLUMN durable.stats.completed IS 'Instances that completed.';
+COMMENT ON COLUMN durable.stats.failed IS 'Instances that failed.';
+COMMENT ON COLUMN durable.stats.terminated IS 'Instances that were terminated.';
+COMMENT ON COLUMN durable.stats.timers IS 'Timers that came due: sleeps, timeouts, pauses before retries, start_at.';
+COMMENT ON COLUMN durable.stats.total_lateness IS
+'How long after their time workers took these timers in, all together, in milliseconds.';
+COMMENT ON COLUMN durable.stats.mean_lateness IS
+'The same for one timer on average, in milliseconds. NULL: there was none.';
+COMMENT ON COLUMN durable.stats.max_lateness IS 'The same for the latest one, in milliseconds. NULL: there was none.';
+COMMENT ON COLUMN durable.stats.stats_since IS
+'Since when is counted: the start or a crash of the server, or durable.reset_stats.';
 
 CREATE VIEW durable.function_stats WITH (security_barrier) AS
 SELECT s.role::pg_catalog.regrole AS role,
@@ -134,8 +169,16 @@ SELECT s.role::pg_catalog.regrole AS role,
  WHERE durable_internal.may_see(s.role)
 OFFSET 0;
 COMMENT ON VIEW durable.function_stats IS
-'Calls of orchestrators and activities by the engine in this database, for each role that you may see, since the time in durable.stats.stats_since. kind: orchestrator or activity; name: as given to durable.start_new or durable.call_activity; calls: of an orchestrator its turns, of an activity its attempts; failures: those that ended with an error (a turn that ends to wait for something is none); total_time, mean_time, max_time: in milliseconds.
-Kept for 512 functions of a role and 8192 in all; calls of others are counted under the name (others).';
+'Calls of orchestrators and activities by the engine in this database, for each role that you may see, since the time in durable.stats.stats_since. Kept for 512 functions of a role and 8192 in all. Calls of other functions are counted under the name (others).';
+COMMENT ON COLUMN durable.function_stats.role IS 'Who owns the instances.';
+COMMENT ON COLUMN durable.function_stats.kind IS 'orchestrator or activity.';
+COMMENT ON COLUMN durable.function_stats.name IS 'As given to durable.start_new or durable.call_activity.';
+COMMENT ON COLUMN durable.function_stats.calls IS 'Of an orchestrator its turns, of an activity its attempts.';
+COMMENT ON COLUMN durable.function_stats.failures IS
+'Calls that ended with an error. A turn that ends to wait for something has none.';
+COMMENT ON COLUMN durable.function_stats.total_time IS 'Of all calls, in milliseconds.';
+COMMENT ON COLUMN durable.function_stats.mean_time IS 'Of one call on average, in milliseconds.';
+COMMENT ON COLUMN durable.function_stats.max_time IS 'Of the longest call, in milliseconds.';
 
 CREATE FUNCTION durable_internal.reset_stats() RETURNS void
 LANGUAGE C VOLATILE PARALLEL UNSAFE
@@ -155,5 +198,9 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION durable.reset_stats() IS
-'Begin the counters of durable.stats and durable.function_stats in this database anew, for all roles. For superusers and members of the role that owns the extension.
-Errors: 42501 for others; 55000 if durable is not in shared_preload_libraries.';
+'Begins the counters of the views durable.stats and durable.function_stats in this database anew, for all roles. For superusers and members of the role that owns the extension.
+Errors:
+OD009: the caller is an orchestrator.
+42501: you may not do that.
+55000: durable is not in shared_preload_libraries.
+Durable Functions has no such function.';

@@ -55,11 +55,18 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION durable.set_quota(regrole, bigint, bigint, bigint, bigint) IS
-'Set what the instances that a role owns may use in this database, in place of what was set for it before; NULL: no limit. role: NULL sets it for all roles that have no quotas of their own. Takes effect at commit, also for what runs.
-live_instances: that have not ended, sub-orchestrations included; starting more is an error, in an orchestrator the failure of the sub-orchestration. What rewind revives is not refused. pending_activities: scheduled and not ended, over all of the role''s instances; a fan-out beyond it has activities that fail at once, without an attempt. payload_size: bytes of one input, result, event, custom status, reason or set of tags, of its text or as jsonb, whichever is more, or of a version, a function''s name or the search_path of an instance as text (texts of failures are not counted: each is cut at 64 kB); beyond it the call is an error, an activity fails and is rolled back, an orchestrator fails whatever it handles. history_length: events in the history of one execution, with what has been sent to the instance and is not in its history yet; an orchestrator that wants more fails whatever it handles, and raise_event, suspend and set_custom_status are errors, as send_event is in the orchestrator that sends; resume and terminate are not, nor are the results of what the orchestrator has scheduled.
-All these errors have SQLSTATE 53400 (configuration_limit_exceeded). What other transactions have started and not committed yet counts. A transaction that has started instances of a role with a quota of live_instances cannot be prepared (PREPARE TRANSACTION).
-For superusers and members of the role that owns the extension.
-Errors: 42501 for others; 22023 for a negative quota; 42704 if there is no such role. Durable Functions has nothing like it.';
+'Sets what the instances that a role owns may use in this database, in place of what was set for the role before. NULL: no limit. Takes effect at commit, also for what runs. For superusers and members of the role that owns the extension.
+role: whose instances. NULL: all roles that have no quotas of their own.
+live_instances: how many instances may be live, sub-orchestrations included. A start beyond that is an error; in an orchestrator the sub-orchestration fails. What durable.rewind revives is not refused.
+pending_activities: how many activities of all instances of the role may be scheduled and not ended. Activities beyond that fail at once, without an attempt.
+payload_size: how many bytes one value may have: an input, a result, an event, a custom status, a reason, a set of tags, a version, the name of a function, or the search_path of an instance. For jsonb the larger of its text and its jsonb counts. A call with a larger value is an error, an activity that returns one fails and is rolled back, and an orchestrator fails, whatever it handles. Texts of failures do not count: each is cut at 64 kB.
+history_length: how many events the history of one execution may have, with what was sent to the instance and is not in its history yet. An orchestrator that needs more fails, whatever it handles. durable.raise_event, durable.suspend and the client''s durable.set_custom_status are errors then, and so is durable.send_event for the sender. durable.resume, durable.terminate and the results of what was scheduled are not refused.
+All these errors have SQLSTATE 53400. What other transactions have started and not committed yet counts. A transaction that has started instances of a role with a quota of live_instances cannot be prepared (0A000).
+Errors:
+22023: a quota is negative.
+42501: you may not set quotas.
+42704: there is no such role.
+Durable Functions has no quotas.';
 
 CREATE FUNCTION durable.unset_quota(role regrole) RETURNS void
 LANGUAGE plpgsql VOLATILE CALLED ON NULL INPUT
@@ -73,9 +80,11 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION durable.unset_quota(regrole) IS
-'Remove the quotas of a role, for which those of all roles apply again, if there are any; role NULL removes those. No error if there is nothing to remove.
-For superusers and members of the role that owns the extension.
-Errors: 42501 for others.';
+'Removes the quotas of a role. The quotas of all roles, if there are any, hold for the role again. No error if there is nothing to remove. For superusers and members of the role that owns the extension.
+role: whose quotas. NULL: those of all roles that have none of their own.
+Errors:
+42501: you may not set quotas.
+Durable Functions has no quotas.';
 
 CREATE VIEW durable.quotas WITH (security_barrier) AS
 SELECT durable_internal.owner_role(q.role) AS role,
@@ -88,4 +97,12 @@ SELECT durable_internal.owner_role(q.role) AS role,
    AND (durable_internal.owner_role(q.role) IS NOT NULL OR q.role::pg_catalog.text OPERATOR(pg_catalog.=) '-')
 OFFSET 0;
 COMMENT ON VIEW durable.quotas IS
-'What durable.set_quota has set, for the roles that you may see; role NULL: for all that are not listed. NULL: no limit. A role that was dropped is shown as a number, until durable.unset_quota is called for that. Those of a role that did not exist when they were restored are not shown until the role exists.';
+'What durable.set_quota has set, for the roles that you may see. Quotas of a role that did not exist when they were restored are not shown until the role exists.';
+COMMENT ON COLUMN durable.quotas.role IS
+'The role. NULL: all roles that are not listed. A role that was dropped is shown as a number, until durable.unset_quota is called for the number.';
+COMMENT ON COLUMN durable.quotas.live_instances IS 'How many instances may be live. NULL: no limit.';
+COMMENT ON COLUMN durable.quotas.pending_activities IS
+'How many activities may be scheduled and not ended. NULL: no limit.';
+COMMENT ON COLUMN durable.quotas.payload_size IS 'How many bytes one value may have. NULL: no limit.';
+COMMENT ON COLUMN durable.quotas.history_length IS
+'How many events the history of one execution may have. NULL: no limit.';

@@ -17,8 +17,13 @@ CREATE FUNCTION durable.notify_channel(role regrole DEFAULT NULL) RETURNS text
 LANGUAGE C STABLE CALLED ON NULL INPUT PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'durable_get_notify_channel';
 COMMENT ON FUNCTION durable.notify_channel(regrole) IS
-'The channel on which the lifecycle events of a role''s instances go out, for LISTEN; NULL: your own role. With durable.notify_channel = shared it is durable for all roles; with owner each role has one in each database, whose name nobody can guess. It stays the same until durable.renew_notify_channels or a change of that setting; a dump does not carry it. Which events go out is what durable.notify says.
-Errors: 42501 unless you are a member of the role or of pg_monitor; 42704 if there is no such role; OD009 in an orchestrator. Durable Functions has nothing like it.';
+'Returns the channel on which the lifecycle events of a role''s instances go out, for LISTEN. With `shared` in the setting durable.notify_channel the channel is durable for all roles. With `owner` each role has a channel in each database, whose name nobody can guess. The name stays the same until durable.renew_notify_channels or a change of that setting. A dump does not carry the name. The setting durable.notify says which events go out.
+role: whose instances. NULL: yours.
+Errors:
+OD009: the caller is an orchestrator.
+42501: you are neither a member of the role nor of pg_monitor.
+42704: there is no such role.
+Durable Functions has no such function.';
 
 CREATE FUNCTION durable.renew_notify_channels() RETURNS void
 LANGUAGE plpgsql VOLATILE
@@ -35,5 +40,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION durable.renew_notify_channels() IS
-'Give the channels of all roles in this database new names, as somebody knows one who should not any more, such as a former member of a role. Takes effect at commit; who listens has to ask durable.notify_channel again. For superusers and members of the role that owns the extension.
-Errors: 42501 for others.';
+'Gives the channels of all roles in this database new names. Call it when somebody knows a channel and should not any more, such as a former member of a role. Takes effect at commit. Sessions that listen have to ask the function durable.notify_channel again. For superusers and members of the role that owns the extension.
+Errors:
+42501: you may not do that.
+Durable Functions has no such function.';

@@ -41,4 +41,14 @@ SELECT d.datname AS database,
         WHERE cases.applies LIMIT 1) s
  WHERE pg_catalog.pg_has_role('pg_monitor'::pg_catalog.name, 'USAGE');
 COMMENT ON VIEW durable.databases IS
-'The databases of the server, and whether the engine looks after each; for superusers and members of pg_monitor, others see no rows. state: served: its scheduler runs, with process pid; absent: it does not have the extension; idle: nothing is due in it, so it has no process; its scheduler comes when something is committed for it, half a second before the next timer, and once an hour; waiting: it has, or may have, something to do and its scheduler is about to be started; if this lasts, no process is free; paused: a session copies, moves, renames or drops it; unfit: the tables of the extension are not as they should be; failing: its scheduler ends soon after its start, failures times in a row; excluded: it is not to have an engine. since: in this state; reason: why it is not served, and what to do; retry_at: when a scheduler is started again: where it is idle, for the next timer, within an hour; otherwise after a pause that doubles up to a minute. Durable Functions has nothing like it.';
+'The databases of the server, and whether the engine looks after each. Superusers and members of pg_monitor see rows, others none. Durable Functions has nothing like it.';
+COMMENT ON COLUMN durable.databases.database IS 'The name of the database.';
+COMMENT ON COLUMN durable.databases.state IS
+'served: the scheduler of the database runs. idle: nothing is due, so the database has no process; its scheduler comes when something is committed for the engine, half a second before the next timer, and once an hour. waiting: there is, or may be, something to do, and the scheduler is about to be started; if this lasts, no process is free. absent: the database does not have the extension. excluded: the database is not to have an engine. paused: a session copies, moves, renames or drops the database. unfit: the tables of the extension are not as they should be. failing: the scheduler ends soon after its start.';
+COMMENT ON COLUMN durable.databases.since IS 'Since when the database has been in this state.';
+COMMENT ON COLUMN durable.databases.reason IS
+'Why the database is not served, and what to do. NULL: it is served or idle.';
+COMMENT ON COLUMN durable.databases.retry_at IS
+'When a scheduler is started again: in an idle database for the next timer, within an hour; otherwise after a pause that doubles up to a minute.';
+COMMENT ON COLUMN durable.databases.pid IS 'The process of the scheduler.';
+COMMENT ON COLUMN durable.databases.failures IS 'How many times in a row the scheduler has ended soon after its start.';

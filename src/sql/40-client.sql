@@ -13,9 +13,35 @@ CREATE FUNCTION durable.start_new(
 LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'durable_start_new';
 COMMENT ON FUNCTION durable.start_new(text, jsonb, text, timestamptz, text, jsonb, durable.runtime_status[], text) IS
-'Start an instance of the orchestrator function name and return its id. It begins when the transaction commits and not at all when it rolls back.
-name: a function, found now by your search_path unless it has a schema; the instance runs as you and with your search_path. input: one json or jsonb parameter takes it whole, otherwise an object''s keys are parameter names, an array''s elements are positions, and a scalar is the only parameter; a number for an integer is rounded as by jsonb''s own cast, so that 42.0 is 42. instance_id: 1 to 256 characters, not beginning with @, without / \ # ? and control characters; NULL: one is made, 32 hexadecimal digits in the order of time. start_at: not before this time, until then it is Pending; in the past or NULL: at once. version: free text for durable.instance_version(). tags: a JSON object of your own. dedupe_statuses: an instance of that id in one of these statuses is kept; on_duplicate says whether that is an error (''error'') or your call returns its id and starts nothing (''ignore''; for an instance of another role it is an error all the same); a start that may be repeated, even when the instance has ended, needs ''ignore'' and all statuses. One in another status is replaced with its history and ended sub-orchestrations; if it is live its effects stay, an activity that runs is not waited for and its result is discarded, its live sub-orchestrations are terminated and a parent that awaits it sees OD008; it may be one of a role that you are a member of, and the new one is yours. Concurrent calls with one id wait for each other''s transactions and one wins; a call in an activity does not wait: it raises 55P03, and if that ends the activity, the activity is undone and tried again later.
-Errors: OD003 if such an instance exists, or the id belongs to one that is neither yours nor of a role that you are a member of, whatever its status; 42883, 42725, 42501 if the function does not exist, is ambiguous or may not be executed; others if it cannot take the input; 22023 for a bad id, tags, start_at or on_duplicate; 22004 if name, dedupe_statuses or on_duplicate is NULL; 54000 if the text of an argument is longer than durable.max_payload; 54001 in more than 32 nested subtransactions; 53400 if a quota of yours is exceeded; 28000 if the current role cannot log in, as the engine connects as it; 40001 as INSERT would in repeatable read. Durable Functions'' StartNewAsync has no dedupe and replaces ended instances only.';
+'Starts an instance of an orchestrator and returns the id of the instance. The instance begins when your transaction commits. After a rollback nothing was started.
+name: the orchestrator, a function. Your search_path finds the function now, unless the name has a schema; the name may have argument types, as ''shop.charge(integer)''. The instance runs as you and with your search_path. At most 1024 bytes.
+input: what the function gets. A function with one json or jsonb parameter gets the input whole, and a function without parameters ignores the input. A function with one parameter of an array or composite type gets the input whole too, if the input is an array of elements or an object with the columns. For other functions the keys of an object are names of parameters, the elements of an array are positions, and a scalar is the only parameter. A parameter without a value takes its default; without a default the only parameter is NULL, and each of several parameters is an error. A text has JSON''s quotes. A number for an integer is rounded as jsonb''s own cast rounds numbers: 42.0 is 42.
+instance_id: 1 to 256 characters, without / \ # ? and control characters, and not beginning with @. NULL: the id is made, 32 hexadecimal digits in the order of time.
+start_at: the instance does not begin before this time and is Pending until then. NULL or a time in the past: at once.
+version: free text for durable.instance_version().
+tags: a JSON object of your own, to find instances by. NULL: none.
+dedupe_statuses: an instance with this id is kept if its status is one of these. An instance in another status is replaced, see below.
+on_duplicate: what happens if an instance is kept. `error`: the call raises OD003. `ignore`: the call starts nothing and returns the id; for an instance of another role it is OD003 all the same. A client that may repeat a start, even after the instance has ended, needs `ignore` and all statuses in dedupe_statuses.
+An instance that is replaced goes with its history and its sub-orchestrations that have ended. If the instance is live, its effects stay. Nobody waits for an activity that runs, and the result of the activity is discarded. Live sub-orchestrations are terminated, and a parent that awaits the instance sees OD008. You may replace an instance of a role that you are a member of; the new instance is yours.
+Calls with the same id wait for each other''s transactions, and one of them wins. A call in an activity does not wait: it raises 55P03. If that ends the activity, the activity is undone and tried again later.
+Errors:
+OD003: an instance with the id is kept, or belongs to a role that you are not a member of, whatever its status.
+OD009: the caller is an orchestrator.
+22004: name, dedupe_statuses or on_duplicate is NULL.
+22021: a text is not valid in the database''s encoding, or has characters that UTF8 does not have.
+22023: instance_id, tags, start_at or on_duplicate has a value that is not allowed, or the input does not fit the parameters.
+25006: the transaction is read-only, or the server is a standby.
+28000: your role cannot log in. The engine connects as the role.
+40001: in REPEATABLE READ or SERIALIZABLE, as INSERT raises the error.
+42602, 42622: the name is not valid, or too long.
+42809: the function is none that can be called with jsonb: a procedure, an aggregate, a polymorphic or a trigger function.
+42883, 42725, 42501: the function does not exist, is ambiguous, or you may not execute the function or connect to the database.
+53400: a quota of yours is exceeded.
+54000: the text of an argument is longer than durable.max_payload, or has more than 1000 levels of arrays and objects.
+54001: the call is in more than 32 nested subtransactions.
+55000: durable is not in shared_preload_libraries.
+Conversion of the input raises its own errors.
+Durable Functions: StartNewAsync, which has no dedupe_statuses and replaces ended instances only.';
 
 CREATE FUNCTION durable.terminate(
     instance_id text,
@@ -26,9 +52,19 @@ CREATE FUNCTION durable.terminate(
 LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'durable_terminate';
 COMMENT ON FUNCTION durable.terminate(text, text, boolean, boolean) IS
-'Terminate an instance that is Pending, Running or Suspended: at once if it waits, at its next await if it runs. It takes effect after your transaction commits.
-reason: becomes its output and an event of its history. recursive: its live sub-orchestrations, and theirs, are terminated too. cancel_activities: activities that run, with recursive also those of its sub-orchestrations, are cancelled when your transaction commits, even if they occupy all of its workers; else they finish and their results are thrown away. Activities that have not begun are not run in either case. A parent that awaits the instance sees OD008.
-Errors: OD001 if there is no such instance or you are neither its owner nor a member of that role; OD002 if it has ended already (Durable Functions ignores that); 54000 if the text of an argument is longer than durable.max_payload; 22004 if instance_id, recursive or cancel_activities is NULL.';
+'Terminates an instance that is Pending, Running or Suspended. An instance that waits ends at once, an instance whose code runs ends at its next wait. The call takes effect after your transaction commits. A parent that awaits the instance sees OD008.
+instance_id: which instance.
+reason: becomes the output of the instance and an event of its history.
+recursive: true: the live sub-orchestrations, and theirs, are terminated too.
+cancel_activities: true: activities that run are cancelled when your transaction commits, even if they occupy all workers; with recursive the activities of the sub-orchestrations too. false: they finish, and their results are discarded. Activities that have not begun do not run in either case.
+Errors:
+OD001: there is no such instance, or you are neither its owner nor a member of the owning role.
+OD002: the instance has ended.
+22004: instance_id, recursive or cancel_activities is NULL.
+53400: reason is larger than a quota of the owner allows.
+54000: the text of an argument is longer than durable.max_payload.
+22021, 25006, 54001, 55000, OD009: as for durable.start_new.
+Durable Functions: TerminateAsync, which ignores instances that have ended and cancels no activities.';
 
 CREATE FUNCTION durable.raise_event(
     instance_id text,
@@ -38,32 +74,66 @@ CREATE FUNCTION durable.raise_event(
 LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'durable_raise_event';
 COMMENT ON FUNCTION durable.raise_event(text, text, jsonb) IS
-'Send an event to an instance that is not ended. It is delivered after your transaction commits and kept until the orchestrator waits for that name, also over suspension, a later start_at and continue_as_new; events of one name are served in the order of raising.
-event_name: 1 to 256 characters, upper and lower case are the same. event_data: what wait_for_external_event returns.
-Errors: OD001 if there is no such instance or you are neither its owner nor a member of that role; OD002 if it has ended (Durable Functions drops such events silently); 54000 if the text of an argument is longer than durable.max_payload; 22004 if instance_id or event_name is NULL; 22023 for a name too short or too long.';
+'Sends an event to a live instance. The event is delivered after your transaction commits. The event is kept until the orchestrator waits for its name, also over suspension, a start_at in the future and durable.continue_as_new. Events of one name are served in the order of raising.
+instance_id: which instance.
+event_name: 1 to 256 characters. Upper and lower case are the same.
+event_data: what durable.wait_for_external_event returns to the orchestrator.
+Errors:
+OD001: there is no such instance, or you are neither its owner nor a member of the owning role.
+OD002: the instance has ended.
+22004: instance_id or event_name is NULL.
+22023: event_name is too short or too long.
+53400: a quota of the owner is exceeded.
+54000: the text of an argument is longer than durable.max_payload.
+22021, 25006, 54001, 55000, OD009: as for durable.start_new.
+Durable Functions: RaiseEventAsync, which drops events for instances that have ended without an error.';
 
 CREATE FUNCTION durable.suspend(instance_id text, reason text DEFAULT NULL) RETURNS void
 LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'durable_suspend';
 COMMENT ON FUNCTION durable.suspend(text, text) IS
-'Suspend an instance: from the next await on its orchestrator does not run until durable.resume. Activities that were scheduled still run; their results, timers and events are kept and applied in order on resume. Takes effect after your transaction commits. Suspending a suspended instance does nothing.
+'Suspends an instance: from its next wait on the orchestrator does not run until durable.resume. Activities that were scheduled still run. Their results, timers and events are kept, and applied in order on resume. The call takes effect after your transaction commits. A second suspension does nothing.
+instance_id: which instance.
 reason: kept in the history.
-Errors: OD001 if there is no such instance or you are neither its owner nor a member of that role; OD002 if it has ended; 54000 if the text of an argument is longer than durable.max_payload; 22004 if instance_id is NULL.';
+Errors:
+OD001: there is no such instance, or you are neither its owner nor a member of the owning role.
+OD002: the instance has ended.
+22004: instance_id is NULL.
+53400: a quota of the owner is exceeded.
+54000: the text of an argument is longer than durable.max_payload.
+22021, 25006, 54001, 55000, OD009: as for durable.start_new.
+Durable Functions: SuspendAsync, which ignores instances that have ended.';
 
 CREATE FUNCTION durable.resume(instance_id text, reason text DEFAULT NULL) RETURNS void
 LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'durable_resume';
 COMMENT ON FUNCTION durable.resume(text, text) IS
-'Resume a suspended instance: what has happened meanwhile is applied in order and its orchestrator goes on. Takes effect after your transaction commits. Resuming an instance that is not suspended does nothing.
+'Resumes a suspended instance: what has happened meanwhile is applied in order, and the orchestrator goes on. The call takes effect after your transaction commits. For an instance that is not suspended the call does nothing.
+instance_id: which instance.
 reason: kept in the history.
-Errors: OD001 if there is no such instance or you are neither its owner nor a member of that role; OD002 if it has ended; 54000 if the text of an argument is longer than durable.max_payload; 22004 if instance_id is NULL.';
+Errors:
+OD001: there is no such instance, or you are neither its owner nor a member of the owning role.
+OD002: the instance has ended.
+22004: instance_id is NULL.
+53400: reason is larger than a quota of the owner allows.
+54000: the text of an argument is longer than durable.max_payload.
+22021, 25006, 54001, 55000, OD009: as for durable.start_new.
+Durable Functions: ResumeAsync, which ignores instances that have ended.';
 
 CREATE FUNCTION durable.set_custom_status(instance_id text, custom_status jsonb) RETURNS void
 LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'durable_set_custom_status';
 COMMENT ON FUNCTION durable.set_custom_status(text, jsonb) IS
-'Set the custom status of an instance from outside: an operator''s repair tool, which Durable Functions does not have. Also for an instance that has ended, there without an event in the history. NULL removes it. A live orchestrator may set it anew at any time. Takes effect after your transaction commits.
-Errors: OD001 if there is no such instance or you are neither its owner nor a member of that role; 54000 if the text of an argument is longer than durable.max_payload; 22004 if instance_id is NULL.';
+'For clients: sets the custom status of an instance from outside, as an operator''s repair. The call takes effect after your transaction commits. An instance that has ended gets the status too, without an event in its history. A live orchestrator may set another status at any time.
+instance_id: which instance.
+custom_status: any JSON value. NULL removes the status.
+Errors:
+OD001: there is no such instance, or you are neither its owner nor a member of the owning role.
+22004: instance_id is NULL.
+53400: a quota of the owner is exceeded.
+54000: the text of an argument is longer than durable.max_payload.
+22021, 25006, 54001, 55000, OD009: as for durable.start_new.
+Durable Functions has no such function.';
 
 -- Users have no access to durable_internal, and functions in PL/pgSQL call what their callers may.
 -- Parallel workers do not know what their leader runs.
@@ -71,13 +141,19 @@ CREATE FUNCTION durable.require_client(function text) RETURNS void
 LANGUAGE C STABLE STRICT PARALLEL RESTRICTED
 AS 'MODULE_PATHNAME', 'durable_require_client';
 COMMENT ON FUNCTION durable.require_client(text) IS
-'Raises OD009 if an orchestrator runs, naming the function given, which is for clients and activities only. The functions of durable that look at instances begin with it; yours may too if they show something else on each replay.';
+'Raises an error if the caller is an orchestrator. The functions of durable that look at instances begin with this call. Your functions may do the same if they show something else on each replay. An orchestrator that makes the call fails, whatever it handles.
+function: the name that the error shows.
+Errors:
+OD009: the caller is an orchestrator.
+Durable Functions has no such function.';
 
 CREATE FUNCTION durable.text_size(payload jsonb) RETURNS bigint
 LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE
 AS 'MODULE_PATHNAME', 'durable_text_size';
 COMMENT ON FUNCTION durable.text_size(jsonb) IS
-'How many bytes the text of a jsonb value has, as octet_length(payload::text), but in less time and memory as no text is made. durable.max_payload and durable.history_size count the same bytes. NULL for NULL. Durable Functions has no such function.';
+'Returns how many bytes the text of a jsonb value has, as `octet_length(payload::text)` does, but in less time and memory, as no text is made. The setting durable.max_payload and durable.history_size count the same bytes.
+payload: any value. The result for NULL is NULL.
+Durable Functions has no such function.';
 
 CREATE FUNCTION durable_internal.is_sound(payload jsonb) RETURNS boolean
 LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE
@@ -130,8 +206,14 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION durable.history_size(text, boolean, boolean) IS
-'How large the history of an instance is, in bytes: the text of the inputs, results, failures and names that durable.get_status shows with the same show_history_output and show_input, and 200 for each event. 0 if there is no such instance or you may not see it. durable.get_status and the HTTP gateway call it before they make a history. Durable Functions has no such function.
-Errors: 54000 if the size is more than a quarter of durable.max_payload, which is 16 MB unless that was changed, and more than 16 MB, as soon as so much has been read; OD009 in an orchestrator.';
+'Returns how large the history of an instance is, in bytes: the text of the inputs, results, failures and names that durable.get_status shows with the same arguments, and 200 bytes for each event. 0 if there is no such instance or you may not see the instance. durable.get_status and the HTTP gateway call this function before they make a history.
+instance_id: which instance.
+show_history_output: true: the results of what completed count.
+show_input: true: inputs count.
+Errors:
+54000: the size is more than 16 MB (a quarter of durable.max_payload, if that is more). The error comes as soon as so much was read.
+OD009: the caller is an orchestrator.
+Durable Functions has no such function.';
 
 CREATE FUNCTION durable.get_status(
     instance_id text,
@@ -185,10 +267,15 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION durable.get_status(text, boolean, boolean, boolean) IS
-'The status of an instance as a durable.orchestration_status; NULL when there is none or you may not see it (owners, members of the owning role and pg_monitor do).
-show_history: fill in history, an array of objects in order with sequence_number, event_type, event_time, task_id, name, input, result, failure and attempt, each where it applies. show_history_output: with the results of what completed. show_input: with the inputs, of the instance and in its history. A history of more than 16 MB, as durable.history_size counts, is refused before anything is made of it: read the view durable.history row by row.
-Reads with the snapshot of your statement, like any query.
-Errors: 54000 if show_history is true and the history is too large; OD009 in an orchestrator.';
+'Returns the status of an instance as a durable.orchestration_status. NULL (in FROM a row of NULLs) if there is no such instance, or you may not see the instance: the owner, members of the owning role and members of pg_monitor may. The function does not wait and reads with the snapshot of your statement, like any query.
+instance_id: which instance.
+show_history: true: the column history has the history, an array of objects in order. Each object has sequence_number, event_type, event_time, task_id, name, input, result, failure and attempt, as far as they apply. They mean what the view durable.history says.
+show_history_output: true: the history has the results of what completed.
+show_input: true: with the inputs, of the instance and in its history.
+Errors:
+54000: show_history is true, and the history is larger than 16 MB, as durable.history_size counts. Read the view durable.history row by row.
+OD009: the caller is an orchestrator.
+Durable Functions: GetStatusAsync.';
 
 CREATE FUNCTION durable.wait_for_completion(
     instance_id text,
@@ -197,9 +284,18 @@ CREATE FUNCTION durable.wait_for_completion(
 LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'durable_wait_for_completion';
 COMMENT ON FUNCTION durable.wait_for_completion(text, interval) IS
-'Wait until an instance has ended and return its status, as durable.get_status does but as of the end of the wait, in every isolation level. At the timeout (NULL: 10 seconds) the current status is returned, no error. NULL if the instance is replaced or purged meanwhile.
-The session sleeps until the engine wakes it and can be cancelled. It keeps its statement''s snapshot while it waits, which holds back vacuum: for long waits use LISTEN with durable.notify, or the HTTP gateway.
-Errors: OD001 if there is no such instance or you may not see it; 55000 in the transaction that started it, as the engine sees it only after COMMIT; 22023 for a negative timeout; 22004 if instance_id is NULL.';
+'Waits until an instance has ended and returns its status, as durable.get_status does, but as of the end of the wait, in every isolation level. At the timeout the function returns the current status, without an error. If the instance is replaced or purged meanwhile the result is NULL (in FROM a row of NULLs).
+instance_id: which instance.
+timeout: how long to wait. NULL: 10 seconds.
+The session sleeps until the engine wakes the session, and can be cancelled. The wait keeps the snapshot of your statement, which holds back vacuum. For long waits use LISTEN with the setting durable.notify, or the HTTP gateway.
+Errors:
+OD001: there is no such instance, or you may not see the instance.
+OD009: the caller is an orchestrator.
+22004: instance_id is NULL.
+22023: timeout is negative.
+25006: the server is a standby.
+55000: you wait in the transaction that started the instance, which the engine sees only after COMMIT; or durable is not in shared_preload_libraries.
+Durable Functions: WaitForInstanceCompletionAsync.';
 
 CREATE FUNCTION durable_internal.grant_statements(role regrole, verb text, preposition text) RETURNS SETOF text
 LANGUAGE sql STABLE
@@ -268,8 +364,12 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION durable.grant_usage(regrole) IS
-'Let a role use durable: start instances and manage and see its own. Runs plain GRANTs with the rights of the caller, who must be a superuser or a member of the role that owns the extension. Nothing is granted to PUBLIC. ALTER EXTENSION durable UPDATE runs it again for the roles that it was run for, so that they have what is new, and again what was revoked from them by hand; what you grant by hand stays as it is.
-Errors: 42501 for others; 22004 if role is NULL.';
+'Lets a role use durable: the role can start instances, and manage and see its own. The function runs plain GRANTs with the rights of the caller, who must be a superuser or a member of the role that owns the extension. Nothing is granted to PUBLIC. ALTER EXTENSION durable UPDATE runs this function again for the roles that it was run for: they get what is new, and also what was revoked from them by hand. What you grant by hand stays as it is.
+role: who gets the rights. To own instances the role must be able to log in.
+Errors:
+22004: role is NULL.
+42501: you may not grant the usage.
+Durable Functions has no such function.';
 
 -- Run by ALTER EXTENSION durable UPDATE, after its scripts (src/init/utility_hook.c).
 CREATE FUNCTION durable_internal.grant_again() RETURNS void
@@ -310,5 +410,9 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION durable.revoke_usage(regrole) IS
-'Take back what durable.grant_usage granted to a role. Instances that it owns stay; those that are live fail at their next call of a durable function. For those who may call grant_usage.
-Errors: 42501 for others; 22004 if role is NULL.';
+'Takes back what durable.grant_usage granted to a role. Instances of the role stay. Live instances fail at their next call of a durable function. For superusers and members of the role that owns the extension.
+role: who loses the rights.
+Errors:
+22004: role is NULL.
+42501: you may not revoke the usage.
+Durable Functions has no such function.';

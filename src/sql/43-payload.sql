@@ -4,15 +4,23 @@ CREATE FUNCTION durable.create_http_management_payload(instance_id text) RETURNS
 LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'durable_create_http_management_payload';
 COMMENT ON FUNCTION durable.create_http_management_payload(text) IS
-'The URLs at which the HTTP gateway manages an instance: {"id", "statusQueryGetUri", "sendEventPostUri", "terminatePostUri", "rewindPostUri", "purgeHistoryDeleteUri", "restartPostUri", "suspendPostUri", "resumePostUri"}. They begin with the setting durable.http_base_url and hold the id percent-encoded as UTF-8; clients put values for {eventName} and {text}. There is no key in them.
-Errors: OD001 if there is no such instance or you may not see it; 22004 if instance_id is NULL; OD009 in an orchestrator.';
+'Returns the URLs at which the HTTP gateway manages an instance: `{"id", "statusQueryGetUri", "sendEventPostUri", "terminatePostUri", "rewindPostUri", "purgeHistoryDeleteUri", "restartPostUri", "suspendPostUri", "resumePostUri"}`. The URLs begin with the setting durable.http_base_url and hold the id percent-encoded as UTF-8. Clients put values for {eventName} and {text}. There is no key in the URLs.
+instance_id: which instance.
+Errors:
+OD001: there is no such instance, or you may not see the instance.
+OD009: the caller is an orchestrator.
+22004: instance_id is NULL.
+Durable Functions: CreateHttpManagementPayload.';
 
 CREATE FUNCTION durable.create_check_status_response(instance_id text) RETURNS jsonb
 LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'durable_create_check_status_response';
 COMMENT ON FUNCTION durable.create_check_status_response(text) IS
-'What an HTTP API answers when it has started an instance: {"statusCode": 202, "headers": {"Content-Type", "Location", "Retry-After"}, "body": ...}, where body is durable.create_http_management_payload, Location its statusQueryGetUri and Retry-After 10 seconds.
-Errors: those of durable.create_http_management_payload.';
+'Returns what an HTTP API answers when it has started an instance: `{"statusCode": 202, "headers": {"Content-Type", "Location", "Retry-After"}, "body"}`. The body is that of durable.create_http_management_payload, Location is its statusQueryGetUri, and Retry-After is 10 seconds.
+instance_id: which instance.
+Errors:
+OD001, OD009, 22004: as for durable.create_http_management_payload.
+Durable Functions: CreateCheckStatusResponse.';
 
 CREATE FUNCTION durable.wait_for_completion_or_create_check_status_response(
     instance_id text,
@@ -63,5 +71,13 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION durable.wait_for_completion_or_create_check_status_response(text, interval, interval) IS
-'What an HTTP API answers to a request that may wait: the result of an instance that ends within timeout, else where to ask for it. {"statusCode", "headers", "body"}: 200 and as body the bare output of a completed instance, or of a failed or terminated one {"name", "instanceId", "runtimeStatus", "input", "customStatus", "output", "createdTime", "lastUpdatedTime"}; else 202 as durable.create_check_status_response returns it, with Retry-After: retry_interval, in whole seconds. Waits as durable.wait_for_completion does; nothing is polled.
-Errors: those of durable.wait_for_completion and durable.create_check_status_response; 22023 unless timeout is longer than retry_interval and that is not negative; 22004 if an argument is NULL.';
+'Returns what an HTTP API answers to a request that may wait: the result of an instance that ends within the timeout, else where to ask for it. The answer is `{"statusCode", "headers", "body"}`.
+The status code is 200 for an instance that ended in time. The body is the bare output of a completed instance. For a failed or terminated instance the body is `{"name", "instanceId", "runtimeStatus", "input", "customStatus", "output", "createdTime", "lastUpdatedTime"}`. Otherwise the answer is the 202 of durable.create_check_status_response.
+instance_id: which instance.
+timeout: how long to wait, as durable.wait_for_completion waits. Nothing is polled.
+retry_interval: the header Retry-After of the 202, in whole seconds.
+Errors:
+22004: an argument is NULL.
+22023: timeout is not longer than retry_interval, or retry_interval is negative.
+OD001, OD009, 25006, 55000: as for durable.wait_for_completion.
+Durable Functions: WaitForCompletionOrCreateCheckStatusResponseAsync.';

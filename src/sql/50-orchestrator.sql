@@ -9,23 +9,48 @@ CREATE FUNCTION durable.call_activity(
 LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'durable_call_activity';
 COMMENT ON FUNCTION durable.call_activity(text, jsonb, durable.retry_policy, interval) IS
-'In an orchestrator: run the function name as an activity and return its result as jsonb (void: NULL, a set: an array). What the activity writes commits in one transaction with the fact that it ran.
-name: found by the instance''s search_path unless it has a schema. input: given to the function by the rule of durable.start_new. retry: a durable.retry_policy; NULL: one attempt. timeout: after how long an attempt that still runs is interrupted, 1 ms at the least, so that with 0 one that is quicker completes; NULL: without limit but statement_timeout.
-Errors: what the activity raised, with its SQLSTATE, message, detail and hint, so that EXCEPTION WHEN works; OD006 when the last attempt ran into the timeout; OD007 when its worker died too often while running it; OD004 if the code does not do what its history says; OD005 outside an orchestrator; 22023 for a negative timeout; 22004 if name is NULL. The text of an input or a result that is longer than durable.max_payload is 54000: a result fails the activity, an input the orchestrator, whatever it handles.';
+'For orchestrators: runs a function as an activity and returns the result as jsonb. The result of a void function is NULL, a set is an array, and a text has JSON''s quotes, which `#>> ''{}''` takes off. What the activity writes commits in one transaction with the fact that the activity ran.
+name: the function. The search_path of the instance finds it unless the name has a schema.
+input: what the function gets, by the rules of durable.start_new.
+retry: a policy made by the function durable.retry_policy. NULL: one attempt.
+timeout: an attempt that runs for longer is interrupted, after 1 ms at the least. So with 0 an activity that is quicker completes. NULL: only the role''s statement_timeout limits the attempt.
+Errors:
+OD004: the code does not repeat what its history says. The instance fails.
+OD005: the caller is not a running orchestrator.
+OD006: the last attempt did not end within timeout.
+OD007: a worker died too often while it ran the activity, see the setting durable.max_activity_deliveries.
+22004: name is NULL.
+22023: timeout, or a value of retry, is out of range.
+53400: a quota of the owner is exceeded.
+54000: a text is longer than durable.max_payload. Such a result fails the activity. Such an input fails the instance, whatever the code handles.
+The error of an activity is raised with the activity''s SQLSTATE, message, detail and hint, so that handlers work as if the function had been called directly.
+Durable Functions: CallActivityAsync, which raises one exception for all failures and has no timeout.';
 
 CREATE FUNCTION durable.sleep(delay interval) RETURNS void
 LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'durable_sleep';
 COMMENT ON FUNCTION durable.sleep(interval) IS
-'In an orchestrator: wait for this long, counted from durable.now(). There is no upper limit, and a sleeping instance costs nothing.
-Errors: OD004 if the code does not do what its history says; OD005 outside an orchestrator; 22004 if delay is NULL; 22023 if it is infinite (PostgreSQL 17).';
+'For orchestrators: waits for as long as delay says, counted from durable.now(). There is no upper limit. A sleeping instance keeps no process.
+delay: how long. A delay that is not positive ends at once.
+Errors:
+OD004: the code does not repeat what its history says. The instance fails.
+OD005: the caller is not a running orchestrator.
+22004: delay is NULL.
+22023: delay is infinite.
+Durable Functions: CreateTimer, awaited.';
 
 CREATE FUNCTION durable.sleep_until(fire_at timestamptz) RETURNS void
 LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'durable_sleep_until';
 COMMENT ON FUNCTION durable.sleep_until(timestamptz) IS
-'In an orchestrator: wait until this time; one in the past does not wait. Take the time from durable.now(), not from the clock.
-Errors: OD004 if the code does not do what its history says; OD005 outside an orchestrator; 22004 if fire_at is NULL; 22023 if it is infinite.';
+'For orchestrators: waits until a time. Take the time from durable.now(), not from the clock.
+fire_at: until when. A time in the past does not wait.
+Errors:
+OD004: the code does not repeat what its history says. The instance fails.
+OD005: the caller is not a running orchestrator.
+22004: fire_at is NULL.
+22023: fire_at is infinite.
+Durable Functions: CreateTimer, awaited.';
 
 CREATE FUNCTION durable.wait_for_external_event(
     name text,
@@ -35,16 +60,28 @@ CREATE FUNCTION durable.wait_for_external_event(
 LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'durable_wait_for_external_event';
 COMMENT ON FUNCTION durable.wait_for_external_event(text, interval, jsonb) IS
-'In an orchestrator: wait for an event that durable.raise_event sends and return its data. Events that came before are kept and served first.
-name: upper and lower case are the same. timeout: how long to wait; NULL: for ever. default_value: what to return at the timeout; NULL: none, then the timeout is an error. With a timeout it is two tasks, the event and a timer, which durable.tasks and durable.explain list both.
-Errors: OD006 at the timeout when there is no default; OD004 if the code does not do what its history says; OD005 outside an orchestrator; 22004 if name is NULL; 22023 if timeout is infinite (PostgreSQL 17).';
+'For orchestrators: waits for an event that durable.raise_event or durable.send_event sends, and returns the data of the event. Events that came before are kept and served first, in the order in which they came.
+name: of the event, 1 to 256 characters. Upper and lower case are the same.
+timeout: how long to wait. NULL: for ever. A wait with a timeout is two tasks, the event and a timer; durable.tasks and durable.explain list both.
+default_value: what to return at the timeout. NULL: the timeout is an error.
+Errors:
+OD004: the code does not repeat what its history says. The instance fails.
+OD005: the caller is not a running orchestrator.
+OD006: the timeout has passed, and default_value is NULL.
+22004: name is NULL.
+22023: timeout is infinite, or name is too short or too long.
+Durable Functions: WaitForExternalEvent.';
 
 CREATE FUNCTION durable.set_custom_status(custom_status jsonb) RETURNS void
 LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'durable_set_own_custom_status';
 COMMENT ON FUNCTION durable.set_custom_status(jsonb) IS
-'In an orchestrator: set its custom status, any JSON value, which durable.get_status shows from the next await on. NULL removes it.
-Errors: OD005 outside an orchestrator. One whose text is longer than durable.max_payload fails the orchestrator (54000).';
+'For orchestrators: sets the custom status of the instance, which durable.get_status shows from the next wait on.
+custom_status: any JSON value. NULL removes the status.
+Errors:
+OD005: the caller is not a running orchestrator.
+53400, 54000: the status is larger than a quota of the owner or durable.max_payload allows. The instance fails, whatever the code handles.
+Durable Functions: SetCustomStatus, which is limited to 16 kB.';
 
 CREATE FUNCTION durable.continue_as_new(
     input jsonb DEFAULT NULL,
@@ -54,80 +91,120 @@ CREATE FUNCTION durable.continue_as_new(
 LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'durable_continue_as_new';
 COMMENT ON FUNCTION durable.continue_as_new(jsonb, boolean, text) IS
-'In an orchestrator: end this execution and begin a new one of the same instance with this input and an empty history. Does not return; what the execution has left open is given up. preserve_unprocessed_events: events that nobody has waited for are kept. version: what durable.instance_version() returns from then on; NULL: unchanged.
-Errors: OD005 outside an orchestrator. An input or a version whose text is longer than durable.max_payload fails the orchestrator (54000).';
+'For orchestrators: ends this execution and begins a new one of the same instance, with a new input and an empty history. The function does not return. What the execution has left open is given up. The instance is Running meanwhile.
+input: the input of the new execution.
+preserve_unprocessed_events: true: events that nobody has waited for are kept. false: they are dropped. NULL is true.
+version: what durable.instance_version() returns from then on. NULL: unchanged.
+Errors:
+OD005: the caller is not a running orchestrator.
+53400, 54000: input or version is larger than a quota of the owner or durable.max_payload allows. The instance fails, whatever the code handles.
+Durable Functions: ContinueAsNew, which returns, and where the code has to end by itself.';
 
 CREATE FUNCTION durable.instance_id() RETURNS text
 LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'durable_instance_id';
 COMMENT ON FUNCTION durable.instance_id() IS
-'In an orchestrator or an activity: the id of the instance. Errors: OD005 elsewhere.';
+'For orchestrators and activities: returns the id of the instance.
+Errors:
+OD005: neither an orchestrator nor an activity calls.
+Durable Functions: InstanceId.';
 
 CREATE FUNCTION durable.parent_instance_id() RETURNS text
 LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'durable_parent_instance_id';
 COMMENT ON FUNCTION durable.parent_instance_id() IS
-'In an orchestrator: the id of the instance that called this one as a sub-orchestration, else NULL. Errors: OD005 outside an orchestrator.';
+'For orchestrators: returns the id of the instance that started this instance as a sub-orchestration. NULL if there is none.
+Errors:
+OD005: the caller is not a running orchestrator.
+Durable Functions: ParentInstanceId.';
 
 CREATE FUNCTION durable.execution_id() RETURNS uuid
 LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'durable_execution_id';
 COMMENT ON FUNCTION durable.execution_id() IS
-'In an orchestrator or an activity: the id of this execution of the instance. continue_as_new changes the id, and an instance that takes the place of another with the same instance id has another execution id; rewind keeps it. Errors: OD005 elsewhere.';
+'For orchestrators and activities: returns the id of this execution of the instance. durable.continue_as_new changes the id. An instance that takes the place of another under the same instance id has another execution id. durable.rewind keeps the id.
+Errors:
+OD005: neither an orchestrator nor an activity calls.';
 
 CREATE FUNCTION durable.instance_version() RETURNS text
 LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'durable_instance_version';
 COMMENT ON FUNCTION durable.instance_version() IS
-'In an orchestrator: the version given to durable.start_new or continue_as_new, NULL if none was. Errors: OD005 outside an orchestrator.';
+'For orchestrators: returns the version that durable.start_new or durable.continue_as_new was given. NULL if none was given.
+Errors:
+OD005: the caller is not a running orchestrator.
+Durable Functions: Version.';
 
 CREATE FUNCTION durable.instance_tags() RETURNS jsonb
 LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'durable_instance_tags';
 COMMENT ON FUNCTION durable.instance_tags() IS
-'In an orchestrator: the tags of the instance, a JSON object. Errors: OD005 outside an orchestrator.';
+'For orchestrators: returns the tags of the instance, a JSON object. Without tags the object is empty.
+Errors:
+OD005: the caller is not a running orchestrator.';
 
 CREATE FUNCTION durable.now() RETURNS timestamptz
 LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'durable_now';
 COMMENT ON FUNCTION durable.now() IS
-'In an orchestrator: the current time, the same on every replay: the time of the event that the code has last waited for. Errors: OD005 outside an orchestrator.';
+'For orchestrators: returns the current time, the same on every replay. It is the time of the event that the code has last waited for.
+Errors:
+OD005: the caller is not a running orchestrator.
+Durable Functions: CurrentUtcDateTime.';
 
 CREATE FUNCTION durable.new_guid() RETURNS uuid
 LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'durable_new_guid';
 COMMENT ON FUNCTION durable.new_guid() IS
-'In an orchestrator: a new version-5 UUID, the same on every replay. Errors: OD005 outside an orchestrator.';
+'For orchestrators: returns a new UUID of version 5, the same on every replay.
+Errors:
+OD005: the caller is not a running orchestrator.
+Durable Functions: NewGuid.';
 
 CREATE FUNCTION durable.is_replaying() RETURNS boolean
 LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'durable_is_replaying';
 COMMENT ON FUNCTION durable.is_replaying() IS
-'In an orchestrator: whether the code at this point only repeats what an earlier turn has done. Errors: OD005 outside an orchestrator.';
+'For orchestrators: returns whether the code at this point only repeats what an earlier turn has done. The result is not for decisions.
+Errors:
+OD005: the caller is not a running orchestrator.
+Durable Functions: IsReplaying.';
 
 CREATE FUNCTION durable.log(level text, message text) RETURNS void
 LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'durable_log';
 COMMENT ON FUNCTION durable.log(text, text) IS
-'In an orchestrator: write to the server''s log, once and not on replays. level: debug, info, notice, warning or log; only the last two get there with the default log_min_messages. Nothing goes to a client.
-Errors: OD005 outside an orchestrator; 22023 for another level; 22004 if an argument is NULL.';
+'For orchestrators: writes to the server''s log, once and not on replays. Nothing goes to a client.
+level: debug, info, notice, warning or log. Only the last two get to the log with the default log_min_messages.
+message: the text. The detail of the log''s message has the id and the name of the instance.
+Errors:
+OD005: the caller is not a running orchestrator.
+22004: an argument is NULL.
+22023: level is another word.
+Durable Functions: CreateReplaySafeLogger.';
 
 CREATE FUNCTION durable.task_id() RETURNS integer
 LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'durable_task_id';
 COMMENT ON FUNCTION durable.task_id() IS
-'In an activity: the number of the call within its instance. It is the same in every attempt. For a key by which the world outside knows a repetition use durable.idempotency_key(). Errors: OD005 elsewhere.';
+'For activities: returns the number of the call within its instance. The number is the same in every attempt. Use durable.idempotency_key() to tell the world outside that a call is a repetition.
+Errors:
+OD005: the caller is not a running activity.';
 
 CREATE FUNCTION durable.attempt() RETURNS integer
 LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'durable_attempt';
 COMMENT ON FUNCTION durable.attempt() IS
-'In an activity: which attempt under its retry policy this is, from 1. Errors: OD005 elsewhere.';
+'For activities: returns which attempt under its retry policy this is, from 1.
+Errors:
+OD005: the caller is not a running activity.';
 
 CREATE FUNCTION durable.idempotency_key() RETURNS text
 LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'durable_idempotency_key';
 COMMENT ON FUNCTION durable.idempotency_key() IS
-'In an activity: a key by which a service outside the database knows that a call repeats an earlier one: durable.execution_id(), a slash and durable.task_id(). The key is the same in all attempts of the activity and when the activity is run again after a crash. No other call has that key: a call of the same orchestrator does not, nor does the same call after durable.restart, after continue_as_new, or in an instance that has replaced or follows a purged one under the same id.
-When durable.rewind has an activity run again, a slash and the number of such rewinds are added, so that the service does not answer with the failure that it remembers. Whether the failed call had an effect is to be found out before the rewind; where it must not happen twice even then, use a key of your own, such as the number of an order. Durable Functions has no such function.
-Errors: OD005 elsewhere.';
+'For activities: returns a key by which a service outside the database knows that a call repeats an earlier call: durable.execution_id(), a slash and durable.task_id(). The key is the same in all attempts of the activity, and when the activity runs again after a crash. No other call has the key: neither another call of the same orchestrator, nor the same call after durable.restart or durable.continue_as_new, nor a call of an instance that has replaced or follows a purged instance under the same id.
+When durable.rewind has an activity run again, a slash and the number of such rewinds are added, so that the service does not answer with the failure that it remembers. Find out before the rewind whether the failed call had an effect. Where the effect must not happen twice even then, use a key of your own, such as the number of an order.
+Errors:
+OD005: the caller is not a running activity.
+Durable Functions has no such function.';

@@ -4,7 +4,16 @@ CREATE FUNCTION durable.run_sql(statement text, parameters jsonb DEFAULT '[]') R
 LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'durable_run_sql';
 COMMENT ON FUNCTION durable.run_sql(text, jsonb) IS
-'The activity behind durable.call_sql, for any SQL client as well: run one SQL statement as the current user and return {"row_count": n, "rows": [{...}, ...]}.
-parameters: the values of $1, $2 ...; their types follow from their use in the statement, as with PREPARE, and JSON values become values of these types as in jsonb_populate_record. NULL: none.
-row_count: rows that were returned or changed. rows: as to_jsonb makes them, so that NaN and infinity, and all that is no JSON, are strings; empty for a statement that returns none. Of columns of the same name the second "a" is called "a_1".
-Errors: those of the statement; 42601 unless it is exactly one statement; 22023 for a wrong number of parameters; 42P18 for a parameter whose type cannot be told; 0A000 for transaction control and COPY from or to the client; 22004 if statement is NULL; OD009 in an orchestrator, which has durable.call_sql.';
+'Runs one SQL statement as the current user and returns `{"row_count": n, "rows": [{…}, …]}`. It is the activity behind durable.call_sql, and is for any SQL client as well.
+row_count is how many rows were returned or changed. Each row is an object as to_jsonb makes it, so that NaN, infinity, and all that is no JSON, are strings. For a statement that returns no rows, rows is empty. Of several columns of the name `a` the second is called `a_1`.
+statement: one SQL statement with $1, $2 …
+parameters: an array of the values of $1, $2 … NULL: none. The types of the parameters follow from their use in the statement, as with PREPARE. JSON values become values of these types as jsonb_populate_record makes them.
+Errors:
+OD009: the caller is an orchestrator, which has durable.call_sql.
+0A000: the statement is transaction control, or COPY from or to the client.
+22004: statement is NULL.
+22023: parameters is no array or has a wrong number of values.
+42601: the text is not exactly one statement.
+42P18: the type of a parameter cannot be told from the statement.
+Errors of the statement are raised as they are.
+Durable Functions has no such function.';

@@ -342,7 +342,13 @@ BEGIN ATOMIC
      ORDER BY f.rank, f.severity, f.object COLLATE "C";
 END;
 COMMENT ON FUNCTION durable.check_orchestrator(regprocedure, text) IS
-'Look through the code of an orchestrator for what would not be the same on each replay. One row a finding: severity (error, warning, info), object, problem, hint.
-error: calls of clocks, random and other VOLATILE built-in functions, of durable''s functions for clients, and writes. warning: other VOLATILE functions, tables, dynamic SQL, and errors that plpgsql_check finds. info: what could not be looked at.
-PL/pgSQL is checked with the extension plpgsql_check where it is installed in the database, and you have logged in as the owner of the function, who is no superuser; else by its text alone, and a row says so. The reason: plpgsql_check has PostgreSQL parse and plan the statements, and that runs code which these name, with your rights, as a call of the function would: functions that are declared IMMUTABLE or STABLE, and the CHECK of a domain. What that does to the database is undone. Who wrote a function cannot be told, as its owner may have changed; so plpgsql_check is never asked with the rights of a superuser, and not after SET ROLE, which such code could undo. If you trust whoever wrote it, call plpgsql_check yourself. SQL is checked by its text, or better in BEGIN ATOMIC; other languages cannot be checked. Functions that it calls are not looked into. No row is no proof that it is deterministic.
-search_path: with which names in it are looked up unless it sets its own; your current one unless given.';
+'Looks through the code of an orchestrator for what would not be the same on each replay. Returns one row for each finding. No row is no proof that the code is deterministic. Functions that the code calls are not looked into.
+function: the orchestrator, by name and argument types.
+search_path: by which names in the code are looked up, unless the function sets its own. Your current search_path unless given.
+severity: error: calls of clocks, random and other VOLATILE built-in functions, calls of durable''s functions for clients, and writes. warning: other VOLATILE functions, tables, dynamic SQL, and errors that plpgsql_check finds. info: what could not be looked at.
+object: the function, the table or the statement.
+problem: what is wrong with it.
+hint: what to do instead.
+PL/pgSQL is checked with the extension plpgsql_check where that is installed in the database and you have logged in as the owner of the function, who is no superuser. Otherwise PL/pgSQL is checked by its text alone, and a row says so. SQL is checked by its text, or better in BEGIN ATOMIC. Other languages cannot be checked.
+The reason for the condition: plpgsql_check has PostgreSQL parse and plan the statements. That runs code which the statements name, with your rights, as a call of the function would: functions that are declared IMMUTABLE or STABLE, and the CHECK of a domain. What that does to the database is undone. Who wrote a function cannot be told, as its owner may have changed. So plpgsql_check is never asked with the rights of a superuser, and not after SET ROLE, which such code could undo. If you trust whoever wrote the function, call plpgsql_check yourself.
+Durable Functions has an analyzer for C# code.';

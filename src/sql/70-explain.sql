@@ -40,7 +40,18 @@ SELECT p.instance_id AS parent_instance_id,
        ) c
  WHERE durable_internal.may_see(p.owner);
 COMMENT ON VIEW durable.sub_orchestrations IS
-'Which instance has started which: the sub-orchestrations of the instances that you may see. task_id: the call in the parent''s current execution, NULL if it was an earlier one''s; a call with a retry policy has a row for each attempt. awaited: false for durable.start_sub_orchestrator. Fast by parent_instance_id.';
+'Which instance has started which: the sub-orchestrations of the instances that you may see. A call with a retry policy has a row for each attempt. Queries by parent_instance_id use an index.';
+COMMENT ON COLUMN durable.sub_orchestrations.parent_instance_id IS 'The instance that started the other one.';
+COMMENT ON COLUMN durable.sub_orchestrations.task_id IS
+'The call in the parent''s current execution. NULL: the call was made in an earlier execution.';
+COMMENT ON COLUMN durable.sub_orchestrations.awaited IS
+'false: the child was started with durable.start_sub_orchestrator.';
+COMMENT ON COLUMN durable.sub_orchestrations.instance_id IS 'The child.';
+COMMENT ON COLUMN durable.sub_orchestrations.name IS 'The orchestrator of the child, as given in the call.';
+COMMENT ON COLUMN durable.sub_orchestrations.runtime_status IS 'The status of the child.';
+COMMENT ON COLUMN durable.sub_orchestrations.created_time IS 'When the child was started.';
+COMMENT ON COLUMN durable.sub_orchestrations.completed_time IS 'When the child ended. NULL: it is live.';
+COMMENT ON COLUMN durable.sub_orchestrations.owner IS 'The role that owns the child.';
 
 CREATE FUNCTION durable.tasks(instance_id text)
 RETURNS TABLE (
@@ -206,22 +217,50 @@ SELECT t.task_id,
  ORDER BY t.task_id
 $$;
 COMMENT ON FUNCTION durable.tasks(text) IS
-'The tasks that an instance has asked for in its current execution, in the order of its code; none if there is no such instance or you may not see it. durable.explain shows them with bars.
-kind: activity, sub-orchestration, timer, event (a wait for one) or send. name: of the function or event, of a send the other instance. state: queued (for a worker), waiting for a place (it is to run alone, see durable.activities), running (by process pid), ended (its result has yet to be taken in by the orchestrator), pausing (until the next attempt), waiting (timers and events), completed, failed, fired, received, timed out, sent, canceled (given up with durable.cancel_task before it had ended; an activity that had begun and a sub-orchestration go on: see pid and child_instance_id); for a sub-orchestration its status; abandoned if the instance has ended without it. attempt: the current or last one. due_time: when the timer or the pause ends. deliveries: how many workers have died while running it. failure: of the last attempt. Which event went to which wait is derived from the order of the history: waits for a name are served in their order, but for those that were given up. Where the next one got the event of such a wait, its end_time may be that of the event and not that of the cancellation.';
+'Returns the tasks that an instance has asked for in its current execution, in the order of its code. No rows if there is no such instance or you may not see the instance. durable.explain shows the same with bars.
+instance_id: which instance.
+task_id: the number of the task, from 1.
+kind: activity, sub-orchestration, timer, event (a wait for an event) or send.
+name: of the function or the event; of a send the other instance.
+state: see below.
+attempt: the current or the last attempt, from 1.
+start_time: when the code asked for the task.
+end_time: when the task ended. NULL: it has not ended.
+due_time: when the timer, or the pause before the next attempt, ends.
+deliveries: how many workers have died while they ran the task. NULL: none.
+pid: the process that runs the activity now.
+child_instance_id: the instance that runs the sub-orchestration.
+failure: of the last attempt.
+States of activities: queued (for a worker), waiting for a place (the activity is to run alone, see durable.activities), running (by the process in pid), ended (the orchestrator has not taken the result in yet), pausing (until the next attempt), completed, failed. A sub-orchestration has its status. Timers and waits for events are waiting, fired, received or timed out; a send is sent. Any task may be canceled: the code gave the task up with durable.cancel_task before its end, and an activity that had begun or a sub-orchestration goes on (see pid and child_instance_id). Any task may be abandoned: the instance ended without it.
+Which event went to which wait follows from the order of the history: waits for a name are served in their order, except those that were given up. Where the next wait got the event of such a wait, its end_time may be that of the event and not that of the cancellation.
+Errors:
+OD009: the caller is an orchestrator.
+Durable Functions has no such function.';
 
 CREATE FUNCTION durable.role_obstacle(role regrole DEFAULT pg_catalog.quote_ident(current_user)::regrole) RETURNS text
 LANGUAGE C STABLE STRICT PARALLEL RESTRICTED
 AS 'MODULE_PATHNAME', 'durable_role_obstacle';
 COMMENT ON FUNCTION durable.role_obstacle(regrole) IS
-'Why the engine cannot run instances of a role in this database now, as a sentence; NULL if it can. It is not permitted to log in or to connect to the database, the database accepts no connections, durable.databases does not name it, or a connection limit was lowered below the number of sessions; or something is due in the database and its scheduler does not run, with the reason. Its instances wait; the scheduler looks again every 10 seconds. An expired password is no obstacle, as workers do not use it.
-Errors: OD009 in an orchestrator.';
+'Returns why the engine cannot run instances of a role in this database now, as a sentence. NULL if it can. The instances wait, and the scheduler looks again every 10 seconds.
+role: whose instances. Yours unless given.
+Obstacles are: the role is not permitted to log in or to connect to the database, the database accepts no connections, the setting durable.databases does not name the database, a connection limit was lowered below the number of sessions, or something is due in the database and its scheduler does not run, with the reason. An expired password is no obstacle, as workers do not use it.
+Errors:
+OD009: the caller is an orchestrator.
+Durable Functions has no such function.';
 
 CREATE FUNCTION durable.turn_state(instance_id text) RETURNS text
 LANGUAGE C STABLE CALLED ON NULL INPUT PARALLEL RESTRICTED
 AS 'MODULE_PATHNAME', 'durable_turn_state';
 COMMENT ON FUNCTION durable.turn_state(text) IS
-'What the next turn of an instance waits for, as the engine''s lists in shared memory have it: queued (for a worker of its owner), waiting for a place (it is to run alone, as it was interrupted or takes long, and there is no long place for it yet: see durable.max_long_activities), held (a worker has taken it). NULL: it has nothing to do, or the lists have no room for it, or another transaction has its row locked, or there is no such instance or you may not see it, or instance_id is NULL.
-Errors: OD009 in an orchestrator. Durable Functions has no such function.';
+'Returns what the next turn of an instance waits for, as the engine''s lists in shared memory have it. A turn is one run of the orchestrator''s code until it waits.
+instance_id: which instance.
+queued: for a worker of the owner.
+waiting for a place: the turn is to run alone, as it was interrupted or takes long, and there is no long place for it yet, see the setting durable.max_long_activities.
+held: a worker has taken the instance.
+NULL: the instance has nothing to do; or the lists have no room for it; or another transaction has locked its row; or there is no such instance, or you may not see the instance; or instance_id is NULL.
+Errors:
+OD009: the caller is an orchestrator.
+Durable Functions has no such function.';
 
 CREATE FUNCTION durable.explain(instance_id text) RETURNS SETOF text
 LANGUAGE plpgsql STABLE CALLED ON NULL INPUT PARALLEL RESTRICTED
@@ -650,7 +689,14 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION durable.explain(text) IS
-'The story of one instance, for reading: who and what it is, its tasks and those of its sub-orchestrations with state, attempt, start (when it was asked for, after the beginning of the instance''s execution), duration and a bar on the instance''s time line (dots while it is queued), what it waits for now and since when, or its failure. Of what runs: since when, what it waits for, who blocks it, and when it times out; of what waits for a place: of which kind, and what runs in those places. Of long lists the first and the last tasks are shown, and some of those that failed or are open; 20 instances are expanded. Use psql -At or \t \a for the bare text.
-Each row is one line. Texts are cut; names of events and sessions, and ids with punctuation, stand in double quotes; and control characters and line ends in them are escaped, as \n and \xC2\x85 (bytes in the database''s encoding); the statements that it proposes can be run as they are.
-What the orchestrator awaits is not stored: listed is what it has asked for and has not got, so after durable.when_any the losers too.
-Errors: OD001 if there is no such instance or you may not see it; 22004 if instance_id is NULL.';
+'Tells the story of one instance, for reading, one line in each row. It shows who and what the instance is, its tasks and those of its sub-orchestrations, what it waits for now and since when, or its failure and how to repair it.
+instance_id: which instance.
+Each task has its state, its attempt, its start (when the code asked for it, counted from the beginning of the execution), its duration, and a bar on the time line of the instance, with dots while the task is queued. A task that runs has since when, what it waits for, who blocks it, and when it times out. A task that waits for a place has which kind of place, and what runs in those places.
+Of long lists the first and the last tasks are shown, and some of those that failed or are open. At most 20 instances are expanded. Use psql -At, or \t \a, for the bare text.
+Texts are cut. Names of events and sessions, and ids with punctuation, stand in double quotes. Control characters and line ends in texts are escaped, as \n and \xC2\x85 (bytes in the database''s encoding). The statements that the function proposes can be run as they are.
+What the orchestrator awaits is not stored. Listed is what the code has asked for and has not got, so after durable.when_any the losers too.
+Errors:
+OD001: there is no such instance, or you may not see the instance.
+OD009: the caller is an orchestrator.
+22004: instance_id is NULL.
+Durable Functions has no such function.';

@@ -47,7 +47,32 @@ ALTER TABLE durable.schedules
     ALTER COLUMN last_skipped_time SET STATISTICS 0, ALTER COLUMN id SET STATISTICS 0;
 ALTER INDEX durable.schedules_name ALTER COLUMN 1 SET STATISTICS 0;
 COMMENT ON TABLE durable.schedules IS
-'The schedules that you may see, made by durable.schedule and durable.schedule_purge. name: the function that is started with input, version and tags, as owner, by search_path; of a purge the procedure that is called, with retention, runtime_status and batch_size. owner: NULL if the role did not exist when the schedule was restored, until it exists; owner_name: its quoted name then too. job_id: as in cron.job; after a restore without the tables of pg_cron still that of the source, which runs nothing here. last_run_time, last_instance_id: of the last run that started one; last_skipped_time: of the last that was not, as its predecessor was live. id: the primary key, made by chance. Change it with the functions only: a row alone runs nothing. A row of more text than durable.max_payload is refused (42501).';
+'The schedules that you may see, made by durable.schedule and durable.schedule_purge. Change a schedule with the functions only: a row alone runs nothing. A row with more text than durable.max_payload is refused (42501).';
+COMMENT ON COLUMN durable.schedules.schedule_name IS
+'The name of the schedule, 1 to 200 characters, unique for each owner.';
+COMMENT ON COLUMN durable.schedules.owner IS
+'The role that the schedule runs as. NULL if the role did not exist when the schedule was restored, until the role exists.';
+COMMENT ON COLUMN durable.schedules.owner_name IS 'The quoted name of the role, also of a role that does not exist.';
+COMMENT ON COLUMN durable.schedules.cron_expression IS 'When the schedule runs, as pg_cron takes it.';
+COMMENT ON COLUMN durable.schedules.name IS 'The function that is started. Of a purge the procedure that is called.';
+COMMENT ON COLUMN durable.schedules.input IS 'The input of each instance.';
+COMMENT ON COLUMN durable.schedules.version IS 'The version of each instance. NULL: none.';
+COMMENT ON COLUMN durable.schedules.tags IS 'The tags of each instance. The tag "schedule" is added to them.';
+COMMENT ON COLUMN durable.schedules.allow_overlap IS
+'true: an instance is started although the instance of the last run is live.';
+COMMENT ON COLUMN durable.schedules.retention IS
+'Of a purge how long instances are kept, from their creation. NULL: the schedule starts instances.';
+COMMENT ON COLUMN durable.schedules.runtime_status IS 'Of a purge which instances are removed.';
+COMMENT ON COLUMN durable.schedules.batch_size IS 'Of a purge how many instances go in one transaction.';
+COMMENT ON COLUMN durable.schedules.search_path IS 'By which the name is found at each run, and that of the instances.';
+COMMENT ON COLUMN durable.schedules.job_id IS
+'The job, as in cron.job. After a restore without the tables of pg_cron the job of the source, which runs nothing here.';
+COMMENT ON COLUMN durable.schedules.created_time IS 'When the schedule was made.';
+COMMENT ON COLUMN durable.schedules.last_run_time IS 'When a run last started an instance.';
+COMMENT ON COLUMN durable.schedules.last_instance_id IS 'The instance that this run started.';
+COMMENT ON COLUMN durable.schedules.last_skipped_time IS
+'When a run was last skipped, as the instance of the run before was live.';
+COMMENT ON COLUMN durable.schedules.id IS 'The primary key, a random UUID.';
 -- A role that was missing exists now and has made a schedule of that name: in the restore both would be that role's.
 SELECT pg_catalog.pg_extension_config_dump('durable.schedules',
     'WHERE NOT EXISTS (SELECT FROM durable.schedules o WHERE o.schedule_name OPERATOR(pg_catalog.=) schedules.schedule_name'
@@ -109,7 +134,11 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION durable.check_pg_cron() IS
-'Error unless pg_cron is ready to run schedules of this database for you: 55000 with a hint that says what is missing, 42501 if you lack USAGE on schema cron.';
+'Raises an error unless pg_cron is ready to run schedules of this database for you.
+Errors:
+42501: you lack USAGE on schema cron.
+55000: pg_cron is not there, not loaded, or runs in another database. The hint says what is missing.
+Durable Functions has no such function.';
 
 CREATE FUNCTION durable.schedule(
     schedule_name text,
@@ -158,9 +187,19 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION durable.schedule(text, text, text, jsonb, text, jsonb, boolean, text) IS
-'Start an instance again and again, by pg_cron: a job of yours that starts it as you. Returns the id of the job. A schedule of yours with that name is replaced.
-schedule_name: 1 to 200 characters. cron_expression: as pg_cron takes it, in its time zone; newer versions know ''30 seconds''. name, input, version, tags: as for durable.start_new, and what that would refuse is refused now; each instance gets the tag "schedule" with the name of its schedule. allow_overlap: true starts an instance although that of the last run is live; false skips the run. search_path: by which name is found at each run, and that of the instances; yours unless given. Takes effect after your transaction commits. Durable Functions has timer triggers and eternal orchestrations for this.
-Errors: 55000 with a hint if pg_cron is not there, not loaded, or runs in another database; 42501 without USAGE on schema cron; 22023 for a schedule that pg_cron cannot read or a bad name; 22004 if anything but input and version is NULL; those of durable.start_new.';
+'Starts an instance again and again: a job of pg_cron that runs as you starts the instance as you. Returns the id of the job. A schedule of yours with the same name is replaced. Takes effect after your transaction commits.
+schedule_name: 1 to 200 characters. Each instance gets the name in its tag "schedule".
+cron_expression: as pg_cron takes it, in pg_cron''s time zone. Newer versions of pg_cron know `30 seconds`.
+name, input, version, tags: as for durable.start_new. What that function would refuse is refused now.
+allow_overlap: true: an instance is started although the instance of the last run is live. false: the run is skipped.
+search_path: by which the name is found at each run, and that of the instances. Yours unless given.
+Errors:
+22004: an argument other than input and version is NULL.
+22023: pg_cron cannot read the schedule, or the name is too short or too long.
+42501: you lack USAGE on schema cron.
+55000: pg_cron is not there, not loaded, or runs in another database. The hint says what is missing.
+And those of durable.start_new.
+Durable Functions has timer triggers and eternal orchestrations for this.';
 
 CREATE FUNCTION durable.schedule_purge(
     retention interval,
@@ -206,8 +245,17 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION durable.schedule_purge(interval, text, text, durable.runtime_status[], integer) IS
-'Purge, by a job of pg_cron that runs as you, the instances that you may manage, were created longer than retention ago and have ended: it calls durable.purge_instance_history_batches, which commits after each batch_size of them. Returns the id of the job. A schedule of yours with that name is replaced.
-cron_expression, schedule_name, errors: as for durable.schedule. runtime_status: which instances. When it has run is in cron.job_run_details. End it with durable.unschedule.';
+'Purges again and again: a job of pg_cron that runs as you removes the instances that you may manage, that have ended, and that were created longer ago than the retention. The job calls the procedure durable.purge_instance_history_batches. Returns the id of the job. A schedule of yours with the same name is replaced. The table cron.job_run_details has when the job has run. End it with durable.unschedule.
+retention: how long instances are kept, from their creation.
+cron_expression: as pg_cron takes it.
+schedule_name: 1 to 200 characters.
+runtime_status: only these of Completed, Failed and Terminated.
+batch_size: how many instances go in one transaction, 1 or more.
+Errors:
+22004: an argument is NULL.
+22023: an argument is out of range, or pg_cron cannot read the schedule.
+42501, 55000: as for durable.schedule.
+Durable Functions has no such function.';
 
 CREATE FUNCTION durable.run_schedule(schedule_name text) RETURNS text
 LANGUAGE plpgsql VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
@@ -248,8 +296,12 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION durable.run_schedule(text) IS
-'Run a schedule of yours now, as its job of pg_cron does: returns the id of the instance that was started; NULL if the run was skipped because the last one''s instance is live, and for a purge, which is done here in one transaction.
-Errors: 42704 if you have no such schedule; those of durable.start_new and durable.purge_instance_history_by.';
+'Runs a schedule of yours now, as its job of pg_cron does. Returns the id of the instance that was started. NULL if the run was skipped because the instance of the last run is live. NULL too for a purge, which is done here in one transaction.
+schedule_name: which schedule.
+Errors:
+42704: you have no such schedule.
+And those of durable.start_new and durable.purge_instance_history_by.
+Durable Functions has no such function.';
 
 CREATE FUNCTION durable.unschedule(schedule_name text) RETURNS boolean
 LANGUAGE plpgsql VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
@@ -286,5 +338,8 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION durable.unschedule(text) IS
-'End a schedule of yours, made by durable.schedule or durable.schedule_purge; false if there is none. Instances that it has started go on. Also where pg_cron has been dropped, or you may not use it any more: then a warning says that its job stays. To end one of another role SET ROLE to that first.
-Errors: 22004 if schedule_name is NULL.';
+'Ends a schedule of yours that durable.schedule or durable.schedule_purge made. Returns false if there is none. Instances that it has started go on. The call works also where pg_cron was dropped or you may not use pg_cron any more: then a warning says that the job stays. To end a schedule of another role SET ROLE to that role first.
+schedule_name: which schedule.
+Errors:
+22004: schedule_name is NULL.
+Durable Functions has no such function.';

@@ -121,6 +121,15 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION durable.reassign_owner(text, regrole) IS
-'Make the role new the owner of all instances of an owner, live and ended; returns how many. For superusers, as the code of the instances runs with the rights of new from then on: look at durable.instances.function and search_path first.
-old_name: the name of a role as the column owner_name of durable.instances shows the name; in double quotes if the name begins with a quote or "(" or is "-". The role exists, or does not exist in this server as the instances were restored from another one, or was dropped: (dropped role N). The quotas and schedules of a role that does not exist go to new too, except those that new has itself; a role that exists keeps both. Jobs of pg_cron do not move: new has to call durable.schedule again, as a NOTICE says. Takes effect at commit: workers of new go on with the live instances. The call waits for activities that run in them; those are undone and run again.
-Errors: 42501 if you are no superuser; 42704 if there is no role new, or nothing belongs to old_name; 22P02 if old_name cannot be a name; 22004 if an argument is NULL; OD009 in an orchestrator. Durable Functions has no owners.';
+'Makes a role the owner of all instances of another owner, live and ended. Returns how many. For superusers, as the code of the instances runs with the rights of the new owner from then on: look at the columns function and owner_name of durable.instances first.
+old_name: the name of the owner as the column owner_name of durable.instances shows the name. Write the name in double quotes if it begins with a quote or "(" or is "-". The role may exist, may be missing because the instances were restored from another server, or was dropped: (dropped role N).
+new: the new owner.
+The quotas and schedules of an owner that does not exist go to the new role too, except those that the new role has itself. A role that exists keeps both. Jobs of pg_cron do not move: the new role has to call durable.schedule again, as a NOTICE says.
+Takes effect at commit: workers of the new role go on with the live instances. The call waits for activities that run in them; these are undone and run again.
+Errors:
+OD009: the caller is an orchestrator.
+22004: an argument is NULL.
+22P02: old_name cannot be a name.
+42501: you are no superuser.
+42704: there is no such new role, or nothing belongs to old_name.
+Durable Functions has no owners.';
