@@ -374,7 +374,7 @@ binmode(STDOUT, ':encoding(UTF-8)');
 print <<'MARKDOWN';
 # Reference
 
-<!-- Written by `make docs` from the COMMENTs in src/sql, the descriptions in src/settings.c, and docs/errors.tsv. Change these. -->
+<!-- Written by `make docs` from the COMMENTs in src/sql, the descriptions in src/common/guc.c, and docs/errors.tsv. Change these. -->
 
 All functions, views, tables, types, settings and SQLSTATEs. In psql `\df+ durable.start_new` shows the text on a function, best with
 `\x`, and `\d+ durable.instances` shows the columns of a view. In all texts *you* are the current role.

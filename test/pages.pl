@@ -19,7 +19,7 @@ my @manual = ('README.md', 'CONTRIBUTING.md', glob('docs/*.md'), 'test/README.md
 my $longest_readme = 200;
 
 # Pages that are still to be written.
-my %unwritten = map { $_ => 1 } qw(docs/reference.md docs/architecture.md);
+my %unwritten = map { $_ => 1 } qw(docs/architecture.md);
 
 sub slurp
 {
@@ -208,6 +208,7 @@ sub anchors
 		my $before = $count{$anchor}++;
 		$anchors{ $before ? "$anchor-$before" : $anchor } = 1;
 	}
+	$anchors{$_} = 1 foreach ($text{$page} // slurp($page)) =~ /<a id="([^"]+)">/g;
 	return \%anchors;
 }
 

@@ -35,7 +35,7 @@ report($complete && $? == 0, 'docs/reference.md says what the COMMENTs say (afte
 my $headers = `$ENV{PG_CONFIG} --includedir-server`;
 chomp $headers;
 my %code;
-foreach my $line (split /\n/, slurp("$headers/utils/errcodes.h") . slurp('src/durable.h'))
+foreach my $line (split /\n/, slurp("$headers/utils/errcodes.h") . slurp('src/common/model.h'))
 {
 	my ($name, $characters) = $line =~ /^#define (ERRCODE_\w+)\s+MAKE_SQLSTATE\((.*)\)/ or next;
 	$code{$name} = join('', $characters =~ /'(.)'/g);
@@ -54,7 +54,7 @@ delete @raised{ keys %handled };
 my %listed = map { /^([0-9A-Z]{5})\t/ ? ($1 => 1) : () } split /\n/, slurp('docs/errors.tsv');
 my @own = sort grep { /^ERRCODE_DURABLE_/ } keys %code;
 my @wrong = ((grep { !$listed{ $code{$_} } } @own), (grep { my $own = $_; !grep { $code{$_} eq $own } @own } grep { /^OD/ } keys %listed));
-report(!@wrong, 'docs/errors.tsv has the SQLSTATEs of src/durable.h and no other of durable', sort @wrong);
+report(!@wrong, 'docs/errors.tsv has the SQLSTATEs of src/common/model.h and no other of durable', sort @wrong);
 
 # PostgreSQL raises the others that COMMENTs name.
 my %named = map { uc($_) => 1 } slurp($complete ? $made : 'docs/reference.md') =~ /\]\(#([0-9a-z]{5})\)/g;
