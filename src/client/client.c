@@ -30,6 +30,8 @@
 #include "engine/quota.h"
 #include "sched/commit_wakeup.h"
 #include "shmem/shmem.h"
+#include "store/inbox_rows.h"
+#include "store/instance_rows.h"
 #include "store/runtime_status.h"
 
 /* the transaction and 32 subtransactions in it */

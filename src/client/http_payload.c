@@ -17,6 +17,7 @@
 #include "common/guc.h"
 #include "common/jsonb_util.h"
 #include "common/links.h"
+#include "store/instance_rows.h"
 #include "store/runtime_status.h"
 
 PG_FUNCTION_INFO_V1(durable_create_http_management_payload);

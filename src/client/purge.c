@@ -22,6 +22,7 @@
 #include "common/arguments.h"
 #include "engine/instance_delete.h"
 #include "search/search.h"
+#include "store/instance_rows.h"
 
 #define BATCH_LIMIT		100000
 #define STATUS_ENDED \

@@ -23,6 +23,8 @@
 #include "common/failure.h"
 #include "engine/instance_create.h"
 #include "engine/quota.h"
+#include "store/history_rows.h"
+#include "store/instance_rows.h"
 #include "store/owner.h"
 #include "store/runtime_status.h"
 

@@ -26,6 +26,7 @@
 #include "sched/worker_slots.h"
 #include "shmem/crash_notes.h"
 #include "shmem/shmem.h"
+#include "store/instance_rows.h"
 #include "store/runtime_status.h"
 #include "store/store.h"
 

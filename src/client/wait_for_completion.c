@@ -28,6 +28,7 @@
 #include "common/call_context.h"
 #include "shmem/completion_waiters.h"
 #include "shmem/shmem.h"
+#include "store/instance_rows.h"
 #include "store/runtime_status.h"
 #include "store/table_access.h"
 

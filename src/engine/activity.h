@@ -7,6 +7,7 @@
 
 #include "engine/instance.h"
 #include "sched/patience.h"
+#include "store/instance_rows.h"
 
 typedef enum ActivityOutcome
 {

@@ -27,6 +27,7 @@
 #include "common/log_text.h"
 #include "engine/failure_log.h"
 #include "shmem/shmem.h"
+#include "store/instance_rows.h"
 
 #define LINES			20		/* of a role in a minute */
 #define MINUTE			(60 * USECS_PER_SEC)

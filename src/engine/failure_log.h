@@ -10,6 +10,7 @@
 #include "storage/lwlock.h"
 
 #include "store/store.h"
+#include "store/instance_rows.h"
 
 extern void failure_log_register(void);
 

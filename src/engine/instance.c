@@ -30,6 +30,11 @@
 #include "sched/commit_wakeup.h"
 #include "sched/ready_queue.h"
 #include "shmem/stats.h"
+#include "store/activity_rows.h"
+#include "store/history_rows.h"
+#include "store/inbox_rows.h"
+#include "store/instance_rows.h"
+#include "store/timer_rows.h"
 
 static HTAB *cache = NULL;
 static dlist_head cache_order = DLIST_STATIC_INIT(cache_order);	/* least recently used first */

@@ -17,6 +17,8 @@
 
 #include "sched/ready_queue.h"
 #include "store/store.h"
+#include "store/instance_rows.h"
+#include "store/history_rows.h"
 
 typedef enum TaskKind
 {

@@ -26,9 +26,11 @@
 #include "engine/quota.h"
 #include "sched/commit_wakeup.h"
 #include "sched/ready_queue.h"
+#include "store/history_rows.h"
 #include "store/instance_rows.h"
 #include "store/runtime_status.h"
 #include "store/table_access.h"
+#include "store/timer_rows.h"
 
 #define ID_LENGTH		256
 /* ms; longer than a lock that is held for a moment only */

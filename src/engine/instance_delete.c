@@ -18,6 +18,11 @@
 #include "engine/instance_delete.h"
 #include "engine/lifecycle_notify.h"
 #include "sched/commit_wakeup.h"
+#include "store/activity_rows.h"
+#include "store/history_rows.h"
+#include "store/inbox_rows.h"
+#include "store/instance_rows.h"
+#include "store/timer_rows.h"
 
 /* Tell the parent of a live instance that it will not get a result. */
 static void

@@ -6,6 +6,7 @@
 #define DURABLE_INSTANCE_DELETE_H
 
 #include "store/store.h"
+#include "store/instance_rows.h"
 
 /*
  * Remove a locked instance and its ended descendants; live children of a live

@@ -34,6 +34,7 @@
 #include "common/hmac.h"
 #include "common/sha2.h"
 #include "engine/lifecycle_notify.h"
+#include "store/instance_rows.h"
 #include "fmgr.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"

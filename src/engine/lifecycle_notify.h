@@ -9,6 +9,7 @@
 #include "common/model.h"
 
 #include "store/runtime_status.h"
+#include "store/instance_rows.h"
 
 /* goes out if the transaction commits; reason: of a termination, a failure … or NULL */
 extern void notify_lifecycle(const InstanceRow *row, RuntimeStatus status,

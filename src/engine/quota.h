@@ -15,6 +15,7 @@
 #include "common/model.h"
 
 #include "store/store.h"
+#include "store/instance_rows.h"
 
 typedef enum QuotaKind
 {

@@ -28,6 +28,8 @@
 #include "common/jsonb_util.h"
 #include "common/log_text.h"
 #include "engine/retry_policy.h"
+#include "store/history_rows.h"
+#include "store/timer_rows.h"
 
 /* columns of durable.retry_policy */
 enum

@@ -22,6 +22,10 @@
 #include "engine/rewind.h"
 #include "engine/sub_orchestration.h"
 #include "sched/ready_queue.h"
+#include "store/history_rows.h"
+#include "store/inbox_rows.h"
+#include "store/instance_rows.h"
+#include "store/timer_rows.h"
 
 /* Task numbers as a text with commas; NULL if there are none. */
 static Jsonb *

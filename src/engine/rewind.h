@@ -6,6 +6,7 @@
 #define DURABLE_REWIND_H
 
 #include "engine/instance.h"
+#include "store/history_rows.h"
 
 /* what ExecutionFailed keeps of the tasks' marks; NULL for nothing */
 extern Jsonb *rewind_marks(Round *round, Instance *instance);

@@ -35,6 +35,7 @@
 #include "engine/sub_orchestration_start.h"
 #include "shmem/crash_notes.h"
 #include "store/runtime_status.h"
+#include "store/timer_rows.h"
 
 /* The parent's tags with the task's own. */
 static Jsonb *

@@ -31,6 +31,8 @@
 #include "shmem/crash_notes.h"
 #include "shmem/function_durations.h"
 #include "shmem/stats.h"
+#include "store/instance_rows.h"
+#include "store/timer_rows.h"
 
 /* us until a turn that was put aside is run again: at first, doubled each time, and at most */
 #define ASIDE_FIRST	(USECS_PER_SEC / 2)

@@ -16,6 +16,11 @@
 #include "engine/retry_policy.h"
 #include "sched/commit_wakeup.h"
 #include "shmem/function_durations.h"
+#include "store/activity_rows.h"
+#include "store/history_rows.h"
+#include "store/inbox_rows.h"
+#include "store/instance_rows.h"
+#include "store/timer_rows.h"
 
 /* what running an activity after the turn takes besides its own time, in us */
 #define RUN_TIME		13

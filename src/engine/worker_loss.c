@@ -16,6 +16,10 @@
 #include "common/guc.h"
 #include "engine/worker_loss.h"
 #include "sched/commit_wakeup.h"
+#include "store/activity_rows.h"
+#include "store/history_rows.h"
+#include "store/inbox_rows.h"
+#include "store/instance_rows.h"
 
 /*
  * Lock the queued activity of a note; NULL if it is no more, or if another

@@ -7,6 +7,7 @@
 
 #include "shmem/crash_notes.h"
 #include "engine/instance.h"
+#include "store/inbox_rows.h"
 
 /* for the scheduler; false if another transaction has the row of the queued activity */
 extern bool lost_count(Store *store, const BlackboxNote *note);

@@ -21,6 +21,7 @@
 #include "search/instance_listing.h"
 #include "store/instance_rows.h"
 #include "store/owner.h"
+#include "store/table_access.h"
 
 /* entries of a group that a page looks at in vain before it looks at other groups: at first, and at most */
 #define PATIENCE_FIRST	32

@@ -51,6 +51,7 @@
 #include "search/instance_listing.h"
 #include "store/instance_rows.h"
 #include "store/owner.h"
+#include "store/table_access.h"
 #include "store/table_check.h"
 
 /* keys of a scan of the ids with a prefix, at most */

@@ -9,6 +9,7 @@
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 
+#include "store/history_rows.h"
 #include "store/table_access.h"
 
 enum

@@ -17,6 +17,7 @@
 #include "common/keys.h"
 #include "sched/commit_wakeup.h"
 #include "sched/database_slots.h"
+#include "store/inbox_rows.h"
 #include "store/instance_rows.h"
 #include "store/owner.h"
 #include "store/table_access.h"

@@ -15,6 +15,8 @@
 #include "utils/uuid.h"
 
 #include "common/jsonb_util.h"
+#include "store/history_rows.h"
+#include "store/instance_rows.h"
 #include "store/runtime_status.h"
 
 /* attributes of durable.orchestration_status */

@@ -12,6 +12,7 @@
 #include "utils/array.h"
 
 #include "store/store.h"
+#include "store/instance_rows.h"
 
 /* durable.runtime_status, in the order of the enum; ContinuedAsNew is never stored */
 typedef enum RuntimeStatus

@@ -27,25 +27,7 @@
 #include "common/jsonb_util.h"
 #include "store/table_access.h"
 
-#define PENDING_ROWS	256
 #define PENDING_BYTES	(4 * 1024 * 1024)
-
-/* Open the store for the current transaction. */
-Store *
-store_open(void)
-{
-	Store	   *store = palloc0(sizeof(Store));
-
-	store->namespace = get_namespace_oid(DURABLE_INTERNAL_SCHEMA, true);
-	if (!OidIsValid(store->namespace))
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_SCHEMA),
-				 errmsg("extension \"durable\" does not exist in this database"),
-				 errhint("Run CREATE EXTENSION durable.")));
-	store->estate = CreateExecutorState();
-	store->owner = CurrentResourceOwner;
-	return store;
-}
 
 /*
  * Get a table ready for writing: open its indexes, which reading does not need.
@@ -91,8 +73,8 @@ open_indexes(Table *table)
  * Open a table.  One that does not fit is reported at this level; false if that
  * is 0.
  */
-static bool
-open_table(Store *store, TableId id, int level)
+bool
+table_open_at(Store *store, TableId id, int level)
 {
 	Table	   *table = &store->tables[id];
 	bool		fits;
@@ -130,26 +112,8 @@ open_table(Store *store, TableId id, int level)
 Table *
 table_get(Store *store, TableId id)
 {
-	(void) open_table(store, id, ERROR);
+	(void) table_open_at(store, id, ERROR);
 	return &store->tables[id];
-}
-
-/*
- * Open the store and all tables for a worker's round: what has begun finds no
- * table that does not fit.
- */
-Store *
-store_open_all(void)
-{
-	Store	   *store;
-
-	if (!OidIsValid(get_namespace_oid(DURABLE_INTERNAL_SCHEMA, true)))
-		return NULL;
-	store = store_open();
-	for (int i = 0; i < TABLES; i++)
-		if (!open_table(store, i, 0))
-			return NULL;
-	return store;
 }
 
 /* A cleared slot, all columns null, that becomes a row with table_add_row. */
@@ -178,7 +142,7 @@ table_new_row(Table *table)
 }
 
 /* Write the buffered rows of one table, then their index entries. */
-static void
+void
 table_flush(Table *table)
 {
 	EState	   *estate = table->store->estate;
@@ -209,68 +173,6 @@ table_add_row(Table *table, TupleTableSlot *slot)
 	table->npending++;
 	if (table->npending == PENDING_ROWS || table->pending_bytes > PENDING_BYTES)
 		table_flush(table);
-}
-
-/* Write all buffered rows. */
-void
-store_flush(Store *store)
-{
-	for (int i = 0; i < TABLES; i++)
-		if (store->tables[i].rel != NULL)
-			table_flush(&store->tables[i]);
-}
-
-/* Forget buffered rows: those of a subtransaction that was rolled back. */
-void
-store_discard(Store *store)
-{
-	for (int i = 0; i < TABLES; i++)
-	{
-		Table	   *table = &store->tables[i];
-
-		table->npending = 0;
-		table->pending_bytes = 0;
-		/* the rollback has released the pin of a scan that it broke off */
-		if (table->rel != NULL && TTS_IS_BUFFERTUPLE(table->slot))
-			((BufferHeapTupleTableSlot *) table->slot)->buffer = InvalidBuffer;
-	}
-}
-
-/* Have scans see this snapshot, which the caller keeps; with NULL each sees what is committed when it begins. */
-void
-store_use_snapshot(Store *store, Snapshot snapshot)
-{
-	store->snapshot = snapshot;
-}
-
-/* Flush, and let later scans see what was written. */
-void
-store_sync(Store *store)
-{
-	store_flush(store);
-	CommandCounterIncrement();
-}
-
-/* Flush and close; locks stay until the transaction ends. */
-void
-store_close(Store *store)
-{
-	store_flush(store);
-	for (int i = 0; i < TABLES; i++)
-	{
-		Table	   *table = &store->tables[i];
-
-		if (table->rel == NULL)
-			continue;
-		for (int j = 0; table->pending != NULL && j < PENDING_ROWS && table->pending[j] != NULL; j++)
-			ExecDropSingleTupleTableSlot(table->pending[j]);
-		ExecDropSingleTupleTableSlot(table->slot);
-		if (table->rri != NULL)
-			ExecCloseIndices(table->rri);
-		table_close(table->rel, NoLock);
-	}
-	FreeExecutorState(store->estate);
-	pfree(store);
 }
 
 /*

@@ -17,7 +17,9 @@
 #include "store/table_check.h"
 #include "store/store.h"
 
-typedef struct Table
+#define PENDING_ROWS	256		/* buffered at most */
+
+struct Table
 {
 	Store	   *store;
 	Relation	rel;			/* NULL: not opened yet */
@@ -26,7 +28,7 @@ typedef struct Table
 	TupleTableSlot **pending;	/* rows to be inserted; NULL: none yet */
 	int			npending;
 	Size		pending_bytes;
-} Table;
+};
 
 struct Store
 {
@@ -45,6 +47,8 @@ typedef struct TableScan
 	Snapshot	snapshot;
 } TableScan;
 
+extern bool table_open_at(Store *store, TableId id, int level);
+extern void table_flush(Table *table);
 extern Table *table_get(Store *store, TableId id);
 /* a cleared slot to fill with values; table_add_row buffers it */
 extern TupleTableSlot *table_new_row(Table *table);

@@ -34,6 +34,8 @@
 #include "utils/syscache.h"
 
 #include "common/log_text.h"
+#include "store/inbox_rows.h"
+#include "store/instance_rows.h"
 #include "store/table_check.h"
 
 #define OWNER_HINT "Make that role a superuser again, or give the extension to one with REASSIGN OWNED."

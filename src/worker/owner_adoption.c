@@ -37,6 +37,7 @@
 #include "sched/database_slots.h"
 #include "sched/worker_slots.h"
 #include "shmem/shmem.h"
+#include "store/instance_rows.h"
 #include "store/owner.h"
 #include "store/store.h"
 #include "worker/bgworkers.h"
