@@ -31,6 +31,7 @@
 
 #include "call/function_cache.h"
 #include "call/function_call.h"
+#include "call/integer_lists.h"
 
 /* what an error during a conversion is about */
 typedef struct ConversionContext

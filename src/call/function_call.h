@@ -1,26 +1,29 @@
 /*
  * function_call.h
- *	  Finding an SQL function and calling it with one jsonb input, the way
- *	  orchestrators and activities are called.  All of this may run code of users.
+ *	  Calling an SQL function with one jsonb input, as orchestrators and
+ *	  activities are called.
+ *
+ * function_call and parameter_convert may run code of users.
  */
 #ifndef DURABLE_FUNCTION_CALL_H
 #define DURABLE_FUNCTION_CALL_H
 
 #include "common/model.h"
 
-/* the only function of that (qualified or not) name in the search_path, or an error */
-extern Oid	function_lookup(const char *name);
-/* "schema.name(argument types)", always qualified; palloc'd */
-extern char *function_signature(Oid function);
-/* the function of such a signature, or an error saying it's gone */
-extern Oid	function_by_signature(const char *signature);
-/* error unless role may execute the function; runs nothing */
+#include "call/function_cache.h"
+
+/* error unless the role may execute the function */
 extern void function_check_execute(Oid function, Oid role);
 /*
- * Call it as the current user with an input (NULL: none given); the result lives in
- * the current memory context; NULL for SQL null or void.  check_only: error unless
- * the user may execute it and it can take the input, but do not run it.
+ * Call a function as the current user with an input (NULL: none given).  The
+ * result is NULL for SQL null and void, rows are objects, sets are arrays; it is
+ * in the current memory context.  check_only: raise the errors that come before
+ * the function runs, such as a missing privilege or an input that does not fit, but
+ * do not run the function.
  */
 extern Jsonb *function_call(Oid function, Jsonb *input, bool check_only);
+/* convert a value to a parameter's type; object: has the value as the member parameter->key, or NULL */
+extern Datum parameter_convert(CallableParameter *parameter, JsonbValue *value, Jsonb *object,
+							   bool *is_null);
 
 #endif

@@ -78,7 +78,7 @@ may_check(Oid owner)
 
 /* The owner of a function. */
 static Oid
-function_owner(Oid function)
+checked_function_owner(Oid function)
 {
 	HeapTuple	tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(function));
 	Oid			owner;
@@ -96,7 +96,7 @@ function_owner(Oid function)
 Datum
 durable_may_check(PG_FUNCTION_ARGS)
 {
-	PG_RETURN_BOOL(may_check(function_owner(PG_GETARG_OID(0))));
+	PG_RETURN_BOOL(may_check(checked_function_owner(PG_GETARG_OID(0))));
 }
 
 /* {key: value} */
@@ -145,7 +145,7 @@ durable_call_checker(PG_FUNCTION_ARGS)
 	Jsonb	   *rows = NULL;
 	ErrorData  *error;
 
-	if (!may_check(function_owner(function)))
+	if (!may_check(checked_function_owner(function)))
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("plpgsql_check may not look at function %s in this session", get_func_name(function))));

@@ -20,7 +20,7 @@
 #include "utils/numeric.h"
 #include "utils/typcache.h"
 
-#include "call/function_cache.h"
+#include "call/integer_lists.h"
 #include "common/jsonb_util.h"
 
 static bool round_value(Oid type, JsonbValue *value, StringInfo text);
@@ -34,7 +34,7 @@ has_places(const JsonbValue *value)
 
 /* The type of a column; InvalidOid if there is none of that name. */
 static Oid
-column_type(TupleDesc desc, const JsonbValue *key)
+member_type(TupleDesc desc, const JsonbValue *key)
 {
 	for (int i = 0; i < desc->natts; i++)
 	{
@@ -116,7 +116,7 @@ round_object(Oid type, JsonbContainer *object, StringInfo text)
 			first = false;
 			append_value(text, &value);
 			append_string(text, ":");
-			column = column_type(desc, &value);
+			column = member_type(desc, &value);
 		}
 		else if (token == WJB_VALUE)
 			rounds |= round_value(column, &value, text);

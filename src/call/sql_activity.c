@@ -23,6 +23,7 @@
 #include "utils/hsearch.h"
 
 #include "call/function_cache.h"
+#include "call/function_call.h"
 #include "common/arguments.h"
 #include "common/call_context.h"
 

@@ -25,13 +25,7 @@
 #include "commands/prepare.h"
 #include "commands/sequence.h"
 #include "commands/trigger.h"
-#include "call/function_call.h"
-#include "call/user_call.h"
-#include "common/call_context.h"
-#include "common/failure.h"
-#include "common/jsonb_util.h"
 #include "common/pg_prng.h"
-#include "shmem/crash_notes.h"
 #include "libpq/be-fsstubs.h"
 #include "miscadmin.h"
 #include "storage/latch.h"
@@ -48,9 +42,16 @@
 #include "utils/resowner.h"
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
-#include "utils/timestamp.h"
 #include "utils/timeout.h"
+#include "utils/timestamp.h"
 
+#include "call/function_call.h"
+#include "call/function_lookup.h"
+#include "call/user_call.h"
+#include "common/call_context.h"
+#include "common/failure.h"
+#include "common/jsonb_util.h"
+#include "shmem/crash_notes.h"
 
 /* milliseconds that code gets after its timeout to handle that: as long again, but at least and at most */
 #define USERCODE_GRACE_MIN INT64CONST(1000)
@@ -78,7 +79,7 @@ forget_names(Datum arg, int cacheid, uint32 hashvalue)
 
 /* Register the invalidation callbacks once. */
 static void
-register_callbacks(void)
+register_name_callbacks(void)
 {
 	static bool registered = false;
 
@@ -264,7 +265,7 @@ user_call(UserCall *call)
 	process_require_role(call->owner);
 	if (GetSessionUserId() != call->owner)
 		elog(ERROR, "code of role %u was about to run in a session of role %u", call->owner, GetSessionUserId());
-	register_callbacks();
+	register_name_callbacks();
 	BeginInternalSubTransaction(NULL);
 	PG_TRY();
 	{

@@ -21,6 +21,7 @@
 #include "utils/syscache.h"
 
 #include "call/function_call.h"
+#include "call/function_lookup.h"
 #include "client/client.h"
 #include "common/arguments.h"
 #include "common/call_context.h"

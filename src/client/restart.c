@@ -18,6 +18,7 @@
 #include "utils/syscache.h"
 
 #include "call/function_call.h"
+#include "call/function_lookup.h"
 #include "client/client.h"
 #include "common/arguments.h"
 #include "common/failure.h"
@@ -51,7 +52,7 @@ look_up_as(Oid role, const char *name)
 
 /* Find the function of a request by the search_path of its owner, who must be allowed to execute it. */
 static void
-resolve_function(CreateRequest *request)
+resolve_as_owner(CreateRequest *request)
 {
 	int			level = NewGUCNestLevel();
 	Oid			function;
@@ -76,7 +77,7 @@ resolve_function(CreateRequest *request)
  * as new, which removes that event.
  */
 static void
-find_instance(Store *store, const char *instance_id, InstanceRow *row, HistoryRow *started)
+find_restarted(Store *store, const char *instance_id, InstanceRow *row, HistoryRow *started)
 {
 	pg_uuid_t	tried = {0};
 
@@ -147,12 +148,12 @@ durable_restart(PG_FUNCTION_ARGS)
 	replace = !PG_GETARG_BOOL(1);
 
 	store = client_open();
-	find_instance(store, instance_id, &row, &started);
+	find_restarted(store, instance_id, &row, &started);
 	if (replace && !STATE_IS_TERMINAL(row.state))
 		refuse_live(&row);
 	require_owner(&row);
 	fill_request(&row, &started, &request);
-	resolve_function(&request);
+	resolve_as_owner(&request);
 	if (replace)
 	{
 		request.instance_id = instance_id;

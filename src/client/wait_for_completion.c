@@ -91,7 +91,7 @@ is_uncommitted(Store *store, const InstanceRow *row)
 
 /* Find the instance, which the caller must be allowed to see and able to wait for. */
 static void
-find(Wait *wait, InstanceRow *row)
+find_awaited(Wait *wait, InstanceRow *row)
 {
 	if (!instance_find(wait->store, wait->instance_id, row) || !status_may_see(row))
 		client_no_instance(wait->instance_id);
@@ -108,7 +108,7 @@ find(Wait *wait, InstanceRow *row)
 
 /* Look at the instance: whether there is nothing to wait for any more, and if so, or at last, its status of this moment. */
 static bool
-look(Wait *wait, bool last, MemoryContext status_context)
+look_at_instance(Wait *wait, bool last, MemoryContext status_context)
 {
 	InstanceRow row;
 	bool		ended;
@@ -116,7 +116,7 @@ look(Wait *wait, bool last, MemoryContext status_context)
 	PushActiveSnapshot(GetLatestSnapshot());
 	store_use_snapshot(wait->store, GetActiveSnapshot());
 	if (wait->key == 0)
-		find(wait, &row);
+		find_awaited(wait, &row);
 	else
 		wait->found = instance_get(wait->store, wait->key, &row);
 	ended = !wait->found || STATE_IS_TERMINAL(row.state);
@@ -155,7 +155,7 @@ sleep_until_end(Wait *wait)
 		{
 			long		remaining = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), wait->deadline);
 
-			if (look(wait, remaining <= 0, old) || remaining <= 0)
+			if (look_at_instance(wait, remaining <= 0, old) || remaining <= 0)
 				break;
 			(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
 							 Min(remaining, pause), PG_WAIT_EXTENSION);

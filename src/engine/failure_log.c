@@ -13,9 +13,9 @@
  */
 #include "postgres.h"
 
+#include "commands/dbcommands.h"
 #include "lib/stringinfo.h"
 #include "mb/pg_wchar.h"
-#include "commands/dbcommands.h"
 #include "miscadmin.h"
 #include "storage/shmem.h"
 #include "utils/hsearch.h"
@@ -61,14 +61,14 @@ static int	unmade = 0;			/* failures for which there was no room in lines, all o
 
 /* Bytes of shared memory that the table takes. */
 static Size
-shmem_size(void)
+failure_log_shmem_size(void)
 {
 	return hash_estimate_size(MAX_ROLES, sizeof(Window));
 }
 
 /* Lay it out, empty. */
 static void
-shmem_init(LWLock *log_lock)
+failure_log_shmem_init(LWLock *log_lock)
 {
 	HASHCTL		ctl = {.keysize = sizeof(RoleKey), .entrysize = sizeof(Window)};
 
@@ -80,7 +80,7 @@ shmem_init(LWLock *log_lock)
 void
 failure_log_register(void)
 {
-	shmem_add(shmem_size, shmem_init);
+	shmem_add(failure_log_shmem_size, failure_log_shmem_init);
 }
 
 /* A transaction begins. */

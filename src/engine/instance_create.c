@@ -262,7 +262,7 @@ kept(const InstanceRow *row, const CreateRequest *request)
  * one has gone.  Everything is seen as of now, whatever the isolation level.
  */
 static CreateResult
-make_way(Store *store, const CreateRequest *request)
+replace_instance(Store *store, const CreateRequest *request)
 {
 	InstanceRow row;
 	CreateResult result = CREATE_DONE;
@@ -333,7 +333,7 @@ instance_create(Store *store, CreateRequest *request)
 			CreateResult result;
 
 			CHECK_FOR_INTERRUPTS();
-			result = make_way(store, request);
+			result = replace_instance(store, request);
 			if (result != CREATE_DONE)
 				return result;
 		}
@@ -344,7 +344,7 @@ instance_create(Store *store, CreateRequest *request)
 		timer_insert(store, row->key, 0, row->scheduled_start_time);
 	else
 		hint_instance(row->owner, row->key, row->name, READY_RUN);
-	notify_status(row, NULL, request->now);
+	lifecycle_notify_status(row, NULL, request->now);
 	request->instance_id = row->instance_id;
 	request->key = row->key;
 	return CREATE_DONE;

@@ -26,7 +26,7 @@
 
 /* Tell the parent of a live instance that it will not get a result. */
 static void
-tell_parent(Store *store, const InstanceRow *row, TimestampTz now)
+tell_waiting_parent(Store *store, const InstanceRow *row, TimestampTz now)
 {
 	InstanceRow parent;
 	MessageRow	message = {
@@ -129,9 +129,9 @@ instance_remove(Store *store, const InstanceRow *row, bool wait, TimestampTz now
 	}
 	if (!STATE_IS_TERMINAL(row->state))
 	{
-		tell_parent(store, row, now);
+		tell_waiting_parent(store, row, now);
 		hint_ended(row->key);
-		notify_lifecycle(row, STATUS_TERMINATED, "replaced by another", now);
+		lifecycle_notify(row, STATUS_TERMINATED, "replaced by another", now);
 		foreach(cell, live)
 			terminate_child(store, lfirst(cell), now);
 	}

@@ -29,12 +29,8 @@
 #include "catalog/pg_authid.h"
 #include "catalog/pg_type.h"
 #include "commands/async.h"
-#include "common/call_context.h"
-#include "common/guc.h"
 #include "common/hmac.h"
 #include "common/sha2.h"
-#include "engine/lifecycle_notify.h"
-#include "store/instance_rows.h"
 #include "fmgr.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
@@ -49,6 +45,10 @@
 #include "utils/lsyscache.h"
 #include "utils/syscache.h"
 
+#include "common/call_context.h"
+#include "common/guc.h"
+#include "engine/lifecycle_notify.h"
+#include "store/instance_rows.h"
 
 #define CHANNEL				"durable"
 #define CHANNEL_BYTES		16		/* of the hash, in the name of an owner's channel */
@@ -276,7 +276,7 @@ send_untraced(const char *channel, const char *text)
 
 /* An instance has come to a status. */
 void
-notify_lifecycle(const InstanceRow *row, RuntimeStatus status, const char *reason, TimestampTz time)
+lifecycle_notify(const InstanceRow *row, RuntimeStatus status, const char *reason, TimestampTz time)
 {
 	int			limit = PAYLOAD_LIMIT;
 	const char *channel;
@@ -302,7 +302,7 @@ notify_lifecycle(const InstanceRow *row, RuntimeStatus status, const char *reaso
 
 /* The status of an instance has changed to what the row says. */
 void
-notify_status(const InstanceRow *row, const char *reason, TimestampTz time)
+lifecycle_notify_status(const InstanceRow *row, const char *reason, TimestampTz time)
 {
-	notify_lifecycle(row, status_of(row), reason, time);
+	lifecycle_notify(row, status_of(row), reason, time);
 }

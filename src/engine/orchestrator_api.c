@@ -24,6 +24,7 @@
 #include "common/arguments.h"
 #include "common/call_context.h"
 #include "common/jsonb_util.h"
+#include "engine/await.h"
 #include "engine/retry_policy.h"
 #include "engine/sub_orchestration.h"
 #include "engine/turn.h"
@@ -237,9 +238,9 @@ durable_schedule_sql(PG_FUNCTION_ARGS)
 
 /* The child that the functions for sub-orchestrations ask for. */
 static Task *
-child_task(FunctionCallInfo fcinfo, const char *function, bool detached)
+sub_orchestration_task(FunctionCallInfo fcinfo, const char *function, bool detached)
 {
-	ChildOptions options = {
+	SubOrchestrationOptions options = {
 		.instance_id = PG_ARGISNULL(2) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(2)),
 		.retry = PG_ARGISNULL(3) ? 0 : PG_GETARG_DATUM(3),
 		.version = PG_ARGISNULL(4) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(4)),
@@ -249,30 +250,30 @@ child_task(FunctionCallInfo fcinfo, const char *function, bool detached)
 
 	turn_require_argument(fcinfo, 0, "name", function);
 	return turn_task(TASK_CHILD, text_to_cstring(PG_GETARG_TEXT_PP(0)),
-					 PG_ARGISNULL(1) ? NULL : PG_GETARG_JSONB_P(1), child_options(&options));
+					 PG_ARGISNULL(1) ? NULL : PG_GETARG_JSONB_P(1), sub_orchestration_options(&options));
 }
 
 /* call_sub_orchestrator(name, input, instance_id, retry, version, tags) */
 Datum
 durable_call_sub_orchestrator(PG_FUNCTION_ARGS)
 {
-	return return_jsonb(fcinfo, await(child_task(fcinfo, "call_sub_orchestrator", false)));
+	return return_jsonb(fcinfo, await(sub_orchestration_task(fcinfo, "call_sub_orchestrator", false)));
 }
 
 /* schedule_sub_orchestrator(name, input, instance_id, retry, version, tags) */
 Datum
 durable_schedule_sub_orchestrator(PG_FUNCTION_ARGS)
 {
-	return return_task(fcinfo, child_task(fcinfo, "schedule_sub_orchestrator", false));
+	return return_task(fcinfo, sub_orchestration_task(fcinfo, "schedule_sub_orchestrator", false));
 }
 
 /* start_sub_orchestrator(name, input, instance_id, retry, version, tags): its id */
 Datum
 durable_start_sub_orchestrator(PG_FUNCTION_ARGS)
 {
-	Task	   *task = child_task(fcinfo, "start_sub_orchestrator", true);
+	Task	   *task = sub_orchestration_task(fcinfo, "start_sub_orchestrator", true);
 
-	PG_RETURN_TEXT_P(cstring_to_text(child_id(turn_instance(), task, 1)));
+	PG_RETURN_TEXT_P(cstring_to_text(sub_orchestration_id(turn_instance(), task, 1)));
 }
 
 /* create_timer(delay interval) */

@@ -27,17 +27,7 @@
 #include "access/xact.h"
 #include "catalog/namespace.h"
 #include "commands/trigger.h"
-#include "common/failure.h"
 #include "common/hashfn.h"
-#include "common/jsonb_util.h"
-#include "common/payload_limit.h"
-#include "engine/instance.h"
-#include "engine/quota.h"
-#include "shmem/shmem.h"
-#include "store/activity_rows.h"
-#include "store/inbox_rows.h"
-#include "store/instance_rows.h"
-#include "store/owner.h"
 #include "fmgr.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
@@ -48,6 +38,17 @@
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 
+#include "common/failure.h"
+#include "common/jsonb_util.h"
+#include "common/payload_limit.h"
+#include "engine/instance.h"
+#include "engine/instance_cache.h"
+#include "engine/quota.h"
+#include "shmem/shmem.h"
+#include "store/activity_rows.h"
+#include "store/inbox_rows.h"
+#include "store/instance_rows.h"
+#include "store/owner.h"
 
 #define COUNTED_KINDS	2		/* QUOTA_LIVE, QUOTA_PENDING */
 /* a session under way has seldom something open of more than one role */
@@ -107,14 +108,14 @@ PG_FUNCTION_INFO_V1(durable_table_changed);
 
 /* Bytes of shared memory. */
 static Size
-shmem_size(void)
+quota_shmem_size(void)
 {
 	return add_size(hash_estimate_size(MAX_ROLES, sizeof(Use)), INBOXES * sizeof(Inbox));
 }
 
 /* Lay the tables out, empty. */
 static void
-shmem_init(LWLock *own_lock)
+quota_shmem_init(LWLock *own_lock)
 {
 	HASHCTL		ctl = {.keysize = sizeof(RoleKey), .entrysize = sizeof(Use)};
 	bool		found;
@@ -130,7 +131,7 @@ shmem_init(LWLock *own_lock)
 void
 quota_register(void)
 {
-	shmem_add(shmem_size, shmem_init);
+	shmem_add(quota_shmem_size, quota_shmem_init);
 }
 
 /* Relation cache callback: read the quotas again. */
@@ -155,7 +156,7 @@ give_back(const Taken *gone)
 
 /* Transaction callback: nothing is open any more. */
 static void
-at_transaction_end(XactEvent event, void *arg)
+quota_transaction_end(XactEvent event, void *arg)
 {
 	if (ntaken == 0)
 		return;
@@ -191,7 +192,7 @@ hand_over(int i, SubTransactionId parent)
 
 /* Subtransaction callback: what it has taken is its parent's, or given back. */
 static void
-at_subtransaction_end(SubXactEvent event, SubTransactionId subid, SubTransactionId parent, void *arg)
+quota_subtransaction_end(SubXactEvent event, SubTransactionId subid, SubTransactionId parent, void *arg)
 {
 	for (int i = ntaken - 1; i >= 0; i--)
 	{
@@ -211,15 +212,15 @@ at_subtransaction_end(SubXactEvent event, SubTransactionId subid, SubTransaction
 
 /* Have the callbacks called, once. */
 static void
-register_callbacks(void)
+register_quota_callbacks(void)
 {
 	static bool registered = false;
 
 	if (registered)
 		return;
 	CacheRegisterRelcacheCallback(relation_changed, (Datum) 0);
-	RegisterXactCallback(at_transaction_end, NULL);
-	RegisterSubXactCallback(at_subtransaction_end, NULL);
+	RegisterXactCallback(quota_transaction_end, NULL);
+	RegisterSubXactCallback(quota_subtransaction_end, NULL);
 	registered = true;
 }
 
@@ -253,7 +254,7 @@ load(void)
 	SysScanDesc scan;
 	HeapTuple	tuple;
 
-	register_callbacks();
+	register_quota_callbacks();
 	nquotas = 0;
 	quotas_relid = get_relname_relid("quotas", get_namespace_oid(DURABLE_INTERNAL_SCHEMA, false));
 	if (!OidIsValid(quotas_relid))

@@ -27,6 +27,7 @@
 #include "common/failure.h"
 #include "common/jsonb_util.h"
 #include "common/log_text.h"
+#include "engine/lifecycle.h"
 #include "engine/retry_policy.h"
 #include "store/history_rows.h"
 #include "store/timer_rows.h"

@@ -17,10 +17,13 @@
 #include "utils/fmgrprotos.h"
 
 #include "common/jsonb_util.h"
+#include "engine/history_decode.h"
+#include "engine/lifecycle.h"
 #include "engine/lifecycle_notify.h"
 #include "engine/quota.h"
 #include "engine/rewind.h"
 #include "engine/sub_orchestration.h"
+#include "engine/turn_effects.h"
 #include "sched/ready_queue.h"
 #include "store/history_rows.h"
 #include "store/inbox_rows.h"
@@ -219,7 +222,7 @@ redo_child(Round *round, Instance *instance, Task *task, Jsonb *payload)
 	InstanceRow child;
 	MessageRow	message = {.kind = MESSAGE_REWIND, .time = round->now, .payload = payload};
 
-	if (instance_find(round->store, child_id(instance, task, task->attempt), &child) &&
+	if (instance_find(round->store, sub_orchestration_id(instance, task, task->attempt), &child) &&
 		child.parent_key == instance->row.key && child.parent_task == task->id &&
 		child.state != STATE_TERMINATED)
 	{
@@ -230,7 +233,7 @@ redo_child(Round *round, Instance *instance, Task *task, Jsonb *payload)
 			take_result(round, instance, task, &child);
 		return;
 	}
-	child_note_start(instance, task);
+	sub_orchestration_note_start(instance, task);
 }
 
 /* Do a reopened task again. */
@@ -294,7 +297,7 @@ rewind_receive(Round *round, Instance *instance, Jsonb *payload)
 	instance->row.state = STATE_READY;
 	instance->row.completed_time = 0;
 	instance->wait_mode = WAIT_NONE;
-	notify_status(&instance->row, jsonb_member_text(payload, "reason"), round->now);
+	lifecycle_notify_status(&instance->row, jsonb_member_text(payload, "reason"), round->now);
 	foreach(cell, tasks)
 		redo(round, instance, lfirst(cell), payload);
 }

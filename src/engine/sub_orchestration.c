@@ -5,18 +5,18 @@
 #include "postgres.h"
 
 #include "common/cryptohash.h"
-#include "common/jsonb_util.h"
 #include "common/sha1.h"
-#include "engine/retry_policy.h"
-#include "engine/sub_orchestration.h"
-#include "engine/turn.h"
 #include "port/pg_bswap.h"
 #include "utils/builtins.h"
 
+#include "common/jsonb_util.h"
+#include "engine/retry_policy.h"
+#include "engine/sub_orchestration.h"
+#include "engine/turn.h"
 
 /* What history keeps of a child's options. */
 Jsonb *
-child_options(const ChildOptions *options)
+sub_orchestration_options(const SubOrchestrationOptions *options)
 {
 	static const char *const names[] = {"instance_id", "retry", "version", "tags", "detached"};
 	Jsonb	   *values[5] = {0};
@@ -37,7 +37,7 @@ child_options(const ChildOptions *options)
 
 /* Whether nobody awaits the child: start_sub_orchestrator. */
 bool
-child_is_detached(const Task *task)
+sub_orchestration_is_detached(const Task *task)
 {
 	return jsonb_member(task->options, "detached") != NULL;
 }
@@ -78,7 +78,7 @@ derived_id(Instance *parent, Task *task, int attempt)
 
 /* The id of the instance that runs an attempt of the task. */
 char *
-child_id(Instance *parent, Task *task, int attempt)
+sub_orchestration_id(Instance *parent, Task *task, int attempt)
 {
 	char	   *chosen = jsonb_member_text(task->options, "instance_id");
 
@@ -87,7 +87,7 @@ child_id(Instance *parent, Task *task, int attempt)
 
 /* Note that this round is to start the child; it is left to sub_orchestration_start.c, which only workers call. */
 void
-child_note_start(Instance *parent, Task *task)
+sub_orchestration_note_start(Instance *parent, Task *task)
 {
 	task->start_due = true;
 	parent->starts_due++;

@@ -7,7 +7,7 @@
  * converted.  So this goes through the door of user_call.h, under the note of a
  * turn, and the instance is made afterwards from what the door has returned.
  * Only workers come here.  The scheduler, which loads instances too, cannot:
- * loading notes in the tasks what is to be started (child_note_start).
+ * loading notes in the tasks what is to be started (sub_orchestration_note_start).
  *
  * The children of a turn are started before anything of the turn is stored, in
  * one subtransaction.  If one of them meets an obstacle that passes, such as an
@@ -29,6 +29,7 @@
 #include "common/guc.h"
 #include "common/jsonb_util.h"
 #include "engine/instance_create.h"
+#include "engine/lifecycle.h"
 #include "engine/quota.h"
 #include "engine/retry_policy.h"
 #include "engine/sub_orchestration.h"
@@ -90,7 +91,7 @@ create(Round *round, Instance *parent, Task *task, const char *signature)
 {
 	char	   *version = jsonb_member_text(task->options, "version");
 	CreateRequest request = {
-		.instance_id = child_id(parent, task, task->attempt),
+		.instance_id = sub_orchestration_id(parent, task, task->attempt),
 		.name = task->name,
 		.function = signature,
 		.version = version ? version : parent->row.version,
@@ -101,7 +102,7 @@ create(Round *round, Instance *parent, Task *task, const char *signature)
 		.now = round->now,
 		.parent_key = parent->row.key,
 		.parent_id = parent->row.instance_id,
-		.parent_task = child_is_detached(task) ? 0 : task->id,
+		.parent_task = sub_orchestration_is_detached(task) ? 0 : task->id,
 		.dedupe = STATUS_LIVE,
 		.no_wait = true
 	};
@@ -116,7 +117,7 @@ create(Round *round, Instance *parent, Task *task, const char *signature)
 
 /* Start the instance of a task's current attempt. */
 static StartResult
-start(Round *round, Instance *parent, Task *task, Jsonb **failure)
+start_child(Round *round, Instance *parent, Task *task, Jsonb **failure)
 {
 	MemoryContext context = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
@@ -156,7 +157,7 @@ start(Round *round, Instance *parent, Task *task, Jsonb **failure)
 static bool
 is_new_child(const Task *task, bool detached_only)
 {
-	return task->kind == TASK_CHILD && !task->recorded && (!detached_only || child_is_detached(task));
+	return task->kind == TASK_CHILD && !task->recorded && (!detached_only || sub_orchestration_is_detached(task));
 }
 
 /* Start them in the current subtransaction, until one meets an obstacle or is interrupted. */
@@ -170,7 +171,7 @@ start_all(Round *round, Instance *parent, int first_new, bool detached_only, Jso
 
 		if (!is_new_child(task, detached_only))
 			continue;
-		result = start(round, parent, task, obstacle);
+		result = start_child(round, parent, task, obstacle);
 		if (result == START_FAILED)
 			task->unstartable = *obstacle;
 		else if (result != START_DONE)
@@ -230,7 +231,7 @@ start_due_child(Round *round, Instance *parent)
 	Task	   *task = first_due(parent);
 	Jsonb	   *failure;
 
-	switch (start(round, parent, task, &failure))
+	switch (start_child(round, parent, task, &failure))
 	{
 		case START_DONE:
 			break;

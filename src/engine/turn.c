@@ -10,7 +10,6 @@
  */
 #include "postgres.h"
 
-#include "lib/qunique.h"
 #include "miscadmin.h"
 #include "utils/acl.h"
 #include "utils/memutils.h"
@@ -21,13 +20,15 @@
 #include "common/guc.h"
 #include "common/jsonb_util.h"
 #include "common/payload_limit.h"
+#include "engine/history_decode.h"
+#include "engine/lifecycle.h"
 #include "engine/lifecycle_notify.h"
 #include "engine/quota.h"
 #include "engine/retry_policy.h"
 #include "engine/sub_orchestration.h"
 #include "engine/sub_orchestration_start.h"
 #include "engine/turn.h"
-#include "engine/turn_state.h"
+#include "engine/turn_effects.h"
 #include "shmem/crash_notes.h"
 #include "shmem/function_durations.h"
 #include "shmem/stats.h"
@@ -45,13 +46,13 @@
 /* and how many bytes of it, or of a name, the message has */
 #define DESCRIBED_TEXT	200
 
-static Turn *turn = NULL;
+Turn	   *current_turn = NULL;
 
 /* Leave the orchestrator; nothing of the error but its SQLSTATE matters. */
-_Noreturn static void
+_Noreturn void
 turn_stop(void)
 {
-	turn->stopped = true;
+	current_turn->stopped = true;
 	/* nobody will read the context, so do not pay for it */
 	error_context_stack = NULL;
 	ereport(ERROR,
@@ -65,9 +66,9 @@ turn_stop(void)
 _Noreturn static void
 turn_refuse(Jsonb *failure)
 {
-	turn->misuse = jsonb_copy(turn->instance->context, failure);
-	turn->stopped = true;
-	failure_throw(turn->misuse);
+	current_turn->misuse = jsonb_copy(current_turn->instance->context, failure);
+	current_turn->stopped = true;
+	failure_throw(current_turn->misuse);
 }
 
 /* Refuse what exceeds a limit, if there is a failure that says so. */
@@ -82,15 +83,15 @@ refuse_exceeded(Jsonb *exceeded)
 static void
 turn_check_payload(Jsonb *payload)
 {
-	refuse_exceeded(quota_payload(turn->instance->row.owner, payload));
+	refuse_exceeded(quota_payload(current_turn->instance->row.owner, payload));
 }
 
 /* Refuse another event in the history if that exceeds the owner's quota. */
 static void
 turn_check_history(void)
 {
-	Instance   *instance = turn->instance;
-	int			events = instance->row.last_seq - instance->row.first_seq + instance->ntasks - turn->known;
+	Instance   *instance = current_turn->instance;
+	int			events = instance->row.last_seq - instance->row.first_seq + instance->ntasks - current_turn->known;
 
 	refuse_exceeded(quota_exceeded(instance->row.owner, QUOTA_HISTORY, events + 1));
 }
@@ -113,22 +114,22 @@ client_function(const char *function)
 void
 turn_require(const char *function)
 {
-	if (turn == NULL)
+	if (current_turn == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_DURABLE_NOT_IN_ORCHESTRATOR),
 				 errmsg("durable.%s can only be called by a running orchestrator", function),
 				 current_activity != NULL ?
 				 errdetail("It was called by an activity.") : 0,
 				 errhint("%s", client_function(function))));
-	if (turn->misuse != NULL)
-		failure_throw(turn->misuse);
-	if (turn->stopped)
+	if (current_turn->misuse != NULL)
+		failure_throw(current_turn->misuse);
+	if (current_turn->stopped)
 		turn_stop();
 }
 
 /* How a task is called in messages. */
 static char *
-describe(TaskKind kind, const char *name, Jsonb *input)
+describe_task(TaskKind kind, const char *name, Jsonb *input)
 {
 	static const char *const kinds[] = {
 		[TASK_ACTIVITY] = "activity", [TASK_CHILD] = "sub-orchestration",
@@ -155,7 +156,7 @@ static int
 sequence_number(const Task *task)
 {
 	/* an event that stands for two has the number of the second */
-	return task->scheduled_seq - turn->instance->row.first_seq -
+	return task->scheduled_seq - current_turn->instance->row.first_seq -
 		(task->scheduled_seq == task->done_seq && task->kind != TASK_SEND);
 }
 
@@ -165,9 +166,9 @@ nondeterminism(const Task *before, const char *now)
 {
 	return failure_make(ERRCODE_DURABLE_NONDETERMINISTIC,
 						psprintf("orchestrator %s is not deterministic at sequence number %d",
-								 turn->instance->row.name, sequence_number(before)),
+								 current_turn->instance->row.name, sequence_number(before)),
 						psprintf("The history holds %s; the code %s.",
-								 describe(before->kind, before->name, before->input), now),
+								 describe_task(before->kind, before->name, before->input), now),
 						"Orchestrators must do the same on each replay: no random values, clocks, or changing data outside activities. If its code was changed, start new instances or rewind with the old code.");
 }
 
@@ -179,7 +180,7 @@ nondeterminism(const Task *before, const char *now)
 void
 turn_check_parts(int count, Jsonb *const *parts)
 {
-	for (int i = 0; turn->next >= turn->instance->ntasks && i < count; i++)
+	for (int i = 0; current_turn->next >= current_turn->instance->ntasks && i < count; i++)
 		refuse_exceeded(payload_limit(parts[i]));
 }
 
@@ -190,243 +191,41 @@ turn_check_parts(int count, Jsonb *const *parts)
 Task *
 turn_task(TaskKind kind, const char *name, Jsonb *input, Jsonb *options)
 {
-	Instance   *instance = turn->instance;
+	Instance   *instance = current_turn->instance;
 	Task	   *task;
 
-	turn->steps++;
-	if (turn->next >= instance->ntasks)
+	current_turn->steps++;
+	if (current_turn->next >= instance->ntasks)
 	{
 		turn_check_payload(input);
 		turn_check_payload(options);
 		refuse_exceeded(quota_text(instance->row.owner, name));
 		turn_check_history();
-		turn->next++;
+		current_turn->next++;
 		task = instance_new_task(instance, kind,
 								 name ? MemoryContextStrdup(instance->context, name) : NULL,
-								 jsonb_copy(turn->instance->context, input));
-		task->options = jsonb_copy(turn->instance->context, options);
+								 jsonb_copy(current_turn->instance->context, input));
+		task->options = jsonb_copy(current_turn->instance->context, options);
 		return task;
 	}
-	task = instance->tasks[turn->next++];
+	task = instance->tasks[current_turn->next++];
 	if (task->kind != kind ||
 		(name == NULL) != (task->name == NULL) ||
 		(name != NULL && strcmp(name, task->name) != 0) ||
 		(kind != TASK_TIMER && !jsonb_same(input, task->input)))
-		turn_refuse(nondeterminism(task, psprintf("did %s", describe(kind, name, input))));
+		turn_refuse(nondeterminism(task, psprintf("did %s", describe_task(kind, name, input))));
 	return task;
-}
-
-/*
- * The event that a subscription gets: the first one of its name that neither
- * was taken in this turn nor belongs to an earlier waiter.
- */
-static RaisedEvent *
-event_for(Task *task)
-{
-	Instance   *instance = turn->instance;
-	int			ahead = 0;
-
-	for (int i = 0; i < task->id - instance->row.first_task; i++)
-	{
-		Task	   *other = instance->tasks[i];
-
-		if (other->kind == TASK_EVENT && other->turn_event < 0 && !other->canceled &&
-			strcmp(other->event_name, task->event_name) == 0)
-			ahead++;
-	}
-	for (int i = 0; i < instance->nevents; i++)
-	{
-		RaisedEvent *event = &instance->events[i];
-
-		if (!event->taken && strcmp(event->name, task->event_name) == 0 && ahead-- == 0)
-			return event;
-	}
-	return NULL;
-}
-
-/* The sequence number at which a task ended, 0 if it is open. */
-static int
-task_done(Task *task)
-{
-	RaisedEvent *event;
-
-	if (task->canceled)
-		return 0;
-	if (task->kind != TASK_EVENT)
-		return task->done_seq;
-	if (task->turn_event >= 0)
-		return turn->instance->events[task->turn_event].seq;
-	event = event_for(task);
-	return event ? event->seq : 0;
-}
-
-/* The code has seen the end of a task: time goes on. */
-static void
-consume(Task *task)
-{
-	int			seq = task->done_seq;
-	TimestampTz time = task->done_time;
-
-	if (task->kind == TASK_EVENT)
-	{
-		RaisedEvent *event = task->turn_event >= 0 ?
-			&turn->instance->events[task->turn_event] : event_for(task);
-
-		event->taken = true;
-		task->turn_event = event - turn->instance->events;
-		seq = event->seq;
-		time = event->time;
-	}
-	/* seeing it once more is no step */
-	if (!task->turn_consumed)
-		task->turn_step = ++turn->steps;
-	task->turn_consumed = true;
-	turn->position = Max(turn->position, seq);
-	turn->now = Max(turn->now, time);
-}
-
-/* Order of task numbers. */
-static int
-compare_numbers(const void *a, const void *b)
-{
-	return *(const int *) a - *(const int *) b;
-}
-
-/* Stop the turn until one or all of these tasks end. */
-_Noreturn static void
-stop_for(Task **tasks, int count, WaitMode mode)
-{
-	Instance   *instance = turn->instance;
-
-	instance->wait_mode = mode;
-	instance->nwaits = 0;
-	if (instance->waits != NULL)
-		pfree(instance->waits);
-	instance->waits = MemoryContextAlloc(instance->context, count * sizeof(int));
-	for (int i = 0; i < count; i++)
-		if (!tasks[i]->turn_consumed && task_done(tasks[i]) == 0)
-			instance->waits[instance->nwaits++] = tasks[i]->id;
-	/* the code may name one twice, which ends once */
-	qsort(instance->waits, instance->nwaits, sizeof(int), compare_numbers);
-	instance->nwaits = qunique(instance->waits, instance->nwaits, sizeof(int), compare_numbers);
-	turn_stop();
-}
-
-/* The first of some tasks to end; stops the turn while none has. */
-Task *
-turn_await_any(Task **tasks, int count)
-{
-	Task	   *first = NULL;
-	int			first_seq = 0;
-
-	for (int i = 0; i < count; i++)
-	{
-		int			seq = task_done(tasks[i]);
-
-		if (seq != 0 && (first == NULL || seq < first_seq))
-		{
-			first = tasks[i];
-			first_seq = seq;
-		}
-	}
-	if (first == NULL)
-		stop_for(tasks, count, WAIT_ANY);
-	consume(first);
-	return first;
-}
-
-/* Stop the turn until all of these tasks have ended. */
-void
-turn_await_all(Task **tasks, int count)
-{
-	int			before = turn->steps;
-
-	for (int i = 0; i < count; i++)
-		if (!tasks[i]->turn_consumed && task_done(tasks[i]) == 0)
-			stop_for(tasks, count, WAIT_ALL);
-	for (int i = 0; i < count; i++)
-		consume(tasks[i]);
-	/* all of them in one step */
-	for (int i = 0; i < count; i++)
-		if (tasks[i]->turn_step > before)
-			tasks[i]->turn_step = turn->steps;
-}
-
-/* The failure of a task with a detail that says of which task it is. */
-static Jsonb *
-failure_of_task(Task *task)
-{
-	char	   *detail = failure_get(task->result, "detail");
-	char	   *which;
-
-	if (task->kind == TASK_SEND)
-		return task->result;
-	which = psprintf("It is the failure of %s \"%s\", task %d, attempt %d.",
-					 task->kind == TASK_CHILD ? "sub-orchestration" : "activity",
-					 task->name, task->id, task->attempt);
-	return failure_with_text(task->result, "detail",
-							 detail ? psprintf("%s\n%s", detail, which) : which);
-}
-
-/*
- * Remember what the code is told to have failed.  If it fails without another
- * step, this is why, and a rewind runs these tasks again; but not those whose
- * end it had seen before and gone on from there.
- */
-void
-turn_note_failures(Task **tasks, int count)
-{
-	turn->raised_tasks = MemoryContextAlloc(turn->context, Max(count, 1) * sizeof(Task *));
-	turn->nraised = 0;
-	for (int i = 0; i < count; i++)
-		if ((tasks[i]->failed || tasks[i]->kind == TASK_TIMER) && tasks[i]->turn_step == turn->steps)
-			turn->raised_tasks[turn->nraised++] = tasks[i];
-	turn->raised_at = turn->steps;
-}
-
-/* The result of a task whose end was awaited, or its failure raised. */
-Jsonb *
-turn_result(Task *task)
-{
-	if (task->kind == TASK_EVENT)
-		return turn->instance->events[task->turn_event].data;
-	if (task->failed)
-	{
-		turn->raised = task->result;
-		turn->raising = true;
-		failure_throw(failure_of_task(task));
-	}
-	return task->result;
-}
-
-/*
- * Give up a task.  Unless the code has seen its end already it never will, so
- * that it does not matter on replay when the end came.
- */
-void
-turn_cancel(Task *task)
-{
-	if (task->canceled || task->turn_consumed)
-		return;
-	task->canceled = true;
-	if (task->recorded && task->done_seq == 0 && (!task->cancel_recorded || task->kind == TASK_ACTIVITY))
-	{
-		MemoryContext old = MemoryContextSwitchTo(turn->context);
-
-		turn->canceled = lappend(turn->canceled, task);
-		MemoryContextSwitchTo(old);
-	}
 }
 
 /* Whether an instance is a child that this turn will start. */
 static bool
-is_new_child(const char *instance_id)
+will_start(const char *instance_id)
 {
-	Instance   *instance = turn->instance;
+	Instance   *instance = current_turn->instance;
 
-	for (int i = turn->known; i < instance->ntasks; i++)
+	for (int i = current_turn->known; i < instance->ntasks; i++)
 		if (instance->tasks[i]->kind == TASK_CHILD &&
-			strcmp(child_id(instance, instance->tasks[i], 1), instance_id) == 0)
+			strcmp(sub_orchestration_id(instance, instance->tasks[i], 1), instance_id) == 0)
 			return true;
 	return false;
 }
@@ -437,8 +236,8 @@ sends_to(int64 key)
 {
 	int64		count = 0;
 
-	for (int i = turn->known; i < turn->instance->ntasks; i++)
-		count += turn->instance->tasks[i]->target == key && !turn->instance->tasks[i]->failed;
+	for (int i = current_turn->known; i < current_turn->instance->ntasks; i++)
+		count += current_turn->instance->tasks[i]->target == key && !current_turn->instance->tasks[i]->failed;
 	return count;
 }
 
@@ -447,7 +246,7 @@ static void
 fail_to_send(Task *task, Jsonb *failure)
 {
 	task->failed = true;
-	task->result = jsonb_copy(turn->instance->context, failure);
+	task->result = jsonb_copy(current_turn->instance->context, failure);
 }
 
 /* A new event for another instance, which is looked for now and told at the end of the turn. */
@@ -457,9 +256,9 @@ turn_send(Task *task)
 	InstanceRow target;
 	Jsonb	   *exceeded;
 
-	if (is_new_child(task->name))
+	if (will_start(task->name))
 		return;
-	if (!instance_find(turn->round->store, task->name, &target) ||
+	if (!instance_find(current_turn->round->store, task->name, &target) ||
 		!is_member_of_role(GetUserId(), target.owner))
 	{
 		fail_to_send(task, failure_make(ERRCODE_DURABLE_NO_INSTANCE,
@@ -469,7 +268,7 @@ turn_send(Task *task)
 	task->target = target.key;
 	exceeded = quota_payload(target.owner, jsonb_member(task->input, "data"));
 	if (exceeded == NULL)
-		exceeded = quota_take_message(turn->round->store, &target, sends_to);
+		exceeded = quota_take_message(current_turn->round->store, &target, sends_to);
 	if (exceeded != NULL)
 		fail_to_send(task, exceeded);
 }
@@ -478,9 +277,9 @@ turn_send(Task *task)
 Task *
 turn_find_task(int task_id)
 {
-	Task	   *task = instance_task(turn->instance, task_id);
+	Task	   *task = instance_task(current_turn->instance, task_id);
 
-	if (task == NULL || task_id - turn->instance->row.first_task >= turn->next)
+	if (task == NULL || task_id - current_turn->instance->row.first_task >= current_turn->next)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("task %d does not belong to this execution", task_id)));
@@ -495,27 +294,27 @@ turn_find_task(int task_id)
 Instance *
 turn_instance(void)
 {
-	return turn->instance;
+	return current_turn->instance;
 }
 
 TimestampTz
 turn_now(void)
 {
-	return turn->now;
+	return current_turn->now;
 }
 
 /* How often this has been called in the turn. */
 uint32
 turn_next_guid(void)
 {
-	return ++turn->guids;
+	return ++current_turn->guids;
 }
 
 /* Whether what the code does now was done by an earlier turn already. */
 bool
 turn_replaying(void)
 {
-	return turn->seen > 0 && turn->position <= turn->seen && turn->next <= turn->known;
+	return current_turn->seen > 0 && current_turn->position <= current_turn->seen && current_turn->next <= current_turn->known;
 }
 
 /* Have the custom status stored when the turn ends. */
@@ -523,8 +322,8 @@ void
 turn_set_status(Jsonb *status)
 {
 	turn_check_payload(status);
-	turn->status_set = true;
-	turn->status = jsonb_copy(turn->instance->context, status);
+	current_turn->status_set = true;
+	current_turn->status = jsonb_copy(current_turn->instance->context, status);
 }
 
 /* End this execution and begin a new one. */
@@ -532,11 +331,11 @@ void
 turn_continue_as_new(Jsonb *input, bool keep_events, const char *version)
 {
 	turn_check_payload(input);
-	refuse_exceeded(quota_text(turn->instance->row.owner, version));
-	turn->continued = true;
-	turn->new_input = jsonb_copy(turn->instance->context, input);
-	turn->keep_events = keep_events;
-	turn->new_version = version ? MemoryContextStrdup(turn->instance->context, version) : NULL;
+	refuse_exceeded(quota_text(current_turn->instance->row.owner, version));
+	current_turn->continued = true;
+	current_turn->new_input = jsonb_copy(current_turn->instance->context, input);
+	current_turn->keep_events = keep_events;
+	current_turn->new_version = version ? MemoryContextStrdup(current_turn->instance->context, version) : NULL;
 	turn_stop();
 }
 
@@ -544,7 +343,7 @@ turn_continue_as_new(Jsonb *input, bool keep_events, const char *version)
 void
 replay_reset(void)
 {
-	turn = NULL;
+	current_turn = NULL;
 	current_orchestrator_refuse = NULL;
 	current_activity = NULL;
 }
@@ -604,10 +403,10 @@ turn_failure(ErrorData *error, bool timed_out)
 							NULL,
 							"Let activities do what takes long, or check for an endless loop.");
 	/* an error raised for a task names that task */
-	if (turn->raised != NULL && failure_sqlstate(turn->raised) == error->sqlerrcode &&
-		failure_get(turn->raised, "message") != NULL && error->message != NULL &&
-		strcmp(failure_get(turn->raised, "message"), error->message) == 0)
-		return turn->raised;
+	if (current_turn->raised != NULL && failure_sqlstate(current_turn->raised) == error->sqlerrcode &&
+		failure_get(current_turn->raised, "message") != NULL && error->message != NULL &&
+		strcmp(failure_get(current_turn->raised, "message"), error->message) == 0)
+		return current_turn->raised;
 	return failure_from_error(error);
 }
 
@@ -615,10 +414,10 @@ turn_failure(ErrorData *error, bool timed_out)
 static Jsonb *
 missing_task(void)
 {
-	if (turn->next >= turn->known)
+	if (current_turn->next >= current_turn->known)
 		return NULL;
-	return nondeterminism(turn->instance->tasks[turn->next],
-						  turn->stopped && !turn->continued ? "waits for something else" : "ended without it");
+	return nondeterminism(current_turn->instance->tasks[current_turn->next],
+						  current_turn->stopped && !current_turn->continued ? "waits for something else" : "ended without it");
 }
 
 /*
@@ -629,19 +428,19 @@ missing_task(void)
 static void
 mark_handled(void)
 {
-	Instance   *instance = turn->instance;
+	Instance   *instance = current_turn->instance;
 
 	for (int i = 0; i < instance->ntasks; i++)
 	{
 		instance->tasks[i]->handled = instance->tasks[i]->failed && instance->tasks[i]->turn_consumed;
 		instance->tasks[i]->expired = false;
 	}
-	if (turn->steps != turn->raised_at)
+	if (current_turn->steps != current_turn->raised_at)
 		return;
-	for (int i = 0; i < turn->nraised; i++)
+	for (int i = 0; i < current_turn->nraised; i++)
 	{
-		turn->raised_tasks[i]->handled = false;
-		turn->raised_tasks[i]->expired = turn->raised_tasks[i]->kind == TASK_TIMER;
+		current_turn->raised_tasks[i]->handled = false;
+		current_turn->raised_tasks[i]->expired = current_turn->raised_tasks[i]->kind == TASK_TIMER;
 	}
 }
 
@@ -653,12 +452,12 @@ mark_handled(void)
 static void
 notice_write(void *arg)
 {
-	bool		raising = turn->raising;
+	bool		raising = current_turn->raising;
 
-	turn->raising = false;
+	current_turn->raising = false;
 	if (raising || geterrcode() != ERRCODE_READ_ONLY_SQL_TRANSACTION)
 		return;
-	turn->wrote = true;
+	current_turn->wrote = true;
 	errcode(ERRCODE_DURABLE_FORBIDDEN);
 	errhint(WRITE_HINT);
 }
@@ -667,17 +466,17 @@ notice_write(void *arg)
 static void
 count_turn(int64 time, bool failed)
 {
-	stats_call(STATS_ORCHESTRATOR, turn->instance->row.name, time, failed);
+	stats_call(STATS_ORCHESTRATOR, current_turn->instance->row.name, time, failed);
 	stats_count(STATS_TURNS, 1);
-	stats_count(STATS_REPLAYS, turn->known > 0);
-	stats_count(STATS_REPLAYED, turn->known);
+	stats_count(STATS_REPLAYS, current_turn->known > 0);
+	stats_count(STATS_REPLAYED, current_turn->known);
 }
 
 /* Run the function of the orchestrator. */
 static TurnOutcome
 turn_call(UserCall *call, Jsonb **failure)
 {
-	Instance   *instance = turn->instance;
+	Instance   *instance = current_turn->instance;
 	instr_time	start;
 	int64		time;
 	ErrorContextCallback callback = {.callback = notice_write, .previous = error_context_stack};
@@ -695,12 +494,12 @@ turn_call(UserCall *call, Jsonb **failure)
 		timing_add(instance->row.search_path, instance->row.function, time / 1000, false);
 	if (call->interruption != INTERRUPTION_NONE)
 		return TURN_INTERRUPTED;
-	turn->round->now = Max(turn->round->now, GetCurrentTimestamp());
-	if (turn->misuse != NULL)
-		*failure = turn->misuse;
-	else if (turn->wrote)
+	current_turn->round->now = Max(current_turn->round->now, GetCurrentTimestamp());
+	if (current_turn->misuse != NULL)
+		*failure = current_turn->misuse;
+	else if (current_turn->wrote)
 		*failure = write_failure(call->error);
-	else if (!turn->stopped && call->error != NULL)
+	else if (!current_turn->stopped && call->error != NULL)
 		*failure = turn_failure(call->error, call->timed_out);
 	else
 		*failure = missing_task();
@@ -710,9 +509,9 @@ turn_call(UserCall *call, Jsonb **failure)
 		mark_handled();
 		return TURN_FAILED;
 	}
-	if (turn->continued)
+	if (current_turn->continued)
 		return TURN_CONTINUED;
-	return turn->stopped ? TURN_WAITING : TURN_COMPLETED;
+	return current_turn->stopped ? TURN_WAITING : TURN_COMPLETED;
 }
 
 /* Nothing came of a turn: the instance is as it was before, and its memory of no further use. */
@@ -784,10 +583,10 @@ turn_run(Round *round, Instance *instance)
 
 	turn_begin(&this_turn, round, instance);
 	call.expected = &this_turn.stopped;
-	turn = &this_turn;
+	current_turn = &this_turn;
 	current_orchestrator_refuse = turn_refuse;
 	outcome = turn_call(&call, &failure);
-	turn = NULL;
+	current_turn = NULL;
 	current_orchestrator_refuse = NULL;
 	if (outcome == TURN_INTERRUPTED)
 		return undo_turn(instance, &before);
@@ -802,7 +601,7 @@ turn_run(Round *round, Instance *instance)
 	if (instance->put_aside)
 		not_aside(round, instance);
 	if (before.started_time == 0)
-		notify_status(&instance->row, NULL, round->now);
+		lifecycle_notify_status(&instance->row, NULL, round->now);
 	if (outcome == TURN_WAITING && instance_runs_own(instance, this_turn.known))
 	{
 		instance->next_activity = instance->tasks[this_turn.known];

@@ -14,6 +14,7 @@
 
 #include "common/failure.h"
 #include "common/guc.h"
+#include "engine/lifecycle.h"
 #include "engine/worker_loss.h"
 #include "sched/commit_wakeup.h"
 #include "store/activity_rows.h"
@@ -91,7 +92,7 @@ tell_instance(Store *store, const BlackboxNote *note)
 
 /* Count what a dead worker was running. */
 bool
-lost_count(Store *store, const BlackboxNote *note)
+worker_loss_count(Store *store, const BlackboxNote *note)
 {
 	if (note->queued)
 		return note->overdue ? fail_overdue_task(store, note) : count_task(store, note);
@@ -112,7 +113,7 @@ overdue_turn(void)
 
 /* An instance learns that its worker died; which one too many ends it, as an activity ends with activity_lost. */
 void
-lost_receive(Round *round, Instance *instance, const MessageRow *message)
+worker_loss_receive(Round *round, Instance *instance, const MessageRow *message)
 {
 	InstanceRow *row = &instance->row;
 

@@ -1,6 +1,6 @@
 /*
  * worker_loss.h
- *	  Counting workers that died while they ran something.
+ *	  Counting the workers that died while they ran code of an instance.
  */
 #ifndef DURABLE_WORKER_LOSS_H
 #define DURABLE_WORKER_LOSS_H
@@ -9,9 +9,9 @@
 #include "engine/instance.h"
 #include "store/inbox_rows.h"
 
-/* for the scheduler; false if another transaction has the row of the queued activity */
-extern bool lost_count(Store *store, const BlackboxNote *note);
-/* MESSAGE_WORKER_LOST and MESSAGE_TURN_OVERDUE */
-extern void lost_receive(Round *round, Instance *instance, const MessageRow *message);
+/* for the scheduler: count what a dead worker was running; false if another transaction has locked the queued activity */
+extern bool worker_loss_count(Store *store, const BlackboxNote *note);
+/* for workers: apply MESSAGE_WORKER_LOST or MESSAGE_TURN_OVERDUE */
+extern void worker_loss_receive(Round *round, Instance *instance, const MessageRow *message);
 
 #endif

@@ -44,6 +44,7 @@
 #include "common/log_text.h"
 #include "engine/failure_log.h"
 #include "engine/instance.h"
+#include "engine/lifecycle.h"
 #include "engine/worker_loss.h"
 #include "sched/database_slots.h"
 #include "sched/places.h"
@@ -589,7 +590,7 @@ try_lost_count(const BlackboxNote *note)
 	{
 		Round		round = round_begin();
 
-		counted = lost_count(round.store, note);
+		counted = worker_loss_count(round.store, note);
 		round_commit(&round);
 	}
 	PG_CATCH();

@@ -44,11 +44,11 @@ is(files_with(qr/\bAtEOXact_GUC\s*\(\s*true/), '', 'settings are never kept');
 # Whatever looks up, converts for or calls functions of users: turns and activities (user_call.c),
 # statements of activities (sql_activity.c), and the caller's own (client.c, restart.c, function_checker.c).
 is(files_with(qr/\b(?:function_lookup|function_call)\s*\(/),
-	'client.c function_cache.c function_call.c function_checker.c restart.c user_call.c', 'files that reach functions of users');
+	'client.c function_call.c function_checker.c function_lookup.c restart.c user_call.c', 'files that reach functions of users');
 is(files_with(qr/\buser_call\s*\(/), 'activity.c sub_orchestration_start.c turn.c user_call.c', 'files that do so through the door of workers');
 # The scheduler loads no instance, and none of the files with what it changes and stores knows the door, nor what leads to it.
 unlike($source{(glob "src/*/$_.c")[0]}, qr/\b(?:instance_load|history_between|messages_take)\s*\(/, "$_.c reads no histories and messages") for qw(scheduler launcher owner_adoption worker_loss);
-for my $file (qw(scheduler launcher owner_adoption worker_loss instance retry_policy rewind sub_orchestration turn_effects history_rows inbox_rows instance_rows table_access))
+for my $file (qw(scheduler launcher owner_adoption worker_loss instance_cache history_decode lifecycle retry_policy rewind sub_orchestration turn_effects history_rows inbox_rows instance_rows table_access))
 {
 	is(join(' ', $source{(glob "src/*/$file.c")[0]} =~ m{^#include "(call/[^"]*|engine/(?:sub_orchestration_start|activity)\.h)"}mg), '',
 		"$file.c, which the scheduler uses, does not know the functions of users");
