@@ -1,13 +1,12 @@
 /*
  * function_cache.c
- *	  Functions that can be called with a jsonb input: found by name or
- *	  signature, and remembered.
+ *	  What a process remembers of a function that it calls with a jsonb input.
  *
- * A *callable function* holds parameters, conversions and defaults.  Entries
- * live in CacheMemoryContext, hashed by Oid.  Invalidations mark them stale; a
- * stale one is freed when it is next looked up and not in use.  A nested call
- * of a function in use gets an entry of its own, below the caller's memory
- * context, because neither FmgrInfos nor parameter lists can be shared.
+ * A CallableFunction has the parameters, their conversions and defaults.  Entries
+ * are in CacheMemoryContext, hashed by Oid.  An invalidation of a catalog marks
+ * entries as not valid; such an entry is freed at the next look-up, unless it is
+ * in use.  A nested call of a function in use gets a separate entry in the caller's
+ * memory context, because calls can share neither FmgrInfos nor parameter lists.
  */
 #include "postgres.h"
 
@@ -46,10 +45,10 @@ typedef struct CallableEntry
 
 static HTAB *callables = NULL;
 
-/* counts invalidations, to notice one that arrives while an entry is built */
+/* number of invalidations, to notice one that arrives while an entry is built */
 static uint64 callable_invalidations = 0;
 
-/* Marks what depends on a changed pg_proc, pg_type or pg_namespace row. */
+/* Syscache callback: mark the entries that depend on a changed row of pg_proc, pg_type or pg_namespace. */
 static void
 callable_syscache_callback(Datum arg, int cacheid, uint32 hashvalue)
 {
@@ -68,14 +67,14 @@ callable_syscache_callback(Datum arg, int cacheid, uint32 hashvalue)
 	}
 }
 
-/* A relation changed: perhaps a composite type that is used here. */
+/* Relcache callback: the relation may be a composite type of an entry. */
 static void
 callable_relcache_callback(Datum arg, Oid relid)
 {
 	callable_syscache_callback(arg, TYPEOID, 0);
 }
 
-/* Makes the hash and asks for invalidations, once in a backend. */
+/* Make the hash table and register the callbacks, once in a process. */
 static void
 callables_init(void)
 {
@@ -91,7 +90,7 @@ callables_init(void)
 	CacheRegisterRelcacheCallback(callable_relcache_callback, (Datum) 0);
 }
 
-/* Sets up a function that asks for the type of its only or first argument. */
+/* Set up a call of a function that asks for the type of its first argument. */
 void
 typed_function_init(FmgrInfo *flinfo, Oid function, Oid result_type, Oid argument_type)
 {
@@ -103,7 +102,7 @@ typed_function_init(FmgrInfo *flinfo, Oid function, Oid result_type, Oid argumen
 	fmgr_info_set_expr((Node *) call, flinfo);
 }
 
-/* The external parameter of a number. */
+/* An external parameter. */
 static Param *
 make_param(int number, Oid type)
 {
@@ -118,7 +117,7 @@ make_param(int number, Oid type)
 	return param;
 }
 
-/* Fills in all of a parameter but its default. */
+/* Fill in a parameter, except its default. */
 void
 parameter_init(CallableParameter *parameter, int number, const char *name, Oid type)
 {
@@ -141,7 +140,7 @@ parameter_init(CallableParameter *parameter, int number, const char *name, Oid t
 	typed_function_init(&parameter->populate, F_JSONB_POPULATE_RECORD, RECORDOID, RECORDOID);
 }
 
-/* Collects the input parameters of the function with their defaults. */
+/* Fill in the input parameters of a function with their defaults. */
 static void
 init_parameters(CallableFunction *fn, HeapTuple tuple)
 {
@@ -182,7 +181,7 @@ init_parameters(CallableFunction *fn, HeapTuple tuple)
 	}
 }
 
-/* Builds the call expression, whose arguments are external parameters. */
+/* Build the call expression, whose arguments are external parameters. */
 static void
 init_expression(CallableFunction *fn, bool is_variadic)
 {
@@ -206,7 +205,7 @@ init_expression(CallableFunction *fn, bool is_variadic)
 	fn->expression->funcvariadic = is_variadic;
 }
 
-/* Reads all about the function into a new context below parent. */
+/* Make an entry in a new memory context below parent. */
 static CallableFunction *
 callable_build(Oid function, MemoryContext parent)
 {
@@ -244,7 +243,7 @@ callable_build(Oid function, MemoryContext parent)
 	return fn;
 }
 
-/* Forget what the planner made of the expression, and the state made of that. */
+/* Forget the inlined expression and its state. */
 void
 callable_forget_simplified(CallableFunction *fn)
 {
@@ -257,10 +256,7 @@ callable_forget_simplified(CallableFunction *fn)
 	fn->state = NULL;
 }
 
-/*
- * The function's entry in the cache, current; or one in the current memory
- * context where that is in use.
- */
+/* A valid entry of a function: that of the cache, or a new one in the current memory context if that is in use. */
 CallableFunction *
 callable_get(Oid function)
 {
@@ -285,7 +281,7 @@ callable_get(Oid function)
 		MemoryContextDelete(fn->context);
 	}
 
-	/* below the caller's context until all is well */
+	/* in the caller's context until no error can leak it */
 	fn = callable_build(function, CurrentMemoryContext);
 	entry = hash_search(callables, &function, HASH_ENTER, NULL);
 	entry->function = fn;

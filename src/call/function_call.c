@@ -2,11 +2,10 @@
  * function_call.c
  *	  Calling an SQL function with one jsonb input.
  *
- * Orchestrators and activities are called like this: bind_input() turns the
- * input into arguments, call_scalar() or call_set() runs the function through
- * the executor, which sees to strictness, SECURITY DEFINER and SET clauses,
- * and the result becomes jsonb.  All that can be known of a function without
- * an input is in its CallableFunction (function_cache.c).
+ * bind_input() converts the input to arguments.  call_scalar() or call_set() runs
+ * the function through the executor, which handles STRICT, SECURITY DEFINER and
+ * SET clauses, and converts the result to jsonb.  function_cache.c has everything
+ * that does not depend on the input.
  */
 #include "postgres.h"
 
@@ -33,7 +32,7 @@
 #include "call/function_call.h"
 #include "call/integer_lists.h"
 
-/* what an error during a conversion is about */
+/* the parameter whose value is converted, for errors */
 typedef struct ConversionContext
 {
 	CallableFunction *function;
@@ -44,7 +43,7 @@ typedef struct ConversionContext
  * Binding the input to the parameters
  */
 
-/* Says in errors which parameter of which function they are about. */
+/* Error context callback: name the parameter and the function. */
 static void
 conversion_error_callback(void *arg)
 {
@@ -81,7 +80,7 @@ make_object(const char *key, JsonbValue *value)
 	if (value->type != jbvBinary)
 		return result;
 
-	/* a container does not go into an object as it is */
+	/* a container must be inserted with jsonb_set */
 	path = CStringGetTextDatum(key);
 	return DatumGetJsonbP(DirectFunctionCall4(jsonb_set, JsonbPGetDatum(result),
 											  PointerGetDatum(construct_array(&path, 1, TEXTOID, -1,
@@ -90,10 +89,7 @@ make_object(const char *key, JsonbValue *value)
 											  BoolGetDatum(true)));
 }
 
-/*
- * Converts a value to the parameter's type.  object is where the value is
- * under the parameter's key, or NULL.
- */
+/* Convert a value to the type of a parameter. */
 Datum
 parameter_convert(CallableParameter *parameter, JsonbValue *value, Jsonb *object, bool *is_null)
 {
@@ -118,7 +114,7 @@ parameter_convert(CallableParameter *parameter, JsonbValue *value, Jsonb *object
 	return heap_getattr(&tuple, 1, parameter->row, is_null);
 }
 
-/* Makes a value the argument; object as above. */
+/* Set an argument to a value; object as in parameter_convert. */
 static void
 bind_value(CallableFunction *fn, int number, JsonbValue *value, Jsonb *object)
 {
@@ -134,7 +130,7 @@ bind_value(CallableFunction *fn, int number, JsonbValue *value, Jsonb *object)
 	error_context_stack = callback.previous;
 }
 
-/* The function's parameters, for an error message. */
+/* The parameters of a function, for an error message. */
 static char *
 list_parameters(CallableFunction *fn)
 {
@@ -153,7 +149,7 @@ list_parameters(CallableFunction *fn)
 	return list.data;
 }
 
-/* Errors out: these parameters have neither a value nor a default. */
+/* Raise the error that parameters have neither a value nor a default. */
 static void
 report_missing(CallableFunction *fn, const bool *given)
 {
@@ -187,7 +183,7 @@ report_missing(CallableFunction *fn, const bool *given)
 			 errhint("Give a JSON object with a key for each parameter, or a JSON array with the values in order.")));
 }
 
-/* Errors out: the object has a key that is no parameter's name. */
+/* Raise the error that the object has a key that no parameter has as its name. */
 static void
 report_unknown_key(CallableFunction *fn, Jsonb *input)
 {
@@ -214,7 +210,7 @@ report_unknown_key(CallableFunction *fn, Jsonb *input)
 	}
 }
 
-/* The value of the parameter's key in an object, or NULL. */
+/* The member of an object for a parameter, or NULL. */
 static JsonbValue *
 find_key(CallableParameter *parameter, Jsonb *input)
 {
@@ -224,7 +220,7 @@ find_key(CallableParameter *parameter, Jsonb *input)
 										strlen(parameter->name), NULL);
 }
 
-/* Binds an object's members to the parameters of their names. */
+/* Bind the members of an object to parameters by name. */
 static void
 bind_object(CallableFunction *fn, Jsonb *input, bool *given)
 {
@@ -244,7 +240,7 @@ bind_object(CallableFunction *fn, Jsonb *input, bool *given)
 		report_unknown_key(fn, input);
 }
 
-/* Binds an array's elements to the parameters in order. */
+/* Bind the elements of an array to parameters by position. */
 static void
 bind_array(CallableFunction *fn, Jsonb *input, bool *given)
 {
@@ -264,7 +260,7 @@ bind_array(CallableFunction *fn, Jsonb *input, bool *given)
 	}
 }
 
-/* Whether an object has members, and all of them are columns of the row type. */
+/* Whether an object has members, and all are columns of a row type. */
 static bool
 has_columns_only(Jsonb *object, Oid type)
 {
@@ -285,10 +281,14 @@ has_columns_only(Jsonb *object, Oid type)
 }
 
 /*
- * Whether the input is the only parameter's value itself: an object of columns
- * that does not just wrap it by name, for a composite type; an array that does
- * not just wrap an array, for an array type.  So both [1,2] and [[1,2]] are an
- * int[].
+ * Whether the input is the value of the only parameter itself, and not an object
+ * or array that has the value as its member or element:
+ *
+ *	parameter of	input
+ *	a row type		an object of columns, unless its only key is the parameter's name
+ *	an array type	an array, unless its only element is an array
+ *
+ * So both [1,2] and [[1,2]] are the value {1,2} of an int[].
  */
 static bool
 is_bare_value(CallableFunction *fn, Jsonb *input)
@@ -308,7 +308,7 @@ is_bare_value(CallableFunction *fn, Jsonb *input)
 	return value->type != jbvBinary || !JsonContainerIsArray(value->val.binary.data);
 }
 
-/* Makes the whole input the value of the only parameter. */
+/* Bind the whole input to the only parameter. */
 static void
 bind_whole_input(CallableFunction *fn, Jsonb *input)
 {
@@ -334,7 +334,7 @@ bind_whole_input(CallableFunction *fn, Jsonb *input)
 	}
 }
 
-/* Evaluates the parameter's default, now and as the current user. */
+/* Evaluate the default of a parameter as the current user. */
 static void
 bind_default(CallableFunction *fn, int number)
 {
@@ -359,13 +359,16 @@ bind_default(CallableFunction *fn, int number)
 }
 
 /*
- * Turns the input into arguments:
+ * Convert the input to arguments:
  *
- *	no parameters: ignored; an only json or jsonb one: the input whole
- *	object: by name; array: by position; scalar: for an only parameter
- *	none, or JSON null: no arguments, or a null for an only parameter
+ *	no parameter							the input is ignored
+ *	one parameter of type json or jsonb		the whole input
+ *	object									by name
+ *	array									by position
+ *	other scalar							for the only parameter
+ *	none, or JSON null						null for the only parameter without a default
  *
- * then defaults for the rest, which are not evaluated if it is but a check.
+ * The other parameters get their defaults, which check_only does not evaluate.
  */
 static void
 bind_input(CallableFunction *fn, Jsonb *input, bool check_only)
@@ -417,7 +420,7 @@ bind_input(CallableFunction *fn, Jsonb *input, bool check_only)
  * The call
  */
 
-/* Errors out unless the role may execute the function. */
+/* Error unless the role may execute the function. */
 void
 function_check_execute(Oid function, Oid role)
 {
@@ -427,7 +430,7 @@ function_check_execute(Oid function, Oid role)
 		aclcheck_error(result, OBJECT_FUNCTION, get_func_name(function));
 }
 
-/* Whether a function is anything but a built-in one that everybody may execute. */
+/* False for a built-in function that PUBLIC may execute. */
 static bool
 is_foreign_function(Oid function, void *context)
 {
@@ -456,19 +459,24 @@ calls_foreign_function(Node *node, void *context)
 }
 
 /*
- * The state of a call of a function in SQL that the planner inlines; NULL if
- * it does not.  Like a plan it holds for one search_path and one role, which is
- * the worker's.  Only an expression of built-in functions is kept, as what others
- * depend on would have to be watched too, and only for the transaction: whether
- * the role may execute them is looked at when the state is made.  An inlined call
- * is not counted by track_functions.
+ * The state of the call of an SQL function that the planner inlines; NULL if it
+ * does not.  The state is valid
+ *
+ * - for one search_path, and one role, which is that of the session;
+ * - for one transaction, because the privilege to execute the inlined functions is
+ *	 checked when the state is made;
+ * - for an expression of built-in functions only, because changes of others would
+ *	 not invalidate the state.
+ *
+ * An inlined call is not counted by track_functions, so none is inlined if the
+ * setting is "all".
  */
 static ExprState *
 simplified_state(CallableFunction *fn)
 {
 	MemoryContext old_context;
 
-	/* one without parameters might be evaluated for good, if it claims to be immutable */
+	/* the planner would evaluate a call of an immutable function without parameters */
 	if (!fn->cached || fn->nparameters == 0 || fn->track_functions == TRACK_FUNC_ALL)
 		return NULL;
 	if (fn->simplified != NULL && fn->simplified->is_valid && fn->simplified_in == compat_lxid() &&
@@ -489,10 +497,9 @@ simplified_state(CallableFunction *fn)
 }
 
 /*
- * The call expression, ready to run.  Kept in the entry, except for functions
- * in SQL that are not inlined: in PostgreSQL 15 to 17 their plans go stale with
- * a change of the search_path or role in the same transaction, and are not kept
- * for longer.
+ * The call expression, ready to run.  The entry keeps the state, except that of an
+ * SQL function that is not inlined: in PostgreSQL 15 to 17, such a state has plans
+ * that a change of the search_path or role does not invalidate.
  */
 static ExprState *
 callable_state(CallableFunction *fn)
@@ -514,14 +521,14 @@ callable_state(CallableFunction *fn)
 	return fn->state;
 }
 
-/* Says in errors in which function they occurred, which the executor cannot say of one that was inlined. */
+/* Error context callback: name the function, which the executor does not if it was inlined. */
 static void
 inlined_error_callback(void *arg)
 {
 	errcontext("SQL function %s", ((CallableFunction *) arg)->title);
 }
 
-/* Evaluates the call. */
+/* Evaluate the call. */
 static Datum
 evaluate(CallableFunction *fn, bool *is_null)
 {
@@ -542,7 +549,7 @@ evaluate(CallableFunction *fn, bool *is_null)
 	return value;
 }
 
-/* Calls a function that returns one value; NULL for null and void. */
+/* Call a function that returns one value; NULL for null and void. */
 static Jsonb *
 call_scalar(CallableFunction *fn)
 {
@@ -556,13 +563,13 @@ call_scalar(CallableFunction *fn)
 	return DatumGetJsonbP(FunctionCall1(&fn->to_jsonb, value));
 }
 
-/* The query that makes an array of a set-returning function's rows. */
+/* The query for the rows of a set-returning function as a JSON array. */
 static char *
 set_query(CallableFunction *fn)
 {
 	StringInfoData query;
 
-	/* the odd alias is no column's name, so that it stands for the row */
+	/* an alias with this name means the row, because no column has the name */
 	initStringInfo(&query);
 	appendStringInfo(&query,
 					 "SELECT COALESCE(pg_catalog.jsonb_agg(pg_catalog.to_jsonb(\"durable row\")), '[]'::pg_catalog.jsonb) FROM %s(",
@@ -576,7 +583,7 @@ set_query(CallableFunction *fn)
 	return query.data;
 }
 
-/* Calls a set-returning function: its rows as a JSON array. */
+/* Call a set-returning function: its rows as a JSON array. */
 static Jsonb *
 call_set(CallableFunction *fn)
 {
@@ -613,12 +620,7 @@ call_set(CallableFunction *fn)
 	return result;
 }
 
-/*
- * Calls the function as the current user, in the caller's transaction.  The
- * result is NULL for SQL null and void; rows become objects, sets arrays.  With
- * check_only it errors out where a call with this input would before it ran;
- * converting the input may run code of users then, too.
- */
+/* Call the function, or only check that it can be called with the input, which may run code of users, too. */
 Jsonb *
 function_call(Oid function, Jsonb *input, bool check_only)
 {

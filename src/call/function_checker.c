@@ -1,16 +1,16 @@
 /*
  * function_checker.c
- *	  What durable.check_orchestrator needs that SQL cannot do: resolving a
- *	  search_path that is not its own, and running plpgsql_check under it.
+ *	  The parts of durable.check_orchestrator that SQL cannot do: resolving a
+ *	  search_path other than the current one, and running plpgsql_check under it.
  *
- * plpgsql_check has PostgreSQL parse and plan the statements of the function.
- * That runs code which the statements name: functions that are declared
- * IMMUTABLE or STABLE, and the CHECK of a domain for each literal of its type.
- * Neither has to be a function of a user: a CHECK may call a built-in one that
- * writes files.  Who wrote a function cannot be told, as its owner may have
- * changed.  So plpgsql_check is asked only where that code has no more rights
- * than the owner has, who is no superuser: in a session that the owner has
- * logged in to.  Resolving a search_path runs nobody's code.
+ * plpgsql_check makes PostgreSQL parse and plan the statements of a function.
+ * This runs code that the statements name: functions that are declared IMMUTABLE
+ * or STABLE, and the CHECK of a domain for each literal of its type, which may call
+ * a built-in function that writes files.  The author of a function is unknown,
+ * because its owner may have changed.  So plpgsql_check runs only where this code
+ * has exactly the rights of the owner: in a session that the owner has logged in
+ * to, if the owner is not a superuser.  Resolving a search_path runs no code of
+ * users.
  */
 #include "postgres.h"
 
@@ -32,7 +32,7 @@
 #include "call/function_call.h"
 #include "common/jsonb_util.h"
 
-/* schemas of a search_path that are looked at */
+/* further schemas of a search_path are ignored */
 #define MAX_SCHEMAS 1000
 
 PG_FUNCTION_INFO_V1(durable_path_schemas);
@@ -65,9 +65,9 @@ durable_path_schemas(PG_FUNCTION_ARGS)
 }
 
 /*
- * Whether plpgsql_check may look at a function of this owner in this session.
- * Code that runs after SET ROLE or SET SESSION AUTHORIZATION can go back to the
- * role that has logged in.
+ * Whether plpgsql_check may run for a function of this owner in this session.
+ * After SET ROLE or SET SESSION AUTHORIZATION it may not, because code could
+ * switch back to the role that has logged in.
  */
 static bool
 may_check(Oid owner)
@@ -106,7 +106,7 @@ outcome(const char *key, Jsonb *value)
 	return jsonb_from_members(1, &key, &value);
 }
 
-/* Call a function in a subtransaction under a search_path and undo what it did; *result is what it returned, or the error is returned. */
+/* Call a function under a search_path in a subtransaction that is rolled back; *result is its result.  Returns its error, or NULL. */
 static ErrorData *
 call_undone(Oid callee, Jsonb *input, const char *search_path, Jsonb **result)
 {
@@ -153,7 +153,7 @@ durable_call_checker(PG_FUNCTION_ARGS)
 						text_to_cstring(PG_GETARG_TEXT_PP(2)), &rows);
 	if (error == NULL)
 		PG_RETURN_JSONB_P(outcome("rows", rows));
-	/* a cancel request, a timeout and the end of the server are not about the function */
+	/* a cancel request, a timeout or a shutdown is not an error of the function */
 	if (ERRCODE_TO_CATEGORY(error->sqlerrcode) == ERRCODE_OPERATOR_INTERVENTION)
 		ReThrowError(error);
 	PG_RETURN_JSONB_P(outcome("error", jsonb_from_text(error->message)));

@@ -42,7 +42,7 @@ find_argument_list(const char *name)
 	return NULL;
 }
 
-/* Splits a qualified name into a list of String nodes; NIL for a bad one. */
+/* Split a qualified name into a list of String nodes; NIL if the syntax is wrong. */
 static List *
 split_name(const char *name)
 {
@@ -57,7 +57,7 @@ split_name(const char *name)
 	return result;
 }
 
-/* A function's signature, whatever the session's settings; NULL if there is none. */
+/* The signature of a function, independent of settings; NULL if the function does not exist. */
 static char *
 format_signature(Oid function)
 {
@@ -79,7 +79,6 @@ format_signature(Oid function)
 	return signature;
 }
 
-/* "schema.name(argument types)", whatever the search_path. */
 char *
 function_signature(Oid function)
 {
@@ -92,7 +91,7 @@ function_signature(Oid function)
 	return signature;
 }
 
-/* A signature as messages show it: without the schema of PostgreSQL's own types. */
+/* A signature without the schema of built-in types. */
 static char *
 readable(const char *signature)
 {
@@ -113,14 +112,13 @@ readable(const char *signature)
 	return text.data;
 }
 
-/* How messages call a function. */
 char *
 function_title(Oid function)
 {
 	return readable(function_signature(function));
 }
 
-/* Errors out where a value of the type cannot come from or go to jsonb. */
+/* Error if a value of this type cannot be converted from or to jsonb. */
 static void
 check_pseudo_type(Oid function, Oid type, bool is_result)
 {
@@ -143,7 +141,7 @@ check_pseudo_type(Oid function, Oid type, bool is_result)
 			 errhint("Write a function around it, with ordinary types.")));
 }
 
-/* Errors out unless function_call() can call this kind of function. */
+/* Error unless function_call can call this kind of function. */
 void
 function_check_callable(Oid function)
 {
@@ -175,7 +173,7 @@ function_check_callable(Oid function)
 	ReleaseSysCache(tuple);
 }
 
-/* The only routine of that name, or InvalidOid: to say that it's a procedure. */
+/* The only routine of a name, or InvalidOid.  A procedure found here gets the error of function_check_callable. */
 static Oid
 lookup_procedure(List *name)
 {
@@ -186,10 +184,6 @@ lookup_procedure(List *name)
 	return LookupFuncWithArgs(OBJECT_ROUTINE, routine, true);
 }
 
-/*
- * The only function of that name in the search_path, or the one of that
- * signature, if it can be called.
- */
 Oid
 function_lookup(const char *name)
 {
@@ -217,7 +211,7 @@ function_lookup(const char *name)
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_NAME),
 					 errmsg("invalid function name: \"%s\"", name)));
-		/* without argument types, though it wants an array: an error where there are several */
+		/* -1: the argument types are not known; an error if several functions have the name */
 		function = LookupFuncName(parts, -1, &unused, true);
 		if (!OidIsValid(function))
 			function = lookup_procedure(parts);
@@ -233,7 +227,7 @@ function_lookup(const char *name)
 
 /*
  * The function of a signature.  Compares the signatures of all functions of
- * the name instead of parsing the types, which may be gone as well.
+ * that name, because the types in a signature cannot be parsed if one was dropped.
  */
 Oid
 function_by_signature(const char *signature)

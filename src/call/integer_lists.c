@@ -1,14 +1,13 @@
 /*
  * integer_lists.c
- *	  JSON numbers for integers, taken as jsonb's own cast takes them: 42.0 is
- *	  42, and 42.5 is rounded to 43.
+ *	  JSON numbers with decimal places for parameters of integer types: 42.0
+ *	  becomes 42, and 42.5 becomes 43, as in the cast from jsonb.
  *
- * jsonb_populate_record, which converts a parameter's value, gives the text of a
- * number to the input function of the type, and that of an integer type refuses
- * a decimal point.  So this module rounds the numbers that are meant for
- * integers before, wherever in a value they are: the value itself, that of a
- * domain, elements of an array, columns of a row type.  The rounding is that of
- * the cast from numeric.
+ * jsonb_populate_record, which converts the value of a parameter, passes the text
+ * of a number to the input function of the type, and that of an integer type
+ * refuses a decimal point.  So the numbers are rounded before, wherever the type
+ * has an integer: the type itself, the base type of a domain, the elements of an
+ * array, the columns of a row type.  They are rounded like in the cast from numeric.
  */
 #include "postgres.h"
 
@@ -25,14 +24,14 @@
 
 static bool round_value(Oid type, JsonbValue *value, StringInfo text);
 
-/* Whether a number has decimal places, if only zeros. */
+/* Whether a number has decimal places, even if they are zeros. */
 static bool
 has_places(const JsonbValue *value)
 {
 	return DatumGetInt32(DirectFunctionCall1(numeric_scale, NumericGetDatum(value->val.numeric))) > 0;
 }
 
-/* The type of a column; InvalidOid if there is none of that name. */
+/* The type of the column for a member of an object; InvalidOid if there is none. */
 static Oid
 member_type(TupleDesc desc, const JsonbValue *key)
 {
@@ -48,7 +47,7 @@ member_type(TupleDesc desc, const JsonbValue *key)
 	return InvalidOid;
 }
 
-/* Append a value as it is. */
+/* Append a value unchanged; text may be NULL, here and below. */
 static void
 append_value(StringInfo text, JsonbValue *value)
 {
@@ -68,7 +67,7 @@ append_string(StringInfo text, const char *string)
 		appendStringInfoString(text, string);
 }
 
-/* The elements of an array; of one with more dimensions, these have the same type. */
+/* The elements of an array.  An element of a multidimensional array is an array of the same type. */
 static bool
 round_array(Oid type, JsonbContainer *array, StringInfo text)
 {
@@ -95,7 +94,7 @@ round_array(Oid type, JsonbContainer *array, StringInfo text)
 	return rounds;
 }
 
-/* The members of an object that are columns of a row type. */
+/* The members of an object for a row type. */
 static bool
 round_object(Oid type, JsonbContainer *object, StringInfo text)
 {
@@ -127,8 +126,8 @@ round_object(Oid type, JsonbContainer *object, StringInfo text)
 }
 
 /*
- * Whether a number in a value for a type is to be rounded.  text: NULL, or where
- * to append the value with these numbers rounded.
+ * Whether a value has a number that must be rounded for its type.  Appends the
+ * value with rounded numbers to text, unless text is NULL.
  */
 static bool
 round_value(Oid type, JsonbValue *value, StringInfo text)
@@ -156,7 +155,7 @@ round_value(Oid type, JsonbValue *value, StringInfo text)
 	return false;
 }
 
-/* Round the numbers in a value that its type has as integers; false if there is nothing to round. */
+/* Round the numbers in a value where its type has integers. */
 bool
 integers_round(Oid type, JsonbValue *value)
 {

@@ -1,11 +1,11 @@
 /*
  * sql_activity.c
- *	  durable.run_sql: one SQL statement with parameters from a JSON array, its
- *	  rows as jsonb.  It is the activity behind durable.call_sql.
+ *	  durable.run_sql, the activity behind durable.call_sql: runs an SQL statement
+ *	  with parameters from a JSON array, and returns its rows as jsonb.
  *
- * The statement is analyzed twice: first to learn the types of its parameters
- * from their use, as PREPARE does, then by SPI with the values converted to
- * these types by the rule for arguments of functions (function_call.c).
+ * The statement is analyzed twice: first to infer the types of its parameters,
+ * as PREPARE does, then by SPI with the values.  Values are converted like
+ * arguments of functions (function_call.c).
  */
 #include "postgres.h"
 
@@ -27,7 +27,7 @@
 #include "common/arguments.h"
 #include "common/call_context.h"
 
-/* a column's name, of the statement or made up */
+/* the name of a column, from the statement or generated */
 typedef struct ColumnName
 {
 	char		name[NAMEDATALEN];
@@ -36,7 +36,7 @@ typedef struct ColumnName
 
 PG_FUNCTION_INFO_V1(durable_run_sql);
 
-/* A position in an error is one in the statement, not in the caller's query. */
+/* Error context callback: the position of an error is in the statement, not in the caller's query. */
 static void
 statement_error_callback(void *arg)
 {
@@ -50,14 +50,14 @@ statement_error_callback(void *arg)
 	}
 }
 
-/* Says in errors of which parameter the value is. */
+/* Error context callback: name the parameter that is converted. */
 static void
 parameter_error_callback(void *arg)
 {
 	errcontext("parameter $%d of the SQL statement", *(int *) arg);
 }
 
-/* The types of the statement's parameters; an error unless it is one statement. */
+/* The types of the parameters; an error unless the text is one statement. */
 static Oid *
 parameter_types(const char *statement, int *count)
 {
@@ -88,7 +88,7 @@ parameter_types(const char *statement, int *count)
 	return types;
 }
 
-/* Convert the array's elements to the types; nulls as SPI wants them. */
+/* Convert the elements of the array to the types; nulls is in the format of SPI. */
 static Datum *
 parameter_values(Jsonb *parameters, int count, const Oid *types, char *nulls)
 {
@@ -124,7 +124,7 @@ parameter_values(Jsonb *parameters, int count, const Oid *types, char *nulls)
 	return values;
 }
 
-/* Run the statement inside SPI. */
+/* Run the statement; the caller has connected to SPI. */
 static void
 execute(const char *statement, int count, Oid *types, Datum *values, const char *nulls)
 {
@@ -143,8 +143,8 @@ execute(const char *statement, int count, Oid *types, Datum *values, const char 
 }
 
 /*
- * A row type whose columns have different names, for jsonb has no room for two
- * of a name: the second "a" is "a_1", as in deparsed queries.
+ * A copy of a row type with different names for all columns, because a JSON object
+ * has each key once: the second column "a" is "a_1", as in deparsed queries.
  */
 static TupleDesc
 distinct_columns(TupleDesc original)
@@ -205,7 +205,7 @@ rows_array(const SPITupleTable *table)
 	return PointerGetDatum(construct_array(rows, count, RECORDOID, -1, false, TYPALIGN_DOUBLE));
 }
 
-/* {"row_count", "rows"}: a record of the two, which to_jsonb converts in one go. */
+/* {"row_count", "rows"} as jsonb. */
 static Datum
 make_result(void)
 {

@@ -1,22 +1,24 @@
 /*
  * user_call.c
- *	  The door to user code in a worker: finding a function, converting its input
- *	  and running it.
+ *	  The one place where a worker runs code of users: finding a function,
+ *	  converting its input and running it.
  *
- * Each call is a subtransaction, so that its failure is its own.  The process
- * is connected as the role that the function runs for, hence nothing has to be
- * switched; user_call makes sure of that.  A call that only checks a function
- * is a call all the same, because domains, casts and input functions of users
- * run in it.  default_transaction_read_only applies to the call, not to the
- * engine's own writes.  What a call leaves in the session (settings, temporary tables,
- * prepared statements, cursors, open large objects, advisory locks, sequence
- * state, the seed of random()) is removed after it; deferred constraints are checked inside it, so that they fail the
- * call that broke them and not the transaction of everybody.
+ * - Each call is a subtransaction, so that an error undoes the call alone.
+ * - The session belongs to the role that the function runs for; user_call checks
+ *	 this.  So no role is switched, and the code cannot switch back.
+ * - A call that only checks a function is a call, too, because domains, casts and
+ *	 input functions of users run in it.
+ * - default_transaction_read_only applies to the call, not to the writes of the
+ *	 engine.
+ * - After a call, the worker removes what the call has left in the session:
+ *	 settings, temporary tables, prepared statements, cursors, open large objects,
+ *	 advisory locks, sequence state, the seed of random().
+ * - Deferred constraints are checked inside the call, so that they fail the call
+ *	 that broke them, and not the whole transaction.
  *
- * Code can handle the cancellation that its timeout brings (WHEN query_canceled)
- * and go on, for ever perhaps.  If it is not out some time later the process
- * ends, which nothing can handle; the black box says why, and the scheduler
- * fails the call.
+ * Code can handle the error of its timeout (WHEN query_canceled) and go on.  If
+ * the call has not ended after a grace period, the process ends, which code cannot
+ * handle.  The crash note says why, and the scheduler fails the call.
  */
 #include "postgres.h"
 
@@ -52,12 +54,11 @@
 #include "common/failure.h"
 #include "common/jsonb_util.h"
 #include "shmem/crash_notes.h"
-
-/* milliseconds that code gets after its timeout to handle that: as long again, but at least and at most */
+/* the grace period in ms: as long as the timeout, but at least and at most */
 #define USERCODE_GRACE_MIN INT64CONST(1000)
 #define USERCODE_GRACE INT64CONST(10000)
 
-/* names resolved so far, by "search_path/name" or "/signature" */
+/* a function that was found by "search_path/name" or "/signature" */
 typedef struct Resolved
 {
 	char		name[NAMEDATALEN * 4];
@@ -67,10 +68,10 @@ typedef struct Resolved
 static HTAB *resolved = NULL;
 static bool resolved_valid = false;
 
-/* the alarm for a call that has ignored its timeout; MAX_TIMEOUTS: not registered yet */
+/* ends the process when the grace period is over; MAX_TIMEOUTS: not registered yet */
 static TimeoutId overdue_timeout = MAX_TIMEOUTS;
 
-/* Some function, schema, type or role changed. */
+/* Syscache callback: a function, schema, type or role has changed. */
 static void
 forget_names(Datum arg, int cacheid, uint32 hashvalue)
 {
@@ -92,7 +93,7 @@ register_name_callbacks(void)
 	registered = true;
 }
 
-/* Look a name up in the cache, or with the given function. */
+/* Look a name up in the cache, or with the function lookup. */
 static Oid
 resolve(const char *path, const char *name, Oid (*lookup) (const char *name))
 {
@@ -121,33 +122,31 @@ resolve(const char *path, const char *name, Oid (*lookup) (const char *name))
 	return function;
 }
 
-/* The function of a signature; an error when it is gone. */
 Oid
 resolve_signature(const char *signature)
 {
 	return resolve("", signature, function_by_signature);
 }
 
-/* The function of a name under the current search_path; an error if there is none. */
 Oid
 resolve_name(const char *name)
 {
 	return resolve(namespace_search_path, name, function_lookup);
 }
 
-/* Remove what no rollback takes back. */
+/* Remove the session state that a rollback does not undo. */
 static void
 clean_process(bool sequences)
 {
 	DropAllPreparedStatements();
-	/* a seed that one call has set would tell what random() returns to the next */
+	/* a call must not be able to predict random() in the next one */
 	DirectFunctionCall1(setseed, Float8GetDatum(pg_prng_double(&pg_global_prng_state)));
 	LockReleaseSession(USER_LOCKMETHOD);
 	if (sequences)
 		ResetSequenceCaches();
 }
 
-/* Remove what a call that succeeded has left in the session, but for settings. */
+/* Remove all session state of a call that succeeded, except settings. */
 static void
 clean_session(void)
 {
@@ -176,7 +175,7 @@ user_call_timeout(int64 timeout)
 	return StatementTimeout;
 }
 
-/* The call is not out yet, long after its timeout: end the process where the code can be interrupted. */
+/* The grace period is over: end the process at its next interrupt check. */
 static void
 overdue_handler(void)
 {
@@ -186,7 +185,7 @@ overdue_handler(void)
 	SetLatch(MyLatch);
 }
 
-/* Set the alarms for a call: to points in time, as a delay in milliseconds ends at 24 days. */
+/* Start the timeouts of a call.  They are points in time, because a delay in milliseconds is at most 24 days. */
 static void
 start_timeouts(const UserCall *call, TimestampTz start, int64 timeout)
 {
@@ -199,7 +198,7 @@ start_timeouts(const UserCall *call, TimestampTz start, int64 timeout)
 	enable_timeout_at(overdue_timeout, start + (call->timeout + Max(Min(call->timeout, USERCODE_GRACE), USERCODE_GRACE_MIN)) * 1000);
 }
 
-/* Stop them. */
+/* Stop the timeouts of a call. */
 static void
 stop_timeouts(const UserCall *call, int64 timeout)
 {
@@ -226,7 +225,7 @@ call_inside(UserCall *call, MemoryContext context)
 	failure_throw_any(call->limit(call->owner, result));
 	if (call->check_only)
 		call->signature = MemoryContextStrdup(context, function_signature(call->function));
-	/* what is deferred to the commit belongs to the call, and nothing guards the commit */
+	/* deferred triggers are code of users, which must not run in the commit */
 	if (!call->read_only)
 		AfterTriggerFireDeferred();
 	PopActiveSnapshot();
@@ -238,8 +237,8 @@ call_inside(UserCall *call, MemoryContext context)
 
 /*
  * Whether default_transaction_read_only is on for the server or the database,
- * as an administrator, or what watches over a disk that fills, sets it for a
- * while.  A role for which it is set is meant to write nothing.
+ * which an administrator or a monitor of free disk space does for a while.  If
+ * the setting is on for a role, the role must never write.
  */
 static bool
 server_takes_no_writes(void)
@@ -250,8 +249,8 @@ server_takes_no_writes(void)
 }
 
 /*
- * Run a function in a subtransaction and take what it returns or throws.  A
- * read-only call is rolled back even if it succeeds.
+ * Run a function in a subtransaction and store its result or error in the call.
+ * A read-only call is rolled back even if it succeeds.
  */
 void
 user_call(UserCall *call)
@@ -306,7 +305,7 @@ user_call(UserCall *call)
 		call->error = NULL;
 		call->timed_out = call->expired = call->refused = false;
 	}
-	/* a cancel that came too late was meant for this call */
+	/* a cancel request that came too late was for this call */
 	QueryCancelPending = false;
 	MemoryContextSwitchTo(context);
 	CurrentResourceOwner = owner;

@@ -18,8 +18,9 @@
 #include "shmem/stats.h"
 
 /*
- * A deadlock or serialization failure may be due to what the transactions of
- * workers hold besides the activity, so it is tried that often before it counts.
+ * A deadlock or serialization failure may be due to locks that the worker's
+ * transaction holds besides the activity.  After so many conflicts it counts as
+ * a failure of the activity.
  */
 #define MAX_CONFLICTS 20
 
@@ -35,7 +36,7 @@ activity_lost(const ActivityRun *run, int deliveries)
 						run->name, run->task_id, run->attempt);
 }
 
-/* Whether an error may be due to what else is in the transaction. */
+/* Whether an error may be due to other work in the transaction. */
 static bool
 is_conflict(const ErrorData *error)
 {
@@ -43,13 +44,13 @@ is_conflict(const ErrorData *error)
 		error->sqlerrcode == ERRCODE_T_R_DEADLOCK_DETECTED;
 }
 
-/* The failure that a call has ended in, NULL if it has succeeded. */
+/* The failure of a call, NULL if it has succeeded. */
 static Jsonb *
 failure_of(const ActivityRun *run, const UserCall *call)
 {
 	Jsonb	   *failure;
 
-	/* interrupted and canceled at once */
+	/* interrupted, and canceled with its instance */
 	if (call->interruption != INTERRUPTION_NONE)
 		failure = failure_make(ERRCODE_QUERY_CANCELED, "the activity was canceled", NULL, NULL);
 	else if (call->error == NULL)
@@ -101,7 +102,7 @@ activity_run(ActivityRun *run)
 	else if (call.interruption != INTERRUPTION_PLACE)
 		timing_add(run->instance->search_path, run->name, time / 1000,
 				   call.error != NULL && call.error->sqlerrcode == ERRCODE_QUERY_CANCELED);
-	/* one whose instance was terminated with its activities has ended */
+	/* an activity that was canceled with its instance is not repeated */
 	run->interruption = call.interruption;
 	if (call.interruption != INTERRUPTION_NONE && !run->canceled)
 		return ACTIVITY_INTERRUPTED;

@@ -13,9 +13,9 @@ typedef enum ActivityOutcome
 {
 	ACTIVITY_COMPLETED,
 	ACTIVITY_FAILED,
-	ACTIVITY_PUT_OFF,			/* the server takes no writes for the time being, or another transaction holds the id of an instance that it was to start; result is the error */
-	ACTIVITY_INTERRUPTED,		/* it kept others waiting, and is undone: it is to run alone */
-	ACTIVITY_AGAIN				/* a deadlock or the like with what else is in this transaction */
+	ACTIVITY_PUT_OFF,			/* a temporary obstacle: the server takes no writes, or another transaction holds the id of an instance that it starts; result is the error */
+	ACTIVITY_INTERRUPTED,		/* undone, because other work waited for the worker: it must run alone */
+	ACTIVITY_AGAIN				/* a deadlock or serialization failure, perhaps due to other work in this transaction */
 } ActivityOutcome;
 
 typedef struct ActivityRun
@@ -28,18 +28,19 @@ typedef struct ActivityRun
 	const char *name;
 	Jsonb	   *input;
 	int64		timeout;		/* ms, 0: none */
-	bool		queued;			/* it comes from the queue */
-	bool		alone;			/* nothing else is in this transaction */
-	int			tries;			/* how often it met a conflict so far */
+	bool		queued;			/* any worker could take it; false: its instance's worker runs it between two turns */
+	bool		alone;			/* the transaction has no other work */
+	int			tries;			/* how many conflicts it has met so far */
 	/* out */
 	Jsonb	   *result;			/* or the failure */
 	bool		wrote;
-	bool		canceled;		/* with its instance */
-	Interruption interruption;	/* why it is to run alone */
+	bool		canceled;		/* durable.terminate canceled it with its instance */
+	Interruption interruption;	/* why it must run alone */
 } ActivityRun;
 
+/* for workers, in their transaction */
 extern ActivityOutcome activity_run(ActivityRun *run);
-/* the failure of an activity whose workers died too often */
+/* the failure of an activity that so many workers have died of */
 extern Jsonb *activity_lost(const ActivityRun *run, int deliveries);
 
 #endif

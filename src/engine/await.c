@@ -126,9 +126,10 @@ turn_await_any(Task **tasks, int count)
 			first_seq = seq;
 		}
 	}
-	if (first == NULL)
+	if (first != NULL)
+		consume(first);
+	else
 		stop_for(tasks, count, WAIT_ANY);
-	consume(first);
 	return first;
 }
 

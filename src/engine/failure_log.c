@@ -1,15 +1,16 @@
 /*
  * failure_log.c
- *	  Tells the server's log of instances that fail (durable.log_failures).
+ *	  Messages in the server's log about instances that fail
+ *	  (durable.log_failures).
  *
- * A line is made when the instance fails and written when the transaction has
- * committed, so that a round that is undone tells nothing.  What was made in
- * an undone one is forgotten when the next begins.
+ * A line is made when the instance fails, and written when the transaction has
+ * committed.  The lines of a transaction that was rolled back are forgotten when
+ * the next one begins.
  *
- * For each role of a database there are at most LINES lines a minute.  What
- * is beyond that is counted in shared memory, and the scheduler tells the
- * number when the minute is over.  The table has an entry only for roles with
- * failures in the last minute; a role that finds no room in it is not limited.
+ * Each role has at most LINES lines a minute in a database.  Further failures are
+ * counted in shared memory, and the scheduler logs their number when the minute is
+ * over.  The hash table has an entry only for a role with failures in the last
+ * minute; if the table is full, a role without an entry is not limited.
  */
 #include "postgres.h"
 
@@ -33,16 +34,16 @@
 #define MINUTE			(60 * USECS_PER_SEC)
 #define MAX_ROLES		1024
 
-/* a minute of a role, from its first failure on */
+/* the minute that begins with a failure of a role */
 typedef struct Window
 {
 	RoleKey	key;			/* hash key, must be first */
 	TimestampTz since;
 	int			lines;
-	int64		further;		/* that were not told of */
+	int64		further;		/* failures without a line */
 } Window;
 
-/* a failure in the transaction at hand */
+/* a failure in this transaction */
 typedef struct Line
 {
 	Oid			owner;
@@ -57,16 +58,16 @@ static HTAB *windows = NULL;	/* guarded by lock */
 static MemoryContext context = NULL;	/* of the texts of the lines */
 static Line lines[LINES];
 static int	nlines = 0;
-static int	unmade = 0;			/* failures for which there was no room in lines, all of one owner */
+static int	unmade = 0;			/* failures for which lines has no room; all of one owner */
 
-/* Bytes of shared memory that the table takes. */
+/* Bytes of shared memory. */
 static Size
 failure_log_shmem_size(void)
 {
 	return hash_estimate_size(MAX_ROLES, sizeof(Window));
 }
 
-/* Lay it out, empty. */
+/* Make the hash table at the start of the server. */
 static void
 failure_log_shmem_init(LWLock *log_lock)
 {
@@ -76,14 +77,14 @@ failure_log_shmem_init(LWLock *log_lock)
 	windows = compat_shmem_init_hash("durable failure log", MAX_ROLES, &ctl, HASH_ELEM | HASH_BLOBS | HASH_FIXED_SIZE);
 }
 
-/* Have the part laid out at the start of the server. */
+/* Called when the library is loaded by the postmaster. */
 void
 failure_log_register(void)
 {
 	shmem_add(failure_log_shmem_size, failure_log_shmem_init);
 }
 
-/* A transaction begins. */
+/* A transaction begins: forget the lines of the last one. */
 void
 failure_log_begin(void)
 {
@@ -93,7 +94,7 @@ failure_log_begin(void)
 	nlines = unmade = 0;
 }
 
-/* Which activity or sub-orchestration led to a failure; NULL if the orchestrator's own code did. */
+/* The activity or sub-orchestration that made an instance fail; NULL if its orchestrator did. */
 static char *
 cause_text(Jsonb *failure)
 {
@@ -112,15 +113,15 @@ cause_text(Jsonb *failure)
 	return NULL;
 }
 
-/* An instance fails in this transaction; told: a live parent hears of it. */
+/* An instance fails in this transaction. */
 void
-failure_log_add(const InstanceRow *row, bool told, Jsonb *failure)
+failure_log_add(const InstanceRow *row, bool parent_told, Jsonb *failure)
 {
 	MemoryContext old;
 	Line	   *line = &lines[nlines];
 	char	   *message;
 
-	if (durable_log_failures == LOG_FAILURES_NONE || (told && durable_log_failures == LOG_FAILURES_TOP))
+	if (durable_log_failures == LOG_FAILURES_NONE || (parent_told && durable_log_failures == LOG_FAILURES_TOP))
 		return;
 	if (nlines == LINES)
 	{
@@ -140,36 +141,35 @@ failure_log_add(const InstanceRow *row, bool told, Jsonb *failure)
 	MemoryContextSwitchTo(old);
 }
 
-/* How many of so many failures of a role may be told of now; the others are counted. */
+/* How many of these failures of a role may be logged now; the others are counted. */
 static int
-take_lines(Oid role, int wanted)
+take_lines(Oid role, int failures)
 {
 	RoleKey	key = {.db = MyDatabaseId, .role = role};
 	TimestampTz now = GetCurrentTimestamp();
 	Window	   *window;
 	bool		found;
-	int			taken = wanted;
+	int			taken = failures;
 
 	LWLockAcquire(lock, LW_EXCLUSIVE);
 	window = hash_search(windows, &key, HASH_ENTER_NULL, &found);
 	if (window != NULL)
 	{
-		/* one that is over and has nothing left to be told; the clock may have been set back */
+		/* a minute that is over, unless the scheduler has a sum to log; or the clock was set back */
 		if (!found || (window->further == 0 && now - window->since >= MINUTE) || window->since > now)
 		{
 			window->since = now;
 			window->lines = 0;
 			window->further = found ? window->further : 0;
 		}
-		taken = Min(wanted, LINES - window->lines);
+		taken = Min(failures, LINES - window->lines);
 		window->lines += taken;
-		window->further += wanted - taken;
+		window->further += failures - taken;
 	}
 	LWLockRelease(lock);
 	return taken;
 }
 
-/* Write a line. */
 static void
 write_line(const Line *line)
 {
@@ -181,7 +181,7 @@ write_line(const Line *line)
 			 errhidecontext(true)));
 }
 
-/* The transaction has committed. */
+/* The transaction has committed: write its lines. */
 void
 failure_log_commit(void)
 {
@@ -200,7 +200,7 @@ failure_log_commit(void)
 	failure_log_begin();
 }
 
-/* Tell how many failures of a role there were besides those of the lines. */
+/* Log how many failures of a role had no line. */
 static void
 write_sum(const Window *window)
 {
@@ -210,7 +210,7 @@ write_sum(const Window *window)
 			 errhint("See durable.instances, or the setting durable.log_failures.")));
 }
 
-/* Remove the minutes of a database that are over, and tell what they have left.  In a transaction of the scheduler's. */
+/* Remove the minutes of a database that are over, and log their sums. */
 void
 failure_log_sum_up(Oid db)
 {
@@ -236,7 +236,7 @@ failure_log_sum_up(Oid db)
 	pfree(over);
 }
 
-/* Whether the log is to be told of failures in a database when a minute is over. */
+/* Whether a sum of a database must be logged when its minute is over. */
 bool
 failure_log_pending(Oid db)
 {
@@ -252,7 +252,7 @@ failure_log_pending(Oid db)
 	return pending;
 }
 
-/* The engine leaves a database. */
+/* The engine stops in a database. */
 void
 failure_log_forget(Oid db)
 {

@@ -2,11 +2,10 @@
  * instance_create.c
  *	  Making instances: the row, its first event, and what wakes the engine.
  *
- * An id that durable makes itself is unique, so such rows go into the table
- * like all others, buffered.  With an id that a user has chosen, the unique
- * index must decide between concurrent sessions without an error, which would
- * abort the transaction; that is what INSERT ... ON CONFLICT does, so this row
- * alone is inserted by SQL.
+ * A generated id is unique, so the store inserts the row, buffered, like all
+ * other rows.  With an id that a user chose, the unique index must decide between
+ * concurrent sessions without an error, which would abort the transaction.  INSERT
+ * ... ON CONFLICT does this, so such a row is inserted by SQL.
  */
 #include "postgres.h"
 
@@ -33,17 +32,17 @@
 #include "store/timer_rows.h"
 
 #define ID_LENGTH		256
-/* ms; longer than a lock that is held for a moment only */
+/* ms; longer than a process holds a lock that is not held until the end of its transaction */
 #define HELD_TIMEOUT	100
 
-/* every name is qualified: no search_path matters; $1 is a row of the table */
+/* all names are qualified, so the search_path does not matter; $1 is a row of the table */
 #define INSERT_QUERY \
 	"INSERT INTO durable_internal.instances SELECT ($1::durable_internal.instances).* ON CONFLICT (instance_id) DO NOTHING"
 
 static SPIPlanPtr insert_plan = NULL;
-static Oid	insert_type;		/* for which the plan was made: that of the table's rows, another one when the extension was made anew */
+static Oid	insert_type;		/* row type of the table for which the plan was made; DROP and CREATE EXTENSION change it */
 
-/* Error unless the id is one that clients may choose. */
+/* Error unless a user may choose this id. */
 void
 create_check_id(const char *instance_id)
 {
@@ -80,22 +79,22 @@ create_check_tags(Jsonb *tags)
 	return JB_ROOT_COUNT(tags) == 0 ? NULL : tags;
 }
 
-/* Fill eight bytes by chance; the library is asked for many at a time, as each question takes it long. */
+/* Eight random bytes.  pg_strong_random is slow, so one call makes 64 times as many. */
 static void
 random_bytes(unsigned char *bytes)
 {
 	static unsigned char pool[64][8];
-	static int	left = 0;
+	static int	unused = 0;
 
-	if (left == 0 && !pg_strong_random(pool, sizeof(pool)))
+	if (unused == 0 && !pg_strong_random(pool, sizeof(pool)))
 		ereport(ERROR,
 				(errcode(ERRCODE_INTERNAL_ERROR),
 				 errmsg("could not generate random values")));
-	left = left == 0 ? lengthof(pool) - 1 : left - 1;
-	memcpy(bytes, pool[left], sizeof(pool[left]));
+	unused = unused == 0 ? lengthof(pool) - 1 : unused - 1;
+	memcpy(bytes, pool[unused], sizeof(pool[unused]));
 }
 
-/* A time-ordered UUID: 60 bits of time, 62 of chance. */
+/* A time-ordered UUID: 60 bits of time, 62 random bits. */
 pg_uuid_t
 create_uuid(void)
 {
@@ -106,7 +105,7 @@ create_uuid(void)
 	int			fraction;
 	pg_uuid_t	uuid;
 
-	/* one process makes no two of the same microsecond, so its ids ascend */
+	/* a process makes no two in the same microsecond, so its UUIDs ascend */
 	last = time = Max(time, last + 1);
 	milliseconds = time / 1000;
 	fraction = (time % 1000) * 4096 / 1000;
@@ -120,9 +119,9 @@ create_uuid(void)
 }
 
 /*
- * An id for an instance: the 32 hexadecimal digits of a UUID.  It is another one
- * than that of the instance's execution, from which the ids of its
- * sub-orchestrations and guids follow, since others can find out ids of instances.
+ * Generate the id of an instance: the 32 hexadecimal digits of a UUID.  This is
+ * not the UUID of the execution, from which the ids of sub-orchestrations and the
+ * results of new_guid are derived, because other users can learn the id.
  */
 static char *
 make_id(void)
@@ -134,7 +133,7 @@ make_id(void)
 	return result;
 }
 
-/* The row of a new instance; allocated, as the store keeps pointers into it until it writes. */
+/* The row of a new instance, palloc'd because the store keeps pointers into the row until it is written. */
 static InstanceRow *
 new_row(Store *store, const CreateRequest *request)
 {
@@ -160,7 +159,7 @@ new_row(Store *store, const CreateRequest *request)
 	return row;
 }
 
-/* Run the INSERT as the current user; false when the id is taken. */
+/* Run the INSERT as the current user; false if another instance has the id. */
 static bool
 run_insert(Table *table, const InstanceRow *row)
 {
@@ -176,7 +175,7 @@ run_insert(Table *table, const InstanceRow *row)
 	}
 	if (insert_plan == NULL)
 	{
-		/* A custom plan would contain the row, and debug_print_plan would show the row to the client of a SECURITY DEFINER function. */
+		/* generic: a custom plan contains the row, which debug_print_plan would show to the client of a SECURITY DEFINER function */
 		SPIPlanPtr	plan = SPI_prepare_cursor(INSERT_QUERY, 1, &type, CURSOR_OPT_GENERIC_PLAN);
 
 		if (plan == NULL)
@@ -193,11 +192,11 @@ run_insert(Table *table, const InstanceRow *row)
 	return inserted;
 }
 
-/* Raise the error that somebody else's transaction holds an id. */
+/* Raise the error that another transaction holds the id. */
 static void
 report_held(const char *instance_id)
 {
-	/* an activity that lets this error out is tried again (activity.c) */
+	/* an activity that fails with this error is postponed (activity.c) */
 	if (current_activity != NULL)
 		current_activity->obstructed = true;
 	ereport(ERROR,
@@ -207,11 +206,12 @@ report_held(const char *instance_id)
 }
 
 /*
- * Insert the row unless the id is taken.  A transaction that has written a row of
- * the id is waited for; with no_wait it is an error (55P03).  One that does so
- * after the look into the index is waited for a moment, and so are short locks
- * such as the one under which a table grows.  As the owner of the table, since
- * clients have no rights on it, the way foreign-key checks do.
+ * Insert the row unless another instance has the id.  This waits for a
+ * transaction that has written a row with the id; with no_wait such a transaction
+ * is an error (55P03).  One that writes the row after instance_id_is_held makes
+ * the INSERT wait for HELD_TIMEOUT, which is long enough for short locks such as the
+ * one for extending a table.  The INSERT runs as the owner of the table, as
+ * foreign-key checks do, because clients have no privileges on the table.
  */
 static bool
 insert_unless_exists(Store *store, const InstanceRow *row, bool no_wait)
@@ -250,7 +250,7 @@ insert_unless_exists(Store *store, const InstanceRow *row, bool no_wait)
 	return inserted;
 }
 
-/* What a start with the id of an instance that is kept comes to.  An instance of another role is no answer to it. */
+/* The result if the instance that has the id is kept.  A start of another role must not count it as its own. */
 static CreateResult
 kept(const InstanceRow *row, const CreateRequest *request)
 {
@@ -258,8 +258,9 @@ kept(const InstanceRow *row, const CreateRequest *request)
 }
 
 /*
- * Make way for an instance whose id is taken.  CREATE_DONE: try again, the old
- * one has gone.  Everything is seen as of now, whatever the isolation level.
+ * Another instance has the id: delete that instance, unless it must be kept.
+ * CREATE_DONE: it is gone, so the caller tries the INSERT again.  Uses the latest
+ * snapshot, whatever the isolation level.
  */
 static CreateResult
 replace_instance(Store *store, const CreateRequest *request)
@@ -285,7 +286,7 @@ replace_instance(Store *store, const CreateRequest *request)
 			report_held(request->instance_id);
 		else if (locked == FETCH_FOUND)
 		{
-			/* who held the lock may have written; the row is the newest already */
+			/* the row is the newest version already; other tables may have changed while this waited for the lock */
 			PopActiveSnapshot();
 			PushActiveSnapshot(GetLatestSnapshot());
 			if (request->dedupe & STATUS_BIT(status_of(&row)))
@@ -314,7 +315,7 @@ instance_create(Store *store, CreateRequest *request)
 		.result = jsonb_from_text(request->parent_id)
 	};
 
-	/* an activity holds up its round */
+	/* an activity runs in a worker's transaction, which must not wait for another one */
 	request->no_wait |= current_activity != NULL;
 
 	failure_throw_any(quota_payload(request->owner, request->input));
@@ -326,7 +327,7 @@ instance_create(Store *store, CreateRequest *request)
 		instance_insert(store, row);
 	else
 	{
-		/* the SQL and the look-ups see only what is written */
+		/* SQL and look-ups do not see what the store has buffered */
 		store_sync(store);
 		while (!insert_unless_exists(store, row, request->no_wait))
 		{

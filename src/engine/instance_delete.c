@@ -1,13 +1,13 @@
 /*
  * instance_delete.c
- *	  Removing an instance: its row, history, messages, queued activities and
- *	  timers, and the sub-orchestrations that have ended.
+ *	  Deleting an instance: its row, history, messages, queued activities and
+ *	  timers, and its sub-orchestrations that have ended.
  *
- * Sub-orchestrations that live are terminated with an instance that is removed
- * while it lives; those of one that has ended go on, as they did before.
+ * Live sub-orchestrations of a live instance are terminated with it.  Those of an
+ * instance that has ended go on.
  *
- * What a worker has in hand it finds gone: a result that comes too late is a
- * message to a key that no longer exists, which the engine throws away.
+ * A worker that runs an activity of a deleted instance sends its result to a key
+ * that no longer exists; the engine drops such messages.
  */
 #include "postgres.h"
 
@@ -24,7 +24,7 @@
 #include "store/instance_rows.h"
 #include "store/timer_rows.h"
 
-/* Tell the parent of a live instance that it will not get a result. */
+/* Send the parent of a live instance a failure in place of the result. */
 static void
 tell_waiting_parent(Store *store, const InstanceRow *row, TimestampTz now)
 {
@@ -45,7 +45,7 @@ tell_waiting_parent(Store *store, const InstanceRow *row, TimestampTz now)
 	message_send(store, parent.owner, &message);
 }
 
-/* Tell a live child whose parent goes to end. */
+/* Send a live child of the deleted instance a message to terminate. */
 static void
 terminate_child(Store *store, const InstanceRow *child, TimestampTz now)
 {
@@ -61,9 +61,8 @@ terminate_child(Store *store, const InstanceRow *child, TimestampTz now)
 
 /*
  * Lock the children of an instance that have ended and add them to the victims;
- * add those that live to another list.  What they have stored is not kept in
- * memory.  False if one is locked by another transaction and it must not be waited
- * for.
+ * add the live children to another list.  Only the key, tid and owner of each row
+ * stay in memory.  False if wait is false and another transaction has locked one.
  */
 static bool
 visit_children(Store *store, int64 key, bool wait, List **victims, List **live)
@@ -99,7 +98,7 @@ visit_children(Store *store, int64 key, bool wait, List **victims, List **live)
 	return result != FETCH_LOCKED;
 }
 
-/* Remove what belongs to one instance. */
+/* Delete one instance. */
 static void
 remove_one(Store *store, const InstanceRow *row)
 {
@@ -110,7 +109,7 @@ remove_one(Store *store, const InstanceRow *row)
 	instance_delete(store, row);
 }
 
-/* Remove an instance and its ended descendants. */
+/* Delete an instance and its ended descendants. */
 int64
 instance_remove(Store *store, const InstanceRow *row, bool wait, TimestampTz now)
 {
@@ -118,7 +117,7 @@ instance_remove(Store *store, const InstanceRow *row, bool wait, TimestampTz now
 	List	   *live = NIL;
 	ListCell   *cell;
 
-	/* the list grows while it is walked */
+	/* visit_children appends to the list */
 	for (int i = 0; i < list_length(victims); i++)
 	{
 		InstanceRow *victim = list_nth(victims, i);

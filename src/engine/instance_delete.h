@@ -1,6 +1,6 @@
 /*
  * instance_delete.h
- *	  Removing an instance with all that belongs to it.
+ *	  Deleting an instance with everything that belongs to it.
  */
 #ifndef DURABLE_INSTANCE_DELETE_H
 #define DURABLE_INSTANCE_DELETE_H
@@ -9,9 +9,10 @@
 #include "store/instance_rows.h"
 
 /*
- * Remove a locked instance and its ended descendants; live children of a live
- * instance are told to terminate.  Returns how many instances went: 0 if
- * another transaction holds one of them and it must not be waited for.
+ * Delete an instance, whose row the caller has locked, and its ended descendants.
+ * If the instance is live, its live children get a message to terminate.  Returns
+ * the number of deleted instances: 0 if wait is false and another transaction has
+ * locked one of them.
  */
 extern int64 instance_remove(Store *store, const InstanceRow *row, bool wait, TimestampTz now);
 

@@ -1,23 +1,23 @@
 /*
  * lifecycle_notify.c
- *	  Lifecycle events for any client that listens.
+ *	  Lifecycle events: a NOTIFY when the status of an instance changes.
  *
- * An event is a NOTIFY of the transaction that changes the status: it goes out
- * if that commits, and costs nothing unless durable.notify asks, as a commit
- * with a NOTIFY takes a lock of the whole server.
+ * The transaction that changes the status makes the NOTIFY, so the event goes out
+ * when that transaction commits.  durable.notify chooses the events, because a
+ * commit with a NOTIFY takes a lock of the whole server.
  *
- * A listener that does not read fills the server's notification queue, and
- * when that is full every commit with a NOTIFY fails.  So that this neither
- * stops the engine nor a client that starts an instance, events are dropped,
- * and the log says so, while the queue is filled to a part of its size
- * (durable.notify_queue_limit).  What the transaction at hand has added is not
- * in the queue yet and is counted here.
+ * A session that listens and does not read fills the server's notification queue.
+ * When the queue is full, every commit with a NOTIFY fails, also those of the
+ * engine and of clients that start instances.  So events are dropped, with a
+ * message in the log, while the used part of the queue is above
+ * durable.notify_queue_limit.  The events of the current transaction are not in
+ * the queue yet and are counted here.
  *
- * LISTEN has no rights.  So with durable.notify_channel = owner the channel of
- * an owner's instances has a name that nobody can guess: a keyed hash of the
- * owner's OID, whose key is made at CREATE EXTENSION and kept in a table that
- * nobody may read.  It is no part of a dump, as OIDs are not either.  Without it
- * (before ALTER EXTENSION UPDATE) nobody is told anything.
+ * PostgreSQL has no privileges for LISTEN.  With durable.notify_channel = owner,
+ * the channel of an owner has a name that other users cannot guess: a keyed hash of
+ * the owner's OID.  CREATE EXTENSION makes the key and stores it in a table that
+ * users cannot read and dumps do not contain.  Without a key (before ALTER
+ * EXTENSION UPDATE) no events are sent.
  */
 #include "postgres.h"
 
@@ -52,7 +52,7 @@
 
 #define CHANNEL				"durable"
 #define CHANNEL_BYTES		16		/* of the hash, in the name of an owner's channel */
-#define PAYLOAD_LIMIT		7999	/* what Async_Notify takes */
+#define PAYLOAD_LIMIT		7999	/* the longest that Async_Notify accepts */
 #define NAME_LIMIT			512		/* bytes of a function's name */
 #define QUEUE_PAGES			1048576 /* where max_notify_queue_pages does not exist */
 #define WARNING_INTERVAL	(60 * USECS_PER_SEC)
@@ -60,18 +60,18 @@
 /* bytes of an entry in the queue besides its payload, and rounding */
 #define ENTRY_OVERHEAD		40
 
-/* of the transaction that began at this time */
+/* the queue as the transaction that began at transaction_start knows it */
 static TimestampTz transaction_start = 0;
-static double queue_used;		/* when it looked, as a part of the whole */
-static Size queue_added;		/* bytes */
+static double queue_used;		/* used part of the queue at the first event */
+static Size queue_added;		/* bytes of the transaction's events */
 
-/* the channel that was asked for last; owner InvalidOid: none, or the key has changed since */
+/* the owner channel that was used last; owner InvalidOid: none, or the key has changed */
 static Oid	channel_owner = InvalidOid;
 static char channel_name[NAMEDATALEN];
 static Oid	secret_relid = InvalidOid;
 
 static TimestampTz last_warning = 0;
-static int64 dropped = 0;		/* since then */
+static int64 dropped = 0;		/* events dropped since the last warning */
 
 /* Size of the queue in bytes. */
 static double
@@ -82,7 +82,7 @@ queue_size(void)
 	return (pages ? strtod(pages, NULL) : QUEUE_PAGES) * BLCKSZ;
 }
 
-/* Whether another event of this size may go into the queue. */
+/* Whether the queue has room for another event of this size. */
 static bool
 queue_has_room(Size size)
 {
@@ -101,7 +101,7 @@ queue_has_room(Size size)
 	return true;
 }
 
-/* Count an event that is not sent, and say so from time to time. */
+/* Count an event that is not sent, and log the count at most once in WARNING_INTERVAL. */
 static void
 drop(void)
 {
@@ -110,13 +110,13 @@ drop(void)
 	dropped++;
 	if (now < last_warning + WARNING_INTERVAL)
 		return;
-	/* a client has not asked for this */
+	/* a client does not get a warning about sessions of others */
 	ereport(compat_is_background_worker() ? WARNING : LOG,
 			(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
 			 errmsg_plural("durable dropped %lld lifecycle event because the notification queue is too full",
 						   "durable dropped %lld lifecycle events because the notification queue is too full",
 						   (unsigned long) dropped, (long long) dropped),
-			 errdetail("A session that listens does not read, perhaps as it is in a long transaction."),
+			 errdetail("A session that listens does not read, perhaps because it is in a long transaction."),
 			 errhint("End that session, or set durable.notify to none or terminal.")));
 	last_warning = now;
 	dropped = 0;
@@ -152,7 +152,7 @@ payload(const InstanceRow *row, RuntimeStatus status, const char *reason, Timest
 	return json.data;
 }
 
-/* Relation cache callback: the key may be another one now. */
+/* Relation cache callback: the key may have changed. */
 static void
 forget_channel(Datum arg, Oid relid)
 {
@@ -160,7 +160,7 @@ forget_channel(Datum arg, Oid relid)
 		channel_owner = InvalidOid;
 }
 
-/* The key of the names, NULL if there is none. */
+/* The key of the hash, NULL if there is none. */
 static bytea *
 read_secret(void)
 {
@@ -219,7 +219,7 @@ owner_channel(Oid owner)
 	return channel_name;
 }
 
-/* The channel on which a role's instances are spoken of, NULL if there is none, as for a role that is absent. */
+/* The channel for events of a role's instances; NULL if there is none, as for a role that does not exist. */
 static const char *
 channel_of(Oid owner)
 {
@@ -254,8 +254,8 @@ durable_get_notify_channel(PG_FUNCTION_ARGS)
 }
 
 /*
- * Send it.  Who starts an instance by a function of its owner may not know the
- * channel, which trace_notify would tell.
+ * Send an event.  trace_notify is off, because it would show the channel to a client
+ * that calls a SECURITY DEFINER function of the owner.
  */
 static void
 send_untraced(const char *channel, const char *text)
@@ -274,7 +274,7 @@ send_untraced(const char *channel, const char *text)
 	PG_END_TRY();
 }
 
-/* An instance has come to a status. */
+/* Send an event about a status, if durable.notify asks for it. */
 void
 lifecycle_notify(const InstanceRow *row, RuntimeStatus status, const char *reason, TimestampTz time)
 {
@@ -288,7 +288,7 @@ lifecycle_notify(const InstanceRow *row, RuntimeStatus status, const char *reaso
 	channel = channel_of(row->owner);
 	if (channel == NULL)
 		return;
-	/* characters that JSON escapes take more */
+	/* escaped characters may make the JSON text longer than the limit */
 	do
 	{
 		text = payload(row, status, reason, time, limit);
@@ -300,7 +300,7 @@ lifecycle_notify(const InstanceRow *row, RuntimeStatus status, const char *reaso
 		drop();
 }
 
-/* The status of an instance has changed to what the row says. */
+/* Send an event about the status that the row has. */
 void
 lifecycle_notify_status(const InstanceRow *row, const char *reason, TimestampTz time)
 {

@@ -1,10 +1,9 @@
 /*
  * orchestrator_api.c
- *	  The functions that orchestrators call, and the few for activities.
+ *	  The SQL functions that orchestrators call, and the few for activities.
  *
- * Each takes its arguments, asks turn.c for the next task or for what is
- * known, and returns; nothing here keeps state.  A task is handed to the code
- * as its number in a durable.task.
+ * Each reads its arguments and calls turn.c or await.c; nothing here has a state.
+ * A durable.task, the handle of a task in SQL, has the number of the task.
  */
 #include "postgres.h"
 
@@ -29,7 +28,7 @@
 #include "engine/sub_orchestration.h"
 #include "engine/turn.h"
 
-/* A timer that fires at the given time; the name is that of the event whose wait it ends. */
+/* A timer; name: that of the event for whose wait it is the timeout, or NULL. */
 static Task *
 timer_task(TimestampTz fire_at, const char *name)
 {
@@ -43,7 +42,7 @@ timer_task(TimestampTz fire_at, const char *name)
 	return task;
 }
 
-/* The time at which a timer is to fire; an error if it is infinite. */
+/* The time at which a timer fires; an error if it is infinite. */
 static TimestampTz
 require_finite(TimestampTz fire_at, const char *argument)
 {
@@ -54,7 +53,7 @@ require_finite(TimestampTz fire_at, const char *argument)
 	return fire_at;
 }
 
-/* The time that is an interval, the argument of that name, after the time of the turn. */
+/* The time of the turn plus an interval; argument: its name for errors. */
 static TimestampTz
 after(Interval *interval, const char *argument)
 {
@@ -149,7 +148,7 @@ task_of(Datum handle)
 	return turn_find_task(DatumGetInt32(id));
 }
 
-/* The tasks of an array of handles; it may be any array where the function is called without VARIADIC. */
+/* The tasks of an array of handles.  The form of the function without VARIADIC takes anyarray, so the array may be of another type. */
 static Task **
 tasks_of(FunctionCallInfo fcinfo, const char *function, int *count)
 {
@@ -206,7 +205,7 @@ durable_schedule_activity(PG_FUNCTION_ARGS)
 	return return_task(fcinfo, activity_task(fcinfo, "schedule_activity"));
 }
 
-/* The activity durable.sql that call_sql and schedule_sql ask for. */
+/* The activity durable.run_sql that call_sql and schedule_sql ask for. */
 static Task *
 sql_task(FunctionCallInfo fcinfo, const char *function)
 {

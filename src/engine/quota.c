@@ -2,22 +2,24 @@
  * quota.c
  *	  Quotas of roles, and how much of them is used; durable.max_payload.
  *
- * Each process keeps the few rows of durable_internal.quotas in memory until a
- * trigger on that table has its relation cache entry invalidated.
+ * Each process keeps the rows of durable_internal.quotas in memory.  A trigger
+ * on that table invalidates the relation cache entry, upon which each process
+ * reads the rows again.
  *
- * Use is counted in the tables, which knows what is committed, plus what other
- * transactions have taken and not yet committed: a number in shared memory that
- * each transaction gives back at its end, and for a savepoint that it rolls
- * back.  As a count is slow, shared memory also has an upper bound, good for a
- * few seconds; as long as it is below the limit nothing is counted.  Nobody
- * could give back what a prepared transaction has taken, so one that has taken
- * anything is not prepared.  When memory is full, the roles of which nothing is
- * open make room.
+ * The use of a role is the number of committed rows in the tables plus what
+ * transactions have taken and not committed.  The latter, Use.open in shared
+ * memory, is decreased when a transaction ends or a savepoint is rolled back.
+ * A transaction that has taken something cannot be prepared, because no process
+ * would decrease the number for it.  Counting rows is slow, so Use.bound is an
+ * upper bound of the use, which each start increases and a count resets.  A
+ * bound that is at most BOUND_AGE old and below the limit saves the count.  When
+ * the hash table is full, the entries without uncommitted use are removed.
  *
- * Events that wait in an instance's inbox count for its history.  They are
- * counted in the table, with those of transactions under way, when an upper
- * bound in shared memory does not suffice; it rises with each event and only a
- * count lowers it, so that a count is rare unless the limit is near.
+ * Events in an instance's inbox count for its history.  Inbox.bound is an upper
+ * bound of them in the same way.  Otherwise they are counted in the table, with
+ * those of uncommitted transactions.
+ *
+ * shared_lock protects all of the shared memory here.
  */
 #include "postgres.h"
 
@@ -51,7 +53,7 @@
 #include "store/owner.h"
 
 #define COUNTED_KINDS	2		/* QUOTA_LIVE, QUOTA_PENDING */
-/* a session under way has seldom something open of more than one role */
+/* rarely has a transaction uncommitted use of more than one role */
 #define MAX_ROLES		(1024 + MaxBackends)
 #define BOUND_AGE		(5 * USECS_PER_SEC)
 #define MAX_RECOUNTS	10
@@ -61,25 +63,25 @@
 typedef struct Use
 {
 	RoleKey		key;			/* hash key, must be first */
-	int64		bound[COUNTED_KINDS];	/* at most so many are stored, the untold included */
-	int64		taken[COUNTED_KINDS];	/* in all, since the entry was made */
-	int64		open[COUNTED_KINDS];	/* by transactions under way */
-	TimestampTz counted[COUNTED_KINDS]; /* when the bound was last a count */
+	int64		bound[COUNTED_KINDS];	/* upper bound of the use, uncommitted use included */
+	int64		taken[COUNTED_KINDS];	/* how many were taken since the entry was made */
+	int64		open[COUNTED_KINDS];	/* taken by transactions that have not ended */
+	TimestampTz counted[COUNTED_KINDS]; /* when a count reset the bound */
 } Use;
 
-/* what waits for an instance; another one with the same place in the array drives it out */
+/* the inbox of an instance; another instance with the same hash takes over the entry */
 typedef struct Inbox
 {
 	Oid			db;
 	int64		key;
-	int64		bound;			/* at most so many messages */
-	int64		taken;			/* in all, of whatever instance */
+	int64		bound;			/* upper bound of the number of messages */
+	int64		taken;			/* messages so far, for all instances with this hash */
 } Inbox;
 
-/* one role's row; -1: no limit */
+/* a row of durable_internal.quotas; -1: no limit */
 typedef struct Quota
 {
-	Oid			role;			/* InvalidOid: roles without a row of their own */
+	Oid			role;			/* InvalidOid: the row for all roles that have none */
 	int64		limits[QUOTA_KINDS];
 } Quota;
 
@@ -98,7 +100,7 @@ static Quota *quotas = NULL;
 static int	nquotas = 0;
 static int	quotas_size = 0;
 static bool loaded = false;
-static bool changed = false;	/* since they were begun to be read */
+static bool changed = false;	/* since load() began to read the rows */
 static Oid	quotas_relid = InvalidOid;
 static Taken *taken = NULL;
 static int	ntaken = 0;
@@ -113,7 +115,7 @@ quota_shmem_size(void)
 	return add_size(hash_estimate_size(MAX_ROLES, sizeof(Use)), INBOXES * sizeof(Inbox));
 }
 
-/* Lay the tables out, empty. */
+/* Make the shared memory at the start of the server. */
 static void
 quota_shmem_init(LWLock *own_lock)
 {
@@ -127,14 +129,14 @@ quota_shmem_init(LWLock *own_lock)
 		memset(inboxes, 0, INBOXES * sizeof(Inbox));
 }
 
-/* Have the part laid out at the start of the server. */
+/* Called when the library is loaded by the postmaster. */
 void
 quota_register(void)
 {
 	shmem_add(quota_shmem_size, quota_shmem_init);
 }
 
-/* Relation cache callback: read the quotas again. */
+/* Relation cache callback: the quotas must be read again. */
 static void
 relation_changed(Datum arg, Oid relid)
 {
@@ -144,7 +146,7 @@ relation_changed(Datum arg, Oid relid)
 	changed = true;
 }
 
-/* What was taken is in the tables now, or nowhere.  Under shared_lock. */
+/* Decrease the uncommitted use: the rows are committed now, or rolled back.  The caller holds shared_lock. */
 static void
 give_back(const Taken *gone)
 {
@@ -154,7 +156,7 @@ give_back(const Taken *gone)
 		use->open[kind] -= gone->count[kind];
 }
 
-/* Transaction callback: nothing is open any more. */
+/* Transaction callback: all use is committed now, or rolled back. */
 static void
 quota_transaction_end(XactEvent event, void *arg)
 {
@@ -174,7 +176,7 @@ quota_transaction_end(XactEvent event, void *arg)
 	ntaken = 0;
 }
 
-/* What a subtransaction has taken is its parent's: in one entry, however many savepoints there are. */
+/* Add what a subtransaction has taken to the entry of its parent, so that savepoints do not add entries. */
 static void
 hand_over(int i, SubTransactionId parent)
 {
@@ -190,7 +192,7 @@ hand_over(int i, SubTransactionId parent)
 	taken[i].subid = parent;
 }
 
-/* Subtransaction callback: what it has taken is its parent's, or given back. */
+/* Subtransaction callback: its use becomes its parent's, or is given back. */
 static void
 quota_subtransaction_end(SubXactEvent event, SubTransactionId subid, SubTransactionId parent, void *arg)
 {
@@ -210,7 +212,7 @@ quota_subtransaction_end(SubXactEvent event, SubTransactionId subid, SubTransact
 	}
 }
 
-/* Have the callbacks called, once. */
+/* Register the callbacks, once in a process. */
 static void
 register_quota_callbacks(void)
 {
@@ -224,7 +226,7 @@ register_quota_callbacks(void)
 	registered = true;
 }
 
-/* Keep a row of the table. */
+/* Remember a row of the table. */
 static void
 keep(HeapTuple tuple, TupleDesc desc)
 {
@@ -232,7 +234,7 @@ keep(HeapTuple tuple, TupleDesc desc)
 	Datum		owner = heap_getattr(tuple, 1, desc, &isnull);
 	Quota	   *quota;
 
-	/* those of an absent role are nobody's as yet */
+	/* a restored dump may name a role that does not exist */
 	if (owner_absent(owner) != NULL)
 		return;
 	quotas = grow(TopMemoryContext, quotas, nquotas, &quotas_size, sizeof(Quota));
@@ -258,9 +260,9 @@ load(void)
 	nquotas = 0;
 	quotas_relid = get_relname_relid("quotas", get_namespace_oid(DURABLE_INTERNAL_SCHEMA, false));
 	if (!OidIsValid(quotas_relid))
-		return;					/* an earlier version of the extension */
+		return;					/* the extension is of an earlier version */
 	rel = table_open(quotas_relid, AccessShareLock);
-	/* what is invalidated from here on will be read again, as after an error */
+	/* an invalidation from here on makes the next call read the table again */
 	changed = false;
 	scan = systable_beginscan(rel, InvalidOid, false, NULL, 0, NULL);
 	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
@@ -328,7 +330,7 @@ failure(Oid role, QuotaKind kind, int64 limit, int64 amount)
 	return failure_make(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED, message, NULL, hints[kind]);
 }
 
-/* NULL, or the failure if so much is more than the role may have. */
+/* The failure if the amount exceeds the role's quota, else NULL. */
 Jsonb *
 quota_exceeded(Oid role, QuotaKind kind, int64 amount)
 {
@@ -337,7 +339,7 @@ quota_exceeded(Oid role, QuotaKind kind, int64 amount)
 	return limit >= 0 && amount > limit ? failure(role, kind, limit, amount) : NULL;
 }
 
-/* NULL, or the failure if a payload is too large. */
+/* The failure if a payload is too large, else NULL. */
 Jsonb *
 quota_payload(Oid role, const Jsonb *payload)
 {
@@ -349,7 +351,7 @@ quota_payload(Oid role, const Jsonb *payload)
 	return exceeded;
 }
 
-/* NULL, or the failure if a text is too long. */
+/* The failure if a text is too long, else NULL. */
 Jsonb *
 quota_text(Oid role, const char *text)
 {
@@ -358,7 +360,7 @@ quota_text(Oid role, const char *text)
 	return exceeded == NULL && text != NULL ? quota_exceeded(role, QUOTA_PAYLOAD, strlen(text)) : exceeded;
 }
 
-/* How many of a kind are stored for a role, up to just over a limit. */
+/* How many of a kind the tables have of a role; counts up to limit + 1. */
 static int64
 count(Store *store, Oid role, QuotaKind kind, int64 limit)
 {
@@ -372,7 +374,7 @@ count(Store *store, Oid role, QuotaKind kind, int64 limit)
 	return result;
 }
 
-/* Remember that this subtransaction has taken one. */
+/* Count one for this subtransaction.  The caller holds shared_lock and has made room in taken, so nothing here throws. */
 static void
 remember(const RoleKey *key, QuotaKind kind)
 {
@@ -403,7 +405,7 @@ taken_here(const RoleKey *key, QuotaKind kind)
 	return count;
 }
 
-/* Forget the roles of which no transaction has anything open: what they use is counted when they come again.  Under shared_lock. */
+/* Remove the entries of roles without uncommitted use.  The caller holds shared_lock. */
 static void
 evict(void)
 {
@@ -413,13 +415,13 @@ evict(void)
 	hash_seq_init(&scan, uses);
 	while ((use = hash_seq_search(&scan)) != NULL)
 	{
-		/* the entry that was returned last may be removed */
+		/* a hash scan allows the removal of the entry that it returned last */
 		if (use->open[QUOTA_LIVE] == 0 && use->open[QUOTA_PENDING] == 0)
 			(void) hash_search(uses, &use->key, HASH_REMOVE, NULL);
 	}
 }
 
-/* The entry of a role, made if there is none; NULL when transactions have something open of too many.  Under shared_lock. */
+/* The entry of a role, made if there is none; NULL if too many roles have uncommitted use.  The caller holds shared_lock. */
 static Use *
 use_of(const RoleKey *key)
 {
@@ -436,7 +438,7 @@ use_of(const RoleKey *key)
 	return use;
 }
 
-/* How many of a kind other transactions have taken and not committed yet. */
+/* The uncommitted use of a role by other transactions. */
 static int64
 taken_by_others(const RoleKey *key, QuotaKind kind)
 {
@@ -452,9 +454,10 @@ taken_by_others(const RoleKey *key, QuotaKind kind)
 }
 
 /*
- * How many of a kind a role has, others' included that are not committed.  These
- * are read first, so that none is missed.  One that is committed in between is
- * counted twice, so it is all done again if that matters.
+ * The use of a role, with the uncommitted use of other transactions.  The latter
+ * is read first, so that none is missed.  What is committed between both looks
+ * is counted twice; if the total exceeds the limit, the count is repeated until
+ * the uncommitted use has not changed.
  */
 static int64
 count_all(Store *store, const RoleKey *key, QuotaKind kind, int64 limit)
@@ -466,7 +469,7 @@ count_all(Store *store, const RoleKey *key, QuotaKind kind, int64 limit)
 	{
 		int64		before = others;
 
-		/* an activity is not stored yet */
+		/* the new activity is not stored yet */
 		total = count(store, key->role, kind, limit) + others + (kind == QUOTA_PENDING);
 		if (total <= limit || tries == MAX_RECOUNTS)
 			return total;
@@ -477,8 +480,8 @@ count_all(Store *store, const RoleKey *key, QuotaKind kind, int64 limit)
 }
 
 /*
- * The transaction adds one more: NULL, or the failure if that is more than the
- * role's quota.  An instance is stored already, an activity not yet.
+ * The transaction has stored an instance, or is about to store an activity: NULL,
+ * or the failure if the role exceeds its quota with it.
  */
 Jsonb *
 quota_take(Store *store, Oid role, QuotaKind kind)
@@ -493,7 +496,7 @@ quota_take(Store *store, Oid role, QuotaKind kind)
 
 	if (limit < 0 || !shared_available())
 		return NULL;
-	/* room for what remember adds, which must not throw */
+	/* remember() must not throw while the lock is held */
 	taken = grow(TopMemoryContext, taken, ntaken, &taken_size, sizeof(Taken));
 	now = GetCurrentTimestamp();
 	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
@@ -522,14 +525,14 @@ quota_take(Store *store, Oid role, QuotaKind kind)
 	return total > limit ? failure(role, kind, limit, 0) : NULL;
 }
 
-/* The place of an instance in the array. */
+/* The entry for an instance. */
 static Inbox *
 inbox_of(int64 key)
 {
 	return &inboxes[(hash_bytes((const unsigned char *) &key, sizeof(key)) ^ MyDatabaseId) % INBOXES];
 }
 
-/* One more message: whether there are not too many for sure.  *ticket is for inbox_counted. */
+/* Add a message to the bound; true if the bound is within the limit.  *ticket is for inbox_counted. */
 static bool
 inbox_take(int64 key, int64 room, int64 *ticket)
 {
@@ -549,7 +552,7 @@ inbox_take(int64 key, int64 room, int64 *ticket)
 	return fits;
 }
 
-/* So many there were, and what has been taken since the ticket was drawn. */
+/* Reset the bound to a count, plus the messages that came since inbox_take returned the ticket. */
 static void
 inbox_counted(int64 key, int64 count, int64 ticket)
 {
@@ -569,11 +572,11 @@ history_length(const InstanceRow *row)
 }
 
 /*
- * NULL, or the failure if what waits for an instance, with that of transactions
- * under way, and its history are together longer than the limit.  The row is
- * read first, so that nothing is counted twice; what its worker has taken in
- * meanwhile would be missed, so then it is all done again.  What this process
- * has taken in for it, in the same round, only memory knows.
+ * NULL, or the failure if the history of an instance and its inbox, with the
+ * messages of uncommitted transactions, exceed the limit together.  The row is
+ * read before the inbox, so that no event is counted twice.  If a worker has moved
+ * messages into the history in between, the count is repeated.  Events that this
+ * transaction has moved are in no table yet: instance_unsaved_events has them.
  */
 static Jsonb *
 inbox_exceeded(Store *store, const InstanceRow *row, int64 limit, int64 unstored, int64 ticket)
@@ -598,11 +601,7 @@ inbox_exceeded(Store *store, const InstanceRow *row, int64 limit, int64 unstored
 	}
 }
 
-/*
- * A turn sends a message to an instance: NULL, or the failure if the owner's
- * quota does not allow it.  unstored counts all that it sends there, which the
- * table does not have yet; NULL: the table has all of it.
- */
+/* A message for an instance: NULL, or the failure if the owner's quota does not allow it. */
 Jsonb *
 quota_take_message(Store *store, const InstanceRow *row, int64 (*unstored) (int64 key))
 {
@@ -614,11 +613,11 @@ quota_take_message(Store *store, const InstanceRow *row, int64 (*unstored) (int6
 	return inbox_exceeded(store, row, limit, unstored != NULL ? unstored(row->key) : 0, ticket);
 }
 
-/* The transaction has put a message into an instance's inbox: raise the error if the owner's quota does not allow it. */
+/* The transaction has put a message into an instance's inbox: an error if the owner's quota does not allow it. */
 void
 quota_check_message(Store *store, const InstanceRow *row)
 {
-	/* stored before it is taken, so that whoever counts sees the one or the other */
+	/* the message is in the table before it raises the bound, so that no concurrent count misses it */
 	store_flush(store);
 	failure_throw_any(quota_take_message(store, row, NULL));
 }

@@ -1,13 +1,14 @@
 /*
  * quota.h
- *	  What a role may use at most, as durable.set_quota says, and how large a
- *	  payload of anybody's may be, as durable.max_payload says.
+ *	  Limits of what a role may use (durable.set_quota), and of the size of a
+ *	  payload (durable.max_payload).
  *
- * The size of a payload is that of its text, which is what pg_dump and clients
- * read, or that of the jsonb if this is larger.  A quota is the owner's of the instances, whoever calls.  Payloads and
- * histories are measured one by one.  Live instances and pending activities
- * are counted over all of a role's instances: exactly when the limit is near,
- * else by an upper bound that starts raise and only a count lowers.
+ * A quota is that of the owner of an instance, not of the caller.  The size of a
+ * payload is that of its text, which pg_dump and clients read, or that of the
+ * jsonb if this is larger.
+ *
+ * The functions return the failure as jsonb, or NULL if there is none, unless
+ * they say that they raise an error.
  */
 #ifndef DURABLE_QUOTA_H
 #define DURABLE_QUOTA_H
@@ -19,10 +20,10 @@
 
 typedef enum QuotaKind
 {
-	QUOTA_LIVE,					/* instances */
-	QUOTA_PENDING,				/* activities */
-	QUOTA_PAYLOAD,				/* bytes of one */
-	QUOTA_HISTORY				/* events of one instance */
+	QUOTA_LIVE,					/* live instances of the role */
+	QUOTA_PENDING,				/* pending activities of the role */
+	QUOTA_PAYLOAD,				/* bytes of one payload */
+	QUOTA_HISTORY				/* events of one instance, with those in its inbox */
 } QuotaKind;
 
 #define QUOTA_KINDS (QUOTA_HISTORY + 1)
@@ -30,16 +31,16 @@ typedef enum QuotaKind
 extern void quota_register(void);
 
 extern bool quota_is_set(Oid role, QuotaKind kind);
-/* the failure if so much is more than the role's quota, else NULL */
+/* whether the amount is more than the role's quota */
 extern Jsonb *quota_exceeded(Oid role, QuotaKind kind, int64 amount);
-/* the same if a payload or a text is more than the role's quota or durable.max_payload, or could not be restored */
+/* whether a payload or a text exceeds the role's quota or durable.max_payload, or pg_dump could not restore it */
 extern Jsonb *quota_payload(Oid role, const Jsonb *payload);
 extern Jsonb *quota_text(Oid role, const char *text);
-/* the transaction has stored a live instance, or is about to store a pending activity; NULL or the failure */
+/* the transaction has stored a live instance, or is about to store a pending activity */
 extern Jsonb *quota_take(Store *store, Oid role, QuotaKind kind);
-/* the transaction has put a message into the instance's inbox: thrown */
+/* the transaction has put a message into the instance's inbox; raises the failure */
 extern void quota_check_message(Store *store, const InstanceRow *row);
-/* a turn sends one, and unstored counts all that it sends there: NULL or the failure */
+/* a turn sends the instance a message; unstored counts those that the turn sends it and has not stored yet (NULL: none) */
 extern Jsonb *quota_take_message(Store *store, const InstanceRow *row, int64 (*unstored) (int64 key));
 
 #endif

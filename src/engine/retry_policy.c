@@ -1,18 +1,17 @@
 /*
  * retry_policy.c
- *	  Retry policies and timeouts.
+ *	  Retry policies and timeouts of activities and sub-orchestrations.
  *
- * A policy is read once, when the task is asked for, and kept in history as
- * {"retry": {"attempts", "first", "coefficient", "max", "total", "except"},
- * "timeout"} with times in milliseconds.  Between attempts there is a timer
- * with the task's number; all attempts are one task, and history has an event
- * TaskRetried for each that failed.
+ * A policy is read once, when the code asks for the task, and the history keeps it
+ * as {"retry": {"attempts", "first", "coefficient", "max", "total", "except"},
+ * "timeout"} with times in milliseconds.  All attempts belong to one task.  The
+ * history has an event TaskRetried for each failed attempt but the last, and a
+ * timer with the task's number starts the next attempt.
  *
- * An attempt that meets an obstacle of the server and not of its own, such as a
- * database that takes no writes for a while, is no failure: the same attempt is
- * put off by such a timer, with or without a policy, until the obstacle has
- * passed.  History has one TaskRetried for that too, with the number of the
- * attempt before.
+ * A temporary obstacle, such as a database that takes no writes for a while, is
+ * not a failure of the attempt.  The same attempt is postponed by such a timer,
+ * with or without a policy, until the obstacle is gone.  The history has one
+ * TaskRetried for an obstacle, too, with the number of the attempt before.
  */
 #include "postgres.h"
 
@@ -38,17 +37,17 @@ enum
 	POLICY_ATTEMPTS = 1, POLICY_FIRST, POLICY_COEFFICIENT, POLICY_MAX, POLICY_TOTAL, POLICY_EXCEPT
 };
 
-/* pauses of what is put off, in us: at first, and at most; in between a quarter of the time so far */
+/* us until a postponed attempt is repeated: a quarter of the time since the first try, but at least and at most */
 #define PUT_OFF_FIRST	USECS_PER_SEC
 #define PUT_OFF_LAST	(10 * USECS_PER_SEC)
 
-/* a process logs no more often that something is put off */
+/* the shortest time between two log messages of a process about postponed attempts */
 #define LOG_INTERVAL_MS	10000
 
 /* longest pause, so that times stay in range: about 100 years */
 #define LONGEST_MS	(INT64CONST(100) * 366 * 24 * 3600 * 1000)
 
-/* as in the function durable.retry_policy; a policy may also be a row that somebody has made */
+/* as in the function durable.retry_policy, which a user can bypass by making a row */
 #define LARGEST_COEFFICIENT	1000000
 
 /* An interval in milliseconds, months taken as 30 days; an error if it is negative. */
@@ -74,7 +73,7 @@ policy_interval(HeapTupleHeader policy, int column, const char *what)
 	return null ? NULL : jsonb_from_integer(interval_ms(DatumGetIntervalP(value), what));
 }
 
-/* The SQLSTATEs that are not tried again, as one jsonb string with commas. */
+/* The SQLSTATEs that are not retried, as one jsonb string with commas. */
 static Jsonb *
 policy_except(HeapTupleHeader policy)
 {
@@ -88,7 +87,7 @@ policy_except(HeapTupleHeader policy)
 																	CStringGetTextDatum(","))));
 }
 
-/* The coefficient in thousandths, which is enough, and exact. */
+/* The coefficient in thousandths: an integer is exact in jsonb. */
 static Jsonb *
 policy_coefficient(HeapTupleHeader policy)
 {
@@ -104,7 +103,7 @@ policy_coefficient(HeapTupleHeader policy)
 	return null ? NULL : jsonb_from_integer((int64) rint(coefficient * 1000));
 }
 
-/* A policy as history keeps it. */
+/* A policy as the history keeps it. */
 static Jsonb *
 policy_json(HeapTupleHeader policy)
 {
@@ -127,7 +126,7 @@ policy_json(HeapTupleHeader policy)
 	return jsonb_from_members(lengthof(values), names, values);
 }
 
-/* What history keeps of a policy and a timeout. */
+/* A policy and a timeout as the history keeps them. */
 Jsonb *
 retry_options(Datum policy, Interval *timeout)
 {
@@ -143,14 +142,14 @@ retry_options(Datum policy, Interval *timeout)
 	return jsonb_from_members(lengthof(values), names, values);
 }
 
-/* The timeout in options in ms. */
+/* The timeout in the options of a task. */
 int64
 retry_timeout(Jsonb *options)
 {
 	return jsonb_member_integer(options, "timeout", 0);
 }
 
-/* Whether a policy says not to try again after this failure. */
+/* Whether the policy excludes a retry after this failure. */
 static bool
 is_final(Jsonb *policy, Jsonb *failure)
 {
@@ -167,14 +166,14 @@ pause_after(Jsonb *policy, int attempt)
 	double		pause = jsonb_member_integer(policy, "first", 0);
 	double		coefficient = jsonb_member_integer(policy, "coefficient", 1000) / 1000.0;
 
-	/* the power may be infinite, and no pause times that is no number */
+	/* 0 times an infinite power would not be a number */
 	if (pause > 0)
 		pause *= pow(coefficient, attempt - 1);
 	pause = Min(pause, (double) jsonb_member_integer(policy, "max", LONGEST_MS));
 	return (int64) Min(pause, (double) LONGEST_MS);
 }
 
-/* Arrange the next attempt of a failed task, if its policy allows one. */
+/* Set the timer for the next attempt of a failed task, if its policy allows one. */
 bool
 retry_task(Round *round, Instance *instance, Task *task, Jsonb *failure)
 {
@@ -194,7 +193,7 @@ retry_task(Round *round, Instance *instance, Task *task, Jsonb *failure)
 	return true;
 }
 
-/* Log that something is put off, and why. */
+/* Log that a task or turn was postponed, and why. */
 void
 retry_log(const Instance *instance, const char *what, Jsonb *obstacle)
 {
@@ -209,7 +208,7 @@ retry_log(const Instance *instance, const char *what, Jsonb *obstacle)
 			 errdetail("It is tried again until that has passed.")));
 }
 
-/* Put an attempt off. */
+/* Postpone an attempt. */
 void
 retry_put_off(Round *round, Instance *instance, Task *task, Jsonb *obstacle)
 {

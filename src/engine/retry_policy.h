@@ -7,16 +7,16 @@
 
 #include "engine/instance.h"
 
-/* what history keeps of a durable.retry_policy (0: none) and a timeout; NULL for neither */
+/* a durable.retry_policy (0: none) and a timeout as the history keeps them; NULL if there are neither */
 extern Jsonb *retry_options(Datum policy, Interval *timeout);
 /* the timeout in such options in ms, 0 if there is none */
 extern int64 retry_timeout(Jsonb *options);
 
-/* a failed attempt: true if another one was arranged */
+/* set the timer for the next attempt of a failed task; false: its policy allows none */
 extern bool retry_task(Round *round, Instance *instance, Task *task, Jsonb *failure);
-/* try the same attempt again later, since it met an obstacle that passes */
+/* postpone the attempt because of a temporary obstacle */
 extern void retry_put_off(Round *round, Instance *instance, Task *task, Jsonb *obstacle);
-/* log, now and then, that something of an instance is put off */
+/* log that something of an instance is postponed, at most once in 10 seconds */
 extern void retry_log(const Instance *instance, const char *what, Jsonb *obstacle);
 
 #endif

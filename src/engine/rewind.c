@@ -2,15 +2,20 @@
  * rewind.c
  *	  Rewinding failed instances.
  *
- * A failed instance goes on as if what made it fail had not happened: tasks
- * that failed are done again, but for those whose failure the code had dealt
- * with; a wait that timed out begins anew; what completed stays.  When an
- * instance fails, its ExecutionFailed event says which failures were handled,
- * which timeout was fatal, and which open tasks were halted: in the pause before
- * another attempt, or given up by the turn that failed, which may come out
- * otherwise; ExecutionRewound says which tasks are open again.  The client's
- * rewind makes the row live and sends a message; the worker does the rest, and
- * passes the message on to failed children.
+ * A rewound instance goes on as if the cause of its failure had not happened.
+ *
+ *	task						a rewind
+ *	completed					keeps the result
+ *	failed, code caught it		keeps the failure (mark "handled")
+ *	failed, not caught			repeats the task
+ *	timeout that was fatal		starts the timer again (mark "expired")
+ *	open, canceled by the turn that failed, or in the pause before its next
+ *	attempt						starts the task again (mark "halted")
+ *
+ * The ExecutionFailed event has the marks, as lists of task numbers, and
+ * ExecutionRewound lists the tasks that are open again.  durable.rewind makes
+ * the row live and sends a message; the worker that takes the message does the
+ * rest here, and sends the message on to failed children.
  */
 #include "postgres.h"
 
@@ -30,7 +35,7 @@
 #include "store/instance_rows.h"
 #include "store/timer_rows.h"
 
-/* Task numbers as a text with commas; NULL if there are none. */
+/* The numbers of the chosen tasks, as a text with commas; NULL if there are none. */
 static Jsonb *
 list_tasks(Instance *instance, bool (*chosen) (const Task *task))
 {
@@ -88,7 +93,7 @@ is_undone(const Task *task)
 static void
 reopen(Instance *instance, Task *task)
 {
-	/* it has a timer again, or may have */
+	/* an upper bound: it may get a timer again */
 	instance->open_timers += task->kind == TASK_TIMER || task->halted;
 	task->done_seq = 0;
 	task->failed = task->expired = task->halted = task->cancel_recorded = false;
@@ -99,7 +104,7 @@ reopen(Instance *instance, Task *task)
 		task->attempt = 1;
 }
 
-/* Mark what is in the pause before another attempt, or at the end of that pause; it ends with the instance. */
+/* Mark the tasks that wait for their next attempt as halted. */
 static void
 mark_pauses(Round *round, Instance *instance)
 {
@@ -118,7 +123,7 @@ mark_pauses(Round *round, Instance *instance)
 	}
 }
 
-/* What ExecutionFailed keeps of the tasks' marks. */
+/* The marks of the tasks, for ExecutionFailed. */
 Jsonb *
 rewind_marks(Round *round, Instance *instance)
 {
@@ -133,8 +138,9 @@ rewind_marks(Round *round, Instance *instance)
 }
 
 /*
- * The same for an instance whose history is not read: all that had failed was
- * handled, and what has a timer, but is none, is in a pause.
+ * The same for an instance whose history is not read.  "whole": all failures
+ * were handled.  "timers": the tasks that have a timer; those that are not timers
+ * themselves wait for their next attempt.
  */
 Jsonb *
 rewind_marks_unread(Store *store, int64 key)
@@ -158,7 +164,7 @@ void
 rewind_decode_failed(Instance *instance, const HistoryRow *row)
 {
 	bool		whole = jsonb_member_bool(row->input, "whole", false);
-	/* its client had asked for a rewind that no worker has made: what made it fail then is still to be undone */
+	/* a client had asked for a rewind that no worker has done: the marks of the earlier failure still count */
 	bool		again = whole && instance->failed;
 	ListCell   *cell;
 
@@ -185,7 +191,7 @@ rewind_decode(Instance *instance, const HistoryRow *row)
 	ListCell   *cell;
 
 	instance->failed = false;
-	/* what failed after it had given up a wait may come out otherwise now; if not, it gives that up again */
+	/* the code may not cancel these tasks this time; if it does, the cancellation is appended again */
 	for (int i = 0; i < instance->ntasks; i++)
 		if (instance->tasks[i]->kind != TASK_TIMER)
 			instance->tasks[i]->cancel_recorded = false;
@@ -193,7 +199,7 @@ rewind_decode(Instance *instance, const HistoryRow *row)
 		reopen(instance, lfirst(cell));
 }
 
-/* When a timer is to fire, as its event in history says. */
+/* The time at which a timer fires, according to its event. */
 static TimestampTz
 timer_time(const Task *task)
 {
@@ -202,7 +208,7 @@ timer_time(const Task *task)
 												   ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1)));
 }
 
-/* Take the result of a child that has completed after all. */
+/* Take the result of a child that a client has rewound and that has completed. */
 static void
 take_result(Round *round, Instance *instance, Task *task, const InstanceRow *child)
 {
@@ -213,8 +219,8 @@ take_result(Round *round, Instance *instance, Task *task, const InstanceRow *chi
 }
 
 /*
- * Do a failed child again: rewind its instance, or start one anew if it was
- * terminated.  If somebody has rewound it by itself it is not done once more.
+ * Repeat a failed child: rewind its instance, or start a new one if it was
+ * terminated.  A child that a client has rewound is not repeated.
  */
 static void
 redo_child(Round *round, Instance *instance, Task *task, Jsonb *payload)
@@ -236,7 +242,7 @@ redo_child(Round *round, Instance *instance, Task *task, Jsonb *payload)
 	sub_orchestration_note_start(instance, task);
 }
 
-/* Do a reopened task again. */
+/* Start a reopened task. */
 static void
 redo(Round *round, Instance *instance, Task *task, Jsonb *payload)
 {
@@ -258,7 +264,7 @@ redo(Round *round, Instance *instance, Task *task, Jsonb *payload)
 	}
 }
 
-/* Set a timer again that was open when the instance failed, or given up as it did. */
+/* Set a timer again that was open, or canceled by the turn that failed, when the instance failed. */
 static void
 restore_timer(Round *round, Instance *instance, Task *task)
 {
@@ -267,7 +273,7 @@ restore_timer(Round *round, Instance *instance, Task *task)
 		timer_insert(round->store, instance->row.key, task->id, timer_time(task));
 }
 
-/* Undo what made the instance fail. */
+/* Apply the message of durable.rewind or of the rewound parent. */
 void
 rewind_receive(Round *round, Instance *instance, Jsonb *payload)
 {
@@ -281,7 +287,7 @@ rewind_receive(Round *round, Instance *instance, Jsonb *payload)
 		.result = jsonb_member(payload, "reason")
 	};
 
-	/* a client and the parent may have rewound it at once */
+	/* a client and the parent may have sent a message each */
 	if (!instance->failed)
 		return;
 	for (int i = 0; i < instance->ntasks; i++)

@@ -8,14 +8,14 @@
 #include "engine/instance.h"
 #include "store/history_rows.h"
 
-/* what ExecutionFailed keeps of the tasks' marks; NULL for nothing */
+/* the marks of the tasks, for ExecutionFailed; NULL if there are none */
 extern Jsonb *rewind_marks(Round *round, Instance *instance);
-/* the same for an instance that fails outside a turn and is not in memory */
+/* the same for an instance that fails without being in memory; for the scheduler */
 extern Jsonb *rewind_marks_unread(Store *store, int64 key);
-/* ExecutionFailed and ExecutionRewound when history is decoded */
+/* decode ExecutionFailed and ExecutionRewound */
 extern void rewind_decode_failed(Instance *instance, const HistoryRow *row);
 extern void rewind_decode(Instance *instance, const HistoryRow *row);
-/* the message that the instance is to be rewound */
+/* apply MESSAGE_REWIND */
 extern void rewind_receive(Round *round, Instance *instance, Jsonb *payload);
 
 #endif

@@ -13,8 +13,7 @@
 #include "engine/retry_policy.h"
 #include "engine/sub_orchestration.h"
 #include "engine/turn.h"
-
-/* What history keeps of a child's options. */
+/* The options as the history keeps them. */
 Jsonb *
 sub_orchestration_options(const SubOrchestrationOptions *options)
 {
@@ -35,14 +34,14 @@ sub_orchestration_options(const SubOrchestrationOptions *options)
 	return NULL;
 }
 
-/* Whether nobody awaits the child: start_sub_orchestrator. */
+/* Whether start_sub_orchestrator has started the child. */
 bool
 sub_orchestration_is_detached(const Task *task)
 {
 	return jsonb_member(task->options, "detached") != NULL;
 }
 
-/* The first 16 bytes of the SHA-1 hash of an execution's id and some numbers. */
+/* The first UUID_LEN bytes of the SHA-1 hash of an execution's id and some numbers. */
 void
 execution_hash(const Instance *instance, const uint32 *numbers, int count, uint8 *result)
 {
@@ -63,7 +62,7 @@ execution_hash(const Instance *instance, const uint32 *numbers, int count, uint8
 	memcpy(result, digest, UUID_LEN);
 }
 
-/* 32 hex digits that depend on the parent's execution, the task and the attempt. */
+/* 32 hexadecimal digits that depend on the parent's execution, the task and the attempt. */
 static char *
 derived_id(Instance *parent, Task *task, int attempt)
 {
@@ -85,7 +84,7 @@ sub_orchestration_id(Instance *parent, Task *task, int attempt)
 	return chosen ? chosen : derived_id(parent, task, attempt);
 }
 
-/* Note that this round is to start the child; it is left to sub_orchestration_start.c, which only workers call. */
+/* Mark the child as due. */
 void
 sub_orchestration_note_start(Instance *parent, Task *task)
 {

@@ -2,21 +2,19 @@
  * sub_orchestration_start.c
  *	  Starting sub-orchestrations.
  *
- * A child is an instance of the same owner with the parent's search_path.  To
- * start one, code of users runs: the function is looked up, and the input is
- * converted.  So this goes through the door of user_call.h, under the note of a
- * turn, and the instance is made afterwards from what the door has returned.
- * Only workers come here.  The scheduler, which loads instances too, cannot:
- * loading notes in the tasks what is to be started (sub_orchestration_note_start).
+ * A child is an instance with the owner and the search_path of its parent.
+ * Looking its function up and converting its input runs code of users.  So
+ * user_call does both first, with the crash note of a turn, and the instance is
+ * made afterwards.  Loading an instance only marks the children that are due
+ * (sub_orchestration_note_start), so that it runs no code of users.
  *
- * The children of a turn are started before anything of the turn is stored, in
- * one subtransaction.  If one of them meets an obstacle that passes, such as an
- * id that an open transaction holds, that is rolled back, and the turn with it.
- * The children of later attempts and of rewinds are started one by one, and put
- * off one by one.  A child that cannot be started for good is a failure of its
- * task.
+ * The children of a turn are started in one subtransaction before the effects of
+ * the turn are stored.  A temporary obstacle for one of them, such as an open
+ * transaction that holds its id, undoes the subtransaction and the turn.  Later
+ * attempts and rewinds start children one by one, and postpone them one by one.
+ * Any other error is a failure of the child's task.
  *
- * No round waits for another transaction: an id that one holds is left to it.
+ * Nothing here waits for another transaction (CreateRequest.no_wait).
  */
 #include "postgres.h"
 
@@ -38,19 +36,19 @@
 #include "store/runtime_status.h"
 #include "store/timer_rows.h"
 
-/* The parent's tags with the task's own. */
+/* The tags of the parent, overridden by those that the task names. */
 static Jsonb *
 merged_tags(Instance *parent, Task *task)
 {
-	Jsonb	   *own = create_check_tags(jsonb_member(task->options, "tags"));
+	Jsonb	   *tags = create_check_tags(jsonb_member(task->options, "tags"));
 
-	if (own == NULL || parent->row.tags == NULL)
-		return own ? own : parent->row.tags;
+	if (tags == NULL || parent->row.tags == NULL)
+		return tags ? tags : parent->row.tags;
 	return DatumGetJsonbP(DirectFunctionCall2(jsonb_concat, JsonbPGetDatum(parent->row.tags),
-											  JsonbPGetDatum(own)));
+											  JsonbPGetDatum(tags)));
 }
 
-/* What an error means for a task, and in *failure what is kept of it. */
+/* Whether an error is a temporary obstacle or a failure; *failure is the error as a failure. */
 static StartResult
 classify(Task *task, ErrorData *error, bool expired, Jsonb **failure)
 {
@@ -58,7 +56,7 @@ classify(Task *task, ErrorData *error, bool expired, Jsonb **failure)
 	return !expired && sqlstate_is_passing(error->sqlerrcode) ? START_OBSTRUCTED : START_FAILED;
 }
 
-/* Find the orchestrator of a task and see that it takes the input. */
+/* Find the function of a child and check that it takes the input. */
 static StartResult
 find_function(Instance *parent, Task *task, char **signature, Jsonb **failure)
 {
@@ -85,7 +83,7 @@ find_function(Instance *parent, Task *task, char **signature, Jsonb **failure)
 	return classify(task, call.error, call.expired, failure);
 }
 
-/* Make the instance; throws what stands in the way. */
+/* Make the instance of a child, or raise an error. */
 static void
 create(Round *round, Instance *parent, Task *task, const char *signature)
 {
@@ -115,7 +113,7 @@ create(Round *round, Instance *parent, Task *task, const char *signature)
 	store_flush(round->store);
 }
 
-/* Start the instance of a task's current attempt. */
+/* Start the current attempt of a child. */
 static StartResult
 start_child(Round *round, Instance *parent, Task *task, Jsonb **failure)
 {
@@ -126,7 +124,7 @@ start_child(Round *round, Instance *parent, Task *task, Jsonb **failure)
 
 	if (result != START_DONE)
 		return result;
-	/* what is buffered belongs to the outer transaction */
+	/* rows that the store has buffered belong to the outer transaction */
 	store_flush(round->store);
 	BeginInternalSubTransaction(NULL);
 	MemoryContextSwitchTo(context);
@@ -153,14 +151,14 @@ start_child(Round *round, Instance *parent, Task *task, Jsonb **failure)
 	return result;
 }
 
-/* Whether a turn newly asks for this child; of a turn that continues as new only those count that nobody awaits. */
+/* Whether a turn starts this child.  A turn that continues as new starts only detached ones. */
 static bool
 is_new_child(const Task *task, bool detached_only)
 {
 	return task->kind == TASK_CHILD && !task->recorded && (!detached_only || sub_orchestration_is_detached(task));
 }
 
-/* Start them in the current subtransaction, until one meets an obstacle or is interrupted. */
+/* Start the new children in the current subtransaction, until one meets an obstacle or is interrupted. */
 static StartResult
 start_all(Round *round, Instance *parent, int first_new, bool detached_only, Jsonb **obstacle)
 {
@@ -216,7 +214,6 @@ first_due(Instance *parent)
 	elog(ERROR, "no sub-orchestration of instance \"%s\" is due", parent->row.instance_id);
 }
 
-/* It is no longer due. */
 static void
 not_due(Instance *parent, Task *task)
 {
@@ -224,7 +221,7 @@ not_due(Instance *parent, Task *task)
 	parent->starts_due--;
 }
 
-/* Start one of those that are due; false if that was interrupted, and it is still due. */
+/* Start one child that is due. */
 bool
 start_due_child(Round *round, Instance *parent)
 {
@@ -245,13 +242,13 @@ start_due_child(Round *round, Instance *parent)
 			return false;
 	}
 	not_due(parent, task);
-	/* it has not killed the worker */
+	/* the start has not killed the worker */
 	parent->row.deliveries = 0;
 	parent->dirty = true;
 	return true;
 }
 
-/* Give those that the round has not got to their timers back, which fire at once. */
+/* Set timers, due at once, for the children that this transaction has not started. */
 void
 start_put_back(Round *round, Instance *parent)
 {

@@ -1,12 +1,12 @@
 /*
- * turn_state.c
- *	  Turns: what orchestrator_api.c's functions do to a running orchestrator.
+ * turn.c
+ *	  A turn: running an orchestrator against the history of its instance.
  *
- * Replay is deterministic because everything that the code can see is a
- * function of the history up to the last event that it has consumed: which
- * task ends first is decided by sequence number, now() is the time at which
- * that event became visible, and what the code asks for is compared with what
- * it asked for before.  See turn.h for how a turn stops.
+ * A replay is deterministic because everything that the code can see depends
+ * only on the history up to the last event that the code has consumed: the order
+ * in which tasks end is the order of their events (await.c), durable.now is the
+ * time at which that event became visible, and each task that the code asks for
+ * is compared with the one in the history.  turn.h explains how a turn stops.
  */
 #include "postgres.h"
 
@@ -35,25 +35,25 @@
 #include "store/instance_rows.h"
 #include "store/timer_rows.h"
 
-/* us until a turn that was put aside is run again: at first, doubled each time, and at most */
+/* us until a turn that was put aside is repeated: the first pause, which doubles each time, and the longest */
 #define ASIDE_FIRST	(USECS_PER_SEC / 2)
 #define ASIDE_LAST	(10 * USECS_PER_SEC)
 
 #define WRITE_HINT "Write in an activity, called with durable.call_activity or durable.call_sql."
 
-/* how long the text of an input may be for a message to quote it */
+/* a message quotes an input whose text has at most so many bytes */
 #define DESCRIBED_INPUT (64 * 1024)
-/* and how many bytes of it, or of a name, the message has */
+/* and shows so many bytes of the text, or of a name */
 #define DESCRIBED_TEXT	200
 
 Turn	   *current_turn = NULL;
 
-/* Leave the orchestrator; nothing of the error but its SQLSTATE matters. */
+/* Leave the orchestrator by an error of which only the SQLSTATE matters. */
 _Noreturn void
 turn_stop(void)
 {
 	current_turn->stopped = true;
-	/* nobody will read the context, so do not pay for it */
+	/* saves the time to make a context that no one reads */
 	error_context_stack = NULL;
 	ereport(ERROR,
 			(errcode(ERRCODE_QUERY_CANCELED),
@@ -62,7 +62,7 @@ turn_stop(void)
 	pg_unreachable();
 }
 
-/* The turn fails with this failure even if the code catches it. */
+/* Make the turn fail with this failure, even if the code catches the error. */
 _Noreturn static void
 turn_refuse(Jsonb *failure)
 {
@@ -71,7 +71,7 @@ turn_refuse(Jsonb *failure)
 	failure_throw(current_turn->misuse);
 }
 
-/* Refuse what exceeds a limit, if there is a failure that says so. */
+/* Refuse if there is a failure that says which limit is exceeded. */
 static void
 refuse_exceeded(Jsonb *exceeded)
 {
@@ -79,14 +79,14 @@ refuse_exceeded(Jsonb *exceeded)
 		turn_refuse(exceeded);
 }
 
-/* Refuse a value that is too large, for the owner's quota or for anybody. */
+/* Refuse a value that exceeds the owner's quota or durable.max_payload. */
 static void
 turn_check_payload(Jsonb *payload)
 {
 	refuse_exceeded(quota_payload(current_turn->instance->row.owner, payload));
 }
 
-/* Refuse another event in the history if that exceeds the owner's quota. */
+/* Refuse a new task if its event in the history would exceed the owner's quota. */
 static void
 turn_check_history(void)
 {
@@ -96,7 +96,7 @@ turn_check_history(void)
 	refuse_exceeded(quota_exceeded(instance->row.owner, QUOTA_HISTORY, events + 1));
 }
 
-/* What somebody who is not in an orchestrator may have looked for. */
+/* The hint for a caller outside of an orchestrator. */
 static const char *
 client_function(const char *function)
 {
@@ -104,13 +104,13 @@ client_function(const char *function)
 		return "Others raise events with durable.raise_event.";
 	if (strcmp(function, "set_custom_status") == 0)
 		return "Others use durable.set_custom_status(instance_id, custom_status).";
-	/* an orchestrator that was called as an activity */
+	/* the activity may be an orchestrator by mistake */
 	if (current_activity != NULL)
 		return "Start an orchestrator with durable.start_new. In an orchestrator call another one with durable.call_sub_orchestrator.";
 	return "Start an orchestrator with durable.start_new.";
 }
 
-/* Check that an orchestrator runs and may still make calls, or throw. */
+/* Raise an error unless an orchestrator runs and may make calls. */
 void
 turn_require(const char *function)
 {
@@ -127,7 +127,7 @@ turn_require(const char *function)
 		turn_stop();
 }
 
-/* How a task is called in messages. */
+/* A task as messages describe it. */
 static char *
 describe_task(TaskKind kind, const char *name, Jsonb *input)
 {
@@ -142,7 +142,7 @@ describe_task(TaskKind kind, const char *name, Jsonb *input)
 	appendStringInfoString(&text, kinds[kind]);
 	if (name != NULL)
 		appendStringInfo(&text, " \"%s\"", text_clip(name, DESCRIBED_TEXT));
-	/* making the text of a huge one would fail, and hide what this is about */
+	/* the text of a huge input cannot be made: that error would hide the message */
 	if (size > DESCRIBED_INPUT)
 		appendStringInfo(&text, " with an input of " INT64_FORMAT " bytes", size);
 	else if (size > 0)
@@ -151,7 +151,7 @@ describe_task(TaskKind kind, const char *name, Jsonb *input)
 	return text.data;
 }
 
-/* The number of the event that scheduled a task, as durable.history has it. */
+/* The number of the event that scheduled a task, as durable.history shows it. */
 static int
 sequence_number(const Task *task)
 {
@@ -160,7 +160,7 @@ sequence_number(const Task *task)
 		(task->scheduled_seq == task->done_seq && task->kind != TASK_SEND);
 }
 
-/* OD004: the code did not do what history says it did. */
+/* OD004: the code did something else than the history says. */
 static Jsonb *
 nondeterminism(const Task *before, const char *now)
 {
@@ -173,9 +173,9 @@ nondeterminism(const Task *before, const char *now)
 }
 
 /*
- * Refuse parts of the next task's input or options that are too large for
- * anybody, before their texts are put together.  What history has already is not
- * refused: the limit may have been higher then.
+ * Refuse parts of the next task's input or options that exceed
+ * durable.max_payload, before they are put together.  A task of the history is
+ * not refused, because the limit may have been higher when it was stored.
  */
 void
 turn_check_parts(int count, Jsonb *const *parts)
@@ -184,10 +184,7 @@ turn_check_parts(int count, Jsonb *const *parts)
 		refuse_exceeded(payload_limit(parts[i]));
 }
 
-/*
- * The next task of the code: the one that history has at this place, or a new
- * one.  name and input may be in short-lived memory.
- */
+/* The next task of the code: the one that the history has at this position, or a new one. */
 Task *
 turn_task(TaskKind kind, const char *name, Jsonb *input, Jsonb *options)
 {
@@ -217,7 +214,7 @@ turn_task(TaskKind kind, const char *name, Jsonb *input, Jsonb *options)
 	return task;
 }
 
-/* Whether an instance is a child that this turn will start. */
+/* Whether this turn starts an instance of this id as a child. */
 static bool
 will_start(const char *instance_id)
 {
@@ -230,7 +227,7 @@ will_start(const char *instance_id)
 	return false;
 }
 
-/* How many events this turn sends to an instance. */
+/* How many events this turn has sent to an instance so far. */
 static int64
 sends_to(int64 key)
 {
@@ -241,7 +238,7 @@ sends_to(int64 key)
 	return count;
 }
 
-/* The event is not sent, for this reason. */
+/* Let the sending of an event fail. */
 static void
 fail_to_send(Task *task, Jsonb *failure)
 {
@@ -249,7 +246,7 @@ fail_to_send(Task *task, Jsonb *failure)
 	task->result = jsonb_copy(current_turn->instance->context, failure);
 }
 
-/* A new event for another instance, which is looked for now and told at the end of the turn. */
+/* Find the instance that gets an event; turn_effects.c sends the event at the end of the turn. */
 void
 turn_send(Task *task)
 {
@@ -273,7 +270,7 @@ turn_send(Task *task)
 		fail_to_send(task, exceeded);
 }
 
-/* The task of a number that the code has been given, or an error. */
+/* The task of a number; an error unless the code has got that number in this turn. */
 Task *
 turn_find_task(int task_id)
 {
@@ -290,7 +287,6 @@ turn_find_task(int task_id)
 	return task;
 }
 
-/* The instance that runs, and its time. */
 Instance *
 turn_instance(void)
 {
@@ -303,21 +299,19 @@ turn_now(void)
 	return current_turn->now;
 }
 
-/* How often this has been called in the turn. */
 uint32
 turn_next_guid(void)
 {
 	return ++current_turn->guids;
 }
 
-/* Whether what the code does now was done by an earlier turn already. */
 bool
 turn_replaying(void)
 {
 	return current_turn->seen > 0 && current_turn->position <= current_turn->seen && current_turn->next <= current_turn->known;
 }
 
-/* Have the custom status stored when the turn ends. */
+/* Remember the custom status, which is stored when the turn ends. */
 void
 turn_set_status(Jsonb *status)
 {
@@ -339,7 +333,7 @@ turn_continue_as_new(Jsonb *input, bool keep_events, const char *version)
 	turn_stop();
 }
 
-/* Forget a turn that an error has ended; after a rollback. */
+/* Forget the turn or activity that an error ended. */
 void
 replay_reset(void)
 {
@@ -348,7 +342,7 @@ replay_reset(void)
 	current_activity = NULL;
 }
 
-/* Begin a turn: nothing is consumed yet. */
+/* Begin a turn, in which the code has consumed no event yet. */
 static void
 turn_begin(Turn *new_turn, Round *round, Instance *instance)
 {
@@ -368,7 +362,7 @@ turn_begin(Turn *new_turn, Round *round, Instance *instance)
 	{
 		instance->tasks[i]->turn_event = -1;
 		instance->tasks[i]->turn_consumed = false;
-		/* the code will give it up again when it gets there */
+		/* the code cancels the task again when it gets there */
 		instance->tasks[i]->canceled = false;
 		instance->tasks[i]->halted = false;
 	}
@@ -379,7 +373,7 @@ turn_begin(Turn *new_turn, Round *round, Instance *instance)
 	instance->nwaits = 0;
 }
 
-/* The failure of an orchestrator that tried to write, whatever it made of the error. */
+/* The failure of an orchestrator that tried to write, whether it handled the error or not. */
 static Jsonb *
 write_failure(ErrorData *error)
 {
@@ -392,7 +386,7 @@ write_failure(ErrorData *error)
 						WRITE_HINT);
 }
 
-/* What an error of the orchestrator means: a failure as jsonb. */
+/* The failure for an error of the orchestrator. */
 static Jsonb *
 turn_failure(ErrorData *error, bool timed_out)
 {
@@ -402,7 +396,7 @@ turn_failure(ErrorData *error, bool timed_out)
 									 durable_turn_timeout),
 							NULL,
 							"Let activities do what takes long, or check for an endless loop.");
-	/* an error raised for a task names that task */
+	/* the code has let the failure of a task pass, whose details are better than those of the error */
 	if (current_turn->raised != NULL && failure_sqlstate(current_turn->raised) == error->sqlerrcode &&
 		failure_get(current_turn->raised, "message") != NULL && error->message != NULL &&
 		strcmp(failure_get(current_turn->raised, "message"), error->message) == 0)
@@ -410,7 +404,7 @@ turn_failure(ErrorData *error, bool timed_out)
 	return failure_from_error(error);
 }
 
-/* The failure that history holds more tasks than the code asked for; NULL if it does not. */
+/* The failure that the code asked for fewer tasks than the history has, or NULL. */
 static Jsonb *
 missing_task(void)
 {
@@ -421,9 +415,9 @@ missing_task(void)
 }
 
 /*
- * Mark on the tasks what a rewind is to leave and what it is to do again.  The
- * failures that the code has seen were handled, but for the last one if the
- * code failed on it without doing anything more.
+ * Mark the tasks for a rewind: which failures the code handled, and which timeout
+ * it failed on.  The code has handled the failures that it has seen, except the
+ * last one if it failed without another step.
  */
 static void
 mark_handled(void)
@@ -445,9 +439,10 @@ mark_handled(void)
 }
 
 /*
- * Error context callback: an attempt to write is turned into OD009 before any
- * handler sees it, and remembered, since it counts even if it is handled.  The
- * failure of a task that tried is no such attempt.
+ * Error context callback: turn the error of an attempt to write into OD009
+ * before an exception handler sees it, and remember the attempt, which makes the
+ * turn fail even if the code handles the error.  The same error raised for an
+ * activity that tried to write is not an attempt of the orchestrator.
  */
 static void
 notice_write(void *arg)
@@ -514,7 +509,7 @@ turn_call(UserCall *call, Jsonb **failure)
 	return current_turn->stopped ? TURN_WAITING : TURN_COMPLETED;
 }
 
-/* Nothing came of a turn: the instance is as it was before, and its memory of no further use. */
+/* Undo a turn: restore the row.  The tasks in memory are useless, so the instance is forgotten. */
 static TurnRun
 undo_turn(Instance *instance, const InstanceRow *before)
 {
@@ -528,10 +523,9 @@ undo_turn(Instance *instance, const InstanceRow *before)
 }
 
 /*
- * Something that passes keeps a turn from starting a child.  Nothing of the turn
- * has been stored, and nothing will be: the row is as it was before, and the
- * whole turn is run again when its timer fires.  The tasks in memory are of no
- * further use.
+ * Put a turn aside because a temporary obstacle keeps it from starting a child.
+ * None of its effects are stored, and a timer (TURN_TIMER) repeats the whole
+ * turn.  row.awaiting counts the attempts as a negative number.
  */
 static void
 put_aside(Round *round, Instance *instance, const InstanceRow *before, Jsonb *obstacle)
@@ -541,16 +535,16 @@ put_aside(Round *round, Instance *instance, const InstanceRow *before, Jsonb *ob
 	(void) undo_turn(instance, before);
 	instance->row.awaiting = -tries;
 	instance->put_aside = true;
-	/* no turn before the timer, nor before anything else comes */
+	/* a turn is not due before the timer fires or a message comes */
 	instance->wait_mode = WAIT_ANY;
-	/* it may have come to this turn before the timer of the last one fired */
+	/* a message may have caused this turn before the last timer fired */
 	(void) timer_cancel(round->store, instance->row.key, TURN_TIMER);
 	timer_insert(round->store, instance->row.key, TURN_TIMER,
 				 round->now + Min(ASIDE_FIRST << (tries - 1), ASIDE_LAST));
 	retry_log(instance, "a turn", obstacle);
 }
 
-/* A turn has got through that was put aside before. */
+/* A turn that was put aside before has succeeded. */
 static void
 not_aside(Round *round, Instance *instance)
 {
@@ -559,7 +553,7 @@ not_aside(Round *round, Instance *instance)
 	instance->put_aside = false;
 }
 
-/* Run a turn of an instance and store what came of it. */
+/* Run a turn of an instance and store its effects. */
 TurnRun
 turn_run(Round *round, Instance *instance)
 {
@@ -615,7 +609,7 @@ turn_run(Round *round, Instance *instance)
 			instance_cancel(round, instance, lfirst(cell));
 		instance_emit(round, instance, this_turn.known);
 	}
-	/* the turn has not killed its worker, and what it asked for is counted by itself now */
+	/* the turn has not killed its worker; crashes of its next activity are counted from 0 */
 	if (instance->next_activity == NULL)
 		instance->row.deliveries = 0;
 	if (this_turn.status_set)

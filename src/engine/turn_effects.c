@@ -1,10 +1,10 @@
 /*
  * turn_effects.c
- *	  Storing what a turn has newly asked for: activities into the queue, timers,
- *	  sub-orchestrations, events for others, and what was given up again.
+ *	  Storing what a turn asked for: queued activities, timers, events for other
+ *	  instances, and cancellations.
  *
- * Each task is written into the history first and then set going; all of it
- * commits with the turn.  The functions are declared in instance.h.
+ * Each new task is appended to the history first, and started then; both commit
+ * with the turn.  sub_orchestration_start.c has started the children before.
  */
 #include "postgres.h"
 
@@ -25,16 +25,16 @@
 #include "store/instance_rows.h"
 #include "store/timer_rows.h"
 
-/* what running an activity after the turn takes besides its own time, in us */
+/* the overhead of an activity that the worker runs itself, in us */
 #define RUN_TIME		13
 
-/* what a fan-out may take with that for its own worker to run all of it */
+/* the longest fan-out that the worker runs itself, in us, overhead included */
 #define OWN_FANOUT_TIME	(durable_batch_time * 1000 / 5)
 
 /*
- * Let any worker run an activity that history says was scheduled.  If a worker
- * died running several of an instance itself, that counts for each of them; but
- * each is given to a worker once more.
+ * Queue an activity that the history has.  If a worker died while running
+ * several activities of the instance itself, the death counts for each of them,
+ * but each gets at least one more attempt.
  */
 void
 instance_queue_activity(Round *round, Instance *instance, Task *task, Lone lone)
@@ -56,7 +56,7 @@ instance_queue_activity(Round *round, Instance *instance, Task *task, Lone lone)
 	hint_tasks(instance->row.owner, instance->row.key, task->id, task->id, lone);
 }
 
-/* Write down that the code gave up a task. */
+/* Append the cancellation of a task to the history. */
 static void
 append_canceled(Round *round, Instance *instance, Task *task)
 {
@@ -68,7 +68,7 @@ append_canceled(Round *round, Instance *instance, Task *task)
 	instance_append(round, instance, &row);
 }
 
-/* Write down what the code asked for. */
+/* Append a new task to the history. */
 static void
 append_asked(Round *round, Instance *instance, Task *task)
 {
@@ -88,8 +88,8 @@ append_asked(Round *round, Instance *instance, Task *task)
 }
 
 /*
- * Let any worker run an activity, or fail it at once if the owner has its quota
- * of pending ones: then *full is set, and the next ones fail, too.
+ * Queue an activity, or fail it if the owner's quota of pending activities is
+ * used up: then *full is set to the failure, with which the next ones fail, too.
  */
 static void
 emit_activity(Round *round, Instance *instance, Task *task, Lone lone, Jsonb **full)
@@ -104,9 +104,10 @@ emit_activity(Round *round, Instance *instance, Task *task, Lone lone, Jsonb **f
 }
 
 /*
- * Find who gets an event: the instance that the code was allowed to send to,
- * not another one that has taken its id meanwhile; or a child of this turn,
- * whose id may belong to somebody else, so that it could not be started.
+ * Find the instance that gets an event.  turn_send has found it by its key, so
+ * an instance that has taken the same id since is not meant.  A child of this
+ * turn is found by its id; if it could not be started because an instance of
+ * another owner has the id, the event is dropped.
  */
 static bool
 find_target(Round *round, Instance *instance, Task *task, InstanceRow *target)
@@ -132,15 +133,12 @@ send_event(Round *round, Instance *instance, Task *task)
 		return;
 	message.key = target.key;
 	message_send(round->store, target.owner, &message);
-	/* the next one is counted with it */
+	/* a quota counts the messages in the table */
 	if (quota_is_set(target.owner, QUOTA_HISTORY))
 		store_flush(round->store);
 }
 
-/*
- * Write down what the code asked for, and set it going unless the code has given
- * it up since.  A sub-orchestration has been started by sub_orchestration_start.c, if it could be.
- */
+/* Append a new task to the history and start it, unless the code has canceled it in the same turn. */
 static void
 emit(Round *round, Instance *instance, Task *task, Lone lone, Jsonb **full)
 {
@@ -161,11 +159,11 @@ emit(Round *round, Instance *instance, Task *task, Lone lone, Jsonb **full)
 }
 
 /*
- * Whether this worker is to run the new tasks itself: activities that the code
- * waits for and nothing else, either one, or several that together take less
- * time than it would take to hand them to other workers.  All others go to the
- * queue.  A crash is to be counted for the right one, so several are not run
- * after one.
+ * Whether this worker runs the new tasks itself: activities without options, for
+ * all of which, and for nothing else, the code waits.  Either there is one, or
+ * they take less time together than queueing them for other workers would take.
+ * After a crash each activity must run alone, so that the next crash counts for
+ * the right one.
  */
 bool
 instance_runs_own(Instance *instance, int first_new)
@@ -196,7 +194,7 @@ instance_runs_own(Instance *instance, int first_new)
 	return time <= OWN_FANOUT_TIME;
 }
 
-/* Store what the last turn newly asked for, but for what this worker runs itself. */
+/* Store the new tasks, except those that this worker runs itself. */
 void
 instance_emit(Round *round, Instance *instance, int first_new)
 {
@@ -213,8 +211,8 @@ instance_emit(Round *round, Instance *instance, int first_new)
 }
 
 /*
- * The execution ends with this turn: send the events that it newly asked for.
- * History says nothing of them, as it starts afresh.
+ * The execution ends with this turn: send its new events.  They are not appended
+ * to the history, which is about to be deleted.
  */
 void
 instance_emit_last(Round *round, Instance *instance, int first_new)
@@ -229,10 +227,10 @@ instance_emit_last(Round *round, Instance *instance, int first_new)
 }
 
 /*
- * The code gave up a task that history knows as open.  A timer is stopped, an
- * activity that nobody has begun is not run; one that had been begun may be in
- * the queue again in a later turn.  What was stopped in this way is marked, for
- * the case that this turn fails and is rewound.
+ * Cancel a task that the history has as open: delete its timer or its queued
+ * activity.  A worker that runs the activity goes on, and may queue it again, so
+ * a later turn cancels it once more.  A task whose timer or queue entry was deleted
+ * is marked as halted, in case this turn fails and is rewound.
  */
 void
 instance_cancel(Round *round, Instance *instance, Task *task)
@@ -252,16 +250,15 @@ instance_cancel(Round *round, Instance *instance, Task *task)
 			task->halted = true;
 		}
 	}
-	/* the pause before the next attempt */
+	/* the timer for the next attempt */
 	if (task->kind != TASK_TIMER && (task->options != NULL || task->put_off_time != 0) &&
 		timer_cancel(round->store, instance->row.key, task->id))
 		task->halted = true;
 }
 
 /*
- * Let other workers, or this one later, run after all what this one was to run
- * before the next turn.  lone: of the first one, which may have been interrupted;
- * obstacle: what it has met, which will pass, or NULL.
+ * Queue the activities that this worker was to run before the next turn.  The
+ * first may have been interrupted (lone) or met a temporary obstacle.
  */
 void
 instance_defer_activities(Round *round, Instance *instance, Lone lone, Jsonb *obstacle)

@@ -1,14 +1,13 @@
 /*
  * worker_loss.c
- *	  Counting workers that died while they ran something.
+ *	  Counting the workers that died while they ran code of an instance.
  *
- * The scheduler finds what a dead worker was running in the black box.  For a
- * queued activity it counts the death in the activity's row.  For a turn, or an
- * activity that the worker ran between two turns, it sends the instance a
- * message, and a worker counts it.  A worker that has taken the instance again
- * by then, as it may unless a timeout was ignored, counts it afterwards.  So the
- * scheduler reads no history, which may be larger than its memory, and waits for
- * no row.
+ * The scheduler finds in the crash notes what a dead worker was running.  For a
+ * queued activity it increases the number of deliveries in the activity's row.
+ * For a turn, or an activity that the worker ran between two turns, it sends the
+ * instance a message, and the worker that applies the message increases the
+ * number in the instance's row.  So the scheduler reads no history, which may be
+ * larger than its memory, and waits for no lock of a row.
  */
 #include "postgres.h"
 
@@ -23,8 +22,8 @@
 #include "store/instance_rows.h"
 
 /*
- * Lock the queued activity of a note; NULL if it is no more, or if another
- * transaction has it (*locked).
+ * Lock the row of the queued activity in a note; NULL if the row is gone, or if
+ * another transaction has locked it (*locked).
  */
 static TaskRow *
 seize_task(Store *store, const BlackboxNote *note, bool *locked)
@@ -46,13 +45,13 @@ count_task(Store *store, const BlackboxNote *note)
 	if (task == NULL)
 		return !locked;
 	task_set_deliveries(store, task, task->deliveries + 1);
-	/* announced again, as another worker may have passed over the locked row */
+	/* queued again, because a worker may have skipped the row while it was locked */
 	if (instance_owner(store, note->key, &owner))
 		hint_tasks(owner, task->key, task->task_id, task->task_id, LONE_MUST);
 	return true;
 }
 
-/* An activity has ignored its timeout: it fails with that. */
+/* An activity has ignored its timeout, and its worker was ended for that: the activity fails. */
 static bool
 fail_overdue_task(Store *store, const BlackboxNote *note)
 {
@@ -74,7 +73,7 @@ fail_overdue_task(Store *store, const BlackboxNote *note)
 	return true;
 }
 
-/* A worker died while running code of an instance. */
+/* A worker died while running a turn, or an activity between two turns. */
 static void
 tell_instance(Store *store, const BlackboxNote *note)
 {
@@ -111,7 +110,7 @@ overdue_turn(void)
 						"Do not handle query_canceled in an orchestrator: durable uses it to leave the code.");
 }
 
-/* An instance learns that its worker died; which one too many ends it, as an activity ends with activity_lost. */
+/* Count a worker that died running the instance.  durable.max_activity_deliveries deaths in a turn fail the instance. */
 void
 worker_loss_receive(Round *round, Instance *instance, const MessageRow *message)
 {
