@@ -1,11 +1,11 @@
 /*
  * client.c
- *	  The functions by which any session starts instances and acts on them.
+ *	  The functions with which a session starts instances and acts on them.
  *
- * Each is part of the caller's transaction.  start_new stores the instance
- * itself; the others put a message into its inbox, which the worker that runs
- * the instance takes out, so they never wait for the engine.  All act as the
- * current user and see instances as of now, whatever the isolation level.
+ * Each is part of the caller's transaction and acts as the current user.
+ * start_new stores the instance itself.  The others send the instance a message,
+ * which the worker that runs the instance applies, so they never wait for the
+ * engine.  All use the latest snapshot, whatever the isolation level.
  */
 #include "postgres.h"
 
@@ -47,7 +47,7 @@ PG_FUNCTION_INFO_V1(durable_resume);
 PG_FUNCTION_INFO_V1(durable_require_client);
 PG_FUNCTION_INFO_V1(durable_set_custom_status);
 
-/* Refuse where a client function that writes cannot work. */
+/* Error where a client function that writes cannot work. */
 void
 client_begin(const char *function)
 {
@@ -56,7 +56,7 @@ client_begin(const char *function)
 	PreventCommandIfReadOnly(function);
 	PreventCommandDuringRecovery(function);
 	PreventCommandIfParallelMode(function);
-	/* whether a row is seen costs everybody a look at each level above its own, as long as the transaction is open */
+	/* while the transaction is open, each visibility check of its rows walks up the levels of subtransactions */
 	if (GetCurrentTransactionNestLevel() > MAX_NESTING)
 		ereport(ERROR,
 				(errcode(ERRCODE_STATEMENT_TOO_COMPLEX),
@@ -65,7 +65,7 @@ client_begin(const char *function)
 				 errhint("Release savepoints before you set others.")));
 }
 
-/* OD001: there is none, or none that the caller may see. */
+/* OD001: there is no such instance, or the caller may not see it. */
 void
 client_no_instance(const char *instance_id)
 {
@@ -100,7 +100,6 @@ client_require_worker_role(Oid role)
 				 errhint("GRANT CONNECT ON DATABASE to the role.")));
 }
 
-/* The store, which sees all that is committed now. */
 Store *
 client_open(void)
 {
@@ -108,7 +107,7 @@ client_open(void)
 	return store_open();
 }
 
-/* Write what is in the store, for the caller's next command to see. */
+/* Write what the store has buffered, so that the caller's next command sees it. */
 void
 client_close(Store *store)
 {
@@ -117,7 +116,7 @@ client_close(Store *store)
 	CommandCounterIncrement();
 }
 
-/* Whether on_duplicate says to ignore one; another word but error is an error. */
+/* Whether on_duplicate is "ignore" and not "error". */
 static bool
 ignore_argument(FunctionCallInfo fcinfo, int number)
 {
@@ -139,7 +138,7 @@ resolve_function(CreateRequest *request)
 {
 	Oid			function;
 
-	/* before it is converted */
+	/* the check of the size comes before the conversion, which may be slow */
 	failure_throw_any(quota_payload(request->owner, request->input));
 	function = function_lookup(request->name);
 	(void) function_call(function, request->input, true);
@@ -147,7 +146,7 @@ resolve_function(CreateRequest *request)
 	request->search_path = namespace_search_path;
 }
 
-/* The request that the arguments of start_new describe. */
+/* Read the arguments of start_new. */
 static void
 read_request(FunctionCallInfo fcinfo, CreateRequest *request)
 {
@@ -202,7 +201,7 @@ durable_start_new(PG_FUNCTION_ARGS)
 	PG_RETURN_TEXT_P(cstring_to_text(request.instance_id));
 }
 
-/* Find an instance that the caller manages; OD001 if there is none. */
+/* Find an instance that the caller may manage; OD001 if there is none. */
 static void
 find_instance(Store *store, const char *instance_id, InstanceRow *row)
 {
@@ -221,7 +220,7 @@ require_live(const InstanceRow *row, const char *action)
 						action, row->instance_id, status_name(status_of(row)))));
 }
 
-/* Send a message to a live instance that the caller manages; action is what errors call it. Returns its owner. */
+/* Send a message to a live instance that the caller may manage; action: for errors.  Returns the owner. */
 static Oid
 send_message(const char *instance_id, const char *action, MessageRow *message)
 {
@@ -231,13 +230,13 @@ send_message(const char *instance_id, const char *action, MessageRow *message)
 	store = client_open();
 	find_instance(store, instance_id, &row);
 	require_live(&row, action);
-	/* nothing keeps an instance from being ended: of that only the reason is the caller's */
+	/* termination must always work; without a reason, its payload is small and not the caller's */
 	if (message->kind != MESSAGE_TERMINATE || jsonb_member(message->payload, "reason") != NULL)
 		failure_throw_any(quota_payload(row.owner, message->payload));
 	message->key = row.key;
 	message->time = GetCurrentTimestamp();
 	message_send(store, row.owner, message);
-	/* whatever its history is, an instance can be ended and resumed */
+	/* the quota of the history does not forbid to terminate or resume */
 	if (message->kind != MESSAGE_TERMINATE && message->kind != MESSAGE_RESUME)
 		quota_check_message(store, &row);
 	client_close(store);
@@ -245,8 +244,9 @@ send_message(const char *instance_id, const char *action, MessageRow *message)
 }
 
 /*
- * Terminate the live descendants of an instance with it, and cancel their
- * activities.  Its worker would do so too, but these may occupy all workers.
+ * Terminate the live descendants of an instance, and cancel their activities.
+ * The worker that terminates the instance would do the same, but the activities
+ * may occupy all workers.
  */
 static void
 cancel_descendants(const MessageRow *sent, Oid owner)
@@ -277,7 +277,6 @@ cancel_descendants(const MessageRow *sent, Oid owner)
 	client_close(store);
 }
 
-/* {"reason": …} of a text argument, NULL for null. */
 Jsonb *
 client_reason(FunctionCallInfo fcinfo, int number)
 {
@@ -419,7 +418,7 @@ durable_set_custom_status(PG_FUNCTION_ARGS)
 		client_no_instance(instance_id);
 	if (STATE_IS_TERMINAL(row.state))
 	{
-		/* no worker looks for it any more; its last event stays the one that tells how it ended */
+		/* no worker applies the messages of an ended instance, and its last event must be its end */
 		row.custom_status = message.payload;
 		row.last_updated_time = GetCurrentTimestamp();
 		instance_update(store, &row);

@@ -1,6 +1,6 @@
 /*
  * client.h
- *	  What the modules that implement client functions share.
+ *	  What the files with client functions share.
  */
 #ifndef DURABLE_CLIENT_H
 #define DURABLE_CLIENT_H
@@ -11,13 +11,13 @@
 
 #include "store/store.h"
 
-/* error where a function that writes cannot work; each begins with it */
+/* each function that writes begins with it: an error where the function cannot work */
 extern void client_begin(const char *function);
 /* error unless a worker could connect as the role */
 extern void client_require_worker_role(Oid role);
-/* {"reason": …} of a text argument, NULL for null */
+/* a text argument as {"reason": …}, NULL for null */
 extern Jsonb *client_reason(FunctionCallInfo fcinfo, int number);
-/* the store for a client function, and its end */
+/* the store with the latest snapshot, and its end, which writes what the store has buffered */
 extern Store *client_open(void);
 extern void client_close(Store *store);
 /* error OD001 */

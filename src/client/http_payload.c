@@ -24,8 +24,8 @@ PG_FUNCTION_INFO_V1(durable_create_http_management_payload);
 PG_FUNCTION_INFO_V1(durable_create_check_status_response);
 
 /*
- * Append a path segment: the UTF-8 bytes that RFC 3986 does not call unreserved
- * as %XX.  So are the dots of "." and "..", which clients would resolve.
+ * Append a path segment: the bytes of its UTF-8 text, as %XX unless RFC 3986 calls
+ * them unreserved.  The dots of "." and "..", which clients resolve, are %2E.
  */
 static void
 append_segment(StringInfo url, const char *segment)
@@ -76,7 +76,7 @@ append_payload(StringInfo json, const char *instance_id)
 	appendStringInfoChar(json, '}');
 }
 
-/* The id that is the first argument; OD001 unless the caller may see such an instance. */
+/* The id in the first argument; OD001 unless the caller may see the instance. */
 static char *
 id_argument(FunctionCallInfo fcinfo, const char *function)
 {

@@ -1,12 +1,11 @@
 /*
  * purge.c
- *	  Removing instances that have ended, one or all that pass a filter.
+ *	  Deleting instances that have ended: one, or all that pass a filter.
  *
- * By filter, what another transaction holds is left alone instead of waited
- * for, so that two purges, or a purge and the engine, never block each other.
- * A function is part of its caller's transaction however much it removes; the
- * procedure commits after each batch, and its walk goes on behind the rows it
- * has removed instead of passing over them again.
+ * A purge by filter skips instances that another transaction has locked, so that
+ * two purges, or a purge and the engine, do not wait for each other.  A function
+ * deletes in the caller's transaction.  The procedure commits after each batch,
+ * and its walk continues after the rows of the last batch.
  */
 #include "postgres.h"
 
@@ -46,7 +45,7 @@ durable_purge_instance_history(PG_FUNCTION_ARGS)
 	store = client_open();
 	if (instance_find(store, text_argument(fcinfo, 0), &row) && status_may_manage(&row))
 	{
-		/* one that ends does so in a moment: not worth waiting for a worker's transaction */
+		/* does not wait for a worker that may be about to end a live instance */
 		if (!STATE_IS_TERMINAL(row.state) ||
 			(instance_lock(store, row.key, true, &row) == FETCH_FOUND && !STATE_IS_TERMINAL(row.state)))
 			ereport(ERROR,
@@ -56,7 +55,7 @@ durable_purge_instance_history(PG_FUNCTION_ARGS)
 					 errhint("Use durable.terminate first.")));
 		PopActiveSnapshot();
 		PushActiveSnapshot(GetLatestSnapshot());
-		/* whoever held the lock may have removed it */
+		/* the transaction that held the lock may have deleted it */
 		if (instance_get(store, row.key, &row))
 			removed = instance_remove(store, &row, true, GetCurrentTimestamp());
 	}
@@ -64,7 +63,7 @@ durable_purge_instance_history(PG_FUNCTION_ARGS)
 	PG_RETURN_INT32((int32) removed);
 }
 
-/* The filter and the batch size that the arguments of both functions are. */
+/* Read the arguments of both functions: the filter; returns the batch size. */
 static int
 purge_arguments(FunctionCallInfo fcinfo, Filter *filter, const char *function)
 {
@@ -94,7 +93,7 @@ purge_arguments(FunctionCallInfo fcinfo, Filter *filter, const char *function)
 	return batch_size;
 }
 
-/* Whether an instance belongs to what its parent does now: rewinding the parent may need it. */
+/* Whether a rewind of the parent may need the instance: the parent's current execution has started it. */
 static bool
 is_needed(Store *store, const InstanceRow *row)
 {
@@ -103,20 +102,20 @@ is_needed(Store *store, const InstanceRow *row)
 	return instance_get_waiting_parent(store, row, &parent) && row->parent_task >= parent.first_task;
 }
 
-/* Remove one that the walk has found, if it still passes and nobody else holds it. */
+/* Delete an instance that the walk has found, if it still passes the filter and no other transaction has locked it. */
 static int64
 purge_one(Store *store, const Filter *filter, int64 key, TimestampTz now)
 {
 	InstanceRow row;
 
-	/* found anew, as it may have gone with its parent */
+	/* the instance may have been deleted with its parent */
 	if (instance_lock(store, key, false, &row) != FETCH_FOUND ||
 		(filter->statuses & STATUS_BIT(status_of(&row))) == 0 || is_needed(store, &row))
 		return 0;
 	return instance_remove(store, &row, false, now);
 }
 
-/* Remove the next batch; false when there is none. */
+/* Delete the next batch; false if there is none. */
 static bool
 purge_batch(const Filter *filter, Walk *walk, int batch_size, int64 *removed)
 {
@@ -146,7 +145,7 @@ purge_batch(const Filter *filter, Walk *walk, int batch_size, int64 *removed)
 	return count > 0;
 }
 
-/* Begin the walk over all that is to be removed. */
+/* Begin the walk over the instances to delete. */
 static Walk *
 purge_begin(const Filter *filter)
 {
@@ -207,7 +206,7 @@ durable_purge_instance_history_batches(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_INVALID_TRANSACTION_TERMINATION),
 				 errmsg("durable.purge_instance_history_batches cannot run inside a transaction block"),
 				 errhint("Use durable.purge_instance_history_by, which does not commit.")));
-	/* memory of this connection outlives the commits */
+	/* the memory context of SPI outlives the commits */
 	SPI_connect_ext(SPI_OPT_NONATOMIC);
 	walk = purge_begin(&filter);
 	while (purge_batch(&filter, walk, batch_size, &removed))

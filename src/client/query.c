@@ -2,13 +2,13 @@
  * query.c
  *	  durable.query_instances and durable.count_instances.
  *
- * search.c finds the ids of a page; their rows are then read from the view
- * durable.instances, in the same snapshot and with the rights of the caller.
+ * search.c finds the ids of a page.  Then the view durable.instances returns their
+ * rows, with the same snapshot and the privileges of the caller.
  *
- * A continuation token is the place of the page's last row, created_time and
- * id, with a checksum before it, in hexadecimal digits: safe in a URL, and
- * independent of the session that got it.  With an id prefix the pages are in
- * the order of ids, and the token has TIME_BY_ID for the created_time.
+ * A continuation token has a checksum, the created_time and the id of the page's
+ * last row, in hexadecimal digits.  So it is safe in a URL, and any session can
+ * use it.  With an id prefix the pages are in the order of ids, and the token has
+ * TIME_BY_ID instead of the created_time.
  */
 #include "postgres.h"
 
@@ -32,7 +32,7 @@
 #include "search/search.h"
 
 #define PAGE_SIZE_LIMIT 100000
-/* characters of payloads in a page, or a quarter of durable.max_payload if that is more */
+/* the most characters of payloads in a page; a quarter of durable.max_payload if that is more */
 #define PAGE_TEXT		(16 * INT64CONST(1024) * 1024)
 #define TOKEN_HEAD		(sizeof(pg_crc32c) + sizeof(TimestampTz))
 
@@ -49,7 +49,7 @@
 PG_FUNCTION_INFO_V1(durable_query_instances);
 PG_FUNCTION_INFO_V1(durable_count_instances);
 
-/* The filter that the first eight arguments of both functions are. */
+/* The filter in the first eight arguments of both functions. */
 static void
 filter_arguments(FunctionCallInfo fcinfo, Filter *filter)
 {
@@ -79,7 +79,7 @@ filter_arguments(FunctionCallInfo fcinfo, Filter *filter)
 	filter->ids = PG_ARGISNULL(7) ? NULL : PG_GETARG_ARRAYTYPE_P(7);
 }
 
-/* The checksum of all that follows it. */
+/* The checksum of the bytes that follow it. */
 static pg_crc32c
 token_checksum(const char *bytes, Size length)
 {
@@ -91,7 +91,7 @@ token_checksum(const char *bytes, Size length)
 	return crc;
 }
 
-/* The token of a place. */
+/* The token for the last row of a page. */
 static text *
 token_encode(const Found *place)
 {
@@ -110,7 +110,7 @@ token_encode(const Found *place)
 	return token;
 }
 
-/* The place that a token stands for; an error if it is none, or one in the other order of pages. */
+/* The row of a token; an error if the token is invalid, or of pages in the other order. */
 static void
 token_decode(const char *token, bool by_id, Found *place)
 {
@@ -144,7 +144,7 @@ token_decode(const char *token, bool by_id, Found *place)
 				 errhint("Pass the instance_id_prefix of the page before, or none if that page had none.")));
 }
 
-/* An array of the ids found. */
+/* The ids of a page as an array. */
 static Datum
 id_array(Found *rows, int count)
 {
@@ -155,7 +155,7 @@ id_array(Found *rows, int count)
 	return PointerGetDatum(construct_array(ids, count, TEXTOID, -1, false, TYPALIGN_INT));
 }
 
-/* Characters of the payloads of the row at hand. */
+/* Characters of the payloads in a row. */
 static int64
 payload_size(HeapTuple row, TupleDesc columns)
 {
@@ -177,7 +177,7 @@ payload_size(HeapTuple row, TupleDesc columns)
 	return size;
 }
 
-/* How many of the instances found the page has, at least one: nobody is to get more text than a client can be expected to hold. */
+/* How many of the instances found fit into a page, at least one, so that the text fits into the memory of a client. */
 static int
 fitting(const Found *rows, int count)
 {
@@ -201,7 +201,7 @@ fitting(const Found *rows, int count)
 	return count;
 }
 
-/* Put the rows of these ids into the result. */
+/* Add the rows of these ids to the result. */
 static void
 return_page(ReturnSetInfo *result, Found *rows, int count, bool show_input, text *token)
 {
@@ -222,7 +222,7 @@ return_page(ReturnSetInfo *result, Found *rows, int count, bool show_input, text
 		SPI_keepplan(prepared);
 		plan = prepared;
 	}
-	/* read-only: with the active snapshot, the one of the search */
+	/* read-only, so that SPI uses the active snapshot, which is that of the search */
 	if (SPI_execute_plan(plan, values, nulls, true, 0) != SPI_OK_SELECT)
 		elog(ERROR, "could not read a page of instances");
 	fits = fitting(rows, count);

@@ -1,13 +1,13 @@
 /*
  * restart.c
- *	  durable.restart: an instance once more.
+ *	  durable.restart: starts an instance again.
  *
- * The new instance has the owner of the old one, not the caller.  Only the owner
- * has the input checked against the function here, as that converts the input,
- * which may run code of the owner (conditions of domains).  In a session of
- * somebody else this code could do harm that no rollback undoes, with whatever
- * rights it ran.  There the function is looked up in the catalogs and nothing
- * else, and an input that does not fit fails the new instance in its first turn.
+ * The new instance belongs to the owner of the old one, not to the caller.  If the
+ * caller is the owner, the input is checked against the function.  This converts
+ * the input, which may run code of the owner, such as CHECKs of domains.  In a
+ * session of another role that code could do harm that a rollback does not undo.
+ * There the function is only looked up in the catalogs, and an input that does not
+ * fit fails the new instance in its first turn.
  */
 #include "postgres.h"
 
@@ -32,8 +32,8 @@
 PG_FUNCTION_INFO_V1(durable_restart);
 
 /*
- * Find a function as a role, whose "$user" and rights on schemas count.  Nothing
- * of users runs when a name is looked up.
+ * Find a function as a role, for its "$user" and its privileges on schemas.  A
+ * look-up runs no code of users.
  */
 static Oid
 look_up_as(Oid role, const char *name)
@@ -45,12 +45,12 @@ look_up_as(Oid role, const char *name)
 	GetUserIdAndSecContext(&user, &context);
 	SetUserIdAndSecContext(role, context | SECURITY_LOCAL_USERID_CHANGE | SECURITY_RESTRICTED_OPERATION);
 	function = function_lookup(name);
-	/* after an error the end of the transaction does this */
+	/* after an error, the end of the (sub)transaction does the same */
 	SetUserIdAndSecContext(user, context);
 	return function;
 }
 
-/* Find the function of a request by the search_path of its owner, who must be allowed to execute it. */
+/* Find the function of a request in the request's search_path; an error unless the owner may execute it. */
 static void
 resolve_as_owner(CreateRequest *request)
 {
@@ -58,7 +58,7 @@ resolve_as_owner(CreateRequest *request)
 	Oid			function;
 
 	client_require_worker_role(request->owner);
-	/* before it is converted */
+	/* the check of the size comes before the conversion, which may be slow */
 	failure_throw_any(quota_payload(request->owner, request->input));
 	(void) set_config_option("search_path", request->search_path, PGC_USERSET, PGC_S_SESSION,
 							 GUC_ACTION_SAVE, true, 0, false);
@@ -72,9 +72,9 @@ resolve_as_owner(CreateRequest *request)
 }
 
 /*
- * Find the instance and the event that began its execution.  Both are read as
- * of now, one after the other, and in between the instance may have continued
- * as new, which removes that event.
+ * Find the instance and the event that started its execution.  The instance may
+ * continue as new between both reads, which deletes the event; then both are read
+ * again.
  */
 static void
 find_restarted(Store *store, const char *instance_id, InstanceRow *row, HistoryRow *started)
@@ -107,7 +107,7 @@ fill_request(const InstanceRow *row, const HistoryRow *started, CreateRequest *r
 	request->input = started->input;
 }
 
-/* 42704: there is nobody to whom the new one could belong. */
+/* 42704: the owner does not exist. */
 static void
 require_owner(const InstanceRow *row)
 {
@@ -119,7 +119,7 @@ require_owner(const InstanceRow *row)
 			 errhint("Call durable.reassign_owner, or durable.start_new.")));
 }
 
-/* OD002: it is live. */
+/* OD002: the instance is live. */
 static void
 refuse_live(const InstanceRow *row)
 {
@@ -159,7 +159,7 @@ durable_restart(PG_FUNCTION_ARGS)
 		request.instance_id = instance_id;
 		request.dedupe = STATUS_LIVE;
 	}
-	/* somebody else may have replaced it a moment ago */
+	/* another transaction may have replaced or deleted the instance */
 	if (instance_create(store, &request) != CREATE_DONE)
 	{
 		if (instance_find(store, instance_id, &row) && status_may_manage(&row))

@@ -1,9 +1,11 @@
 /*
  * views.c
- *	  What SQL shows of shared memory: workers, queues, and what waits for a place.
+ *	  Shared memory for the views: workers, queues, and the work that waits for a
+ *	  long place.
  *
- * The views in src/sql/30-views.sql and 31-stats.sql ask who may see a row; the
- * functions here do not.
+ * A *place* is the permission for a process to run work: in a batch, or alone for
+ * a long time.  The views in src/sql/30-views.sql and 31-stats.sql hide rows that
+ * the caller may not see; the functions here do not.
  */
 #include "postgres.h"
 
@@ -80,8 +82,9 @@ durable_workers(PG_FUNCTION_ARGS)
 }
 
 /*
- * durable_internal.blocked_by(pid): whom a process waits for, NULL unless it waits
- * for a lock.  To know whom locks the lock manager for a moment, so only that is asked.
+ * durable_internal.blocked_by(pid): the pids that a process waits for, NULL unless
+ * it waits for a lock.  pg_blocking_pids locks the lock manager, so it is called
+ * only for a process that waits.
  */
 Datum
 durable_blocked_by(PG_FUNCTION_ARGS)
@@ -93,7 +96,7 @@ durable_blocked_by(PG_FUNCTION_ARGS)
 	PG_RETURN_DATUM(DirectFunctionCall1(pg_blocking_pids, PG_GETARG_DATUM(0)));
 }
 
-/* Why no process is started for a role now; NULL: nothing is in the way. */
+/* Why no process can start for a role now, or NULL. */
 static const char *
 start_obstacle(const QueueInfo *info)
 {
@@ -103,7 +106,7 @@ start_obstacle(const QueueInfo *info)
 		"the last one could not start; see the server's log";
 }
 
-/* durable_internal.queues(): what is queued for each role in this database */
+/* durable_internal.queues(): the queue of each role in this database */
 Datum
 durable_queues(PG_FUNCTION_ARGS)
 {

@@ -2,10 +2,10 @@
  * wait_for_completion.c
  *	  durable.wait_for_completion: a session sleeps until an instance ends.
  *
- * It sleeps on its latch, which the worker that ends the instance sets after
- * its commit (completion_waiters.h).  Each look takes a snapshot of that moment, so the
- * end is seen in every isolation level; now and then it looks in any case,
- * should the end have come by way of a prepared transaction.
+ * The worker that ends the instance sets the latch of the session after its commit
+ * (completion_waiters.h).  Each time it wakes, the session looks at the instance
+ * with the latest snapshot, whatever the isolation level.  It also looks after
+ * LOOK_FIRST to LOOK_LAST ms, because COMMIT PREPARED of the end sets no latch.
  */
 #include "postgres.h"
 
@@ -32,14 +32,14 @@
 #include "store/runtime_status.h"
 #include "store/table_access.h"
 
-/* ms until it looks in any case: at first, and at most */
+/* ms until it looks again without a latch: at first, doubled each time, and at most */
 #define LOOK_FIRST		1000
 #define LOOK_LAST		8000
 #define DEFAULT_TIMEOUT (10 * USECS_PER_SEC)
 
 PG_FUNCTION_INFO_V1(durable_wait_for_completion);
 
-/* The time until which to wait. */
+/* The end of the timeout. */
 static TimestampTz
 deadline_argument(FunctionCallInfo fcinfo, int number)
 {
@@ -64,12 +64,12 @@ typedef struct Wait
 	const char *instance_id;
 	TupleDesc	desc;			/* of the status */
 	TimestampTz deadline;
-	int64		key;			/* of the instance; 0: not found yet */
-	bool		found;			/* at the last look */
-	Datum		status;			/* of the last look */
+	int64		key;			/* of the instance; 0 before the first look */
+	bool		found;			/* the last look found it */
+	Datum		status;			/* its status then */
 } Wait;
 
-/* Whether the row was written by the current transaction, so nobody else sees it. */
+/* Whether the current transaction wrote the row, so that no other process sees the row. */
 static bool
 is_uncommitted(Store *store, const InstanceRow *row)
 {
@@ -89,7 +89,7 @@ is_uncommitted(Store *store, const InstanceRow *row)
 	return result;
 }
 
-/* Find the instance, which the caller must be allowed to see and able to wait for. */
+/* Find the instance; an error unless the caller may see it and the engine can run it. */
 static void
 find_awaited(Wait *wait, InstanceRow *row)
 {
@@ -106,7 +106,7 @@ find_awaited(Wait *wait, InstanceRow *row)
 	waiter_for(row->key);
 }
 
-/* Look at the instance: whether there is nothing to wait for any more, and if so, or at last, its status of this moment. */
+/* Look at the instance: true if it has ended or is gone.  If it has ended, or if this is the last look, store its status. */
 static bool
 look_at_instance(Wait *wait, bool last, MemoryContext status_context)
 {
@@ -132,7 +132,7 @@ look_at_instance(Wait *wait, bool last, MemoryContext status_context)
 	return ended;
 }
 
-/* Leave the slot, also when the session is being terminated. */
+/* Stop waiting, also when the session is terminated. */
 static void
 stop_waiting(int code, Datum arg)
 {
