@@ -90,7 +90,6 @@ callables_init(void)
 	CacheRegisterRelcacheCallback(callable_relcache_callback, (Datum) 0);
 }
 
-/* Set up a call of a function that asks for the type of its first argument. */
 void
 typed_function_init(FmgrInfo *flinfo, Oid function, Oid result_type, Oid argument_type)
 {

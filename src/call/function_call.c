@@ -89,7 +89,6 @@ make_object(const char *key, JsonbValue *value)
 											  BoolGetDatum(true)));
 }
 
-/* Convert a value to the type of a parameter. */
 Datum
 parameter_convert(CallableParameter *parameter, JsonbValue *value, Jsonb *object, bool *is_null)
 {
@@ -420,7 +419,6 @@ bind_input(CallableFunction *fn, Jsonb *input, bool check_only)
  * The call
  */
 
-/* Error unless the role may execute the function. */
 void
 function_check_execute(Oid function, Oid role)
 {
@@ -446,13 +444,13 @@ is_foreign_function(Oid function, void *context)
 	return result;
 }
 
-/* Whether an expression calls such a function anywhere. */
+/* Whether an expression calls a function for which is_foreign_function is true. */
 static bool
 calls_foreign_function(Node *node, void *context)
 {
 	if (node == NULL)
 		return false;
-	/* the conditions of a domain may call anything */
+	/* the CHECK of a domain may call any function */
 	if (IsA(node, CoerceToDomain) || check_functions_in_node(node, is_foreign_function, context))
 		return true;
 	return expression_tree_walker(node, calls_foreign_function, context);

@@ -141,7 +141,6 @@ check_pseudo_type(Oid function, Oid type, bool is_result)
 			 errhint("Write a function around it, with ordinary types.")));
 }
 
-/* Error unless function_call can call this kind of function. */
 void
 function_check_callable(Oid function)
 {

@@ -155,7 +155,6 @@ round_value(Oid type, JsonbValue *value, StringInfo text)
 	return false;
 }
 
-/* Round the numbers in a value where its type has integers. */
 bool
 integers_round(Oid type, JsonbValue *value)
 {

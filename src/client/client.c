@@ -47,7 +47,6 @@ PG_FUNCTION_INFO_V1(durable_resume);
 PG_FUNCTION_INFO_V1(durable_require_client);
 PG_FUNCTION_INFO_V1(durable_set_custom_status);
 
-/* Error where a client function that writes cannot work. */
 void
 client_begin(const char *function)
 {
@@ -75,7 +74,6 @@ client_no_instance(const char *instance_id)
 	pg_unreachable();
 }
 
-/* Error unless a worker could connect as the role. */
 void
 client_require_worker_role(Oid role)
 {

@@ -60,7 +60,6 @@ failure_of(const ActivityRun *run, const UserCall *call)
 	return failure_of_activity(failure, run->name, run->task_id, run->attempt);
 }
 
-/* Run an activity. */
 ActivityOutcome
 activity_run(ActivityRun *run)
 {

@@ -109,7 +109,6 @@ stop_for(Task **tasks, int count, WaitMode mode)
 	turn_stop();
 }
 
-/* The first of some tasks to end. */
 Task *
 turn_await_any(Task **tasks, int count)
 {
@@ -133,7 +132,6 @@ turn_await_any(Task **tasks, int count)
 	return first;
 }
 
-/* Stop the turn until all of these tasks have ended. */
 void
 turn_await_all(Task **tasks, int count)
 {
@@ -182,7 +180,6 @@ turn_note_failures(Task **tasks, int count)
 	current_turn->raised_at = current_turn->steps;
 }
 
-/* The result of a task whose end was awaited, or its failure raised. */
 Jsonb *
 turn_result(Task *task)
 {

@@ -236,7 +236,6 @@ failure_log_sum_up(Oid db)
 	pfree(over);
 }
 
-/* Whether a sum of a database must be logged when its minute is over. */
 bool
 failure_log_pending(Oid db)
 {
@@ -252,7 +251,6 @@ failure_log_pending(Oid db)
 	return pending;
 }
 
-/* The engine stops in a database. */
 void
 failure_log_forget(Oid db)
 {

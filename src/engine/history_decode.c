@@ -16,7 +16,6 @@
 #include "engine/history_decode.h"
 #include "engine/rewind.h"
 
-/* The task of a number, or NULL if this execution has none. */
 Task *
 instance_task(Instance *instance, int task_id)
 {
@@ -25,7 +24,6 @@ instance_task(Instance *instance, int task_id)
 	return index >= 0 && index < instance->ntasks ? instance->tasks[index] : NULL;
 }
 
-/* Add the next task. */
 Task *
 instance_new_task(Instance *instance, TaskKind kind, const char *name, Jsonb *input)
 {
@@ -140,7 +138,6 @@ decode_retried(Instance *instance, const HistoryRow *row)
 	task->attempt = row->attempt + 1;
 }
 
-/* Decode an event. */
 void
 history_decode(Instance *instance, const HistoryRow *row)
 {

@@ -40,7 +40,6 @@ cache_init(void)
 	cache = hash_create("durable instances", 256, &ctl, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 }
 
-/* The instance in memory, or NULL. */
 Instance *
 instance_cached(int64 key)
 {
@@ -72,7 +71,6 @@ instance_unsaved_events(const InstanceRow *stored)
 	return (instance->row.last_seq - instance->row.first_seq) - (stored->last_seq - stored->first_seq);
 }
 
-/* Forget the least recently used instances until the cache is within its limit. */
 void
 instance_trim_cache(void)
 {

@@ -300,7 +300,6 @@ replace_instance(Store *store, const CreateRequest *request)
 	return result;
 }
 
-/* Make an instance. */
 CreateResult
 instance_create(Store *store, CreateRequest *request)
 {

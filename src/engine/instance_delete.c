@@ -109,7 +109,6 @@ remove_one(Store *store, const InstanceRow *row)
 	instance_delete(store, row);
 }
 
-/* Delete an instance and its ended descendants. */
 int64
 instance_remove(Store *store, const InstanceRow *row, bool wait, TimestampTz now)
 {

@@ -23,7 +23,6 @@
 #include "store/instance_rows.h"
 #include "store/timer_rows.h"
 
-/* Append an event to the history, in the table and in memory. */
 void
 instance_append(Round *round, Instance *instance, HistoryRow *row)
 {
@@ -42,7 +41,6 @@ instance_append(Round *round, Instance *instance, HistoryRow *row)
 	instance->dirty = true;
 }
 
-/* Append an event about the current attempt of a task. */
 void
 instance_append_attempt(Round *round, Instance *instance, Task *task, EventType event, Jsonb *result)
 {
@@ -132,7 +130,6 @@ instance_fail(Round *round, Instance *instance, Jsonb *failure)
 	fail_with_marks(round, instance, rewind_marks(round, instance), failure);
 }
 
-/* The instance failed outside a turn. */
 void
 instance_fail_whole(Round *round, Instance *instance, Jsonb *failure)
 {
@@ -313,7 +310,6 @@ instance_continue_as_new(Round *round, Instance *instance, Jsonb *input,
 	}
 }
 
-/* Whether a turn would get further than the last one did. */
 bool
 instance_can_turn(Instance *instance)
 {
@@ -373,7 +369,6 @@ count_awaited(Instance *instance)
 	return count;
 }
 
-/* Write the row if anything in it changed. */
 void
 instance_save(Round *round, Instance *instance)
 {

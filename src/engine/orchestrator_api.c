@@ -71,7 +71,7 @@ await(Task *task)
 	return turn_result(task);
 }
 
-/* Error unless an orchestrator runs, and for an argument that must not be null. */
+/* Error unless an orchestrator runs and the argument is not null. */
 static void
 turn_require_argument(FunctionCallInfo fcinfo, int number, const char *name, const char *function)
 {
@@ -80,7 +80,6 @@ turn_require_argument(FunctionCallInfo fcinfo, int number, const char *name, con
 		require_argument(fcinfo, number, name, psprintf("durable.%s", function));
 }
 
-/* Return a jsonb or null. */
 static Datum
 return_jsonb(FunctionCallInfo fcinfo, Jsonb *value)
 {
@@ -122,7 +121,6 @@ PG_FUNCTION_INFO_V1(durable_task_id);
 PG_FUNCTION_INFO_V1(durable_attempt);
 PG_FUNCTION_INFO_V1(durable_idempotency_key);
 
-/* Return a task's handle. */
 static Datum
 return_task(FunctionCallInfo fcinfo, Task *task)
 {
@@ -266,7 +264,7 @@ durable_schedule_sub_orchestrator(PG_FUNCTION_ARGS)
 	return return_task(fcinfo, sub_orchestration_task(fcinfo, "schedule_sub_orchestrator", false));
 }
 
-/* start_sub_orchestrator(name, input, instance_id, retry, version, tags): its id */
+/* start_sub_orchestrator(name, input, instance_id, retry, version, tags): the id of the child */
 Datum
 durable_start_sub_orchestrator(PG_FUNCTION_ARGS)
 {
@@ -490,7 +488,7 @@ durable_instance_tags(PG_FUNCTION_ARGS)
 	PG_RETURN_JSONB_P(turn_instance()->row.tags != NULL ? turn_instance()->row.tags : jsonb_parse("{}"));
 }
 
-/* now(): when the orchestrator could first get here */
+/* now(): when the last event that the code has consumed became visible */
 Datum
 durable_now(PG_FUNCTION_ARGS)
 {
@@ -587,7 +585,7 @@ durable_attempt(PG_FUNCTION_ARGS)
 	PG_RETURN_INT32(current_activity->attempt);
 }
 
-/* idempotency_key(): the execution and the task, and how often that was rewound */
+/* idempotency_key(): of the execution, the task, and how many rewinds have reopened the task */
 Datum
 durable_idempotency_key(PG_FUNCTION_ARGS)
 {

@@ -290,7 +290,6 @@ limit_of(Oid role, QuotaKind kind)
 	return others;
 }
 
-/* Whether a role has a quota of a kind. */
 bool
 quota_is_set(Oid role, QuotaKind kind)
 {
@@ -330,7 +329,6 @@ failure(Oid role, QuotaKind kind, int64 limit, int64 amount)
 	return failure_make(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED, message, NULL, hints[kind]);
 }
 
-/* The failure if the amount exceeds the role's quota, else NULL. */
 Jsonb *
 quota_exceeded(Oid role, QuotaKind kind, int64 amount)
 {
@@ -339,7 +337,6 @@ quota_exceeded(Oid role, QuotaKind kind, int64 amount)
 	return limit >= 0 && amount > limit ? failure(role, kind, limit, amount) : NULL;
 }
 
-/* The failure if a payload is too large, else NULL. */
 Jsonb *
 quota_payload(Oid role, const Jsonb *payload)
 {
@@ -351,7 +348,6 @@ quota_payload(Oid role, const Jsonb *payload)
 	return exceeded;
 }
 
-/* The failure if a text is too long, else NULL. */
 Jsonb *
 quota_text(Oid role, const char *text)
 {

@@ -126,7 +126,6 @@ policy_json(HeapTupleHeader policy)
 	return jsonb_from_members(lengthof(values), names, values);
 }
 
-/* A policy and a timeout as the history keeps them. */
 Jsonb *
 retry_options(Datum policy, Interval *timeout)
 {
@@ -142,7 +141,6 @@ retry_options(Datum policy, Interval *timeout)
 	return jsonb_from_members(lengthof(values), names, values);
 }
 
-/* The timeout in the options of a task. */
 int64
 retry_timeout(Jsonb *options)
 {
@@ -208,7 +206,6 @@ retry_log(const Instance *instance, const char *what, Jsonb *obstacle)
 			 errdetail("It is tried again until that has passed.")));
 }
 
-/* Postpone an attempt. */
 void
 retry_put_off(Round *round, Instance *instance, Task *task, Jsonb *obstacle)
 {

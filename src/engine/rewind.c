@@ -273,7 +273,6 @@ restore_timer(Round *round, Instance *instance, Task *task)
 		timer_insert(round->store, instance->row.key, task->id, timer_time(task));
 }
 
-/* Apply the message of durable.rewind or of the rewound parent. */
 void
 rewind_receive(Round *round, Instance *instance, Jsonb *payload)
 {

@@ -13,7 +13,6 @@
 #include "engine/retry_policy.h"
 #include "engine/sub_orchestration.h"
 #include "engine/turn.h"
-/* The options as the history keeps them. */
 Jsonb *
 sub_orchestration_options(const SubOrchestrationOptions *options)
 {
@@ -75,7 +74,6 @@ derived_id(Instance *parent, Task *task, int attempt)
 	return id;
 }
 
-/* The id of the instance that runs an attempt of the task. */
 char *
 sub_orchestration_id(Instance *parent, Task *task, int attempt)
 {
@@ -84,7 +82,6 @@ sub_orchestration_id(Instance *parent, Task *task, int attempt)
 	return chosen ? chosen : derived_id(parent, task, attempt);
 }
 
-/* Mark the child as due. */
 void
 sub_orchestration_note_start(Instance *parent, Task *task)
 {

@@ -178,7 +178,6 @@ start_all(Round *round, Instance *parent, int first_new, bool detached_only, Jso
 	return START_DONE;
 }
 
-/* Start the new children of a turn. */
 StartResult
 start_new_children(Round *round, Instance *parent, int first_new, bool detached_only, Jsonb **obstacle)
 {
@@ -221,7 +220,6 @@ not_due(Instance *parent, Task *task)
 	parent->starts_due--;
 }
 
-/* Start one child that is due. */
 bool
 start_due_child(Round *round, Instance *parent)
 {

@@ -110,7 +110,6 @@ client_function(const char *function)
 	return "Start an orchestrator with durable.start_new.";
 }
 
-/* Raise an error unless an orchestrator runs and may make calls. */
 void
 turn_require(const char *function)
 {
@@ -320,7 +319,6 @@ turn_set_status(Jsonb *status)
 	current_turn->status = jsonb_copy(current_turn->instance->context, status);
 }
 
-/* End this execution and begin a new one. */
 void
 turn_continue_as_new(Jsonb *input, bool keep_events, const char *version)
 {
@@ -333,7 +331,6 @@ turn_continue_as_new(Jsonb *input, bool keep_events, const char *version)
 	turn_stop();
 }
 
-/* Forget the turn or activity that an error ended. */
 void
 replay_reset(void)
 {
@@ -553,7 +550,6 @@ not_aside(Round *round, Instance *instance)
 	instance->put_aside = false;
 }
 
-/* Run a turn of an instance and store its effects. */
 TurnRun
 turn_run(Round *round, Instance *instance)
 {

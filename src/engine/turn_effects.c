@@ -194,7 +194,6 @@ instance_runs_own(Instance *instance, int first_new)
 	return time <= OWN_FANOUT_TIME;
 }
 
-/* Store the new tasks, except those that this worker runs itself. */
 void
 instance_emit(Round *round, Instance *instance, int first_new)
 {

@@ -89,7 +89,6 @@ tell_instance(Store *store, const BlackboxNote *note)
 		message_send(store, owner, &message);
 }
 
-/* Count what a dead worker was running. */
 bool
 worker_loss_count(Store *store, const BlackboxNote *note)
 {
