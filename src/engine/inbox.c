@@ -64,7 +64,7 @@ done_row(const MessageRow *message)
  * still wait for is tried again.
  */
 static void
-receive_done(Round *round, Instance *instance, const MessageRow *message)
+receive_done(WorkerTransaction *txn, Instance *instance, const MessageRow *message)
 {
 	Task	   *task = instance_task(instance, message->task_id);
 	HistoryRow	row = done_row(message);
@@ -74,16 +74,16 @@ receive_done(Round *round, Instance *instance, const MessageRow *message)
 	if (task == NULL || task->done_seq != 0)
 		return;
 	if (!failed || instance->row.state == STATE_FAILED || task->cancel_recorded)
-		instance_append(round, instance, &row);
+		instance_append(txn, instance, &row);
 	else if (message->kind == MESSAGE_TASK_PUT_OFF)
-		retry_put_off(round, instance, task, message->payload);
-	else if (!retry_task(round, instance, task, message->payload))
-		instance_append(round, instance, &row);
+		retry_put_off(txn, instance, task, message->payload);
+	else if (!retry_task(txn, instance, task, message->payload))
+		instance_append(txn, instance, &row);
 }
 
 /* Apply a message. */
 static void
-receive_message(Round *round, Instance *instance, const MessageRow *message)
+receive_message(WorkerTransaction *txn, Instance *instance, const MessageRow *message)
 {
 	HistoryRow	raised = {.event = EVENT_EVENT_RAISED, .result = message->payload};
 
@@ -94,29 +94,29 @@ receive_message(Round *round, Instance *instance, const MessageRow *message)
 		case MESSAGE_CHILD_COMPLETED:
 		case MESSAGE_CHILD_FAILED:
 		case MESSAGE_TASK_PUT_OFF:
-			receive_done(round, instance, message);
+			receive_done(txn, instance, message);
 			break;
 		case MESSAGE_EVENT:
 			raised.name = message->name;
-			instance_append(round, instance, &raised);
+			instance_append(txn, instance, &raised);
 			break;
 		case MESSAGE_TERMINATE:
-			instance_terminate(round, instance, message->payload);
+			instance_terminate(txn, instance, message->payload);
 			break;
 		case MESSAGE_SUSPEND:
 		case MESSAGE_RESUME:
-			instance_suspend(round, instance, message->kind == MESSAGE_SUSPEND,
+			instance_suspend(txn, instance, message->kind == MESSAGE_SUSPEND,
 							 jsonb_member_text(message->payload, "reason"));
 			break;
 		case MESSAGE_CUSTOM_STATUS:
-			instance_set_custom_status(round, instance, message->payload);
+			instance_set_custom_status(txn, instance, message->payload);
 			break;
 		case MESSAGE_REWIND:
-			rewind_receive(round, instance, message->payload);
+			rewind_receive(txn, instance, message->payload);
 			break;
 		case MESSAGE_WORKER_LOST:
 		case MESSAGE_TURN_OVERDUE:
-			worker_loss_receive(round, instance, message);
+			worker_loss_receive(txn, instance, message);
 			break;
 	}
 }
@@ -135,13 +135,13 @@ is_relevant(const Instance *instance, const MessageRow *message)
 
 /* A timer of the instance is due. */
 static void
-receive_timer(Round *round, Instance *instance, const TimerRow *timer)
+receive_timer(WorkerTransaction *txn, Instance *instance, const TimerRow *timer)
 {
 	Task	   *task = instance_task(instance, timer->task_id);
 	HistoryRow	row = {.event = EVENT_TIMER_FIRED, .task_id = timer->task_id};
 
 	/* the delay counts from the creation of a timer that was due already then */
-	stats_timer(Max(timer->fire_at, task != NULL ? task->scheduled_time : instance->row.created_time), round->now);
+	stats_timer(Max(timer->fire_at, task != NULL ? task->scheduled_time : instance->row.created_time), txn->now);
 	if (timer->task_id == 0 || timer->task_id == TURN_TIMER)
 	{
 		instance->open_timers -= timer->task_id == TURN_TIMER;
@@ -152,7 +152,7 @@ receive_timer(Round *round, Instance *instance, const TimerRow *timer)
 	else if (task == NULL || task->done_seq != 0)
 		return;
 	else if (task->kind == TASK_TIMER && !task->cancel_recorded)
-		instance_append(round, instance, &row);
+		instance_append(txn, instance, &row);
 	else if (task->kind == TASK_ACTIVITY || task->kind == TASK_CHILD)
 	{
 		/* the time for the next attempt has come */
@@ -160,23 +160,23 @@ receive_timer(Round *round, Instance *instance, const TimerRow *timer)
 		if (task->kind == TASK_CHILD)
 			sub_orchestration_note_start(instance, task);
 		else
-			instance_queue_activity(round, instance, task, LONE_NO);
+			instance_queue_activity(txn, instance, task, LONE_NO);
 	}
 }
 
 /* Apply due timers and messages, until the instance has ended. */
 static void
-receive(Round *round, Instance *instance, List *messages, int flags)
+receive(WorkerTransaction *txn, Instance *instance, List *messages, int flags)
 {
 	ListCell   *cell;
 
 	if (flags & READY_TIMER)
-		foreach(cell, timers_take(round->store, instance->row.key, round->now))
+		foreach(cell, timers_take(txn->store, instance->row.key, txn->now))
 			if (!STATE_IS_TERMINAL(instance->row.state))
-				receive_timer(round, instance, lfirst(cell));
+				receive_timer(txn, instance, lfirst(cell));
 	foreach(cell, messages)
 		if (is_relevant(instance, lfirst(cell)))
-			receive_message(round, instance, lfirst(cell));
+			receive_message(txn, instance, lfirst(cell));
 }
 
 /*
@@ -187,7 +187,7 @@ receive(Round *round, Instance *instance, List *messages, int flags)
  * be rewound; a postponed activity has not ended.
  */
 static bool
-receive_unread(Round *round, InstanceRow *row, List *messages)
+receive_unread(WorkerTransaction *txn, InstanceRow *row, List *messages)
 {
 	ListCell   *cell;
 
@@ -208,18 +208,18 @@ receive_unread(Round *round, InstanceRow *row, List *messages)
 			continue;			/* a task of an earlier execution */
 		event.key = row->key;
 		event.seq = ++row->last_seq;
-		event.event_time = round->now;
-		history_append(round->store, &event);
+		event.event_time = txn->now;
+		history_append(txn->store, &event);
 		row->awaiting--;
 	}
-	row->last_updated_time = round->now;
-	instance_update(round->store, row);
+	row->last_updated_time = txn->now;
+	instance_update(txn->store, row);
 	return true;
 }
 
 /* Load an instance and apply what has happened to it. */
 Instance *
-instance_load(Round *round, int64 key, int flags, FetchResult *result)
+instance_load(WorkerTransaction *txn, int64 key, int flags, FetchResult *result)
 {
 	Instance   *instance;
 	InstanceRow row;
@@ -230,7 +230,7 @@ instance_load(Round *round, int64 key, int flags, FetchResult *result)
 		row.root = instance->row.root;
 	else
 		ItemPointerSetInvalid(&row.root);
-	*result = instance_claim(round->store, key, round->owner, &row);
+	*result = instance_claim(txn->store, key, txn->owner, &row);
 	if (*result != FETCH_FOUND)
 	{
 		instance_forget(key);
@@ -239,15 +239,15 @@ instance_load(Round *round, int64 key, int flags, FetchResult *result)
 		return NULL;
 	}
 	if (flags & READY_MESSAGE)
-		messages = messages_take(round->store, key);
+		messages = messages_take(txn->store, key);
 	if (instance == NULL || !instance_cache_renew(instance, &row))
 	{
 		instance_forget(key);
 		if (row.awaiting > 0 && flags == READY_MESSAGE &&
-			receive_unread(round, &row, messages))
+			receive_unread(txn, &row, messages))
 			return NULL;
-		instance = instance_cache_fill(round, &row);
+		instance = instance_cache_fill(txn, &row);
 	}
-	receive(round, instance, messages, flags);
+	receive(txn, instance, messages, flags);
 	return instance;
 }

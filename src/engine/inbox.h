@@ -20,6 +20,6 @@
  *	FETCH_FOREIGN	the instance has another owner, for whom it was queued
  *	FETCH_FOUND		the messages were applied without reading the history
  */
-extern Instance *instance_load(Round *round, int64 key, int flags, FetchResult *result);
+extern Instance *instance_load(WorkerTransaction *txn, int64 key, int flags, FetchResult *result);
 
 #endif

@@ -114,11 +114,11 @@ typedef struct Instance
 } Instance;
 
 /* The transaction in which a worker, or the scheduler, changes instances. */
-typedef struct Round
+typedef struct WorkerTransaction
 {
 	Store	   *store;
 	Oid			owner;			/* it loads instances of this role only; InvalidOid in the scheduler, which loads none */
 	TimestampTz now;			/* the time of all events that it appends */
-} Round;
+} WorkerTransaction;
 
 #endif

@@ -101,7 +101,7 @@ row_own(Instance *instance, const InstanceRow *row)
 
 /* Read an instance into memory: decode the events that the row counts. */
 Instance *
-instance_cache_fill(Round *round, const InstanceRow *row)
+instance_cache_fill(WorkerTransaction *txn, const InstanceRow *row)
 {
 	Instance   *instance;
 	MemoryContext context;
@@ -117,7 +117,7 @@ instance_cache_fill(Round *round, const InstanceRow *row)
 	instance->context = context;
 	dlist_push_tail(&cache_order, &instance->link);
 	row_own(instance, row);
-	events = history_between(round->store, row->key, row->first_seq + 1, PG_INT32_MAX);
+	events = history_between(txn->store, row->key, row->first_seq + 1, PG_INT32_MAX);
 	stats_count(STATS_LOADS, 1);
 	stats_count(STATS_LOADED, list_length(events));
 	foreach(cell, events)

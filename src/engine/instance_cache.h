@@ -12,7 +12,7 @@ extern Instance *instance_cached(int64 key);
 /* make it current if its history is the one of the locked row; false: it is useless */
 extern bool instance_cache_renew(Instance *instance, const InstanceRow *row);
 /* read the history of a locked row into memory; the cache must not have the instance */
-extern Instance *instance_cache_fill(Round *round, const InstanceRow *row);
+extern Instance *instance_cache_fill(WorkerTransaction *txn, const InstanceRow *row);
 extern void instance_cache_measure(Instance *instance);
 extern void instance_forget(int64 key);
 /* forget the least recently used instances until the cache is within durable.history_cache */

@@ -24,11 +24,11 @@
 #include "store/timer_rows.h"
 
 void
-instance_append(Round *round, Instance *instance, HistoryRow *row)
+instance_append(WorkerTransaction *txn, Instance *instance, HistoryRow *row)
 {
 	row->key = instance->row.key;
 	if (row->event_time == 0)
-		row->event_time = round->now;
+		row->event_time = txn->now;
 	/* an event that stands for two takes two sequence numbers */
 	instance->row.last_seq += row->seq == 0 ? 1 : row->seq;
 	row->seq = instance->row.last_seq;
@@ -37,35 +37,35 @@ instance_append(Round *round, Instance *instance, HistoryRow *row)
 	row->input = jsonb_copy(instance->context, row->input);
 	row->result = jsonb_copy(instance->context, row->result);
 	history_decode(instance, row);
-	history_append(round->store, row);
+	history_append(txn->store, row);
 	instance->dirty = true;
 }
 
 void
-instance_append_attempt(Round *round, Instance *instance, Task *task, EventType event, Jsonb *result)
+instance_append_attempt(WorkerTransaction *txn, Instance *instance, Task *task, EventType event, Jsonb *result)
 {
 	HistoryRow	row = {
 		.event = event, .task_id = task->id, .attempt = task->attempt, .name = task->name, .result = result
 	};
 
-	instance_append(round, instance, &row);
+	instance_append(txn, instance, &row);
 }
 
 /* Send the parent, if there is one that awaits this instance, its result or failure. */
 static void
-tell_parent_result(Round *round, Instance *instance, Jsonb *result)
+tell_parent_result(WorkerTransaction *txn, Instance *instance, Jsonb *result)
 {
 	MessageRow	message = {
 		.key = instance->row.parent_key,
 		.kind = instance->row.state == STATE_COMPLETED ? MESSAGE_CHILD_COMPLETED : MESSAGE_CHILD_FAILED,
-		.time = round->now,
+		.time = txn->now,
 		.task_id = instance->row.parent_task,
 		.name = instance->row.name,
 		.payload = result
 	};
 
 	if (instance->row.parent_key != 0 && instance->row.parent_task != 0)
-		message_send(round->store, instance->row.owner, &message);
+		message_send(txn->store, instance->row.owner, &message);
 }
 
 /* Whether all tasks of an instance have ended. */
@@ -80,11 +80,11 @@ has_no_open_task(const Instance *instance)
 
 /* Enter a terminal state: send the parent the result, and clients the reason, which may be NULL. */
 static void
-finish(Round *round, Instance *instance, InstanceState state, Jsonb *result, const char *reason)
+finish(WorkerTransaction *txn, Instance *instance, InstanceState state, Jsonb *result, const char *reason)
 {
 	stats_count(state == STATE_COMPLETED ? STATS_COMPLETED : state == STATE_FAILED ? STATS_FAILED : STATS_TERMINATED, 1);
 	instance->row.state = state;
-	instance->row.completed_time = round->now;
+	instance->row.completed_time = txn->now;
 	instance->row.turn_seq = instance->row.last_seq;
 	instance->next_activity = NULL;
 	instance->put_aside = false;
@@ -94,51 +94,51 @@ finish(Round *round, Instance *instance, InstanceState state, Jsonb *result, con
 	instance->dirty = true;
 	instance->spent = has_no_open_task(instance);
 	if (instance->open_timers > 0 || instance->row.scheduled_start_time != 0)
-		timers_delete(round->store, instance->row.key);
-	tell_parent_result(round, instance, result);
+		timers_delete(txn->store, instance->row.key);
+	tell_parent_result(txn, instance, result);
 	hint_ended(instance->row.key);
-	lifecycle_notify_status(&instance->row, reason, round->now);
+	lifecycle_notify_status(&instance->row, reason, txn->now);
 }
 
 /* The orchestrator returned. */
 void
-instance_complete(Round *round, Instance *instance, Jsonb *output)
+instance_complete(WorkerTransaction *txn, Instance *instance, Jsonb *output)
 {
 	HistoryRow	row = {.event = EVENT_EXECUTION_COMPLETED, .result = output};
 
-	instance_append(round, instance, &row);
-	finish(round, instance, STATE_COMPLETED, row.result, NULL);
+	instance_append(txn, instance, &row);
+	finish(txn, instance, STATE_COMPLETED, row.result, NULL);
 }
 
 /* Fail an instance.  marks: what a rewind must know of the tasks (rewind_marks). */
 static void
-fail_with_marks(Round *round, Instance *instance, Jsonb *marks, Jsonb *failure)
+fail_with_marks(WorkerTransaction *txn, Instance *instance, Jsonb *marks, Jsonb *failure)
 {
 	HistoryRow	row = {.event = EVENT_EXECUTION_FAILED, .input = marks, .result = failure};
 	InstanceRow parent;
 
-	instance_append(round, instance, &row);
-	failure_log_add(&instance->row, instance_get_waiting_parent(round->store, &instance->row, &parent), row.result);
-	finish(round, instance, STATE_FAILED, failure_with_text(row.result, "instance_id", instance->row.instance_id),
+	instance_append(txn, instance, &row);
+	failure_log_add(&instance->row, instance_get_waiting_parent(txn->store, &instance->row, &parent), row.result);
+	finish(txn, instance, STATE_FAILED, failure_with_text(row.result, "instance_id", instance->row.instance_id),
 		   failure_get(row.result, "message"));
 }
 
 /* The orchestrator failed. */
 void
-instance_fail(Round *round, Instance *instance, Jsonb *failure)
+instance_fail(WorkerTransaction *txn, Instance *instance, Jsonb *failure)
 {
-	fail_with_marks(round, instance, rewind_marks(round, instance), failure);
+	fail_with_marks(txn, instance, rewind_marks(txn, instance), failure);
 }
 
 void
-instance_fail_whole(Round *round, Instance *instance, Jsonb *failure)
+instance_fail_whole(WorkerTransaction *txn, Instance *instance, Jsonb *failure)
 {
 	for (int i = 0; i < instance->ntasks; i++)
 	{
 		instance->tasks[i]->handled = instance->tasks[i]->failed;
 		instance->tasks[i]->expired = instance->tasks[i]->halted = false;
 	}
-	instance_fail(round, instance, failure);
+	instance_fail(txn, instance, failure);
 }
 
 /*
@@ -147,38 +147,38 @@ instance_fail_whole(Round *round, Instance *instance, Jsonb *failure)
  * than its memory.  They stay for a rewind.
  */
 void
-instance_fail_unread(Round *round, const InstanceRow *row, Jsonb *failure)
+instance_fail_unread(WorkerTransaction *txn, const InstanceRow *row, Jsonb *failure)
 {
 	Instance	instance = {.context = CurrentMemoryContext, .row = *row, .open_timers = 1};
 
-	fail_with_marks(round, &instance, rewind_marks_unread(round->store, row->key), failure);
+	fail_with_marks(txn, &instance, rewind_marks_unread(txn->store, row->key), failure);
 	instance.row.awaiting = 0;
-	instance.row.last_updated_time = round->now;
-	instance_update(round->store, &instance.row);
+	instance.row.last_updated_time = txn->now;
+	instance_update(txn->store, &instance.row);
 }
 
 /* Terminate the live children, too. */
 static void
-terminate_children(Round *round, Instance *instance, Jsonb *payload)
+terminate_children(WorkerTransaction *txn, Instance *instance, Jsonb *payload)
 {
 	ListCell   *cell;
 
-	foreach(cell, instance_children(round->store, instance->row.key))
+	foreach(cell, instance_children(txn->store, instance->row.key))
 	{
 		MessageRow	message = {
 			.key = *(int64 *) lfirst(cell),
 			.kind = MESSAGE_TERMINATE,
-			.time = round->now,
+			.time = txn->now,
 			.payload = payload
 		};
 
-		message_send(round->store, instance->row.owner, &message);
+		message_send(txn->store, instance->row.owner, &message);
 	}
 }
 
 /* Terminate the instance, and with it what the payload of the request names. */
 void
-instance_terminate(Round *round, Instance *instance, Jsonb *payload)
+instance_terminate(WorkerTransaction *txn, Instance *instance, Jsonb *payload)
 {
 	char	   *reason = jsonb_member_text(payload, "reason");
 	HistoryRow	row = {.event = EVENT_EXECUTION_TERMINATED, .result = jsonb_from_text(reason)};
@@ -186,20 +186,20 @@ instance_terminate(Round *round, Instance *instance, Jsonb *payload)
 		psprintf("instance \"%s\" was terminated: %s", instance->row.instance_id, reason) :
 		psprintf("instance \"%s\" was terminated", instance->row.instance_id);
 
-	instance_append(round, instance, &row);
-	tasks_delete(round->store, instance->row.key);
+	instance_append(txn, instance, &row);
+	tasks_delete(txn->store, instance->row.key);
 	if (jsonb_member_bool(payload, "cancelActivities", false))
 		hint_cancel(instance->row.key);
 	if (jsonb_member_bool(payload, "recursive", true))
-		terminate_children(round, instance, payload);
-	finish(round, instance, STATE_TERMINATED,
+		terminate_children(txn, instance, payload);
+	finish(txn, instance, STATE_TERMINATED,
 		   failure_with_text(failure_make(ERRCODE_DURABLE_CHILD_TERMINATED, text, NULL, NULL),
 							 "instance_id", instance->row.instance_id), reason);
 }
 
 /* Suspend or resume the instance. */
 void
-instance_suspend(Round *round, Instance *instance, bool suspend, const char *reason)
+instance_suspend(WorkerTransaction *txn, Instance *instance, bool suspend, const char *reason)
 {
 	HistoryRow	row = {
 		.event = suspend ? EVENT_EXECUTION_SUSPENDED : EVENT_EXECUTION_RESUMED,
@@ -208,23 +208,23 @@ instance_suspend(Round *round, Instance *instance, bool suspend, const char *rea
 
 	if (suspend == (instance->row.state == STATE_SUSPENDED))
 		return;
-	instance_append(round, instance, &row);
+	instance_append(txn, instance, &row);
 	if (suspend)
 		instance->row.state = STATE_SUSPENDED;
-	else if (instance->row.started_time == 0 && instance->row.scheduled_start_time > round->now)
+	else if (instance->row.started_time == 0 && instance->row.scheduled_start_time > txn->now)
 		instance->row.state = STATE_WAITING;
 	else
 		instance->row.state = STATE_READY;
-	lifecycle_notify_status(&instance->row, reason, round->now);
+	lifecycle_notify_status(&instance->row, reason, txn->now);
 }
 
 /* Append the end of an activity that this worker ran between two turns: one event says that the activity was scheduled and how it ended. */
 void
-instance_activity_done(Round *round, Instance *instance, Task *task, bool failed, Jsonb *result)
+instance_activity_done(WorkerTransaction *txn, Instance *instance, Task *task, bool failed, Jsonb *result)
 {
 	HistoryRow	row = {
 		.event = failed ? EVENT_TASK_FAILED : EVENT_TASK_COMPLETED,
-		.event_time = round->now,
+		.event_time = txn->now,
 		.seq = 2,
 		.task_id = task->id,
 		.attempt = task->attempt,
@@ -238,12 +238,12 @@ instance_activity_done(Round *round, Instance *instance, Task *task, bool failed
 	instance->row.deliveries = 0;
 	if (row.input == NULL)
 		row.input = JsonbValueToJsonb(unconstify(JsonbValue *, &null_value));
-	instance_append(round, instance, &row);
+	instance_append(txn, instance, &row);
 }
 
 /* Set the custom status in the row, and append an event, if the status changes. */
 void
-instance_set_custom_status(Round *round, Instance *instance, Jsonb *status)
+instance_set_custom_status(WorkerTransaction *txn, Instance *instance, Jsonb *status)
 {
 	HistoryRow	row = {.event = EVENT_CUSTOM_STATUS_SET, .result = status};
 	Jsonb	   *before = instance->row.custom_status;
@@ -252,7 +252,7 @@ instance_set_custom_status(Round *round, Instance *instance, Jsonb *status)
 		(before != NULL && status != NULL && VARSIZE(before) == VARSIZE(status) &&
 		 memcmp(before, status, VARSIZE(before)) == 0))
 		return;
-	instance_append(round, instance, &row);
+	instance_append(txn, instance, &row);
 	instance->row.custom_status = row.result;
 }
 
@@ -270,7 +270,7 @@ next_number(int number)
  * tasks of the old execution are ignored.
  */
 void
-instance_continue_as_new(Round *round, Instance *instance, Jsonb *input,
+instance_continue_as_new(WorkerTransaction *txn, Instance *instance, Jsonb *input,
 						 bool keep_events, const char *version)
 {
 	HistoryRow	started = {
@@ -280,15 +280,15 @@ instance_continue_as_new(Round *round, Instance *instance, Jsonb *input,
 	RaisedEvent *events = instance->events;
 	int			nevents = instance->nevents;
 
-	history_delete(round->store, instance->row.key, instance->row.first_seq);
+	history_delete(txn->store, instance->row.key, instance->row.first_seq);
 	if (instance->open_timers > 0)
-		timers_delete(round->store, instance->row.key);
-	tasks_delete(round->store, instance->row.key);
+		timers_delete(txn->store, instance->row.key);
+	tasks_delete(txn->store, instance->row.key);
 
 	instance->row.first_task = next_number(instance->row.first_task + instance->ntasks);
 	instance->row.first_seq = instance->row.last_seq = next_number(instance->row.last_seq);
 	instance->row.turn_seq = 0;
-	instance->row.started_time = round->now;
+	instance->row.started_time = txn->now;
 	instance->row.execution_id = create_uuid();
 	if (version != NULL)
 		instance->row.version = unconstify(char *, version);
@@ -298,7 +298,7 @@ instance_continue_as_new(Round *round, Instance *instance, Jsonb *input,
 	instance->wait_mode = WAIT_NONE;
 	instance->visible_from = 0;
 	instance->spent = true;
-	instance_append(round, instance, &started);
+	instance_append(txn, instance, &started);
 	for (int i = 0; keep_events && i < nevents; i++)
 	{
 		HistoryRow	raised = {
@@ -306,7 +306,7 @@ instance_continue_as_new(Round *round, Instance *instance, Jsonb *input,
 		};
 
 		if (!events[i].taken)
-			instance_append(round, instance, &raised);
+			instance_append(txn, instance, &raised);
 	}
 }
 
@@ -370,7 +370,7 @@ count_awaited(Instance *instance)
 }
 
 void
-instance_save(Round *round, Instance *instance)
+instance_save(WorkerTransaction *txn, Instance *instance)
 {
 	instance_cache_measure(instance);
 	if (!STATE_IS_TERMINAL(instance->row.state) && instance->row.state != STATE_SUSPENDED)
@@ -385,7 +385,7 @@ instance_save(Round *round, Instance *instance)
 		return;
 	if (!instance->put_aside)
 		instance->row.awaiting = count_awaited(instance);
-	instance->row.last_updated_time = round->now;
-	instance_update(round->store, &instance->row);
+	instance->row.last_updated_time = txn->now;
+	instance_update(txn->store, &instance->row);
 	instance->dirty = false;
 }

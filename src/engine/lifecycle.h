@@ -16,31 +16,31 @@
  * 2 for an event that stands for two: an activity was scheduled and ended.
  * event_time 0 means now.  The data are copied.
  */
-extern void instance_append(Round *round, Instance *instance, HistoryRow *row);
+extern void instance_append(WorkerTransaction *txn, Instance *instance, HistoryRow *row);
 /* append an event about the current attempt of a task */
-extern void instance_append_attempt(Round *round, Instance *instance, Task *task, EventType event, Jsonb *result);
+extern void instance_append_attempt(WorkerTransaction *txn, Instance *instance, Task *task, EventType event, Jsonb *result);
 
 /* whether a turn would get further than the last one did */
 extern bool instance_can_turn(Instance *instance);
 /* append the end of the activity that this worker ran between two turns */
-extern void instance_activity_done(Round *round, Instance *instance, Task *task,
+extern void instance_activity_done(WorkerTransaction *txn, Instance *instance, Task *task,
 								   bool failed, Jsonb *result);
-extern void instance_set_custom_status(Round *round, Instance *instance, Jsonb *status);
+extern void instance_set_custom_status(WorkerTransaction *txn, Instance *instance, Jsonb *status);
 /* does nothing if the instance is suspended, or is not, already */
-extern void instance_suspend(Round *round, Instance *instance, bool suspend, const char *reason);
+extern void instance_suspend(WorkerTransaction *txn, Instance *instance, bool suspend, const char *reason);
 
-extern void instance_complete(Round *round, Instance *instance, Jsonb *output);
+extern void instance_complete(WorkerTransaction *txn, Instance *instance, Jsonb *output);
 /* the orchestrator failed; Task.handled and .expired tell a rewind what to repeat */
-extern void instance_fail(Round *round, Instance *instance, Jsonb *failure);
+extern void instance_fail(WorkerTransaction *txn, Instance *instance, Jsonb *failure);
 /* the instance failed outside a turn, so a rewind repeats no failed task */
-extern void instance_fail_whole(Round *round, Instance *instance, Jsonb *failure);
+extern void instance_fail_whole(WorkerTransaction *txn, Instance *instance, Jsonb *failure);
 /* the same for an instance that is not in memory and whose row is locked; writes the row */
-extern void instance_fail_unread(Round *round, const InstanceRow *row, Jsonb *failure);
+extern void instance_fail_unread(WorkerTransaction *txn, const InstanceRow *row, Jsonb *failure);
 /* payload: the one of MESSAGE_TERMINATE */
-extern void instance_terminate(Round *round, Instance *instance, Jsonb *payload);
-extern void instance_continue_as_new(Round *round, Instance *instance, Jsonb *input,
+extern void instance_terminate(WorkerTransaction *txn, Instance *instance, Jsonb *payload);
+extern void instance_continue_as_new(WorkerTransaction *txn, Instance *instance, Jsonb *input,
 									 bool keep_events, const char *version);
 /* write the row if anything in it changed */
-extern void instance_save(Round *round, Instance *instance);
+extern void instance_save(WorkerTransaction *txn, Instance *instance);
 
 #endif

@@ -173,7 +173,7 @@ pause_after(Jsonb *policy, int attempt)
 
 /* Set the timer for the next attempt of a failed task, if its policy allows one. */
 bool
-retry_task(Round *round, Instance *instance, Task *task, Jsonb *failure)
+retry_task(WorkerTransaction *txn, Instance *instance, Task *task, Jsonb *failure)
 {
 	Jsonb	   *policy = jsonb_member(task->options, "retry");
 	int64		pause;
@@ -184,10 +184,10 @@ retry_task(Round *round, Instance *instance, Task *task, Jsonb *failure)
 		return false;
 	pause = pause_after(policy, task->attempt);
 	total = jsonb_member_integer(policy, "total", -1);
-	if (total >= 0 && (round->now - task->scheduled_time) / 1000 + pause > total)
+	if (total >= 0 && (txn->now - task->scheduled_time) / 1000 + pause > total)
 		return false;
-	instance_append_attempt(round, instance, task, EVENT_TASK_RETRIED, failure);
-	timer_insert(round->store, instance->row.key, task->id, round->now + pause * 1000);
+	instance_append_attempt(txn, instance, task, EVENT_TASK_RETRIED, failure);
+	timer_insert(txn->store, instance->row.key, task->id, txn->now + pause * 1000);
 	return true;
 }
 
@@ -207,7 +207,7 @@ retry_log(const Instance *instance, const char *what, Jsonb *obstacle)
 }
 
 void
-retry_put_off(Round *round, Instance *instance, Task *task, Jsonb *obstacle)
+retry_put_off(WorkerTransaction *txn, Instance *instance, Task *task, Jsonb *obstacle)
 {
 	HistoryRow	row = {
 		.event = EVENT_TASK_RETRIED,
@@ -219,10 +219,10 @@ retry_put_off(Round *round, Instance *instance, Task *task, Jsonb *obstacle)
 	int64		pause;
 
 	if (task->put_off_time == 0)
-		instance_append(round, instance, &row);
+		instance_append(txn, instance, &row);
 	else
 		instance->open_timers++;
-	pause = Min(Max((round->now - task->put_off_time) / 4, PUT_OFF_FIRST), PUT_OFF_LAST);
-	timer_insert(round->store, instance->row.key, task->id, round->now + pause);
+	pause = Min(Max((txn->now - task->put_off_time) / 4, PUT_OFF_FIRST), PUT_OFF_LAST);
+	timer_insert(txn->store, instance->row.key, task->id, txn->now + pause);
 	retry_log(instance, psprintf("%s \"%s\"", task->kind == TASK_CHILD ? "sub-orchestration" : "activity", task->name), obstacle);
 }

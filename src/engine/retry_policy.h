@@ -13,9 +13,9 @@ extern Jsonb *retry_options(Datum policy, Interval *timeout);
 extern int64 retry_timeout(Jsonb *options);
 
 /* set the timer for the next attempt of a failed task; false: its policy allows none */
-extern bool retry_task(Round *round, Instance *instance, Task *task, Jsonb *failure);
+extern bool retry_task(WorkerTransaction *txn, Instance *instance, Task *task, Jsonb *failure);
 /* postpone the attempt because of a temporary obstacle */
-extern void retry_put_off(Round *round, Instance *instance, Task *task, Jsonb *obstacle);
+extern void retry_put_off(WorkerTransaction *txn, Instance *instance, Task *task, Jsonb *obstacle);
 /* log that something of an instance is postponed, at most once in 10 seconds */
 extern void retry_log(const Instance *instance, const char *what, Jsonb *obstacle);
 

@@ -106,7 +106,7 @@ reopen(Instance *instance, Task *task)
 
 /* Mark the tasks that wait for their next attempt as halted. */
 static void
-mark_pauses(Round *round, Instance *instance)
+mark_pauses(WorkerTransaction *txn, Instance *instance)
 {
 	ListCell   *cell;
 
@@ -114,7 +114,7 @@ mark_pauses(Round *round, Instance *instance)
 		instance->tasks[i]->halted |= instance->tasks[i]->start_due;
 	if (instance->open_timers <= 0)
 		return;
-	foreach(cell, timers_tasks(round->store, instance->row.key))
+	foreach(cell, timers_tasks(txn->store, instance->row.key))
 	{
 		Task	   *task = instance_task(instance, lfirst_int(cell));
 
@@ -125,12 +125,12 @@ mark_pauses(Round *round, Instance *instance)
 
 /* The marks of the tasks, for ExecutionFailed. */
 Jsonb *
-rewind_marks(Round *round, Instance *instance)
+rewind_marks(WorkerTransaction *txn, Instance *instance)
 {
 	static const char *const names[] = {"handled", "expired", "halted"};
 	Jsonb	   *values[3];
 
-	mark_pauses(round, instance);
+	mark_pauses(txn, instance);
 	values[0] = list_tasks(instance, was_handled);
 	values[1] = list_tasks(instance, has_expired);
 	values[2] = list_tasks(instance, is_halted);
@@ -210,12 +210,12 @@ timer_time(const Task *task)
 
 /* Take the result of a child that a client has rewound and that has completed. */
 static void
-take_result(Round *round, Instance *instance, Task *task, const InstanceRow *child)
+take_result(WorkerTransaction *txn, Instance *instance, Task *task, const InstanceRow *child)
 {
 	HistoryRow	end;
-	bool		found = history_get(round->store, child->key, child->last_seq, &end);
+	bool		found = history_get(txn->store, child->key, child->last_seq, &end);
 
-	instance_append_attempt(round, instance, task, EVENT_CHILD_COMPLETED, found ? end.result : NULL);
+	instance_append_attempt(txn, instance, task, EVENT_CHILD_COMPLETED, found ? end.result : NULL);
 }
 
 /*
@@ -223,20 +223,20 @@ take_result(Round *round, Instance *instance, Task *task, const InstanceRow *chi
  * terminated.  A child that a client has rewound is not repeated.
  */
 static void
-redo_child(Round *round, Instance *instance, Task *task, Jsonb *payload)
+redo_child(WorkerTransaction *txn, Instance *instance, Task *task, Jsonb *payload)
 {
 	InstanceRow child;
-	MessageRow	message = {.kind = MESSAGE_REWIND, .time = round->now, .payload = payload};
+	MessageRow	message = {.kind = MESSAGE_REWIND, .time = txn->now, .payload = payload};
 
-	if (instance_find(round->store, sub_orchestration_id(instance, task, task->attempt), &child) &&
+	if (instance_find(txn->store, sub_orchestration_id(instance, task, task->attempt), &child) &&
 		child.parent_key == instance->row.key && child.parent_task == task->id &&
 		child.state != STATE_TERMINATED)
 	{
 		message.key = child.key;
 		if (child.state == STATE_FAILED)
-			message_send(round->store, child.owner, &message);
+			message_send(txn->store, child.owner, &message);
 		else if (child.state == STATE_COMPLETED)
-			take_result(round, instance, task, &child);
+			take_result(txn, instance, task, &child);
 		return;
 	}
 	sub_orchestration_note_start(instance, task);
@@ -244,19 +244,19 @@ redo_child(Round *round, Instance *instance, Task *task, Jsonb *payload)
 
 /* Start a reopened task. */
 static void
-redo(Round *round, Instance *instance, Task *task, Jsonb *payload)
+redo(WorkerTransaction *txn, Instance *instance, Task *task, Jsonb *payload)
 {
 	switch (task->kind)
 	{
 		case TASK_ACTIVITY:
-			instance_queue_activity(round, instance, task, LONE_NO);
+			instance_queue_activity(txn, instance, task, LONE_NO);
 			break;
 		case TASK_CHILD:
-			redo_child(round, instance, task, payload);
+			redo_child(txn, instance, task, payload);
 			break;
 		case TASK_TIMER:
-			timer_insert(round->store, instance->row.key, task->id,
-						 round->now + Max(timer_time(task) - task->scheduled_time, 0));
+			timer_insert(txn->store, instance->row.key, task->id,
+						 txn->now + Max(timer_time(task) - task->scheduled_time, 0));
 			break;
 		case TASK_EVENT:
 		case TASK_SEND:
@@ -266,15 +266,15 @@ redo(Round *round, Instance *instance, Task *task, Jsonb *payload)
 
 /* Set a timer again that was open, or canceled by the turn that failed, when the instance failed. */
 static void
-restore_timer(Round *round, Instance *instance, Task *task)
+restore_timer(WorkerTransaction *txn, Instance *instance, Task *task)
 {
 	if (task->kind == TASK_TIMER && task->recorded && task->done_seq == 0 &&
 		(!task->cancel_recorded || task->halted))
-		timer_insert(round->store, instance->row.key, task->id, timer_time(task));
+		timer_insert(txn->store, instance->row.key, task->id, timer_time(task));
 }
 
 void
-rewind_receive(Round *round, Instance *instance, Jsonb *payload)
+rewind_receive(WorkerTransaction *txn, Instance *instance, Jsonb *payload)
 {
 	static const char *const names[] = {"tasks"};
 	Jsonb	   *undone = list_tasks(instance, is_undone);
@@ -296,13 +296,13 @@ rewind_receive(Round *round, Instance *instance, Jsonb *payload)
 		if (is_undone(task) && !(task->kind == TASK_TIMER && is_halted(task)))
 			tasks = lappend(tasks, task);
 		else
-			restore_timer(round, instance, task);
+			restore_timer(txn, instance, task);
 	}
-	instance_append(round, instance, &row);
+	instance_append(txn, instance, &row);
 	instance->row.state = STATE_READY;
 	instance->row.completed_time = 0;
 	instance->wait_mode = WAIT_NONE;
-	lifecycle_notify_status(&instance->row, jsonb_member_text(payload, "reason"), round->now);
+	lifecycle_notify_status(&instance->row, jsonb_member_text(payload, "reason"), txn->now);
 	foreach(cell, tasks)
-		redo(round, instance, lfirst(cell), payload);
+		redo(txn, instance, lfirst(cell), payload);
 }

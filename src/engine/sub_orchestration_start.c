@@ -85,7 +85,7 @@ find_function(Instance *parent, Task *task, char **signature, Jsonb **failure)
 
 /* Make the instance of a child, or raise an error. */
 static void
-create(Round *round, Instance *parent, Task *task, const char *signature)
+create(WorkerTransaction *txn, Instance *parent, Task *task, const char *signature)
 {
 	char	   *version = jsonb_member_text(task->options, "version");
 	CreateRequest request = {
@@ -97,7 +97,7 @@ create(Round *round, Instance *parent, Task *task, const char *signature)
 		.tags = merged_tags(parent, task),
 		.input = task->input,
 		.owner = parent->row.owner,
-		.now = round->now,
+		.now = txn->now,
 		.parent_key = parent->row.key,
 		.parent_id = parent->row.instance_id,
 		.parent_task = sub_orchestration_is_detached(task) ? 0 : task->id,
@@ -106,16 +106,16 @@ create(Round *round, Instance *parent, Task *task, const char *signature)
 	};
 
 	create_check_id(request.instance_id);
-	if (instance_create(round->store, &request) != CREATE_DONE)
+	if (instance_create(txn->store, &request) != CREATE_DONE)
 		ereport(ERROR,
 				(errcode(ERRCODE_DURABLE_INSTANCE_EXISTS),
 				 errmsg("instance \"%s\" exists already", request.instance_id)));
-	store_flush(round->store);
+	store_flush(txn->store);
 }
 
 /* Start the current attempt of a child. */
 static StartResult
-start_child(Round *round, Instance *parent, Task *task, Jsonb **failure)
+start_child(WorkerTransaction *txn, Instance *parent, Task *task, Jsonb **failure)
 {
 	MemoryContext context = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
@@ -125,12 +125,12 @@ start_child(Round *round, Instance *parent, Task *task, Jsonb **failure)
 	if (result != START_DONE)
 		return result;
 	/* rows that the store has buffered belong to the outer transaction */
-	store_flush(round->store);
+	store_flush(txn->store);
 	BeginInternalSubTransaction(NULL);
 	MemoryContextSwitchTo(context);
 	PG_TRY();
 	{
-		create(round, parent, task, signature);
+		create(txn, parent, task, signature);
 		ReleaseCurrentSubTransaction();
 	}
 	PG_CATCH();
@@ -142,7 +142,7 @@ start_child(Round *round, Instance *parent, Task *task, Jsonb **failure)
 		FlushErrorState();
 		RollbackAndReleaseCurrentSubTransaction();
 		MemoryContextSwitchTo(context);
-		store_discard(round->store);
+		store_discard(txn->store);
 		result = classify(task, error, false, failure);
 	}
 	PG_END_TRY();
@@ -160,7 +160,7 @@ is_new_child(const Task *task, bool detached_only)
 
 /* Start the new children in the current subtransaction, until one meets an obstacle or is interrupted. */
 static StartResult
-start_all(Round *round, Instance *parent, int first_new, bool detached_only, Jsonb **obstacle)
+start_all(WorkerTransaction *txn, Instance *parent, int first_new, bool detached_only, Jsonb **obstacle)
 {
 	for (int i = first_new; i < parent->ntasks; i++)
 	{
@@ -169,7 +169,7 @@ start_all(Round *round, Instance *parent, int first_new, bool detached_only, Jso
 
 		if (!is_new_child(task, detached_only))
 			continue;
-		result = start_child(round, parent, task, obstacle);
+		result = start_child(txn, parent, task, obstacle);
 		if (result == START_FAILED)
 			task->unstartable = *obstacle;
 		else if (result != START_DONE)
@@ -179,7 +179,7 @@ start_all(Round *round, Instance *parent, int first_new, bool detached_only, Jso
 }
 
 StartResult
-start_new_children(Round *round, Instance *parent, int first_new, bool detached_only, Jsonb **obstacle)
+start_new_children(WorkerTransaction *txn, Instance *parent, int first_new, bool detached_only, Jsonb **obstacle)
 {
 	MemoryContext context = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
@@ -190,10 +190,10 @@ start_new_children(Round *round, Instance *parent, int first_new, bool detached_
 		first++;
 	if (first == parent->ntasks)
 		return START_DONE;
-	store_flush(round->store);
+	store_flush(txn->store);
 	BeginInternalSubTransaction(NULL);
 	MemoryContextSwitchTo(context);
-	result = start_all(round, parent, first, detached_only, obstacle);
+	result = start_all(txn, parent, first, detached_only, obstacle);
 	if (result != START_DONE)
 		RollbackAndReleaseCurrentSubTransaction();
 	else
@@ -221,20 +221,20 @@ not_due(Instance *parent, Task *task)
 }
 
 bool
-start_due_child(Round *round, Instance *parent)
+start_due_child(WorkerTransaction *txn, Instance *parent)
 {
 	Task	   *task = first_due(parent);
 	Jsonb	   *failure;
 
-	switch (start_child(round, parent, task, &failure))
+	switch (start_child(txn, parent, task, &failure))
 	{
 		case START_DONE:
 			break;
 		case START_FAILED:
-			instance_append_attempt(round, parent, task, EVENT_CHILD_FAILED, failure);
+			instance_append_attempt(txn, parent, task, EVENT_CHILD_FAILED, failure);
 			break;
 		case START_OBSTRUCTED:
-			retry_put_off(round, parent, task, failure);
+			retry_put_off(txn, parent, task, failure);
 			break;
 		case START_INTERRUPTED:
 			return false;
@@ -248,13 +248,13 @@ start_due_child(Round *round, Instance *parent)
 
 /* Set timers, due at once, for the children that this transaction has not started. */
 void
-start_put_back(Round *round, Instance *parent)
+start_put_back(WorkerTransaction *txn, Instance *parent)
 {
 	while (parent->starts_due > 0)
 	{
 		Task	   *task = first_due(parent);
 
-		timer_insert(round->store, parent->row.key, task->id, round->now);
+		timer_insert(txn->store, parent->row.key, task->id, txn->now);
 		parent->open_timers++;
 		not_due(parent, task);
 	}

@@ -20,10 +20,10 @@ typedef enum StartResult
  * START_DONE: all were started, or failed for good, which Task.unstartable says.
  * START_OBSTRUCTED (*obstacle says why), START_INTERRUPTED: none was started.
  */
-extern StartResult start_new_children(Round *round, Instance *parent, int first_new, bool detached_only, Jsonb **obstacle);
+extern StartResult start_new_children(WorkerTransaction *txn, Instance *parent, int first_new, bool detached_only, Jsonb **obstacle);
 /* start one child that is due, or postpone it; false: it was interrupted, and is still due */
-extern bool start_due_child(Round *round, Instance *parent);
+extern bool start_due_child(WorkerTransaction *txn, Instance *parent);
 /* at the end of the transaction: set timers that make the children due again that it has not started */
-extern void start_put_back(Round *round, Instance *parent);
+extern void start_put_back(WorkerTransaction *txn, Instance *parent);
 
 #endif

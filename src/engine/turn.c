@@ -254,7 +254,7 @@ turn_send(Task *task)
 
 	if (will_start(task->name))
 		return;
-	if (!instance_find(current_turn->round->store, task->name, &target) ||
+	if (!instance_find(current_turn->txn->store, task->name, &target) ||
 		!is_member_of_role(GetUserId(), target.owner))
 	{
 		fail_to_send(task, failure_make(ERRCODE_DURABLE_NO_INSTANCE,
@@ -264,7 +264,7 @@ turn_send(Task *task)
 	task->target = target.key;
 	exceeded = quota_payload(target.owner, jsonb_member(task->input, "data"));
 	if (exceeded == NULL)
-		exceeded = quota_take_message(current_turn->round->store, &target, sends_to);
+		exceeded = quota_take_message(current_turn->txn->store, &target, sends_to);
 	if (exceeded != NULL)
 		fail_to_send(task, exceeded);
 }
@@ -341,17 +341,17 @@ replay_reset(void)
 
 /* Begin a turn, in which the code has consumed no event yet. */
 static void
-turn_begin(Turn *new_turn, Round *round, Instance *instance)
+turn_begin(Turn *new_turn, WorkerTransaction *txn, Instance *instance)
 {
 	memset(new_turn, 0, sizeof(Turn));
 	new_turn->context = CurrentMemoryContext;
-	new_turn->round = round;
+	new_turn->txn = txn;
 	new_turn->instance = instance;
 	new_turn->known = instance->ntasks;
 	new_turn->seen = instance->row.turn_seq;
 	if (instance->row.started_time == 0)
 	{
-		instance->row.started_time = round->now;
+		instance->row.started_time = txn->now;
 		instance->dirty = true;
 	}
 	new_turn->now = instance->row.started_time;
@@ -486,7 +486,7 @@ turn_call(UserCall *call, Jsonb **failure)
 		timing_add(instance->row.search_path, instance->row.function, time / 1000, false);
 	if (call->interruption != INTERRUPTION_NONE)
 		return TURN_INTERRUPTED;
-	current_turn->round->now = Max(current_turn->round->now, GetCurrentTimestamp());
+	current_turn->txn->now = Max(current_turn->txn->now, GetCurrentTimestamp());
 	if (current_turn->misuse != NULL)
 		*failure = current_turn->misuse;
 	else if (current_turn->wrote)
@@ -525,7 +525,7 @@ undo_turn(Instance *instance, const InstanceRow *before)
  * turn.  row.awaiting counts the attempts as a negative number.
  */
 static void
-put_aside(Round *round, Instance *instance, const InstanceRow *before, Jsonb *obstacle)
+put_aside(WorkerTransaction *txn, Instance *instance, const InstanceRow *before, Jsonb *obstacle)
 {
 	int			tries = before->awaiting < 0 ? Min(1 - before->awaiting, 30) : 1;
 
@@ -535,23 +535,23 @@ put_aside(Round *round, Instance *instance, const InstanceRow *before, Jsonb *ob
 	/* a turn is not due before the timer fires or a message comes */
 	instance->wait_mode = WAIT_ANY;
 	/* a message may have caused this turn before the last timer fired */
-	(void) timer_cancel(round->store, instance->row.key, TURN_TIMER);
-	timer_insert(round->store, instance->row.key, TURN_TIMER,
-				 round->now + Min(ASIDE_FIRST << (tries - 1), ASIDE_LAST));
+	(void) timer_cancel(txn->store, instance->row.key, TURN_TIMER);
+	timer_insert(txn->store, instance->row.key, TURN_TIMER,
+				 txn->now + Min(ASIDE_FIRST << (tries - 1), ASIDE_LAST));
 	retry_log(instance, "a turn", obstacle);
 }
 
 /* A turn that was put aside before has succeeded. */
 static void
-not_aside(Round *round, Instance *instance)
+not_aside(WorkerTransaction *txn, Instance *instance)
 {
-	if (timer_cancel(round->store, instance->row.key, TURN_TIMER))
+	if (timer_cancel(txn->store, instance->row.key, TURN_TIMER))
 		instance->open_timers--;
 	instance->put_aside = false;
 }
 
 TurnRun
-turn_run(Round *round, Instance *instance)
+turn_run(WorkerTransaction *txn, Instance *instance)
 {
 	Turn		this_turn;
 	TurnOutcome outcome;
@@ -571,7 +571,7 @@ turn_run(Round *round, Instance *instance)
 		.timeout = durable_turn_timeout
 	};
 
-	turn_begin(&this_turn, round, instance);
+	turn_begin(&this_turn, txn, instance);
 	call.expected = &this_turn.stopped;
 	current_turn = &this_turn;
 	current_orchestrator_refuse = turn_refuse;
@@ -580,44 +580,44 @@ turn_run(Round *round, Instance *instance)
 	current_orchestrator_refuse = NULL;
 	if (outcome == TURN_INTERRUPTED)
 		return undo_turn(instance, &before);
-	children = start_new_children(round, instance, this_turn.known, outcome == TURN_CONTINUED, &obstacle);
+	children = start_new_children(txn, instance, this_turn.known, outcome == TURN_CONTINUED, &obstacle);
 	if (children == START_INTERRUPTED)
 		return undo_turn(instance, &before);
 	if (children == START_OBSTRUCTED)
 	{
-		put_aside(round, instance, &before, obstacle);
+		put_aside(txn, instance, &before, obstacle);
 		return TURN_RUN_STOPS;
 	}
 	if (instance->put_aside)
-		not_aside(round, instance);
+		not_aside(txn, instance);
 	if (before.started_time == 0)
-		lifecycle_notify_status(&instance->row, NULL, round->now);
+		lifecycle_notify_status(&instance->row, NULL, txn->now);
 	if (outcome == TURN_WAITING && instance_runs_own(instance, this_turn.known))
 	{
 		instance->next_activity = instance->tasks[this_turn.known];
 		instance->last_activity = instance->tasks[instance->ntasks - 1]->id;
 	}
 	if (outcome == TURN_CONTINUED)
-		instance_emit_last(round, instance, this_turn.known);
+		instance_emit_last(txn, instance, this_turn.known);
 	else
 	{
 		foreach(cell, this_turn.canceled)
-			instance_cancel(round, instance, lfirst(cell));
-		instance_emit(round, instance, this_turn.known);
+			instance_cancel(txn, instance, lfirst(cell));
+		instance_emit(txn, instance, this_turn.known);
 	}
 	/* the turn has not killed its worker; crashes of its next activity are counted from 0 */
 	if (instance->next_activity == NULL)
 		instance->row.deliveries = 0;
 	if (this_turn.status_set)
-		instance_set_custom_status(round, instance, this_turn.status);
+		instance_set_custom_status(txn, instance, this_turn.status);
 	instance->row.turn_seq = instance->row.last_seq;
 	instance->dirty = true;
 	if (outcome == TURN_COMPLETED)
-		instance_complete(round, instance, call.result);
+		instance_complete(txn, instance, call.result);
 	else if (outcome == TURN_FAILED)
-		instance_fail(round, instance, failure);
+		instance_fail(txn, instance, failure);
 	else if (outcome == TURN_CONTINUED)
-		instance_continue_as_new(round, instance, this_turn.new_input,
+		instance_continue_as_new(txn, instance, this_turn.new_input,
 								 this_turn.keep_events, this_turn.new_version);
 	return outcome == TURN_COMPLETED || outcome == TURN_FAILED ? TURN_RUN_STOPS : TURN_RUN_GOES_ON;
 }

@@ -35,7 +35,7 @@ typedef enum TurnRun
 typedef struct Turn
 {
 	MemoryContext context;		/* lives as long as the turn */
-	Round	   *round;
+	WorkerTransaction *txn;
 	Instance   *instance;
 	int			next;			/* index of the next task */
 	int			known;			/* number of tasks when the turn began */
@@ -65,7 +65,7 @@ typedef struct Turn
 extern Turn *current_turn;
 
 /* run a turn and store its effects; for workers */
-extern TurnRun turn_run(Round *round, Instance *instance);
+extern TurnRun turn_run(WorkerTransaction *txn, Instance *instance);
 /* forget the turn or activity that an error ended; after the rollback */
 extern void replay_reset(void);
 

@@ -37,7 +37,7 @@
  * but each gets at least one more attempt.
  */
 void
-instance_queue_activity(Round *round, Instance *instance, Task *task, Lone lone)
+instance_queue_activity(WorkerTransaction *txn, Instance *instance, Task *task, Lone lone)
 {
 	TaskRow		queued = {
 		.key = instance->row.key,
@@ -48,7 +48,7 @@ instance_queue_activity(Round *round, Instance *instance, Task *task, Lone lone)
 		.deliveries = Min(instance->row.deliveries, durable_max_activity_deliveries - 1)
 	};
 
-	task_insert(round->store, &queued);
+	task_insert(txn->store, &queued);
 	if (queued.deliveries > 0)
 		lone = LONE_MUST;
 	else if (lone == LONE_NO && timing_is_slow(instance->row.search_path, task->name))
@@ -58,19 +58,19 @@ instance_queue_activity(Round *round, Instance *instance, Task *task, Lone lone)
 
 /* Append the cancellation of a task to the history. */
 static void
-append_canceled(Round *round, Instance *instance, Task *task)
+append_canceled(WorkerTransaction *txn, Instance *instance, Task *task)
 {
 	bool		timer = task->kind == TASK_TIMER;
 	HistoryRow	row = {
 		.event = timer ? EVENT_TIMER_CANCELED : EVENT_TASK_CANCELED, .task_id = task->id, .name = timer ? NULL : task->name
 	};
 
-	instance_append(round, instance, &row);
+	instance_append(txn, instance, &row);
 }
 
 /* Append a new task to the history. */
 static void
-append_asked(Round *round, Instance *instance, Task *task)
+append_asked(WorkerTransaction *txn, Instance *instance, Task *task)
 {
 	static const EventType events[] = {
 		[TASK_ACTIVITY] = EVENT_TASK_SCHEDULED, [TASK_CHILD] = EVENT_CHILD_CREATED,
@@ -84,7 +84,7 @@ append_asked(Round *round, Instance *instance, Task *task)
 		.result = task->kind == TASK_SEND ? task->result : task->options
 	};
 
-	instance_append(round, instance, &row);
+	instance_append(txn, instance, &row);
 }
 
 /*
@@ -92,15 +92,15 @@ append_asked(Round *round, Instance *instance, Task *task)
  * used up: then *full is set to the failure, with which the next ones fail, too.
  */
 static void
-emit_activity(Round *round, Instance *instance, Task *task, Lone lone, Jsonb **full)
+emit_activity(WorkerTransaction *txn, Instance *instance, Task *task, Lone lone, Jsonb **full)
 {
 	if (*full == NULL)
-		*full = quota_take(round->store, instance->row.owner, QUOTA_PENDING);
+		*full = quota_take(txn->store, instance->row.owner, QUOTA_PENDING);
 	if (*full != NULL)
-		instance_append_attempt(round, instance, task, EVENT_TASK_FAILED,
+		instance_append_attempt(txn, instance, task, EVENT_TASK_FAILED,
 								failure_with_text(*full, "activity", task->name));
 	else
-		instance_queue_activity(round, instance, task, lone);
+		instance_queue_activity(txn, instance, task, lone);
 }
 
 /*
@@ -110,52 +110,52 @@ emit_activity(Round *round, Instance *instance, Task *task, Lone lone, Jsonb **f
  * another owner has the id, the event is dropped.
  */
 static bool
-find_target(Round *round, Instance *instance, Task *task, InstanceRow *target)
+find_target(WorkerTransaction *txn, Instance *instance, Task *task, InstanceRow *target)
 {
 	if (task->target != 0)
-		return instance_get(round->store, task->target, target);
-	return instance_find(round->store, task->name, target) && target->owner == instance->row.owner;
+		return instance_get(txn->store, task->target, target);
+	return instance_find(txn->store, task->name, target) && target->owner == instance->row.owner;
 }
 
 /* Send an event to another instance. */
 static void
-send_event(Round *round, Instance *instance, Task *task)
+send_event(WorkerTransaction *txn, Instance *instance, Task *task)
 {
 	InstanceRow target;
 	MessageRow	message = {
 		.kind = MESSAGE_EVENT,
-		.time = round->now,
+		.time = txn->now,
 		.name = jsonb_member_text(task->input, "name"),
 		.payload = jsonb_member(task->input, "data")
 	};
 
-	if (task->failed || !find_target(round, instance, task, &target))
+	if (task->failed || !find_target(txn, instance, task, &target))
 		return;
 	message.key = target.key;
-	message_send(round->store, target.owner, &message);
+	message_send(txn->store, target.owner, &message);
 	/* a quota counts the messages in the table */
 	if (quota_is_set(target.owner, QUOTA_HISTORY))
-		store_flush(round->store);
+		store_flush(txn->store);
 }
 
 /* Append a new task to the history and start it, unless the code has canceled it in the same turn. */
 static void
-emit(Round *round, Instance *instance, Task *task, Lone lone, Jsonb **full)
+emit(WorkerTransaction *txn, Instance *instance, Task *task, Lone lone, Jsonb **full)
 {
-	append_asked(round, instance, task);
+	append_asked(txn, instance, task);
 	if (task->kind == TASK_SEND)
-		send_event(round, instance, task);
+		send_event(txn, instance, task);
 	else if (task->unstartable != NULL)
-		instance_append_attempt(round, instance, task, EVENT_CHILD_FAILED, task->unstartable);
+		instance_append_attempt(txn, instance, task, EVENT_CHILD_FAILED, task->unstartable);
 	else if (task->canceled)
 	{
-		append_canceled(round, instance, task);
+		append_canceled(txn, instance, task);
 		task->halted = task->kind == TASK_ACTIVITY || task->kind == TASK_TIMER;
 	}
 	else if (task->kind == TASK_ACTIVITY)
-		emit_activity(round, instance, task, lone, full);
+		emit_activity(txn, instance, task, lone, full);
 	else if (task->kind == TASK_TIMER)
-		timer_insert(round->store, instance->row.key, task->id, task->fire_at);
+		timer_insert(txn->store, instance->row.key, task->id, task->fire_at);
 }
 
 /*
@@ -195,7 +195,7 @@ instance_runs_own(Instance *instance, int first_new)
 }
 
 void
-instance_emit(Round *round, Instance *instance, int first_new)
+instance_emit(WorkerTransaction *txn, Instance *instance, int first_new)
 {
 	Jsonb	   *full = NULL;
 
@@ -205,7 +205,7 @@ instance_emit(Round *round, Instance *instance, int first_new)
 
 		if (!task->recorded && (instance->next_activity == NULL || task->id < instance->next_activity->id ||
 								task->id > instance->last_activity))
-			emit(round, instance, task, LONE_NO, &full);
+			emit(txn, instance, task, LONE_NO, &full);
 	}
 }
 
@@ -214,14 +214,14 @@ instance_emit(Round *round, Instance *instance, int first_new)
  * to the history, which is about to be deleted.
  */
 void
-instance_emit_last(Round *round, Instance *instance, int first_new)
+instance_emit_last(WorkerTransaction *txn, Instance *instance, int first_new)
 {
 	for (int i = first_new; i < instance->ntasks; i++)
 	{
 		Task	   *task = instance->tasks[i];
 
 		if (task->kind == TASK_SEND)
-			send_event(round, instance, task);
+			send_event(txn, instance, task);
 	}
 }
 
@@ -232,26 +232,26 @@ instance_emit_last(Round *round, Instance *instance, int first_new)
  * is marked as halted, in case this turn fails and is rewound.
  */
 void
-instance_cancel(Round *round, Instance *instance, Task *task)
+instance_cancel(WorkerTransaction *txn, Instance *instance, Task *task)
 {
 	ListCell   *cell;
 
 	if (!task->cancel_recorded)
-		append_canceled(round, instance, task);
+		append_canceled(txn, instance, task);
 	if (task->kind == TASK_TIMER)
-		task->halted = timer_cancel(round->store, instance->row.key, task->id);
+		task->halted = timer_cancel(txn->store, instance->row.key, task->id);
 	else if (task->kind == TASK_ACTIVITY)
 	{
-		store_sync(round->store);
-		foreach(cell, tasks_seize(round->store, instance->row.key, task->id, task->id))
+		store_sync(txn->store);
+		foreach(cell, tasks_seize(txn->store, instance->row.key, task->id, task->id))
 		{
-			task_delete(round->store, lfirst(cell));
+			task_delete(txn->store, lfirst(cell));
 			task->halted = true;
 		}
 	}
 	/* the timer for the next attempt */
 	if (task->kind != TASK_TIMER && (task->options != NULL || task->put_off_time != 0) &&
-		timer_cancel(round->store, instance->row.key, task->id))
+		timer_cancel(txn->store, instance->row.key, task->id))
 		task->halted = true;
 }
 
@@ -260,7 +260,7 @@ instance_cancel(Round *round, Instance *instance, Task *task)
  * first may have been interrupted (lone) or met a temporary obstacle.
  */
 void
-instance_defer_activities(Round *round, Instance *instance, Lone lone, Jsonb *obstacle)
+instance_defer_activities(WorkerTransaction *txn, Instance *instance, Lone lone, Jsonb *obstacle)
 {
 	int			first = instance->next_activity->id;
 	Jsonb	   *full = NULL;
@@ -268,11 +268,11 @@ instance_defer_activities(Round *round, Instance *instance, Lone lone, Jsonb *ob
 	instance->next_activity = NULL;
 	if (obstacle != NULL)
 	{
-		append_asked(round, instance, instance_task(instance, first));
-		retry_put_off(round, instance, instance_task(instance, first), obstacle);
+		append_asked(txn, instance, instance_task(instance, first));
+		retry_put_off(txn, instance, instance_task(instance, first), obstacle);
 		first++;
 	}
 	for (int id = first; id <= instance->last_activity; id++)
-		emit(round, instance, instance_task(instance, id), id == first ? lone : LONE_NO, &full);
+		emit(txn, instance, instance_task(instance, id), id == first ? lone : LONE_NO, &full);
 	instance->row.deliveries = 0;
 }

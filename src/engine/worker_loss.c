@@ -111,16 +111,16 @@ overdue_turn(void)
 
 /* Count a worker that died running the instance.  durable.max_activity_deliveries deaths in a turn fail the instance. */
 void
-worker_loss_receive(Round *round, Instance *instance, const MessageRow *message)
+worker_loss_receive(WorkerTransaction *txn, Instance *instance, const MessageRow *message)
 {
 	InstanceRow *row = &instance->row;
 
 	row->deliveries++;
 	instance->dirty = true;
 	if (message->kind == MESSAGE_TURN_OVERDUE)
-		instance_fail_whole(round, instance, overdue_turn());
+		instance_fail_whole(txn, instance, overdue_turn());
 	else if (message->task_id == 0 && row->deliveries >= durable_max_activity_deliveries)
-		instance_fail_whole(round, instance,
+		instance_fail_whole(txn, instance,
 							failure_make(ERRCODE_DURABLE_ACTIVITY_LOST,
 										 psprintf("orchestrator %s was lost: %d workers died while running it",
 												  row->name, row->deliveries),

@@ -12,6 +12,6 @@
 /* for the scheduler: count what a dead worker was running; false if another transaction has locked the queued activity */
 extern bool worker_loss_count(Store *store, const BlackboxNote *note);
 /* for workers: apply MESSAGE_WORKER_LOST or MESSAGE_TURN_OVERDUE */
-extern void worker_loss_receive(Round *round, Instance *instance, const MessageRow *message);
+extern void worker_loss_receive(WorkerTransaction *txn, Instance *instance, const MessageRow *message);
 
 #endif

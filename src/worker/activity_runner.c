@@ -64,8 +64,8 @@ run_task(const InstanceRow *instance, TaskRow *task, const HistoryRow *scheduled
 		outcome == ACTIVITY_PUT_OFF ? MESSAGE_TASK_PUT_OFF : MESSAGE_TASK_FAILED;
 	message.time = GetCurrentTimestamp();
 	message.payload = run.result;
-	message_send(this_round.store, instance->owner, &message);
-	task_delete(this_round.store, task);
+	message_send(this_transaction.store, instance->owner, &message);
+	task_delete(this_transaction.store, task);
 	return outcome;
 }
 
@@ -116,7 +116,7 @@ typedef struct Batch
 static Batch
 lock_batch(const ReadyRange *range)
 {
-	Batch		batch = {.tasks = tasks_lock(this_round.store, range->key, range->low, range->high)};
+	Batch		batch = {.tasks = tasks_lock(this_transaction.store, range->key, range->low, range->high)};
 	int			first = PG_INT32_MAX;
 	int			last = 0;
 	ListCell   *cell;
@@ -128,7 +128,7 @@ lock_batch(const ReadyRange *range)
 	}
 	/* those of one fan-out are neighbours in the history */
 	if (batch.tasks != NIL && last - first < 4 * ROUND_ACTIVITIES)
-		batch.events = history_between(this_round.store, range->key, first, last);
+		batch.events = history_between(this_transaction.store, range->key, first, last);
 	return batch;
 }
 
@@ -156,7 +156,7 @@ find_scheduled(const Batch *batch, const TaskRow *task, HistoryRow *scheduled)
 			*scheduled = *(HistoryRow *) lfirst(cell);
 			return scheduled->task_id == task->task_id;
 		}
-	return history_get(this_round.store, task->key, task->seq, scheduled) && scheduled->task_id == task->task_id;
+	return history_get(this_transaction.store, task->key, task->seq, scheduled) && scheduled->task_id == task->task_id;
 }
 
 /*
@@ -175,7 +175,7 @@ run_range_round(ReadyRange *range, bool alone, int tries)
 	int			count = 0;
 
 	round_begin(0, alone);
-	found = instance_get(this_round.store, range->key, &instance);
+	found = instance_get(this_transaction.store, range->key, &instance);
 	if (found && instance.owner != GetSessionUserId())
 	{
 		/* it was hinted to the wrong role */
@@ -199,7 +199,7 @@ run_range_round(ReadyRange *range, bool alone, int tries)
 		if (!found || instance.state == STATE_TERMINATED || !find_scheduled(&batch, task, &scheduled))
 		{
 			/* the instance, or the execution that scheduled it, is over */
-			task_delete(this_round.store, task);
+			task_delete(this_transaction.store, task);
 			range->low++;
 			continue;
 		}
@@ -244,15 +244,15 @@ fail_task(const ReadyRange *range, ErrorData *error)
 	};
 
 	round_begin(0, false);
-	foreach(cell, tasks_lock(this_round.store, range->key, range->low, range->low))
+	foreach(cell, tasks_lock(this_transaction.store, range->key, range->low, range->low))
 	{
 		TaskRow    *task = lfirst(cell);
 
 		message.attempt = task->attempt;
 		message.payload = failure_from_error(error);
-		if (instance_get(this_round.store, range->key, &instance))
-			message_send(this_round.store, instance.owner, &message);
-		task_delete(this_round.store, task);
+		if (instance_get(this_transaction.store, range->key, &instance))
+			message_send(this_transaction.store, instance.owner, &message);
+		task_delete(this_transaction.store, task);
 	}
 	round_commit();
 }

@@ -535,22 +535,22 @@ look_for_timers_left(TimestampTz now)
 }
 
 /* A round of the scheduler's own, for the few changes that it makes itself. */
-static Round
+static WorkerTransaction
 round_begin(void)
 {
-	Round		round = {.now = GetCurrentTimestamp()};
+	WorkerTransaction txn = {.now = GetCurrentTimestamp()};
 
 	process_begin();
 	failure_log_begin();
-	round.store = store_open();
-	return round;
+	txn.store = store_open();
+	return txn;
 }
 
 /* Commit such a round. */
 static void
-round_commit(Round *round)
+round_commit(WorkerTransaction *txn)
 {
-	store_close(round->store);
+	store_close(txn->store);
 	process_commit();
 	failure_log_commit();
 }
@@ -567,11 +567,11 @@ remove_orphans(void)
 	while (norphans > 0 && now - orphans_since >= ORPHAN_AGE && done)
 	{
 		int64		key = orphans[norphans - 1];
-		Round		round = round_begin();
+		WorkerTransaction txn = round_begin();
 		Oid			owner;
 
-		done = instance_owner(round.store, key, &owner) || queue_remove_orphans(round.store, key, ORPHAN_ROWS);
-		round_commit(&round);
+		done = instance_owner(txn.store, key, &owner) || queue_remove_orphans(txn.store, key, ORPHAN_ROWS);
+		round_commit(&txn);
 		norphans -= done;
 	}
 }
@@ -588,10 +588,10 @@ try_lost_count(const BlackboxNote *note)
 
 	PG_TRY();
 	{
-		Round		round = round_begin();
+		WorkerTransaction txn = round_begin();
 
-		counted = worker_loss_count(round.store, note);
-		round_commit(&round);
+		counted = worker_loss_count(txn.store, note);
+		round_commit(&txn);
 	}
 	PG_CATCH();
 	{
@@ -612,20 +612,20 @@ try_lost_count(const BlackboxNote *note)
 static bool
 fail_ownerless(Oid role, int64 key)
 {
-	Round		round = round_begin();
+	WorkerTransaction txn = round_begin();
 	InstanceRow row;
 	FetchResult result;
 
 	ItemPointerSetInvalid(&row.root);
-	result = instance_claim(round.store, key, InvalidOid, &row);
+	result = instance_claim(txn.store, key, InvalidOid, &row);
 	/* durable.reassign_owner may have come first */
 	if (result == FETCH_FOUND && !STATE_IS_TERMINAL(row.state) &&
 		!SearchSysCacheExists1(AUTHOID, ObjectIdGetDatum(row.owner)))
-		instance_fail_unread(&round, &row,
+		instance_fail_unread(&txn, &row,
 							 failure_make(ERRCODE_UNDEFINED_OBJECT,
 										  psprintf("the role with OID %u that owned the instance was dropped", role),
 										  NULL, NULL));
-	round_commit(&round);
+	round_commit(&txn);
 	return result != FETCH_LOCKED;
 }
 

@@ -108,33 +108,33 @@ run_activity(Instance *instance, ReadyItem *item, bool turned)
 	{
 		Jsonb	   *failure = activity_lost(&run, instance->row.deliveries);
 
-		instance_activity_done(&this_round, instance, task, true, failure);
+		instance_activity_done(&this_transaction, instance, task, true, failure);
 		return true;
 	}
 	/* what may kill its worker is counted for itself in the queue */
 	if (round_lone() || timing_is_slow(instance->row.search_path, task->name))
 	{
-		instance_defer_activities(&this_round, instance, LONE_NO, NULL);
+		instance_defer_activities(&this_transaction, instance, LONE_NO, NULL);
 		return true;
 	}
 	if (round_full())
 	{
 		/* if the cache does not keep the turn it would be run again, to come no further */
 		if (turned)
-			instance_defer_activities(&this_round, instance, LONE_NO, NULL);
+			instance_defer_activities(&this_transaction, instance, LONE_NO, NULL);
 		return turned;
 	}
 	outcome = activity_run(&run);
-	this_round.now = Max(this_round.now, GetCurrentTimestamp());
+	this_transaction.now = Max(this_transaction.now, GetCurrentTimestamp());
 	round_ran(run.wrote);
 	if (outcome == ACTIVITY_PUT_OFF)
 	{
-		instance_defer_activities(&this_round, instance, LONE_NO, run.result);
+		instance_defer_activities(&this_transaction, instance, LONE_NO, run.result);
 		return true;
 	}
 	if (outcome == ACTIVITY_INTERRUPTED)
 	{
-		instance_defer_activities(&this_round, instance, run.interruption == INTERRUPTION_LOCK ? LONE_MAY : LONE_MUST, NULL);
+		instance_defer_activities(&this_transaction, instance, run.interruption == INTERRUPTION_LOCK ? LONE_MAY : LONE_MUST, NULL);
 		round_stop();
 		return true;
 	}
@@ -148,7 +148,7 @@ run_activity(Instance *instance, ReadyItem *item, bool turned)
 	/* the termination comes before what the orchestrator makes of the failure */
 	if (run.canceled)
 		round_stop();
-	instance_activity_done(&this_round, instance, task, outcome == ACTIVITY_FAILED, run.result);
+	instance_activity_done(&this_transaction, instance, task, outcome == ACTIVITY_FAILED, run.result);
 	instance->conflicts = 0;
 	return true;
 }
@@ -168,7 +168,7 @@ start_children(Instance *instance)
 	while (instance->starts_due > 0 && !round_full())
 	{
 		round_step();
-		if (!start_due_child(&this_round, instance))
+		if (!start_due_child(&this_transaction, instance))
 		{
 			round_stop();
 			return false;
@@ -220,7 +220,7 @@ advance(Instance *instance, ReadyItem *item)
 		{
 			round_step();
 			turned = true;
-			switch (turn_run(&this_round, instance))
+			switch (turn_run(&this_transaction, instance))
 			{
 				case TURN_RUN_STOPS:
 					return;
@@ -307,12 +307,12 @@ run_round(ReadyItem *batch, int count, bool lone)
 	instances = palloc0(count * sizeof(Instance *));
 	for (int i = 0; i < count; i++)
 	{
-		instances[i] = instance_load(&this_round, batch[i].key, batch[i].flags, &result);
+		instances[i] = instance_load(&this_transaction, batch[i].key, batch[i].flags, &result);
 		if (result == FETCH_ABSENT)
 		{
 			/* it was purged or replaced: nobody wants what came for it */
-			messages_delete(this_round.store, batch[i].key);
-			timers_delete(this_round.store, batch[i].key);
+			messages_delete(this_transaction.store, batch[i].key);
+			timers_delete(this_transaction.store, batch[i].key);
 		}
 	}
 	round_start_clock();
@@ -324,10 +324,10 @@ run_round(ReadyItem *batch, int count, bool lone)
 			continue;
 		if (instances[i]->starts_due > 0)
 		{
-			start_put_back(&this_round, instances[i]);
+			start_put_back(&this_transaction, instances[i]);
 			batch[i].flags = READY_TIMER;
 		}
-		instance_save(&this_round, instances[i]);
+		instance_save(&this_transaction, instances[i]);
 		if (instances[i]->row.state == STATE_READY)
 			batch[i].flags |= READY_RUN;
 		if (batch[i].flags == 0)
@@ -353,12 +353,12 @@ fail_instance(ReadyItem *item, ErrorData *error)
 	FetchResult result;
 
 	round_begin(1, false);
-	instance = instance_load(&this_round, item->key, READY_ALL, &result);
+	instance = instance_load(&this_transaction, item->key, READY_ALL, &result);
 	if (instance != NULL)
 	{
 		if (!STATE_IS_TERMINAL(instance->row.state))
-			instance_fail_whole(&this_round, instance, failure_from_error(error));
-		instance_save(&this_round, instance);
+			instance_fail_whole(&this_transaction, instance, failure_from_error(error));
+		instance_save(&this_transaction, instance);
 	}
 	round_commit();
 	item->flags = 0;

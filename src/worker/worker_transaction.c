@@ -32,7 +32,7 @@
 
 #define MAX_WRITERS		60		/* subtransactions with a transaction id in a round */
 
-Round		this_round;
+WorkerTransaction this_transaction;
 
 static Oid	my_extension;
 static MemoryContext round_context;
@@ -88,8 +88,8 @@ round_begin(int count, bool runs_alone)
 	PushActiveSnapshot(GetTransactionSnapshot());
 	/* DROP EXTENSION waits for the round, and the round never for some of its tables */
 	extension_lock(my_extension, AccessShareLock);
-	this_round.store = store_open_all();
-	if (this_round.store == NULL)
+	this_transaction.store = store_open_all();
+	if (this_transaction.store == NULL)
 	{
 		/* the scheduler says what is wrong */
 		database_changed(MyDatabaseId);
@@ -98,8 +98,8 @@ round_begin(int count, bool runs_alone)
 	/* the role was dropped or may not connect any more: the scheduler says so */
 	if (!role_still_welcome())
 		proc_exit(0);
-	this_round.owner = GetSessionUserId();
-	this_round.now = GetCurrentTimestamp();
+	this_transaction.owner = GetSessionUserId();
+	this_transaction.now = GetCurrentTimestamp();
 	stopped = false;
 	writers = 0;
 	steps = 0;
@@ -142,7 +142,7 @@ void
 round_commit(void)
 {
 	patience_end();
-	store_close(this_round.store);
+	store_close(this_transaction.store);
 	PopActiveSnapshot();
 	stats_count(STATS_BATCHES, 1);
 	CommitTransactionCommand();

@@ -15,7 +15,7 @@
 #define ROUND_INSTANCES		1000	/* the largest durable.batch_size */
 #define ROUND_ACTIVITIES	16		/* of the queue taken at a time, and of one step */
 
-extern Round this_round;
+extern WorkerTransaction this_transaction;
 
 extern void round_init(void);
 extern void round_begin(int count, bool runs_alone);
