@@ -63,7 +63,7 @@ foreach my $file (grep { /\.h$/ } sort keys %source)
 
 # Phrases that are not plain English.  A blank stands for any white space, also at the end of a line of a comment.
 my @banned = map { s/ /[\\s*]+/gr } (
-	'in vain', 'dear', 'as ever', 'at hand', 'in the midst', 'at least so', 'by who', 'of whoever', 'for whoever',
+	'in vain', 'dear', 'as ever', 'at hand', 'in the midst', 'at least so', 'by who',
 	'(?:is|are|was|were)(?: not)? to be', '(?:is|are|was|were) not to', '(?:has|have|had) not to', '(?:has|have) not(?: got)? (?:a|an|any|the|its)',
 	'what (?:came|comes|has come) of (?:it|them|that)', 'of (?:these|those|them|which) there (?:is|are)', 'without (?:one|that) it',
 	'in whose way', 'makes? way', 'to it that', 'but that (?:it|its|they)', 'that is so', 'come to nothing', 'if that can be',
@@ -76,7 +76,8 @@ sub prose
 {
 	my ($file, $text) = @_;
 	my $blank = sub { $_[0] =~ s/[^\n]/ /gr };
-	my $wanted = $file =~ /\.md$/ ? qr{(?:\A|^```\n)(?:(?!^```).*\n)*}m : $file =~ /\.sql$/ ? qr{^COMMENT ON [^']*'(?:[^']|'')*'}m : qr{/\*.*?\*/}s;
+	return $text =~ s/^```.*?^```$/$blank->($&)/gmser if $file =~ /\.md$/;
+	my $wanted = $file =~ /\.sql$/ ? qr{^COMMENT ON [^']*'(?:[^']|'')*'}m : qr{/\*.*?\*/}s;
 	my ($result, $end) = ('', 0);
 	while ($text =~ /$wanted/g)
 	{

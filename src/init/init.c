@@ -112,7 +112,7 @@ _PG_init(void)
 	ready_lists_register();
 	database_slots_register();
 	quota_register();
-	makeway_install();
+	utility_hook_install();
 	/* pg_upgrade starts the old server and the new one, and nothing must run in either */
 	if (!IsBinaryUpgrade)
 		launcher_register();

@@ -150,13 +150,13 @@ wait_until_left(Oid db)
 					 pids.len > 0 ? errdetail("Processes that do not end: %s.", pids.data) : 0,
 					 errhint("They run code that does not look for interrupts. Try again when that code has ended.")));
 		CHECK_FOR_INTERRUPTS();
-		process_wait(20);
+		bgworker_wait(20);
 	}
 }
 
 /* Have the engine leave a database until the transaction ends, and wait until it has. */
 static void
-make_way(Oid db)
+keep_engine_out(Oid db)
 {
 	static bool registered = false;
 
@@ -251,13 +251,13 @@ lock_out_rounds(Oid extension)
 {
 	/* an activity that does this cannot wait until its own worker has left */
 	if (!process_is_engine())
-		make_way(MyDatabaseId);
+		keep_engine_out(MyDatabaseId);
 	extension_lock(extension, AccessExclusiveLock);
 }
 
 /* Utility hook. */
 static void
-process_utility(PlannedStmt *pstmt, const char *query, bool read_only, ProcessUtilityContext context,
+utility_hook(PlannedStmt *pstmt, const char *query, bool read_only, ProcessUtilityContext context,
 				ParamListInfo params, QueryEnvironment *env, DestReceiver *dest, QueryCompletion *qc)
 {
 	const char *name = needed_database(pstmt->utilityStmt);
@@ -274,7 +274,7 @@ process_utility(PlannedStmt *pstmt, const char *query, bool read_only, ProcessUt
 	if (OidIsValid(extension))
 		lock_out_rounds(extension);
 	else if (OidIsValid(db) && db != MyDatabaseId && compat_database_ownercheck(db, GetUserId()))
-		make_way(db);
+		keep_engine_out(db);
 	next_hook(pstmt, query, read_only, context, params, env, dest, qc);
 	if (updates)
 		grant_again();
@@ -285,8 +285,8 @@ process_utility(PlannedStmt *pstmt, const char *query, bool read_only, ProcessUt
 
 /* Install the hook. */
 void
-makeway_install(void)
+utility_hook_install(void)
 {
 	next_hook = ProcessUtility_hook ? ProcessUtility_hook : standard_ProcessUtility;
-	ProcessUtility_hook = process_utility;
+	ProcessUtility_hook = utility_hook;
 }

@@ -9,6 +9,6 @@
 
 #include "storage/lockdefs.h"
 
-extern void makeway_install(void);
+extern void utility_hook_install(void);
 
 #endif

@@ -57,15 +57,15 @@ run_task(const InstanceRow *instance, TaskRow *task, const HistoryRow *scheduled
 	else
 		outcome = activity_run(&run);
 	*interruption = run.interruption;
-	round_ran(run.wrote);
+	worker_transaction_ran(run.wrote);
 	if (outcome == ACTIVITY_AGAIN || outcome == ACTIVITY_INTERRUPTED)
 		return outcome;
 	message.kind = outcome == ACTIVITY_COMPLETED ? MESSAGE_TASK_COMPLETED :
 		outcome == ACTIVITY_PUT_OFF ? MESSAGE_TASK_PUT_OFF : MESSAGE_TASK_FAILED;
 	message.time = GetCurrentTimestamp();
 	message.payload = run.result;
-	message_send(this_round.store, instance->owner, &message);
-	task_delete(this_round.store, task);
+	message_send(worker_transaction.store, instance->owner, &message);
+	task_delete(worker_transaction.store, task);
 	return outcome;
 }
 
@@ -116,7 +116,7 @@ typedef struct Batch
 static Batch
 lock_batch(const ReadyRange *range)
 {
-	Batch		batch = {.tasks = tasks_lock(this_round.store, range->key, range->low, range->high)};
+	Batch		batch = {.tasks = tasks_lock(worker_transaction.store, range->key, range->low, range->high)};
 	int			first = PG_INT32_MAX;
 	int			last = 0;
 	ListCell   *cell;
@@ -127,8 +127,8 @@ lock_batch(const ReadyRange *range)
 		last = Max(last, ((TaskRow *) lfirst(cell))->seq);
 	}
 	/* those of one fan-out are neighbours in the history */
-	if (batch.tasks != NIL && last - first < 4 * ROUND_ACTIVITIES)
-		batch.events = history_between(this_round.store, range->key, first, last);
+	if (batch.tasks != NIL && last - first < 4 * MAX_BATCH_ACTIVITIES)
+		batch.events = history_between(worker_transaction.store, range->key, first, last);
 	return batch;
 }
 
@@ -156,7 +156,7 @@ find_scheduled(const Batch *batch, const TaskRow *task, HistoryRow *scheduled)
 			*scheduled = *(HistoryRow *) lfirst(cell);
 			return scheduled->task_id == task->task_id;
 		}
-	return history_get(this_round.store, task->key, task->seq, scheduled) && scheduled->task_id == task->task_id;
+	return history_get(worker_transaction.store, task->key, task->seq, scheduled) && scheduled->task_id == task->task_id;
 }
 
 /*
@@ -174,8 +174,8 @@ run_range_round(ReadyRange *range, bool alone, int tries)
 	bool		found;
 	int			count = 0;
 
-	round_begin(0, alone);
-	found = instance_get(this_round.store, range->key, &instance);
+	worker_transaction_begin(0, alone);
+	found = instance_get(worker_transaction.store, range->key, &instance);
 	if (found && instance.owner != GetSessionUserId())
 	{
 		/* it was hinted to the wrong role */
@@ -186,7 +186,7 @@ run_range_round(ReadyRange *range, bool alone, int tries)
 		share_rest(range);
 	if (range->low <= range->high)
 		batch = lock_batch(range);
-	while (range->low <= range->high && !round_full())
+	while (range->low <= range->high && !worker_transaction_full())
 	{
 		TaskRow    *task = next_task(&batch, range->low);
 		HistoryRow	scheduled;
@@ -199,7 +199,7 @@ run_range_round(ReadyRange *range, bool alone, int tries)
 		if (!found || instance.state == STATE_TERMINATED || !find_scheduled(&batch, task, &scheduled))
 		{
 			/* the instance, or the execution that scheduled it, is over */
-			task_delete(this_round.store, task);
+			task_delete(worker_transaction.store, task);
 			range->low++;
 			continue;
 		}
@@ -226,7 +226,7 @@ run_range_round(ReadyRange *range, bool alone, int tries)
 			break;
 		}
 	}
-	round_commit();
+	worker_transaction_commit();
 	return aside;
 }
 
@@ -243,18 +243,18 @@ fail_task(const ReadyRange *range, ErrorData *error)
 		.task_id = range->low
 	};
 
-	round_begin(0, false);
-	foreach(cell, tasks_lock(this_round.store, range->key, range->low, range->low))
+	worker_transaction_begin(0, false);
+	foreach(cell, tasks_lock(worker_transaction.store, range->key, range->low, range->low))
 	{
 		TaskRow    *task = lfirst(cell);
 
 		message.attempt = task->attempt;
 		message.payload = failure_from_error(error);
-		if (instance_get(this_round.store, range->key, &instance))
-			message_send(this_round.store, instance.owner, &message);
-		task_delete(this_round.store, task);
+		if (instance_get(worker_transaction.store, range->key, &instance))
+			message_send(worker_transaction.store, instance.owner, &message);
+		task_delete(worker_transaction.store, task);
 	}
-	round_commit();
+	worker_transaction_commit();
 }
 
 /* Fail it; if even that fails for good it is left to the scheduler's next look into the tables. */
@@ -267,7 +267,7 @@ try_fail_task(const ReadyRange *range, ErrorData *error)
 	}
 	PG_CATCH();
 	{
-		if (round_report())
+		if (worker_transaction_report())
 			push_tasks(range->key, range->low, range->low, range->lone, 0);
 	}
 	PG_END_TRY();
@@ -280,7 +280,7 @@ try_fail_task(const ReadyRange *range, ErrorData *error)
 static void
 range_failed(ReadyRange *range, bool alone)
 {
-	ErrorData  *error = round_failure();
+	ErrorData  *error = worker_transaction_failure();
 
 	if (alone)
 	{
@@ -289,19 +289,19 @@ range_failed(ReadyRange *range, bool alone)
 				 errmsg("durable could not store the end of an activity: %s", log_text(error->message, LOG_MESSAGE, false))));
 		if (sqlstate_is_passing(error->sqlerrcode))
 		{
-			process_wait(200);
+			bgworker_wait(200);
 			push_tasks(range->key, range->low, range->low, range->lone, 0);
 		}
 		else
 			try_fail_task(range, error);
 		range->low++;
 	}
-	round_clear();
+	worker_transaction_clear();
 }
 
 /* Run the activities of a range that the worker has taken, as many in a transaction as is good, or the only one alone. */
 void
-queued_run(int slot, ReadyRange *range, bool alone)
+activity_runner_run(int slot, ReadyRange *range, bool alone)
 {
 	volatile int tries = 0;		/* of the first one by itself */
 
@@ -310,7 +310,7 @@ queued_run(int slot, ReadyRange *range, bool alone)
 	{
 		int			before = range->low;
 
-		process_handle_interrupts();
+		bgworker_handle_interrupts();
 		PG_TRY();
 		{
 			ReadyRange	aside = run_range_round(range, alone, tries);

@@ -10,6 +10,6 @@
 #include "sched/ready_queue.h"
 
 /* of the range that the worker in this slot has taken; alone: one, in a long place */
-extern void queued_run(int slot, ReadyRange *range, bool alone);
+extern void activity_runner_run(int slot, ReadyRange *range, bool alone);
 
 #endif

@@ -23,13 +23,13 @@
 StaticAssertDecl(sizeof(WorkerExtra) <= BGW_EXTRALEN, "worker data must fit into bgw_extra");
 
 static bool reloaded = false;
-static MemoryContext transaction_context;	/* in which process_begin was called */
+static MemoryContext transaction_context;	/* in which bgworker_begin was called */
 static bool connecting = false; /* as somebody who, or to what, may just have gone */
 static emit_log_hook_type next_log_hook = NULL;
 
 /* A zeroed struct with what all processes have in common. */
 static void
-describe(BackgroundWorker *worker, const char *kind, Datum arg)
+fill_struct(BackgroundWorker *worker, const char *kind, Datum arg)
 {
 	memset(worker, 0, sizeof(*worker));
 	worker->bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
@@ -47,20 +47,20 @@ launcher_register(void)
 {
 	BackgroundWorker worker;
 
-	describe(&worker, "launcher", (Datum) 0);
+	fill_struct(&worker, "launcher", (Datum) 0);
 	worker.bgw_restart_time = 1;
 	RegisterBackgroundWorker(&worker);
 }
 
 /* Start the scheduler of a database, or a worker in a reserved slot (extra); false when max_worker_processes is reached. */
 bool
-process_start(Oid db, const WorkerExtra *extra, BackgroundWorkerHandle **handle)
+bgworker_start(Oid db, const WorkerExtra *extra, BackgroundWorkerHandle **handle)
 {
 	BackgroundWorker worker;
 	bool		ok;
 	MemoryContext old = MemoryContextSwitchTo(TopMemoryContext);
 
-	describe(&worker, extra != NULL ? "worker" : "scheduler", ObjectIdGetDatum(db));
+	fill_struct(&worker, extra != NULL ? "worker" : "scheduler", ObjectIdGetDatum(db));
 	if (extra != NULL)
 		memcpy(worker.bgw_extra, extra, sizeof(*extra));
 	worker.bgw_notify_pid = MyProcPid;
@@ -109,7 +109,7 @@ read_configuration(void)
  * between the two would be lost.  So the files are read once the handler is here.
  */
 void
-process_init(ProcessKind kind)
+bgworker_init(ProcessKind kind)
 {
 	process_kind = kind;
 	SetConfigOption("exit_on_error", "off", PGC_SUSET, PGC_S_OVERRIDE);
@@ -124,7 +124,7 @@ process_init(ProcessKind kind)
 
 /* Connect a worker to its database as its role, a scheduler as the bootstrap superuser. */
 void
-process_connect(Oid db, Oid role)
+bgworker_connect(Oid db, Oid role)
 {
 	static const char *const prints[] = {"debug_print_parse", "debug_print_rewritten", "debug_print_plan"};
 
@@ -142,7 +142,7 @@ process_connect(Oid db, Oid role)
 
 /* Begin a transaction of a trusted process. */
 void
-process_begin(void)
+bgworker_begin(void)
 {
 	transaction_context = CurrentMemoryContext;
 	SetCurrentStatementStartTimestamp();
@@ -155,7 +155,7 @@ process_begin(void)
 
 /* End it. */
 void
-process_commit(void)
+bgworker_commit(void)
 {
 	PopActiveSnapshot();
 	CommitTransactionCommand();
@@ -164,14 +164,14 @@ process_commit(void)
 
 /* Whether the configuration has been reloaded since the process began. */
 bool
-process_reloaded(void)
+bgworker_reloaded(void)
 {
 	return reloaded;
 }
 
 /* To be called at each turn of a loop. */
 void
-process_handle_interrupts(void)
+bgworker_handle_interrupts(void)
 {
 	/* a cancellation is for a function that runs, which is none now: this one came too late */
 	QueryCancelPending = false;
@@ -192,7 +192,7 @@ process_handle_interrupts(void)
  * that the signal set when the process waits for a lock or a standby.
  */
 void
-process_wait(long timeout_ms)
+bgworker_wait(long timeout_ms)
 {
 	if (process_is_engine() && (ConfigReloadPending || ProcDiePending))
 		return;

@@ -24,19 +24,26 @@ typedef struct WorkerExtra
 } WorkerExtra;
 
 extern void launcher_register(void);
-extern bool process_start(Oid db, const WorkerExtra *extra, BackgroundWorkerHandle **handle);
+extern bool bgworker_start(Oid db, const WorkerExtra *extra, BackgroundWorkerHandle **handle);
 
 /* common beginnings and loops of the processes */
-extern void process_init(ProcessKind kind);
+extern void bgworker_init(ProcessKind kind);
 /* connect a worker to its database as its role */
-extern void process_connect(Oid db, Oid role);
+extern void bgworker_connect(Oid db, Oid role);
 /* a transaction of the launcher or a scheduler, with a snapshot; what is allocated in it outlives it */
-extern void process_begin(void);
-extern void process_commit(void);
-extern void process_handle_interrupts(void);
+extern void bgworker_begin(void);
+extern void bgworker_commit(void);
+extern void bgworker_handle_interrupts(void);
 /* whether the configuration has been reloaded since the process began */
-extern bool process_reloaded(void);
-extern void process_wait(long timeout_ms);
+extern bool bgworker_reloaded(void);
+extern void bgworker_wait(long timeout_ms);
+
+/* the earlier of two times, 0 meaning none */
+static inline TimestampTz
+earlier_time(TimestampTz a, TimestampTz b)
+{
+	return a == 0 ? b : b == 0 ? a : Min(a, b);
+}
 
 extern PGDLLEXPORT void durable_launcher_main(Datum arg);
 extern PGDLLEXPORT void durable_scheduler_main(Datum arg);

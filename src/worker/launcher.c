@@ -39,10 +39,10 @@
 #include "worker/bgworkers.h"
 
 #define LOOK_INTERVAL_MS	60000
-/* the launcher rests so long between two looks, as many wake-ups at once are one look, and at most so long when a database waits for a process */
+/* the launcher rests so long between two looks, as many wake-ups at once are one look_at_databases, and at most so long when a database waits for a process */
 #define LOOK_PAUSE			(USECS_PER_SEC / 200)
 #define CROWDED_PAUSE_MS	20
-/* how long a scheduler runs at least, idle or not, before it is asked to make way: some times what its start costs */
+/* how long a scheduler runs at least, idle or not, before it is asked to make way: some times what its start_scheduler costs */
 #define IDLE_TIME			(USECS_PER_SEC / 20)
 #define BUSY_TIME			(10 * USECS_PER_SEC)
 /* a scheduler that has found no process for a worker tries again at least twice in this time, so that afterwards it has one */
@@ -51,13 +51,13 @@
 #define LONG_WAIT			(5 * USECS_PER_SEC)
 
 /* a scheduler that this launcher has started */
-typedef struct Started
+typedef struct StartedScheduler
 {
 	Oid			db;				/* InvalidOid: free */
 	BackgroundWorkerHandle *handle;
-} Started;
+} StartedScheduler;
 
-static Started *started;		/* as many as there are slots */
+static StartedScheduler *started;		/* as many as there are slots */
 
 /* The databases in which there may be an engine. */
 static List *
@@ -68,7 +68,7 @@ wanted_databases(void)
 	TableScanDesc scan;
 	HeapTuple	tuple;
 
-	process_begin();
+	bgworker_begin();
 	rel = table_open(DatabaseRelationId, AccessShareLock);
 	scan = table_beginscan_catalog(rel, 0, NULL);
 	while (HeapTupleIsValid(tuple = heap_getnext(scan, ForwardScanDirection)))
@@ -82,13 +82,13 @@ wanted_databases(void)
 	}
 	table_endscan(scan);
 	table_close(rel, AccessShareLock);
-	process_commit();
+	bgworker_commit();
 	return dbs;
 }
 
 /* Forget schedulers that have ended, also those that ended before they ran. */
 static void
-reap(void)
+forget_ended_schedulers(void)
 {
 	for (int i = 0; i < durable_max_databases; i++)
 	{
@@ -119,10 +119,10 @@ database_name(Oid db)
 {
 	char	   *name;
 
-	process_begin();
+	bgworker_begin();
 	name = get_database_name(db);
 	name = name ? log_text(name, LOG_NAME, true) : psprintf("%u", db);
-	process_commit();
+	bgworker_commit();
 	return name;
 }
 
@@ -135,7 +135,7 @@ complain_process(Oid db)
 	if (log_again(&last, LOOK_INTERVAL_MS))
 		ereport(LOG,
 				(errcode(ERRCODE_INSUFFICIENT_RESOURCES),
-				 errmsg("durable could not start the scheduler of database %s: no process is free", database_name(db)),
+				 errmsg("durable could not start_scheduler the scheduler of database %s: no process is free", database_name(db)),
 				 errhint("Increase max_worker_processes, or decrease durable.max_workers or durable.max_long_activities: durable needs one process for the launcher, one for each database that has something to do, and as many as both settings say.")));
 }
 
@@ -155,15 +155,15 @@ complain_slot(Oid db)
 
 /* Start the scheduler of a database; false when there is no process. */
 static bool
-start(Oid db)
+start_scheduler(Oid db)
 {
-	Started    *entry = started;
+	StartedScheduler    *entry = started;
 
 	while (entry < started + durable_max_databases && entry->db != InvalidOid)
 		entry++;
 	if (entry == started + durable_max_databases)
 		return false;
-	if (!process_start(db, NULL, &entry->handle))
+	if (!bgworker_start(db, NULL, &entry->handle))
 	{
 		/* an idle worker of whatever database leaves for it */
 		(void) places_make_room();
@@ -176,7 +176,7 @@ start(Oid db)
 
 /* End the engine in a database that is not to have one any more; a scheduler that is being started finds no slot. */
 static void
-stop(Oid db)
+end_engine(Oid db)
 {
 	StringInfoData pids;
 
@@ -291,7 +291,7 @@ start_due(DatabaseInfo **due, int ndue, int free)
 	qsort(due, ndue, sizeof(DatabaseInfo *), compare_due);
 	for (int i = 0; i < ndue; i++)
 	{
-		if (free > 0 && start(due[i]->db))
+		if (free > 0 && start_scheduler(due[i]->db))
 		{
 			free--;
 			continue;
@@ -308,7 +308,7 @@ start_due(DatabaseInfo **due, int ndue, int free)
 
 /* Look at all databases; returns how long to sleep. */
 static long
-look(void)
+look_at_databases(void)
 {
 	List	   *wanted = wanted_databases();
 	DatabaseInfo *infos;
@@ -321,7 +321,7 @@ look(void)
 	TimestampTz next;
 	ListCell   *cell;
 
-	reap();
+	forget_ended_schedulers();
 	foreach(cell, wanted)
 		if (!database_add(lfirst_oid(cell)))
 			complain_slot(lfirst_oid(cell));
@@ -334,7 +334,7 @@ look(void)
 		TimestampTz at = start_at(&infos[i]);
 
 		if (!list_member_oid(wanted, infos[i].db))
-			stop(infos[i].db);
+			end_engine(infos[i].db);
 		else if (at <= now)
 			due[ndue++] = &infos[i];
 		else
@@ -347,7 +347,7 @@ look(void)
 	return waiting > 0 ? CROWDED_PAUSE_MS : TimestampDifferenceMilliseconds(now, next) + 1;
 }
 
-/* Tell the administrator at the start when batches cannot be run by as many workers as durable.max_workers says. */
+/* Tell the administrator at the start_scheduler when batches cannot be run by as many workers as durable.max_workers says. */
 static void
 warn_of_few_processes(void)
 {
@@ -369,23 +369,23 @@ durable_launcher_main(Datum arg)
 {
 	MemoryContext context;
 
-	process_init(PROCESS_LAUNCHER);
+	bgworker_init(PROCESS_LAUNCHER);
 	BackgroundWorkerInitializeConnection(NULL, NULL, 0);
 	pgstat_report_appname("durable launcher");
 	launcher_attach();
 	warn_of_few_processes();
-	started = MemoryContextAllocZero(TopMemoryContext, durable_max_databases * sizeof(Started));
+	started = MemoryContextAllocZero(TopMemoryContext, durable_max_databases * sizeof(StartedScheduler));
 	context = AllocSetContextCreate(TopMemoryContext, "durable launcher", ALLOCSET_DEFAULT_SIZES);
 	MemoryContextSwitchTo(context);
 	for (;;)
 	{
 		long		sleep;
 
-		process_handle_interrupts();
-		sleep = look();
+		bgworker_handle_interrupts();
+		sleep = look_at_databases();
 		pgstat_report_activity(STATE_IDLE, NULL);
 		MemoryContextReset(context);
 		pg_usleep(LOOK_PAUSE);
-		process_wait(sleep);
+		bgworker_wait(sleep);
 	}
 }

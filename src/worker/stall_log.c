@@ -42,7 +42,7 @@ typedef struct Told
 } Told;
 
 static Told told[READY_QUEUES];
-static bool running = false;	/* watch_running was called */
+static bool running = false;	/* stall_log_running was called */
 
 /* Whether the log may be told of a role now; if so, that is noted. */
 static bool
@@ -215,7 +215,7 @@ look_for_stalls(Oid db)
 
 /* Look, once a second at most, for what the log is to be told; tells when to look again. */
 TimestampTz
-watch_look(Oid db)
+stall_log_look(Oid db)
 {
 	static TimestampTz last = 0;
 	static TimestampTz next = 0;
@@ -236,7 +236,7 @@ watch_look(Oid db)
 
 /* The engine runs, which the log has only once; its first look into the tables has found so many instances. */
 void
-watch_running(int64 instances, bool all)
+stall_log_running(int64 instances, bool all)
 {
 	MemoryContext context = CurrentMemoryContext;
 
@@ -255,7 +255,7 @@ watch_running(int64 instances, bool all)
 
 /* The extension is not there, or no longer.  In a transaction. */
 void
-watch_dropped(void)
+stall_log_dropped(void)
 {
 	if (database_note(MyDatabaseId, NOTE_ANNOUNCED, false))
 		ereport(LOG,

@@ -8,10 +8,10 @@
 #include "common/model.h"
 
 /* the engine runs, said at the first time since the server's start; all: there are no more instances than that to be run */
-extern void watch_running(int64 instances, bool all);
+extern void stall_log_running(int64 instances, bool all);
 /* the extension is not there; in a transaction */
-extern void watch_dropped(void);
+extern void stall_log_dropped(void);
 /* work that waits for long, failures that were too many; tells when to look again, 0: whenever */
-extern TimestampTz watch_look(Oid db);
+extern TimestampTz stall_log_look(Oid db);
 
 #endif

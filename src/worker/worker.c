@@ -43,7 +43,7 @@
 #define PLACES			20		/* one of so many places in a batch is left to those that wait after each round */
 
 static int	my_slot;
-static ReadyItem items[ROUND_INSTANCES];
+static ReadyItem items[MAX_BATCH_INSTANCES];
 static int	nitems = 0;
 static int	step_us = 0;		/* what an instance takes in a round, the commit aside */
 
@@ -95,7 +95,7 @@ run_activity(Instance *instance, ReadyItem *item, bool turned)
 		.rewinds = task->rewinds,
 		.name = task->name,
 		.input = task->input,
-		.alone = round_alone(),
+		.alone = worker_transaction_alone(),
 		.tries = instance->conflicts
 	};
 	ActivityOutcome outcome;
@@ -104,47 +104,47 @@ run_activity(Instance *instance, ReadyItem *item, bool turned)
 	{
 		Jsonb	   *failure = activity_lost(&run, instance->row.deliveries);
 
-		instance_activity_done(&this_round, instance, task, true, failure);
+		instance_activity_done(&worker_transaction, instance, task, true, failure);
 		return true;
 	}
 	/* what may kill its worker is counted for itself in the queue */
-	if (round_lone() || timing_is_slow(instance->row.search_path, task->name))
+	if (worker_transaction_lone() || timing_is_slow(instance->row.search_path, task->name))
 	{
-		instance_defer_activities(&this_round, instance, LONE_NO, NULL);
+		instance_defer_activities(&worker_transaction, instance, LONE_NO, NULL);
 		return true;
 	}
-	if (round_full())
+	if (worker_transaction_full())
 	{
 		/* if the cache does not keep the turn it would be run again, to come no further */
 		if (turned)
-			instance_defer_activities(&this_round, instance, LONE_NO, NULL);
+			instance_defer_activities(&worker_transaction, instance, LONE_NO, NULL);
 		return turned;
 	}
 	outcome = activity_run(&run);
-	this_round.now = Max(this_round.now, GetCurrentTimestamp());
-	round_ran(run.wrote);
+	worker_transaction.now = Max(worker_transaction.now, GetCurrentTimestamp());
+	worker_transaction_ran(run.wrote);
 	if (outcome == ACTIVITY_PUT_OFF)
 	{
-		instance_defer_activities(&this_round, instance, LONE_NO, run.result);
+		instance_defer_activities(&worker_transaction, instance, LONE_NO, run.result);
 		return true;
 	}
 	if (outcome == ACTIVITY_INTERRUPTED)
 	{
-		instance_defer_activities(&this_round, instance, run.interruption == INTERRUPTION_LOCK ? LONE_MAY : LONE_MUST, NULL);
-		round_stop();
+		instance_defer_activities(&worker_transaction, instance, run.interruption == INTERRUPTION_LOCK ? LONE_MAY : LONE_MUST, NULL);
+		worker_transaction_stop();
 		return true;
 	}
 	if (outcome == ACTIVITY_AGAIN)
 	{
 		instance->conflicts++;
 		item->solo = true;
-		round_stop();
+		worker_transaction_stop();
 		return false;
 	}
 	/* the termination comes before what the orchestrator makes of the failure */
 	if (run.canceled)
-		round_stop();
-	instance_activity_done(&this_round, instance, task, outcome == ACTIVITY_FAILED, run.result);
+		worker_transaction_stop();
+	instance_activity_done(&worker_transaction, instance, task, outcome == ACTIVITY_FAILED, run.result);
 	instance->conflicts = 0;
 	return true;
 }
@@ -161,12 +161,12 @@ leave_alone(ReadyItem *item, Lone lone)
 static bool
 start_children(Instance *instance)
 {
-	while (instance->starts_due > 0 && !round_full())
+	while (instance->starts_due > 0 && !worker_transaction_full())
 	{
-		round_step();
-		if (!start_due_child(&this_round, instance))
+		worker_transaction_step();
+		if (!start_due_child(&worker_transaction, instance))
 		{
-			round_stop();
+			worker_transaction_stop();
 			return false;
 		}
 	}
@@ -187,7 +187,7 @@ advance(Instance *instance, ReadyItem *item)
 	/* what may kill its worker must not take others along */
 	if (instance->row.deliveries > 0)
 		item->lone = LONE_MUST;
-	if (item->lone == LONE_MUST && !round_lone())
+	if (item->lone == LONE_MUST && !worker_transaction_lone())
 		return;
 	if (!start_children(instance))
 	{
@@ -200,13 +200,13 @@ advance(Instance *instance, ReadyItem *item)
 		{
 			if (activities == 0)
 				step_end = instance->last_activity;
-			if (instance->next_activity->id > step_end || activities++ == ROUND_ACTIVITIES ||
+			if (instance->next_activity->id > step_end || activities++ == MAX_BATCH_ACTIVITIES ||
 				!run_activity(instance, item, turned))
 				return;
 		}
-		else if (!instance_can_turn(instance) || round_full())
+		else if (!instance_can_turn(instance) || worker_transaction_full())
 			return;
-		else if (!round_lone() && item->lone == LONE_NO &&
+		else if (!worker_transaction_lone() && item->lone == LONE_NO &&
 				 timing_is_slow(instance->row.search_path, instance->row.function))
 		{
 			leave_alone(item, LONE_MAY);
@@ -214,15 +214,15 @@ advance(Instance *instance, ReadyItem *item)
 		}
 		else
 		{
-			round_step();
+			worker_transaction_step();
 			turned = true;
-			switch (turn_run(&this_round, instance))
+			switch (turn_run(&worker_transaction, instance))
 			{
 				case TURN_RUN_STOPS:
 					return;
 				case TURN_RUN_INTERRUPTED:
 					leave_alone(item, LONE_MUST);
-					round_stop();
+					worker_transaction_stop();
 					return;
 				case TURN_RUN_GOES_ON:
 					break;
@@ -270,7 +270,7 @@ advance_all(Instance **instances, ReadyItem *batch, int count)
 		ReadyItem  *item = order[i];
 		Instance   *instance = instances[item - batch];
 
-		if (instance != NULL && round_full())
+		if (instance != NULL && worker_transaction_full())
 		{
 			item->late++;
 			continue;
@@ -295,23 +295,23 @@ run_round(ReadyItem *batch, int count, bool lone)
 	Instance  **instances;
 	FetchResult result;
 	int			reached;
-	int64		forget[ROUND_INSTANCES];
+	int64		forget[MAX_BATCH_INSTANCES];
 	int			spent = 0;
 	TimestampTz begun = GetCurrentTimestamp();
 
-	round_begin(count, lone);
+	worker_transaction_begin(count, lone);
 	instances = palloc0(count * sizeof(Instance *));
 	for (int i = 0; i < count; i++)
 	{
-		instances[i] = instance_load(&this_round, batch[i].key, batch[i].flags, &result);
+		instances[i] = instance_load(&worker_transaction, batch[i].key, batch[i].flags, &result);
 		if (result == FETCH_ABSENT)
 		{
 			/* it was purged or replaced: nobody wants what came for it */
-			messages_delete(this_round.store, batch[i].key);
-			timers_delete(this_round.store, batch[i].key);
+			messages_delete(worker_transaction.store, batch[i].key);
+			timers_delete(worker_transaction.store, batch[i].key);
 		}
 	}
-	round_start_clock();
+	worker_transaction_start_clock();
 	reached = advance_all(instances, batch, count);
 	for (int i = 0; i < count; i++)
 	{
@@ -320,10 +320,10 @@ run_round(ReadyItem *batch, int count, bool lone)
 			continue;
 		if (instances[i]->starts_due > 0)
 		{
-			start_put_back(&this_round, instances[i]);
+			start_put_back(&worker_transaction, instances[i]);
 			batch[i].flags = READY_TIMER;
 		}
-		instance_save(&this_round, instances[i]);
+		instance_save(&worker_transaction, instances[i]);
 		if (instances[i]->row.state == STATE_READY)
 			batch[i].flags |= READY_RUN;
 		if (batch[i].flags == 0)
@@ -336,7 +336,7 @@ run_round(ReadyItem *batch, int count, bool lone)
 	}
 	if (!lone)
 		batch_measure(begun, reached);
-	round_commit();
+	worker_transaction_commit();
 	for (int i = 0; i < spent; i++)
 		instance_forget(forget[i]);
 }
@@ -348,15 +348,15 @@ fail_instance(ReadyItem *item, ErrorData *error)
 	Instance   *instance;
 	FetchResult result;
 
-	round_begin(1, false);
-	instance = instance_load(&this_round, item->key, READY_ALL, &result);
+	worker_transaction_begin(1, false);
+	instance = instance_load(&worker_transaction, item->key, READY_ALL, &result);
 	if (instance != NULL)
 	{
 		if (!STATE_IS_TERMINAL(instance->row.state))
-			instance_fail_whole(&this_round, instance, failure_from_error(error));
-		instance_save(&this_round, instance);
+			instance_fail_whole(&worker_transaction, instance, failure_from_error(error));
+		instance_save(&worker_transaction, instance);
 	}
-	round_commit();
+	worker_transaction_commit();
 	item->flags = 0;
 }
 
@@ -370,7 +370,7 @@ try_fail_instance(ReadyItem *item, ErrorData *error)
 	}
 	PG_CATCH();
 	{
-		item->flags = round_report() ? READY_ALL : 0;
+		item->flags = worker_transaction_report() ? READY_ALL : 0;
 		instance_forget(item->key);
 	}
 	PG_END_TRY();
@@ -393,7 +393,7 @@ batch_failed(ReadyItem *batch, int count, ErrorData *error)
 		ereport(LOG,
 				(errcode(error->sqlerrcode),
 				 errmsg("durable will try an instance again: %s", log_text(error->message, LOG_MESSAGE, false))));
-		process_wait(200);
+		bgworker_wait(200);
 	}
 	else
 		try_fail_instance(batch, error);
@@ -409,8 +409,8 @@ try_round(ReadyItem *batch, int count, bool lone)
 	}
 	PG_CATCH();
 	{
-		batch_failed(batch, count, round_failure());
-		round_clear();
+		batch_failed(batch, count, worker_transaction_failure());
+		worker_transaction_clear();
 	}
 	PG_END_TRY();
 }
@@ -443,7 +443,7 @@ compare_rounds(const void *a, const void *b)
 static void
 settle(void)
 {
-	ReadyItem	gone[ROUND_INSTANCES];
+	ReadyItem	gone[MAX_BATCH_INSTANCES];
 	int			ngone = 0;
 	int			kept = 0;
 	int			limit = batch_limit();
@@ -477,7 +477,7 @@ settle(void)
 static int
 part_items(void)
 {
-	ReadyItem	others[ROUND_INSTANCES];
+	ReadyItem	others[MAX_BATCH_INSTANCES];
 	int			nothers = 0;
 	int			alone = 0;
 	int			first = 0;
@@ -544,14 +544,14 @@ wait_for_work(void)
 	{
 		long		rest = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), until);
 
-		process_wait(rest);
-		process_handle_interrupts();
+		bgworker_wait(rest);
+		bgworker_handle_interrupts();
 		if (!slot_is_idle(my_slot))
 		{
 			stats_count(STATS_WAKEUPS, 1);
 			return true;
 		}
-		if (rest <= 0 || slot_unwanted(my_slot) || process_reloaded())
+		if (rest <= 0 || slot_unwanted(my_slot) || bgworker_reloaded())
 			return !slot_leave(my_slot);
 	}
 }
@@ -605,7 +605,7 @@ run_alone(void)
 	else
 	{
 		pgstat_report_activity(STATE_RUNNING, "running an activity alone");
-		queued_run(my_slot, &range, true);
+		activity_runner_run(my_slot, &range, true);
 	}
 	slot_return(my_slot);
 	return true;
@@ -617,11 +617,11 @@ run_range(void)
 {
 	ReadyRange	range;
 
-	if (!ranges_are_due() || !ready_take_range(my_slot, ROUND_ACTIVITIES, &range))
+	if (!ranges_are_due() || !ready_take_range(my_slot, MAX_BATCH_ACTIVITIES, &range))
 		return false;
 	release_items();
 	pgstat_report_activity(STATE_RUNNING, "running queued activities");
-	queued_run(my_slot, &range, false);
+	activity_runner_run(my_slot, &range, false);
 	return true;
 }
 
@@ -637,7 +637,7 @@ work(void)
 		bool		yield = false;
 		bool		did = false;
 
-		process_handle_interrupts();
+		bgworker_handle_interrupts();
 		/* others have taken the batch place, as its code did not come back; the long place was for that code alone */
 		if (!woken && slot_place(my_slot) == PLACE_LONG)
 		{
@@ -658,7 +658,7 @@ work(void)
 			}
 		}
 		/* after a reload a new process takes over, with the role's settings as they are now */
-		if (process_reloaded())
+		if (bgworker_reloaded())
 		{
 			release_items();
 			return;
@@ -695,13 +695,13 @@ durable_worker_main(Datum arg)
 	my_slot = extra.slot;
 	on_shmem_exit(worker_exit, (Datum) 0);
 	slot_attach(my_slot);
-	process_init(PROCESS_WORKER);
-	process_connect(DatumGetObjectId(arg), extra.role);
+	bgworker_init(PROCESS_WORKER);
+	bgworker_connect(DatumGetObjectId(arg), extra.role);
 	pgstat_report_appname("durable worker");
 	blackbox_attach(my_slot);
 	stats_begin();
 	patience_install();
-	round_init();
+	worker_transaction_init();
 	slot_connected(my_slot);
 	work();
 	proc_exit(0);

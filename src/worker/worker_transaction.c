@@ -32,7 +32,7 @@
 
 #define MAX_WRITERS		60		/* subtransactions with a transaction id in a round */
 
-Round		this_round;
+Round		worker_transaction;
 
 static Oid	my_extension;
 static MemoryContext round_context;
@@ -45,7 +45,7 @@ static bool lone;				/* it is that of something that runs alone, in a long place
 
 /* Get ready for rounds, once connected. */
 void
-round_init(void)
+worker_transaction_init(void)
 {
 	StartTransactionCommand();
 	my_extension = get_extension_oid("durable", true);
@@ -56,7 +56,7 @@ round_init(void)
 
 /* The time of a round begins now. */
 void
-round_start_clock(void)
+worker_transaction_start_clock(void)
 {
 	round_end = GetCurrentTimestamp() + durable_batch_time * INT64CONST(1000);
 }
@@ -66,7 +66,7 @@ round_start_clock(void)
  * round does something, however long it took to load the instances.
  */
 bool
-round_full(void)
+worker_transaction_full(void)
 {
 	if (!stopped && steps > 0 &&
 		(writers >= MAX_WRITERS || GetCurrentTimestamp() >= round_end))
@@ -76,7 +76,7 @@ round_full(void)
 
 /* Begin the transaction of a round with so many instances, or of something that runs alone. */
 void
-round_begin(int count, bool runs_alone)
+worker_transaction_begin(int count, bool runs_alone)
 {
 	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();
@@ -88,8 +88,8 @@ round_begin(int count, bool runs_alone)
 	PushActiveSnapshot(GetTransactionSnapshot());
 	/* DROP EXTENSION waits for the round, and the round never for some of its tables */
 	extension_lock(my_extension, AccessShareLock);
-	this_round.store = store_open_all();
-	if (this_round.store == NULL)
+	worker_transaction.store = store_open_all();
+	if (worker_transaction.store == NULL)
 	{
 		/* the scheduler says what is wrong */
 		database_changed(MyDatabaseId);
@@ -98,12 +98,12 @@ round_begin(int count, bool runs_alone)
 	/* the role was dropped or may not connect any more: the scheduler says so */
 	if (!role_still_welcome())
 		proc_exit(0);
-	this_round.owner = GetSessionUserId();
-	this_round.now = GetCurrentTimestamp();
+	worker_transaction.owner = GetSessionUserId();
+	worker_transaction.now = GetCurrentTimestamp();
 	stopped = false;
 	writers = 0;
 	steps = 0;
-	round_start_clock();
+	worker_transaction_start_clock();
 	ninstances = count;
 	lone = runs_alone;
 	patience_begin(lone);
@@ -111,38 +111,38 @@ round_begin(int count, bool runs_alone)
 
 /* Whether the round is that of one instance. */
 bool
-round_alone(void)
+worker_transaction_alone(void)
 {
 	return ninstances == 1;
 }
 
 /* Whether it is that of something that has a long place, and as long as it needs. */
 bool
-round_lone(void)
+worker_transaction_lone(void)
 {
 	return lone;
 }
 
 /* A turn is run, or another thing that a round may end after. */
 void
-round_step(void)
+worker_transaction_step(void)
 {
 	steps++;
 }
 
 /* Commit before anything else is run. */
 void
-round_stop(void)
+worker_transaction_stop(void)
 {
 	stopped = true;
 }
 
 /* Commit it. */
 void
-round_commit(void)
+worker_transaction_commit(void)
 {
 	patience_end();
-	store_close(this_round.store);
+	store_close(worker_transaction.store);
 	PopActiveSnapshot();
 	stats_count(STATS_BATCHES, 1);
 	CommitTransactionCommand();
@@ -154,7 +154,7 @@ round_commit(void)
 
 /* Take note of a finished activity. */
 void
-round_ran(bool wrote)
+worker_transaction_ran(bool wrote)
 {
 	writers += wrote;
 	steps++;
@@ -163,9 +163,9 @@ round_ran(bool wrote)
 		stopped = true;
 }
 
-/* A round has failed: undo it. The error, until the next round, or round_clear. */
+/* A round has failed: undo it. The error, until the next round, or worker_transaction_clear. */
 ErrorData *
-round_failure(void)
+worker_transaction_failure(void)
 {
 	ErrorData  *error;
 
@@ -182,7 +182,7 @@ round_failure(void)
 
 /* Forget what is left of a round that failed. */
 void
-round_clear(void)
+worker_transaction_clear(void)
 {
 	MemoryContextReset(round_context);
 }
@@ -192,13 +192,13 @@ round_clear(void)
  * will pass, so that trying again makes sense.
  */
 bool
-round_report(void)
+worker_transaction_report(void)
 {
 	bool		transient;
 
 	EmitErrorReport();
-	transient = sqlstate_is_passing(round_failure()->sqlerrcode);
+	transient = sqlstate_is_passing(worker_transaction_failure()->sqlerrcode);
 	if (transient)
-		process_wait(200);
+		bgworker_wait(200);
 	return transient;
 }
