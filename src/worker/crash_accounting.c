@@ -3,10 +3,9 @@
  *	  The scheduler counts the deliveries of functions whose worker died.
  *
  * Each worker notes in crash_notes.h which function it runs.  If the worker
- * dies, the scheduler reads the note and increments the delivery counter in the
- * row of the instance or of the activity, so that a function that kills its
- * worker is not run for ever.  No worker takes the row before that.  The note is
- * released once the transaction with the new counter has committed.
+ * dies, the scheduler reads the note and has the delivery counted
+ * (worker_loss.c), so that a function that kills its worker is not run for ever.
+ * The note is released once that transaction has committed.
  */
 #include "postgres.h"
 

@@ -222,7 +222,7 @@ add_timer(TimerPlace place, void *arg)
 
 /* Begin a scan and its transaction. */
 static RecoveryScan *
-scan_begin(int flags)
+recovery_scan_begin(int flags)
 {
 	RecoveryScan *scan = palloc0(sizeof(RecoveryScan));
 
@@ -237,7 +237,7 @@ scan_begin(int flags)
 
 /* End a scan and its transaction; false if something was left out. */
 static bool
-scan_end(RecoveryScan *scan)
+recovery_scan_end(RecoveryScan *scan)
 {
 	announce_hints(scan);
 	store_close(scan->store);
@@ -277,7 +277,7 @@ scan_tables(void)
 	TimestampTz start = GetCurrentTimestamp();
 	int64		cpu = cpu_time();
 	bool		whole = messages_from == 0 && activities_from == 0;
-	RecoveryScan *scan = scan_begin(READY_ALL);
+	RecoveryScan *scan = recovery_scan_begin(READY_ALL);
 
 	if (whole)
 		ready_scan_begins(MyDatabaseId);
@@ -289,7 +289,7 @@ scan_tables(void)
 	activities_from = tasks_scan(scan->store, activities_from, add_activities, scan);
 	scan_requested = false;
 	scan_again = 0;
-	if (!scan_end(scan) || !whole)
+	if (!recovery_scan_end(scan) || !whole)
 		scan_left_out(start);
 	else
 		ready_all_listed(MyDatabaseId, !timers_are_left());
@@ -348,12 +348,12 @@ static TimerPlace
 fire_timers(TimerPlace from, TimestampTz now, bool stops)
 {
 	TimestampTz start = GetCurrentTimestamp();
-	RecoveryScan *scan = scan_begin(READY_TIMER);
+	RecoveryScan *scan = recovery_scan_begin(READY_TIMER);
 	TimerPlace	next;
 
 	scan->stops = stops;
 	next = timers_scan(scan->store, from, now, add_timer, scan);
-	if (!scan_end(scan))
+	if (!recovery_scan_end(scan))
 		scan_left_out(start);
 	return next;
 }
