@@ -2,22 +2,22 @@
  * statements.c
  *	  Every SQL statement of the gateway.
  *
- * All names and operators are qualified: the search_path is the role's, as
- * durable.start_new looks the orchestrator up in it, and may hold schemas of
- * others.
+ * All names and operators are qualified, since the search_path is the role's and
+ * may contain schemas of other users; durable.start_new looks up orchestrators in
+ * it.
  *
- * Times come out as text in UTC, so that no setting of the role changes them.
- * Statuses are read from the view durable.instances rather than through
- * durable.get_status: it costs half of the time and says the same. The status
- * with history is one statement for one snapshot, so both fit together.
+ * Times are converted to text in UTC, whatever the role's settings are.  Statuses
+ * are read from the view durable.instances, which takes half the time of
+ * durable.get_status.  A status with its history is one statement, so that both
+ * are of one snapshot.
  *
- * History events take the shape that Durable Functions gives them: keys in
- * Pascal case, and a row that schedules something is folded into the one that
- * ends it, which gets its FunctionName and ScheduledTime.  What is still open
- * stays as it was scheduled.  PostgreSQL makes their text, as a history may be
- * long and the gateway has one thread for all clients.  The subquery that calls
- * durable.history_size depends on no row, so PostgreSQL runs that subquery
- * first: a history that is too large is an error before any of its text is made.
+ * History events have the form of Durable Functions: keys in Pascal case, and an
+ * event that schedules something is merged into the event that ends it, which gets
+ * FunctionName and ScheduledTime.  An event of an open task stays.  PostgreSQL
+ * makes the text, since a history may be long and the gateway has one thread for
+ * all clients.  The subquery that calls durable.history_size depends on no row, so
+ * PostgreSQL runs it first: a history that is too large is an error before any
+ * text is made.
  */
 #include <stdlib.h>
 
@@ -25,7 +25,7 @@
 
 #define TIME(column) "pg_catalog.to_char(" column " AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"')"
 
-/* Bounds of /metrics. durable.function_stats has the same length of names, in bytes, and the same name for the others. */
+/* Bounds of /metrics.  durable.function_stats cuts names at the same length, in bytes, and has the same name for all others. */
 #define SERIES_NAMES	"100"
 #define NAME_LENGTH		"127"	/* characters */
 #define OTHER_NAMES		"'(others)'"
@@ -35,8 +35,8 @@
 	" custom_status, output, " TIME("created_time") ", " TIME("last_updated_time")
 
 /*
- * What the types of history events become: kind, what an end finds its beginning by (with the task's number), keys of name,
- * input and result, and OrchestrationStatus, with which the event is an ExecutionCompleted.
+ * How types of history events are converted: kind, what an end has in common with its beginning besides the task id, keys of
+ * name, input and result, and OrchestrationStatus, if the event becomes an ExecutionCompleted.
  */
 #define EVENT_TYPES \
 	"('ExecutionStarted', 'plain', NULL, 'FunctionName', 'Input', NULL, NULL)," \
@@ -127,12 +127,12 @@ const QueryText query_texts[QUERY_COUNT] = {
 		"SELECT durable.restart($1, $2)", 2},
 	[QUERY_HEALTH] = {"health",
 		"SELECT extversion FROM pg_catalog.pg_extension WHERE extname OPERATOR(pg_catalog.=) 'durable'", 0},
-	/* of these ids, those that have ended or are gone */
+	/* those of the given ids whose instances have ended or do not exist */
 	[QUERY_ENDED] = {"ended",
 		"SELECT u.id FROM pg_catalog.unnest($1::pg_catalog.text[]) u (id)"
 		" LEFT JOIN LATERAL (SELECT i.runtime_status FROM durable.instances i WHERE i.instance_id OPERATOR(pg_catalog.=) u.id OFFSET 0) i ON true"
 		" WHERE coalesce(i.runtime_status OPERATOR(pg_catalog.=) ANY ('{Completed,Failed,Terminated}'::durable.runtime_status[]), true)", 1},
-	/* to what is told of the instances that the role may manage */
+	/* on the channels of all roles whose instances the gateway's role may manage */
 	[QUERY_LISTEN] = {"listen",
 		"DO $$ DECLARE channel pg_catalog.text;"
 		" BEGIN UNLISTEN *;"
