@@ -43,7 +43,7 @@
 #include "routes.h"
 #include "server.h"
 
-/* A body that is too long by this is read to its end, so that the client reads the answer. */
+/* A body that is too long, but not by more than this, is read to its end, so that the client gets the answer. */
 #define BODY_GRACE (8 * 1024 * 1024)
 
 /* How much of an answer with long values is copied at a time. */

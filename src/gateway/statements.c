@@ -60,7 +60,7 @@
 	" ('ExecutionCompleted', 'plain', NULL, NULL, NULL, 'Result', 'Completed')," \
 	" ('ExecutionFailed', 'plain', NULL, NULL, NULL, NULL, 'Failed')"
 
-/* An event as JSON text; concat leaves out what is NULL. */
+/* An event as JSON text; concat skips members that are NULL. */
 #define EVENT \
 	"pg_catalog.concat('{\"EventType\":\"', CASE WHEN status IS NULL THEN type ELSE 'ExecutionCompleted' END, '\"'," \
 	" ',\"' OPERATOR(pg_catalog.||) name_key OPERATOR(pg_catalog.||) '\":' OPERATOR(pg_catalog.||) pg_catalog.to_json(coalesce(name, CASE WHEN paired THEN begin_name END))::pg_catalog.text," \
@@ -77,8 +77,8 @@ const QueryText query_texts[QUERY_COUNT] = {
 		"SELECT durable.start_new(name => $1, input => $2, instance_id => $3, version => $4,"
 		" dedupe_statuses => $5::pg_catalog.text[]::durable.runtime_status[], on_duplicate => $6)", 6},
 	/*
-	 * Several of them, each parameter an array; whoever has to wait for a lock does not make the others wait.
-	 * unnest of several arrays is syntax, and means PostgreSQL's own.
+	 * Several starts; each parameter is an array.  A start that waits for a lock fails the batch, and does not hold it up.
+	 * unnest with several arrays is syntax that always means PostgreSQL's own function.
 	 */
 	[QUERY_START_MANY] = {"start_many",
 		"WITH s AS MATERIALIZED (SELECT pg_catalog.set_config('lock_timeout', '100ms', true))"
@@ -142,10 +142,10 @@ const QueryText query_texts[QUERY_COUNT] = {
 	[QUERY_NOTIFY] = {"notify",
 		"SELECT coalesce(pg_catalog.current_setting('durable.notify', true), 'none')", 0},
 	/*
-	 * What takes the longer the more instances there are: for each, metrics.c keeps the last result.
+	 * QUERY_COUNT_*: queries whose time grows with the number of instances.  metrics.c keeps their last results.
 	 *
-	 * Users choose the names of instances. So the answer has the beginnings of the SERIES_NAMES names that most instances have,
-	 * and the others together under OTHER_NAMES. The last GROUP BY sees that no series comes twice, whatever the names are.
+	 * Users choose the names of instances.  So the result has only the SERIES_NAMES most frequent names, cut to NAME_LENGTH, and
+	 * OTHER_NAMES for all others.  The last GROUP BY makes series unique, also if a user chooses OTHER_NAMES.
 	 */
 	[QUERY_COUNT_INSTANCES] = {"count_instances",
 		"WITH i AS (SELECT name, runtime_status, pg_catalog.count(*) FROM durable.instances GROUP BY name, runtime_status),"
@@ -160,7 +160,7 @@ const QueryText query_texts[QUERY_COUNT] = {
 		" ('durable_ready_instances', ready_instances),"
 		" ('durable_ready_activities', ready_activities)"
 		") m (name, value) ORDER BY 1, 3", 0},
-	/* A restore may have brought infinite times, which cannot be subtracted. */
+	/* infinite times, which a restored dump may contain, cannot be subtracted */
 	[QUERY_COUNT_OPEN] = {"count_open",
 		"SELECT 'durable_workers', 'state', state, NULL, NULL, NULL, NULL, pg_catalog.count(*)::pg_catalog.text FROM durable.workers GROUP BY state"
 		" UNION ALL SELECT m.name, NULL, NULL, NULL, NULL, NULL, NULL, m.value::pg_catalog.text"
@@ -172,8 +172,8 @@ const QueryText query_texts[QUERY_COUNT] = {
 		" ('durable_timers', t.count),"
 		" ('durable_timers_late_seconds', t.late)) m (name, value) ORDER BY 1, 3", 0},
 	/*
-	 * Out of shared memory, without a lock on any table. Each column of the views is a metric; a metric's rows must be together.
-	 * The view durable.function_stats bounds the names that users choose, their number and their length.
+	 * Reads shared memory only, and locks no table of the engine.  Each column of the views is a metric, whose rows must be
+	 * consecutive.  The view durable.function_stats limits the number and the length of names that users choose.
 	 */
 	[QUERY_STATS] = {"stats",
 		"SELECT m.name, 'role', s.role::pg_catalog.text, CASE WHEN m.status IS NOT NULL THEN 'status' END, m.status, NULL, NULL, m.value::pg_catalog.text"

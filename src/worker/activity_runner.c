@@ -166,8 +166,8 @@ find_scheduled(const LockedActivities *batch, const TaskRow *task, HistoryRow *s
 /*
  * Run one transaction with activities of a range, and move range->low past those
  * that have ended.  in_long_place: the range is one activity in a long place.
- * tries: if not 0, the first activity conflicted with others this many times; it
- * gets the transaction for itself, and other workers the rest of the range.
+ * tries: how many transactions in a row have not got past the first activity; if
+ * not 0, that has the transaction for itself, and other workers get the rest.
  * Returns activities for which the caller must request a long place after the
  * commit, which unlocks their rows; lone is LONE_NO if there are none.
  */
