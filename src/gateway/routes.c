@@ -223,7 +223,7 @@ get_statuses(Request *request, char **value)
 				return false;
 			}
 			any |= length > 0;
-			/* no instance is Canceled */
+			/* Durable Functions has the status Canceled, durable does not */
 			if (length > 0 && n < 7)
 				buffer_printf(&array, "%s%s", array.length > 1 ? "," : "", names[n]);
 			rest += length + (rest[length] == ',');
@@ -237,10 +237,7 @@ get_statuses(Request *request, char **value)
 	return true;
 }
 
-/*
- * The body, which PostgreSQL will take as JSON or refuse, in *value: NULL there if it is empty; false and the request answered
- * if it cannot be a parameter.
- */
+/* Move the body to *value, which PostgreSQL parses as JSON; NULL if it is empty.  If it has a NUL byte, answer and return false. */
 static bool
 get_body(Request *request, char **value)
 {
@@ -258,8 +255,8 @@ get_body(Request *request, char **value)
 }
 
 /*
- * What to do about an instance of that id, in the terms of durable.start_new; false and the request answered if the
- * client's word is none. By default as Durable Functions does: an ended one is replaced, a live one is an error.
+ * Read onDuplicate as dedupe_statuses and on_duplicate of durable.start_new.  The default is that of Durable Functions: an
+ * instance that has ended is replaced, a live one is an error.  If the value is invalid, answer and return false.
  */
 static bool
 get_duplicate(Request *request, const char **statuses, const char **action)
