@@ -61,5 +61,41 @@ foreach my $file (grep { /\.h$/ } sort keys %source)
 	}
 }
 
+# Phrases that are not plain English.  A blank stands for any white space, also at the end of a line of a comment.
+my @banned = map { s/ /[\\s*]+/gr } (
+	'in vain', 'dear', 'as ever', 'at hand', 'in the midst', 'at least so', 'by who',
+	'(?:is|are|was|were)(?: not)? to be', '(?:is|are|was|were) not to', '(?:has|have|had) not to', '(?:has|have) not(?: got)? (?:a|an|any|the|its)',
+	'what (?:came|comes|has come) of (?:it|them|that)', 'of (?:these|those|them|which) there (?:is|are)', 'without (?:one|that) it',
+	'in whose way', 'makes? way', 'to it that', 'but that (?:it|its|they)', 'that is so', 'come to nothing', 'if that can be',
+	'(?:tells?|told) of', 'sees? to', 'nobody need', 'some times what', 'so many times what'
+);
+my $banned = join('|', @banned);
+
+# The texts that people read: comments of C, COMMENTs of the install script, prose of the manual; the rest of a file is blanked.
+sub prose
+{
+	my ($file, $text) = @_;
+	my $blank = sub { $_[0] =~ s/[^\n]/ /gr };
+	return $text =~ s/^```.*?^```$/$blank->($&)/gmser if $file =~ /\.md$/;
+	my $wanted = $file =~ /\.sql$/ ? qr{^COMMENT ON [^']*'(?:[^']|'')*'}m : qr{/\*.*?\*/}s;
+	my ($result, $end) = ('', 0);
+	while ($text =~ /$wanted/g)
+	{
+		$result .= $blank->(substr($text, $end, $-[0] - $end)) . $&;
+		$end = $+[0];
+	}
+	return $result;
+}
+foreach my $file (sort(keys %source), glob('src/sql/*.sql docs/*.md README.md'))
+{
+	my $text = prose($file, $source{$file} // slurp($file));
+	while ($text =~ /\b(?:$banned)\b/gi)
+	{
+		my $line = 1 + (substr($text, 0, $-[0]) =~ tr/\n//);
+		my $phrase = $& =~ s/[\s*]+/ /gr;
+		push @problems, "$file:$line: say \"$phrase\" in plain English";
+	}
+}
+
 print "$_\n" foreach @problems;
 exit(@problems ? 1 : 0);

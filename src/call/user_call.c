@@ -27,7 +27,14 @@
 #include "commands/prepare.h"
 #include "commands/sequence.h"
 #include "commands/trigger.h"
+#include "call/function_call.h"
+#include "call/function_lookup.h"
+#include "call/user_call.h"
+#include "common/call_context.h"
+#include "common/failure.h"
+#include "common/jsonb_util.h"
 #include "common/pg_prng.h"
+#include "shmem/crash_notes.h"
 #include "libpq/be-fsstubs.h"
 #include "miscadmin.h"
 #include "storage/latch.h"
@@ -47,13 +54,6 @@
 #include "utils/timeout.h"
 #include "utils/timestamp.h"
 
-#include "call/function_call.h"
-#include "call/function_lookup.h"
-#include "call/user_call.h"
-#include "common/call_context.h"
-#include "common/failure.h"
-#include "common/jsonb_util.h"
-#include "shmem/crash_notes.h"
 /* the grace period in ms: as long as the timeout, but at least and at most */
 #define USERCODE_GRACE_MIN INT64CONST(1000)
 #define USERCODE_GRACE INT64CONST(10000)

@@ -29,8 +29,12 @@
 #include "catalog/pg_authid.h"
 #include "catalog/pg_type.h"
 #include "commands/async.h"
+#include "common/call_context.h"
+#include "common/guc.h"
 #include "common/hmac.h"
 #include "common/sha2.h"
+#include "engine/lifecycle_notify.h"
+#include "store/instance_rows.h"
 #include "fmgr.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
@@ -45,10 +49,6 @@
 #include "utils/lsyscache.h"
 #include "utils/syscache.h"
 
-#include "common/call_context.h"
-#include "common/guc.h"
-#include "engine/lifecycle_notify.h"
-#include "store/instance_rows.h"
 
 #define CHANNEL				"durable"
 #define CHANNEL_BYTES		16		/* of the hash, in the name of an owner's channel */

@@ -5,14 +5,14 @@
 #include "postgres.h"
 
 #include "common/cryptohash.h"
-#include "common/sha1.h"
-#include "port/pg_bswap.h"
-#include "utils/builtins.h"
-
 #include "common/jsonb_util.h"
+#include "common/sha1.h"
 #include "engine/retry_policy.h"
 #include "engine/sub_orchestration.h"
 #include "engine/turn.h"
+#include "port/pg_bswap.h"
+#include "utils/builtins.h"
+
 Jsonb *
 sub_orchestration_options(const SubOrchestrationOptions *options)
 {

@@ -1,11 +1,10 @@
 /*
  * answers.c
- *	  What answers hold: statuses, the links of the management payload, and
- *	  the errors of the database.
+ *	  The contents of answers: statuses, the links of the management payload, and
+ *	  errors of the database.
  *
- * Values that the database has given as JSON text are not copied into the
- * answer if they are long (request_add_value): the loop must not be held up by
- * the copying of many megabytes.
+ * Long values, which the database returns as JSON text, are not copied into the
+ * answer (request_add_value), since copying many megabytes would hold the loop.
  */
 #include <ctype.h>
 #include <string.h>
@@ -17,16 +16,16 @@
 #include "statements.h"
 
 #define BASE			"/runtime/webhooks/durabletask"
-#define ERROR_TEXT		1000	/* bytes of a message, a detail or a hint that a client is told */
+#define ERROR_TEXT		1000	/* bytes of a message, a detail or a hint that an answer contains */
 
-/* Append the beginning of a text of an error, which may quote all that the client has sent. */
+/* Append the beginning of a text of an error.  The text may be long, as it may quote what the client has sent. */
 static void
 add_error_text(Buffer *buffer, const char *text)
 {
 	size_t		length = strnlen(text, ERROR_TEXT + 1);
 	bool		whole = length <= ERROR_TEXT;
 
-	/* not within a character */
+	/* do not cut a UTF-8 character */
 	if (!whole)
 		for (length = ERROR_TEXT; length > 0 && (text[length] & 0xc0) == 0x80;)
 			length--;
@@ -115,7 +114,7 @@ add_url(Request *request, Buffer *url, const char *id)
 	uri_add_segment(url, id);
 }
 
-/* Append the parameters that all links have. The key is in them only if it came that way. */
+/* Append the parameters that all links have.  The key is among them only if the request had it in its URI. */
 static void
 add_common(Request *request, Buffer *query)
 {

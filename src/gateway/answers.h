@@ -1,6 +1,6 @@
 /*
  * answers.h
- *	  What answers hold: statuses, links, errors of the database.
+ *	  The contents of answers: statuses, links, errors of the database.
  */
 #ifndef ANSWERS_H
 #define ANSWERS_H
@@ -8,8 +8,8 @@
 #include "request.h"
 
 /*
- * Answer with the message of an error, and DETAIL and HINT as ExceptionMessage. CONTEXT, queries and places in the source say
- * how functions are made, which a caller need not know.
+ * Answer with the message of an error, and DETAIL and HINT as ExceptionMessage.  CONTEXT, the query and the place in the source
+ * are left out, since they would show a caller the code of functions.
  */
 extern void answer_error(Request *request, int status, PGresult *result);
 

@@ -1,17 +1,16 @@
 /*
  * database.c
- *	  One connection to the database, which comes back by itself.
+ *	  One connection to the database, which reconnects by itself.
  *
  *	  DOWN -> CONNECTING -> SETUP -> IDLE <-> PREPARING -> RUNNING -> IDLE
  *	  any state -> DOWN when the connection breaks
  *
- * The socket is watched in every state, so a server that goes away is noticed
- * at once and not by the next request. Attempts to reconnect are 0.1 s apart
- * at first, then twice as long each time up to 5 s, a little scattered so that
- * a pool does not come back in step. A statement whose connection broke is
- * given back as lost: it may have committed, so only its client can decide
- * whether to repeat it. Messages of libpq, which may name hosts and users, go
- * to the log and never to a client.
+ * The socket is watched in every state, so that a broken connection is noticed at
+ * once.  The pause before an attempt to reconnect is 0.1 s at first and doubles up
+ * to 5 s; a random part keeps the connections of a pool apart.  A statement whose
+ * connection broke ends as OUTCOME_LOST: it may have committed, so only its client
+ * can decide whether to repeat it.  Messages of libpq, which may contain hosts and
+ * users, are logged and never sent to a client.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -42,7 +41,7 @@ statement_end(Statement *statement, Outcome outcome, PGresult *result)
 	statement_free(statement);
 }
 
-/* End the connection, and with it what it runs. */
+/* End the connection and its statement. */
 static void
 database_drop(Database *db)
 {
@@ -60,7 +59,7 @@ database_drop(Database *db)
 		statement_end(lost, outcome, NULL);
 }
 
-/* The connection is gone or could not be made. */
+/* The connection broke or could not be made: retry later. */
 static void
 database_lose(Database *db)
 {
@@ -73,7 +72,7 @@ database_lose(Database *db)
 	db->down(db);
 }
 
-/* Send what libpq has buffered, unless it could not buffer it; false if the connection is lost. */
+/* Send what libpq has buffered; buffered: whether libpq could buffer the last message.  False if the connection is lost. */
 static bool
 database_flush(Database *db, bool buffered)
 {
@@ -81,7 +80,7 @@ database_flush(Database *db, bool buffered)
 
 	if (rest < 0)
 	{
-		/* what the server said before it went, if anything */
+		/* for the log: the server may have sent a last message */
 		PQconsumeInput(db->conn);
 		database_lose(db);
 		return false;
@@ -94,7 +93,7 @@ database_flush(Database *db, bool buffered)
 static void
 database_connect(Database *db)
 {
-	/* what stands before dbname can be changed by it */
+	/* dbname, which may be a conninfo string, overrides the keywords before it */
 	const char *keywords[] = {"fallback_application_name", "tcp_user_timeout", "dbname", "client_encoding", NULL};
 	const char *values[] = {"durable-gateway", "30000", options.dbname[0] ? options.dbname : NULL, "UTF8", NULL};
 
@@ -122,7 +121,7 @@ database_connect_poll(Database *db)
 	{
 		case PGRES_POLLING_READING:
 		case PGRES_POLLING_WRITING:
-			/* it may be another socket with the same number */
+			/* libpq may have opened another socket with the same number */
 			loop_unwatch(&db->source);
 			loop_watch(&db->source, PQsocket(db->conn), polling == PGRES_POLLING_READING ? EPOLLIN : EPOLLOUT);
 			break;
@@ -156,7 +155,7 @@ database_run(Database *db, Statement *statement)
 	const QueryText *text = &query_texts[statement->query];
 
 	db->current = statement;
-	/* the server's own timeout comes first, unless it does not answer at all */
+	/* later than the server's statement_timeout: for a server that does not answer */
 	db->deadline = options.statement_timeout ? now_ms() + options.statement_timeout * 1000 + 5000 : INT64_MAX;
 	if (db->prepared[statement->query])
 	{
@@ -167,7 +166,7 @@ database_run(Database *db, Statement *statement)
 	database_flush(db, PQsendPrepare(db->conn, text->name, text->sql, 0, NULL));
 }
 
-/* Whether an error means that this connection will not do any more. */
+/* Whether an error ends the connection. */
 static bool
 is_fatal(const PGresult *result)
 {
@@ -176,7 +175,7 @@ is_fatal(const PGresult *result)
 	return severity != NULL && (strcmp(severity, "FATAL") == 0 || strcmp(severity, "PANIC") == 0);
 }
 
-/* Whether the transaction was rolled back only because of others, and would do on a second try. */
+/* Whether the transaction was rolled back because of a conflict with others, so that it is worth a second try. */
 static bool
 is_conflict(const PGresult *result)
 {
@@ -192,21 +191,21 @@ database_end(Database *db, Outcome outcome, PGresult *result)
 	Statement  *statement = db->current;
 
 	db->current = NULL;
-	/* a batch is not run again as it was (pool.c) */
+	/* pool.c splits a batch that failed */
 	if (outcome != OUTCOME_OK && statement->query != QUERY_START_MANY && statement->attempts++ < MAX_ATTEMPTS && is_conflict(result))
 	{
 		PQclear(result);
 		database_run(db, statement);
 		return;
 	}
-	/* idle before the callback, which may submit the next statement */
+	/* before the callback, which may submit the next statement */
 	db->state = DATABASE_IDLE;
 	statement_end(statement, outcome, result);
 	if (db->state == DATABASE_IDLE)
 		db->idle(db);
 }
 
-/* A result of what was sent last, whose only one it is. */
+/* The only result, or the last one, of what was sent. */
 static void
 database_result(Database *db, PGresult *result)
 {
@@ -239,7 +238,7 @@ database_result(Database *db, PGresult *result)
 	}
 }
 
-/* Hand out the notifications that libpq has found so far. */
+/* Pass on the notifications that libpq has received so far. */
 static void
 database_notifies(Database *db)
 {
@@ -253,7 +252,7 @@ database_notifies(Database *db)
 	}
 }
 
-/* Take what has come in. */
+/* Read and handle what the server has sent. */
 static void
 database_input(Database *db)
 {
@@ -261,7 +260,7 @@ database_input(Database *db)
 
 	if (!PQconsumeInput(db->conn))
 	{
-		/* the server's last words stand before the end of the connection */
+		/* for the log: the server's last message came before the end of the connection */
 		while (!PQisBusy(db->conn) && (result = PQgetResult(db->conn)) != NULL)
 			PQclear(result);
 		database_lose(db);
@@ -285,7 +284,7 @@ database_input(Database *db)
 		PQclear(db->result);
 		db->result = result;
 	}
-	/* libpq has found those after the end of the result only now */
+	/* PQgetResult has found those that came after the result */
 	database_notifies(db);
 	result = db->result;
 	db->result = NULL;

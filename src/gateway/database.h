@@ -1,6 +1,6 @@
 /*
  * database.h
- *	  One connection to the database, which comes back by itself.
+ *	  One connection to the database, which reconnects by itself.
  */
 #ifndef DATABASE_H
 #define DATABASE_H
@@ -12,17 +12,17 @@ typedef enum DatabaseState
 {
 	DATABASE_DOWN,				/* until retry_at */
 	DATABASE_CONNECTING,		/* PQconnectPoll, until deadline */
-	DATABASE_SETUP,				/* its settings are being made */
+	DATABASE_SETUP,				/* its SET statements run */
 	DATABASE_IDLE,
-	DATABASE_PREPARING,			/* current, before it is run */
-	DATABASE_RUNNING			/* current */
+	DATABASE_PREPARING,			/* it prepares the statement current */
+	DATABASE_RUNNING			/* it runs current */
 } DatabaseState;
 
 typedef struct Database Database;
 struct Database
 {
-	void		(*idle) (Database *);	/* it can take a statement */
-	void		(*down) (Database *);	/* it has lost its connection or failed to get one */
+	void		(*idle) (Database *);	/* called when it can take a statement */
+	void		(*down) (Database *);	/* called when it lost its connection or failed to connect */
 	void		(*notified) (Database *, const char *payload);	/* must not run a statement */
 
 	/* private */
@@ -30,9 +30,9 @@ struct Database
 	PGconn	   *conn;
 	Source		source;
 	Statement  *current;
-	PGresult   *result;			/* the last one so far of what was sent */
+	PGresult   *result;			/* the last result so far of what was sent */
 	bool		prepared[QUERY_COUNT];
-	bool		failed_before;	/* one line in the log is enough */
+	bool		failed_before;	/* and the log has a line about that */
 	int			backoff;
 	int64_t		retry_at;
 	int64_t		deadline;
@@ -40,7 +40,7 @@ struct Database
 
 extern void database_start(Database *db);
 
-/* Run a statement now; only while state is DATABASE_IDLE. Calls done and frees it when it has ended. */
+/* Run a statement; only while state is DATABASE_IDLE. When the statement ends, statement_end is called. */
 extern void database_run(Database *db, Statement *statement);
 
 static inline bool
@@ -49,14 +49,14 @@ database_up(const Database *db)
 	return db->state >= DATABASE_IDLE;
 }
 
-/* When database_tick has something to do; INT64_MAX: never. */
+/* When to call database_tick, for a retry or a timeout; INT64_MAX: never. */
 extern int64_t database_next(const Database *db);
 extern void database_tick(Database *db, int64_t now);
 
 /* Close it for good. */
 extern void database_close(Database *db);
 
-/* Hand a statement its end and free it, and the result unless done keeps it. */
+/* Call a statement's done, and free the statement, and the result unless keep_result is set. */
 extern void statement_end(Statement *statement, Outcome outcome, PGresult *result);
 
 #endif

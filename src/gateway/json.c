@@ -1,11 +1,10 @@
 /*
  * json.c
- *	  Growing buffers, and JSON made.
+ *	  Buffers that grow, and writing of JSON.
  *
- * The gateway parses no JSON: what clients send goes to PostgreSQL as it came,
- * which says what is wrong with it, and what the database gives as jsonb is
- * JSON text already, so that numbers keep every digit.  A client therefore
- * costs the loop no more than its bytes cost to copy.
+ * The gateway parses no JSON.  PostgreSQL parses what clients send and reports
+ * errors in it.  What PostgreSQL returns as jsonb is JSON text already; the
+ * gateway does not change it, so that numbers keep all digits.
  */
 #include <stdarg.h>
 #include <stdio.h>

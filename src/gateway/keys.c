@@ -1,18 +1,20 @@
 /*
  * keys.c
- *	  The keys that open the gateway: one a line in a file, so that an old and
- *	  a new one can be valid at once while clients change over. Blank lines,
- *	  spaces at the ends of a line and a UTF-8 byte order mark do not count.
+ *	  The keys that clients must give.
  *
- * Whoever can read the file can call the gateway, so the file must be closed
- * to others, by the rules that PostgreSQL has for the keys of TLS: it belongs
- * to the gateway's user, who alone may read it, or to root, and then its group
- * may read it too.
+ * A file has one key on each line, so that an old and a new key can be valid while
+ * clients change over.  Blank lines, spaces at the ends of lines and a UTF-8 byte
+ * order mark are ignored.
  *
- * A comparison takes the same time wherever the first difference is, and each
- * key is compared whether or not an earlier one matched. Only the length of
- * what the client gave, which it knows, decides how long it takes. Keys are
- * never logged, and neither are query strings, in which they may stand.
+ * Anybody who can read the file can call the gateway.  So it must have the
+ * permissions that PostgreSQL demands of TLS keys: it belongs to the gateway's
+ * user, and no other user may read it, or it belongs to root, and its group may
+ * read it.
+ *
+ * A comparison reveals nothing by its duration, which depends only on the length
+ * of what the client gave: it does not end at the first difference, nor at the
+ * first key that matches.  Keys are never logged, nor are query strings, which may
+ * contain keys.
  */
 #include <ctype.h>
 #include <errno.h>
@@ -33,7 +35,7 @@
 static char *keys[MAX_KEYS];
 static int	count = 0;
 
-/* What is wrong with who owns the file and who may read it, or NULL. */
+/* What is wrong with the file's owner or permissions, or NULL. */
 static const char *
 access_problem(const struct stat *file)
 {
@@ -46,11 +48,11 @@ access_problem(const struct stat *file)
 	return file->st_mode & (S_IRWXG | S_IRWXO) ? "others can read or change it; run chmod 0600 on it" : NULL;
 }
 
-/* Read the file into a buffer of MAX_FILE + 1 bytes; what is wrong with it, or NULL. */
+/* Read the file into a buffer of MAX_FILE + 1 bytes; returns what is wrong with it, or NULL. */
 static const char *
 file_read(const char *file, char *text)
 {
-	/* a FIFO must not hold up who opens it */
+	/* O_NONBLOCK, since open would wait for the writer of a FIFO */
 	int			fd = open(file, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
 	struct stat status;
 	size_t		length = 0;
@@ -77,7 +79,7 @@ file_read(const char *file, char *text)
 	return problem;
 }
 
-/* Divide text into keys; what is wrong with it, or NULL. */
+/* Split text into keys; returns what is wrong with it, or NULL. */
 static const char *
 keys_parse(const char *text, char **found, int *n)
 {

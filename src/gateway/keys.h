@@ -1,22 +1,22 @@
 /*
  * keys.h
- *	  The keys that open the gateway.
+ *	  The keys that clients must give.
  */
 #ifndef KEYS_H
 #define KEYS_H
 
-#include "gateway.h"
+#include "util.h"
 
 /*
- * Read the file; false, with a line in the log, if it cannot be read, others can read it too, or it holds no key. The keys are
- * then as before.
+ * Read the file.  If it cannot be read, has wrong permissions or contains no key, the log says so, the keys do not change, and
+ * the result is false.
  */
 extern bool keys_load(const char *file);
 
 /* Whether clients need a key. */
 extern bool keys_required(void);
 
-/* Whether this is one of the keys; NULL is not. */
+/* Whether a text is one of the keys; false for NULL. */
 extern bool keys_match(const char *given);
 
 #endif

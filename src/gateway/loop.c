@@ -1,16 +1,13 @@
 /*
  * loop.c
- *	  The event loop: a thin cover of epoll, level-triggered.
+ *	  The event loop, on top of epoll, level-triggered.
  *
- * A source that is unwatched while a round of events is being handed out may
- * still be in that round; its descriptor is then -1 and it is passed over, so
- * a source must not be freed inside a callback that is not its own. Sources
- * belong to connections of the database and to requests; the latter are freed
- * by libmicrohttpd only, outside of the round.
+ * A source may be unwatched while loop_wait still has an event of it; its fd is
+ * then -1, and the event is dropped.  So a callback must not free a source other
+ * than its own.  The sources of database connections are never freed; those of
+ * requests are freed only by libmicrohttpd, outside of loop_wait.
  */
 #include <errno.h>
-#include <stdarg.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -28,68 +25,6 @@ now_ms(void)
 
 	clock_gettime(CLOCK_MONOTONIC, &now);
 	return (int64_t) now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
-
-void
-log_line(const char *format,...)
-{
-	char		stamp[32];
-	char		line[1024];
-	time_t		now = time(NULL);
-	struct tm	utc;
-	va_list		args;
-
-	gmtime_r(&now, &utc);
-	strftime(stamp, sizeof(stamp), "%Y-%m-%dT%H:%M:%SZ", &utc);
-	va_start(args, format);
-	vsnprintf(line, sizeof(line), format, args);
-	va_end(args);
-	/* messages of libpq have several lines */
-	for (char *p = line; *p != '\0'; p++)
-		if ((unsigned char) *p < ' ')
-			*p = ' ';
-	fprintf(stderr, "%s durable-gateway: %s\n", stamp, line);
-}
-
-static void *
-or_abort(void *pointer)
-{
-	if (pointer == NULL)
-	{
-		fputs("durable-gateway: out of memory\n", stderr);
-		abort();
-	}
-	return pointer;
-}
-
-void *
-xmalloc(size_t size)
-{
-	return or_abort(malloc(size ? size : 1));
-}
-
-void *
-xcalloc(size_t count, size_t size)
-{
-	return or_abort(calloc(count, size));
-}
-
-void *
-xrealloc(void *pointer, size_t size)
-{
-	return or_abort(realloc(pointer, size ? size : 1));
-}
-
-char *
-xstrdup(const char *text)
-{
-	return or_abort(strdup(text));
-}
-
-char *
-xstrndup(const char *text, size_t length)
-{
-	return or_abort(strndup(text, length));
 }
 
 void

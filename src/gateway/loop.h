@@ -1,13 +1,13 @@
 /*
  * loop.h
- *	  The event loop: file descriptors and who is called for them.
+ *	  The event loop: file descriptors with their callbacks, and the clock.
  */
 #ifndef LOOP_H
 #define LOOP_H
 
-#include "gateway.h"
+#include "util.h"
 
-/* One watched descriptor; lives in the struct of its owner. fd -1: not watched. */
+/* A watched descriptor, in the struct of its owner. fd -1: not watched. */
 typedef struct Source
 {
 	int			fd;
@@ -22,7 +22,16 @@ extern void loop_init(void);
 extern void loop_watch(Source *source, int fd, uint32_t events);
 extern void loop_unwatch(Source *source);
 
-/* Wait up to timeout ms and call whoever is ready. */
+/* Wait up to timeout ms, and call the callbacks of sources that are ready. */
 extern void loop_wait(int timeout);
+
+/* Milliseconds of a clock that is never set back. */
+extern int64_t now_ms(void);
+
+static inline int64_t
+earlier(int64_t a, int64_t b)
+{
+	return a < b ? a : b;
+}
 
 #endif

@@ -2,14 +2,25 @@
  * main.c
  *	  durable-gateway: start, loop, stop.
  *
- * A round of the loop waits for whoever is first (a socket, a timer of a
- * module, libmicrohttpd's own), hands out the events, and then lets
- * libmicrohttpd work, so that an answer that a round has produced goes out in
- * the same round.
+ * The program is one thread with one epoll set (loop.c).  A request arrives
+ * through libmicrohttpd (server.c), is parsed (request.c), and dispatched by
+ * method and path (routes.c).  Its connection is suspended while one of a few
+ * database connections (pool.c, database.c) runs its statement (statements.c);
+ * answers.c makes a body of the result.  A request with timeout= then waits in
+ * waiters.c, where one connection LISTENs for the ends of instances.  Nothing
+ * blocks, except when libpq resolves the server's name.
  *
- * SIGTERM drains: the listening socket closes, idle clients are let go, who
- * waits for an instance is told where to ask later, and what the database is
- * working on is finished, for --drain-timeout at most.
+ * No request may hold the loop for longer than it takes to copy its bytes.  So
+ * PostgreSQL parses the bodies and prints the values, in a process of its own
+ * and within --statement-timeout.
+ *
+ * Each turn of the loop waits for the next event (a socket, a time of a module, or
+ * libmicrohttpd's own timeout), calls the callbacks, and then lets libmicrohttpd
+ * work, so that answers of the callbacks are sent in the same turn.
+ *
+ * SIGTERM drains: the listening socket closes, idle connections are closed,
+ * requests that wait for an instance are answered with the URLs to ask later, and
+ * running statements are finished, within --drain-timeout.
  */
 #include <signal.h>
 #include <stdio.h>
@@ -88,7 +99,7 @@ main(int argc, char **argv)
 	options_read(argc, argv);
 	if (options.key_file[0] != '\0' && !keys_load(options.key_file))
 		return 1;
-	/* a socket for every client */
+	/* each client needs a descriptor */
 	if (getrlimit(RLIMIT_NOFILE, &files) == 0)
 	{
 		files.rlim_cur = files.rlim_max;

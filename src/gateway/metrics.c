@@ -1,23 +1,19 @@
 /*
  * metrics.c
- *	  /metrics in the text format of Prometheus: what the gateway counts
- *	  itself, what the engine counts (durable.stats, durable.function_stats),
- *	  and how much there is in the database.
+ *	  /metrics in the text format of Prometheus: counters of the gateway, counters
+ *	  of the engine (durable.stats, durable.function_stats), and numbers of rows.
  *
- * The engine's counters are in shared memory and read for every scrape, by one
- * statement for all scrapes that wait at a time. A scrape waits for it for
- * SCRAPE_TIMEOUT, whatever the database does, and then gets what is known, with
- * durable_up 0.
+ * The engine's counters are in shared memory.  One statement reads them for all
+ * scrapes that wait at the same time.  A scrape waits SCRAPE_TIMEOUT at most; then
+ * it is answered without them, with durable_up 0.
  *
- * To count rows costs the database time that grows with their number. That is
- * done in the background, on a connection that does nothing else and is made
- * for the first scrape. A scrape begins a count whose last end is longer ago
- * than --metrics-interval, and than COUNTS_SHARE times what that count took. A
- * scrape gets the last counts with their age, also when newer ones failed. As
- * long as a count has not ended for the first time, a scrape waits for that as
- * it does for the counters, and goes without if it must.
+ * Rows are counted in the background, since that may take long, on a connection
+ * of its own, which is made for the first scrape.  A scrape starts a count if the
+ * last one ended longer ago than --metrics-interval, and than COUNTS_SHARE times
+ * its duration.  A scrape gets the last successful counts with their age.  Until
+ * the first count has ended, a scrape waits for it, within SCRAPE_TIMEOUT.
  *
- * All cover what the gateway's role may see: with pg_monitor that is all.
+ * All values cover what the gateway's role may see; with pg_monitor it sees all.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -36,15 +32,15 @@ static uint64_t totals[ROUTE_COUNT];
 #define SCRAPE_TIMEOUT	500		/* ms */
 #define COUNTS_SHARE	10
 
-/* A count that is kept. */
+/* A query that counts rows, and its last result. */
 typedef struct Count
 {
 	Query		query;
 	const char *name;
-	Buffer		text;			/* the last result */
-	int64_t		read_at;		/* when that was asked for; 0: there is none yet */
-	int64_t		begun_at;		/* when it was asked for last; 0: never */
-	int64_t		again_at;		/* not before; 0: the first one has not ended */
+	Buffer		text;			/* the last successful result */
+	int64_t		read_at;		/* when the query of that began; 0: there is none */
+	int64_t		begun_at;		/* when the last query began; 0: never */
+	int64_t		again_at;		/* the next one may begin then; 0: the first one has not ended */
 } Count;
 
 static Count kept[] = {
@@ -55,13 +51,13 @@ static Count kept[] = {
 
 #define COUNTS ((int) (sizeof(kept) / sizeof(kept[0])))
 
-static Request *scrapes = NULL; /* that wait, until wait_until */
+static Request *scrapes = NULL; /* they wait, until wait_until */
 static bool reading = false;	/* QUERY_STATS runs */
-static bool up = false;			/* its last result is stats_text */
+static bool up = false;			/* it succeeded last, with stats_text */
 static Buffer stats_text;
 static Database counter;		/* the connection that counts */
 static bool counter_started = false;
-static int	next_count = COUNTS;	/* the one that it begins when it is idle; COUNTS: none is asked for */
+static int	next_count = COUNTS;	/* index of the next one to begin; COUNTS: none */
 
 /* The metrics of QUERY_COUNT_* and QUERY_STATS. */
 static const struct
@@ -120,7 +116,7 @@ add_gauge(Buffer *text, const char *name, const char *help, long value)
 	buffer_printf(text, "%s %ld\n", name, value);
 }
 
-/* A label's value: \, " and line ends are escaped. */
+/* Append a label; backslashes, quotes and line ends of its value are escaped. */
 static void
 add_label(Buffer *text, const char *name, const char *value)
 {
@@ -165,7 +161,7 @@ add_own(Buffer *text)
 	buffer_printf(text, "durable_gateway_statements_total %llu\n", (unsigned long long) pool_statements());
 }
 
-/* What was counted in the background, and when. */
+/* Append the numbers of rows, with their age. */
 static void
 add_counts(Buffer *text, int64_t now)
 {
@@ -189,7 +185,7 @@ answer(Request *request, bool known)
 	server_answer(request, 200);
 }
 
-/* Whether some count has never been tried to its end: a scrape waits for it, as there is nothing yet. */
+/* Whether some count has not ended yet for the first time. */
 static bool
 first_counts(void)
 {
@@ -199,7 +195,7 @@ first_counts(void)
 	return false;
 }
 
-/* Answer the scrapes that need not wait any more. */
+/* Answer the scrapes that have everything, or whose time is over. */
 static void
 answer_all(int64_t now)
 {
@@ -220,7 +216,7 @@ answer_all(int64_t now)
 	}
 }
 
-/* Make text of a result. */
+/* Convert a result to the text format. */
 static void
 take(Buffer *text, PGresult *result)
 {
@@ -249,7 +245,7 @@ take(Buffer *text, PGresult *result)
 	}
 }
 
-/* A count has ended: the next one begins when the connection is idle, which is in a moment. */
+/* A count has ended.  The connection's idle callback then begins the next one. */
 static void
 count_done(void *arg, Outcome outcome, PGresult *result)
 {
@@ -285,7 +281,7 @@ counter_idle(Database *db)
 	}
 }
 
-/* There is no connection: no scrape waits for a first count. */
+/* There is no connection: scrapes do not wait for a first count. */
 static void
 counter_down(Database *db)
 {

@@ -1,6 +1,6 @@
 /*
  * metrics.h
- *	  /metrics: what the gateway counts, and what the database does.
+ *	  /metrics: counters of the gateway and of the engine.
  */
 #ifndef METRICS_H
 #define METRICS_H
@@ -8,7 +8,7 @@
 #include "request.h"
 #include "routes.h"
 
-/* A request was answered after so many ms. */
+/* Count a request that was answered after ms milliseconds. */
 extern void metrics_count(Route route, int status, int64_t ms);
 
 /* Answer GET /metrics. */
@@ -16,7 +16,7 @@ extern void metrics_route(Request *request);
 
 extern int64_t metrics_next(void);
 extern void metrics_tick(int64_t now);
-/* Answer who waits, and end. */
+/* Answer the scrapes that wait, and close the connection. */
 extern void metrics_close(void);
 
 #endif

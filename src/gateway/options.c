@@ -1,13 +1,13 @@
 /*
  * options.c
- *	  What the command line and the environment say.
+ *	  Options of the command line and the environment.
  *
- * One table holds every option with its default, limits and description; the
- * parser, the environment variables (DURABLE_GATEWAY_ and the name in upper
- * case) and --help are made from it. The command line goes before the
- * environment. The key has no option of its own, as command lines are public;
- * it is read from a file (keys.c). The database is libpq's business: what
- * --dbname does not say is taken from PGHOST, PGUSER and so on.
+ * One table has every option with its default, limits and description.  The
+ * parser, the environment variables (DURABLE_GATEWAY_ and the name in upper case)
+ * and --help are made from it.  The command line overrides the environment.  Keys
+ * are read from a file (keys.c), since other users can see command lines.
+ * Connection parameters that --dbname does not contain come from libpq's
+ * environment variables.
  */
 #include <ctype.h>
 #include <errno.h>
@@ -28,8 +28,8 @@ typedef struct Option
 {
 	const char *name;
 	const char *value;			/* what --help calls it */
-	const char **text;			/* either this */
-	long	   *number;			/* or this */
+	const char **text;			/* where a text goes, or NULL */
+	long	   *number;			/* where a number goes, or NULL */
 	const char *default_value;
 	long		low;
 	long		high;

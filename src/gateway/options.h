@@ -1,11 +1,11 @@
 /*
  * options.h
- *	  What the command line and the environment say.
+ *	  Options of the command line and the environment.
  */
 #ifndef OPTIONS_H
 #define OPTIONS_H
 
-#include "gateway.h"
+#include "util.h"
 
 typedef struct Options
 {

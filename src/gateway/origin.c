@@ -1,31 +1,30 @@
 /*
  * origin.c
- *	  Who may call a gateway without a key: every program on this machine, and
- *	  no page that a browser on this machine shows, unless the page comes from
- *	  the gateway's own address.
+ *	  Checks of requests to a gateway that has no keys.
  *
- * A browser lets a page of any site send requests to loopback.  Three headers,
- * which a page cannot change, tell such a request from that of a program:
+ * Such a gateway serves every program on its machine, but no page of another site
+ * that a browser on the machine shows.  A browser lets any page send requests to
+ * loopback.  Three headers, which a page cannot change, identify these requests:
  *
- * Host is the name that the browser has connected to.  A site can have its own
- * name resolve to 127.0.0.1 (DNS rebinding), and its page is then of the same
- * origin as the gateway.  Therefore Host must be localhost, an address of
- * loopback, or the host that --base-url or --listen names.  0.0.0.0 is none:
- * it reaches loopback, but browsers do not treat it so.  A Unix socket cannot
- * be reached from a page, so that any Host will do there.
+ * Host is the name to which the browser has connected.  A site can make its own
+ * name resolve to 127.0.0.1 (DNS rebinding); then the browser takes the gateway
+ * for the page's own origin.  Therefore Host must be localhost, a loopback
+ * address, or the host of --base-url or --listen.  0.0.0.0 is refused: it reaches
+ * loopback, but browsers do not treat it as loopback.  A Unix socket accepts any
+ * Host, since no page can reach it.
  *
- * Origin is the page's scheme, host and port.  Browsers send it with every
- * POST and DELETE, with every WebSocket and with every request whose answer a
- * page of another origin could read, and "null" where they hide it.  It must
- * be http:// and Host, or where Host is the host of --base-url the origin of
- * --base-url, as a proxy may speak TLS there.
+ * Origin is the page's scheme, host and port.  Browsers send it with every POST
+ * and DELETE, every WebSocket, and every request whose answer a page of another
+ * origin could read; some pages have the origin "null".  It must be http:// and
+ * Host, or, if Host is the host of --base-url, the origin of --base-url, since a
+ * proxy may offer TLS there.
  *
- * Sec-Fetch-Site is the browser's own verdict, also on requests that have no
- * Origin: links, images, scripts.  It must be same-origin, or none, which
- * means that the user has typed the URL, so that only reading makes sense.
+ * Sec-Fetch-Site is the browser's own classification, also of requests that have
+ * no Origin: links, images, scripts.  It must be same-origin, or, for a request
+ * that only reads, none, which means that the user has entered the URL.
  *
- * What remains is a GET by a page in a browser that sends no Sec-Fetch-Site: it
- * changes nothing, and the page cannot read the answer.
+ * A GET by a page in a browser that sends no Sec-Fetch-Site is accepted: it changes
+ * nothing, and the page cannot read the answer.
  */
 #include <arpa/inet.h>
 #include <string.h>
@@ -46,7 +45,7 @@ typedef struct Origin
 	const char *port;
 } Origin;
 
-/* Divide host and perhaps port; false if that is wrong. default_port: which is the same as none. */
+/* Parse a host with an optional port; false if it is malformed.  default_port counts as no port. */
 static bool
 parse_host(const char *text, size_t length, const char *default_port, Origin *origin)
 {
@@ -67,7 +66,7 @@ parse_host(const char *text, size_t length, const char *default_port, Origin *or
 	return true;
 }
 
-/* Divide an Origin, or a URL, which may have a path. */
+/* Parse an Origin, or, with path, a URL. */
 static bool
 parse_url(const char *url, bool path, Origin *origin)
 {
@@ -101,7 +100,7 @@ same_origin(const Origin *a, const Origin *b)
 		same_part(a->scheme, a->scheme_length, b->scheme, b->scheme_length);
 }
 
-/* Whether this is localhost or an address of loopback, as browsers write it. */
+/* Whether the host is localhost or a loopback address, as browsers write them. */
 static bool
 is_loopback(const Origin *origin)
 {
@@ -122,7 +121,7 @@ is_loopback(const Origin *origin)
 	return inet_pton(AF_INET, text, &in) == 1 && (ntohl(in.s_addr) >> 24) == 127;
 }
 
-/* Whether this is the origin of the gateway itself: that of --base-url if Host is its host, otherwise http:// and Host. */
+/* Whether text is the origin of the gateway: the origin of --base-url if Host is its host, else http:// and Host. */
 static bool
 is_own(const char *text, const Origin *host, const Origin *base)
 {

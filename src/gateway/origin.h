@@ -1,6 +1,6 @@
 /*
  * origin.h
- *	  Who may call a gateway without a key.
+ *	  Checks of requests to a gateway that has no keys.
  */
 #ifndef ORIGIN_H
 #define ORIGIN_H

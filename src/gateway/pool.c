@@ -2,16 +2,15 @@
  * pool.c
  *	  The connections that run the statements of requests.
  *
- * A statement goes to an idle connection, or waits in one queue, first come
- * first served, that each connection takes from when it becomes idle. A
- * request has one statement at a time, so the queue is no longer than there
- * are clients. When the last connection is lost whoever waits is told so at
- * once: a client can do more with a 503 now than with silence.
+ * A statement goes to an idle connection, or waits in a queue until a connection
+ * becomes idle.  A request has one statement at a time, so the queue is never
+ * longer than the number of clients.  When the last connection breaks, all
+ * requests in the queue are answered with 503 at once.
  *
- * A commit waits for the disk, so starts that have gathered in the queue go
- * together, in one statement and transaction: a few connections then do for
- * many clients. If one of them cannot be started none is, and each is run
- * again alone; for a while none are then put together.
+ * A commit waits for the disk.  So starts that wait in the queue are put together
+ * in one statement and transaction, and a few connections can serve many clients.
+ * If such a batch fails, each of its starts is run alone, and for BATCH_PAUSE no
+ * other batch is made.
  */
 #include <stdlib.h>
 
@@ -21,11 +20,11 @@
 #include "waiters.h"
 
 #define BATCH_MOST		32
-#define BATCH_BYTES		65536	/* of input; a longer one goes alone */
-#define BATCH_PAUSE		1000	/* ms after one that failed */
+#define BATCH_BYTES		65536	/* of input */
+#define BATCH_PAUSE		1000	/* ms after a batch that failed */
 #define START_PARAMETERS 6
 
-/* Starts that go together. */
+/* Starts that run as one statement. */
 typedef struct Batch
 {
 	int			count;
@@ -36,12 +35,12 @@ static Database *databases;
 static int	size;
 static Queue queue;				/* of statements that wait for a connection */
 static uint64_t statements;
-static int64_t batch_at = 0;	/* when starts may go together again */
+static int64_t batch_at = 0;	/* no batch is made before this */
 static int	tried;				/* connections that are up or have failed once */
 
 static void pool_send(Statement *statement);
 
-/* The result of a batch: each of its members gets its own. */
+/* A batch has ended: end its members, or run them alone. */
 static void
 batch_done(void *arg, Outcome outcome, PGresult *result)
 {
@@ -78,7 +77,7 @@ can_batch(const Statement *statement)
 	return statement->query == QUERY_START && !statement->alone;
 }
 
-/* Move starts from the queue to a batch that has one, as many as may go together. */
+/* Move starts from the queue to a batch, within its limits. */
 static void
 batch_fill(Batch *batch)
 {
@@ -99,7 +98,7 @@ batch_fill(Batch *batch)
 	queue = rest;
 }
 
-/* The next statement of the queue, or NULL: if it is a start it takes others with it. */
+/* Take the next statement from the queue, or a batch if that is a start; NULL if the queue is empty. */
 static Statement *
 queue_take(void)
 {
@@ -160,7 +159,7 @@ pool_start(int connections)
 	}
 }
 
-/* Give it to a connection, or queue it. */
+/* Run a statement on an idle connection, or queue it. */
 static void
 pool_send(Statement *statement)
 {

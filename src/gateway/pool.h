@@ -10,16 +10,16 @@
 extern void pool_start(int connections);
 
 /*
- * Run a statement as soon as a connection is free. done may be called before
- * this returns, when the database is away. A transaction that the server
- * aborted for a conflict with others is run again.
+ * Run a statement as soon as a connection is free.  If there is no connection to
+ * the database, done is called before this returns.  After a serialization failure
+ * or a deadlock the statement is run again.
  */
 extern void pool_submit(Statement *statement);
 
-/* The same for one that whoever watches the gateway waits for: it is not held up by others, if that can be. */
+/* The same for a statement of monitoring: it may overtake others on the connection for notifications. */
 extern void pool_submit_watch(Statement *statement);
 
-/* Whether there is a connection; whether each has had its first try. */
+/* Whether there is a connection; whether each one has ended its first attempt. */
 extern bool pool_up(void);
 extern bool pool_tried(void);
 

@@ -1,15 +1,15 @@
 /*
  * request.c
- *	  One HTTP request: what the client asked and what it is answered.
+ *	  One HTTP request and its answer.
  *
- * The URI is parsed here, from the request line as it came, and not by
- * libmicrohttpd, which decodes before it divides, so that %2F would be a
- * slash. Segments and queries must be UTF-8 when decoded and hold no NUL.
+ * The URI is parsed here and not by libmicrohttpd, which decodes it before it
+ * splits the path, so that %2F would be a slash.  Decoded segments and parameters
+ * must be UTF-8 without NUL.
  *
- * Clients in the style of Durable Functions append &key=value to the URLs of
- * a payload, which in Azure always have a query string. Those that come from
- * SQL do not, so in a URI without one the query begins at an & that is
- * followed by a parameter of this API. In ids payloads encode the &.
+ * Clients of Durable Functions append &key=value to the URLs of a management
+ * payload, which in Azure always have a query string.  Payloads that SQL functions
+ * return have none.  So in a URI without "?" the query begins at an "&" that is
+ * followed by a parameter of this API.  Payloads encode the "&" of an id.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -18,7 +18,7 @@
 #include "options.h"
 #include "request.h"
 
-/* A value of fewer bytes is copied. */
+/* Shorter values are copied into the answer. */
 #define LONG_VALUE 4096
 
 static const char *const parameters[] = {
@@ -71,7 +71,7 @@ hex(char c)
 	return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
 }
 
-/* Percent-decode; NULL if that is wrong. plus: a + is a space. */
+/* Percent-decode; NULL if the text is malformed.  plus: "+" is a space. */
 static char *
 decode(const char *text, size_t length, bool plus)
 {
@@ -133,7 +133,7 @@ parse_path(Request *request, const char *path, size_t length)
 		const char *slash = memchr(path, '/', end - path);
 		size_t		segment = (slash ? slash : end) - path;
 
-		/* slashes at the beginning and the end, and double ones, do not count */
+		/* leading, trailing and double slashes are ignored */
 		if (segment > 0)
 		{
 			char	   *decoded = decode(path, segment, false);
@@ -189,10 +189,10 @@ request_new(const char *uri)
 	request->hangup.fd = -1;
 	request->content_type = "application/json; charset=utf-8";
 	request->uri_length = strlen(uri);
-	/* it is refused for its length; what is in it does not matter */
+	/* server.c refuses it */
 	if (request->uri_length > (size_t) options.max_header / 2)
 		return request;
-	/* the form that is meant for proxies */
+	/* the absolute form, for proxies */
 	if (strncasecmp(uri, "http://", 7) == 0 || strncasecmp(uri, "https://", 8) == 0)
 	{
 		uri = strchr(uri, ':') + 3;

@@ -1,6 +1,6 @@
 /*
  * request.h
- *	  One HTTP request: what the client asked and what it is answered.
+ *	  One HTTP request and its answer.
  */
 #ifndef REQUEST_H
 #define REQUEST_H
@@ -18,15 +18,15 @@ struct MHD_Connection;
 
 typedef enum RequestState
 {
-	REQUEST_READING,			/* headers or body are still coming */
+	REQUEST_READING,			/* headers or body are not complete */
 	REQUEST_RUNNING,			/* dispatched; its connection is suspended */
 	REQUEST_ANSWERED			/* status and reply are set */
 } RequestState;
 
-/* A long value that is part of an answer and is not copied: it stays in a result. */
+/* A long value of an answer, which is not copied but stays in request->result. */
 typedef struct LongValue
 {
-	size_t		at;				/* it stands before this byte of the answer's text */
+	size_t		at;				/* its position in the answer's text */
 	const char *data;
 	size_t		length;
 } LongValue;
@@ -36,7 +36,7 @@ struct Request
 {
 	struct MHD_Connection *connection;
 	RequestState state;
-	bool		begun;			/* its headers are there */
+	bool		begun;			/* its headers are complete */
 	bool		suspended;
 	const char *method;			/* valid as long as the connection */
 	const char *problem;		/* what is wrong with the URI, or NULL */
@@ -47,7 +47,7 @@ struct Request
 	int			query_count;
 	size_t		uri_length;
 	Buffer		body;
-	size_t		body_total;		/* with what was over the limit */
+	size_t		body_total;		/* including what was dropped beyond the limit */
 	int64_t		arrived;		/* ms */
 
 	/* the answer */
@@ -55,10 +55,10 @@ struct Request
 	Buffer		reply;			/* its text, without long values */
 	LongValue  *long_values;
 	int			long_count;
-	int			values_sent;	/* how much of an answer with long values libmicrohttpd has read: whole ones */
-	size_t		text_sent;
-	size_t		value_sent;		/* of the value that is next */
-	PGresult   *result;			/* of the request's last statement; long values point into it */
+	int			values_sent;	/* how much libmicrohttpd has read: whole long values, */
+	size_t		text_sent;		/* bytes of reply, */
+	size_t		value_sent;		/* and bytes of the next long value */
+	PGresult   *result;			/* of its last statement; long values point into it */
 	const char *content_type;
 	const char *header_names[MAX_HEADERS];
 	char	   *header_values[MAX_HEADERS];
@@ -71,11 +71,11 @@ struct Request
 	bool		error_on_failure;	/* 500 for a failed instance */
 	int64_t		wait_until;		/* 0: does not wait */
 
-	/* while it waits (waiters.c; of these a scrape that waits has only wait_next) */
+	/* while it waits: for waiters.c; metrics.c uses wait_next only */
 	bool		waiting;
-	int64_t		look_at;		/* when to ask whether it has ended; INT64_MAX: when all are asked for */
-	bool		hinted;			/* a notification asks for that look */
-	int64_t		hints_from;		/* a notification asks for no look before this time */
+	int64_t		look_at;		/* when to look whether the instance has ended; INT64_MAX: with all others */
+	bool		hinted;			/* because of a notification */
+	int64_t		hints_from;		/* no look before this because of another notification */
 	Request    *wait_next,
 			   *wait_previous;
 	Request    *bucket_next;
@@ -83,7 +83,7 @@ struct Request
 	Source		hangup;
 };
 
-/* A request from the URI as it stands in the request line. */
+/* A request with the URI of the request line. */
 extern Request *request_new(const char *uri);
 extern void request_free(Request *request);
 
@@ -93,10 +93,10 @@ extern const char *request_query(const Request *request, const char *key);
 /* Add a header of the answer; the value is copied, the name is not. */
 extern void request_header(Request *request, const char *name, const char *value);
 
-/* Keep the result of a statement until the request ends, in place of the one before. */
+/* Keep a statement's result until the request ends; frees the one before. */
 extern void request_keep(Request *request, PGresult *result);
 
-/* Append a value of the result that is kept to the answer. */
+/* Append a value of the kept result to the answer. */
 extern void request_add_value(Request *request, const char *data, size_t length);
 
 /* Whether a text is UTF-8. */

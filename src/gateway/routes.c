@@ -1,13 +1,13 @@
 /*
  * routes.c
- *	  What the paths and methods of the API do.
+ *	  The paths and methods of the API.
  *
- * A table says which method and path is which route, and which status an
- * instance that is in the wrong state (OD002) gives there. A route's begin
- * function checks the request and submits its statement; the statement's end
- * comes back to the route's end function, or to fail() if it went wrong, which
- * translates SQLSTATEs. Fixed parts of a path are compared without regard to
- * case, as Durable Functions does; names and ids with.
+ * A table has the method and path of each route, and the HTTP status for an
+ * instance in the wrong state (OD002).  A route's begin function checks the request
+ * and submits its statement.  When the statement ends, the route's end function
+ * answers the request; after an error fail() does, which translates SQLSTATEs.
+ * Fixed parts of a path are compared without regard to case, as in Durable
+ * Functions; names and ids are case-sensitive.
  */
 #include <ctype.h>
 #include <stdlib.h>
@@ -29,14 +29,14 @@
 typedef struct RouteText
 {
 	const char *method;
-	const char *path;			/* below the base path; * stands for any segment */
-	int			wrong_state;	/* what OD002 means here */
+	const char *path;			/* below the base path; * is any segment */
+	int			wrong_state;	/* HTTP status for OD002 */
 	Query		query;
 	void		(*begin) (Request *);
 	void		(*end) (Request *, PGresult *);
 } RouteText;
 
-static const RouteText routes[ROUTE_COUNT];	/* below what it names */
+static const RouteText routes[ROUTE_COUNT];
 
 const char *const route_names[ROUTE_COUNT] = {
 	[ROUTE_NONE] = "none", [ROUTE_START] = "start", [ROUTE_STATUS] = "status", [ROUTE_LIST] = "list",
@@ -45,7 +45,7 @@ const char *const route_names[ROUTE_COUNT] = {
 	[ROUTE_RESTART] = "restart", [ROUTE_HEALTHZ] = "healthz", [ROUTE_METRICS] = "metrics",
 };
 
-/* A statement went wrong: say so in HTTP. */
+/* Answer a request whose statement did not succeed. */
 static void
 fail(Request *request, Outcome outcome, PGresult *result)
 {
@@ -76,7 +76,7 @@ fail(Request *request, Outcome outcome, PGresult *result)
 	else if (CLASS("08") || CLASS("40") || CLASS("53") || CLASS("57") || strcmp(sqlstate, "25006") == 0 ||
 			 strcmp(sqlstate, "55P03") == 0 || strcmp(sqlstate, "0A000") == 0)
 	{
-		/* what the server says of itself is for its administrator */
+		/* the state of the server is for its administrator only */
 		log_line("%s: SQLSTATE %s: %s", route_names[request->route], sqlstate, message);
 		server_fail(request, 503, NO_DATABASE, NULL);
 	}
@@ -103,7 +103,7 @@ done(void *arg, Outcome outcome, PGresult *result)
 		fail(request, outcome, result);
 }
 
-/* A statement whose result is kept as long as the request, as its answer may point into it. */
+/* A statement whose result is kept with the request, whose answer may point into the result. */
 static Statement *
 statement_of(Request *request, Query query, void (*end) (void *, Outcome, PGresult *))
 {
@@ -126,7 +126,7 @@ bad(Request *request, const char *message)
 	server_fail(request, 400, message, NULL);
 }
 
-/* A boolean parameter; false and the request answered if it is none. */
+/* Read a boolean parameter, if it is given; if it is invalid, answer the request and return false. */
 static bool
 get_boolean(Request *request, const char *key, bool *value)
 {
@@ -147,7 +147,7 @@ get_boolean(Request *request, const char *key, bool *value)
 	return true;
 }
 
-/* Seconds, with decimals, as ms; -1 if there are none, -2 and the request answered if that is wrong. */
+/* Read a parameter in seconds, as ms; -1 if it is not given; if it is invalid, answer the request and return -2. */
 static int64_t
 get_seconds(Request *request, const char *key)
 {
@@ -166,7 +166,7 @@ get_seconds(Request *request, const char *key)
 	return (int64_t) (seconds * 1000);
 }
 
-/* A time parameter in ISO 8601, in *value, to be freed; NULL there if it is missing. */
+/* Read a time in ISO 8601 into *value, which the caller frees; NULL if it is not given.  If it is invalid, answer and return false. */
 static bool
 get_time(Request *request, const char *key, char **value)
 {
@@ -184,14 +184,14 @@ get_time(Request *request, const char *key, char **value)
 		return false;
 	}
 	*value = xstrdup(text);
-	/* a + that the client did not encode stands for a space: of +00:00 at the end it is meant */
+	/* a client that does not encode the + of +00:00 sends a space */
 	for (size_t i = 16; i < length; i++)
 		if (text[i] == ' ' && isdigit((unsigned char) text[i + 1]) && strchr(text, 'T') != NULL)
 			(*value)[i] = '+';
 	return true;
 }
 
-/* The runtimeStatus parameters as an array literal, in *value; NULL there if there are none. */
+/* Read the runtimeStatus parameters as an array literal into *value; NULL if none is given.  If one is invalid, answer and return false. */
 static bool
 get_statuses(Request *request, char **value)
 {
@@ -223,7 +223,7 @@ get_statuses(Request *request, char **value)
 				return false;
 			}
 			any |= length > 0;
-			/* no instance is Canceled */
+			/* Durable Functions has the status Canceled, durable does not */
 			if (length > 0 && n < 7)
 				buffer_printf(&array, "%s%s", array.length > 1 ? "," : "", names[n]);
 			rest += length + (rest[length] == ',');
@@ -237,10 +237,7 @@ get_statuses(Request *request, char **value)
 	return true;
 }
 
-/*
- * The body, which PostgreSQL will take as JSON or refuse, in *value: NULL there if it is empty; false and the request answered
- * if it cannot be a parameter.
- */
+/* Move the body to *value, which PostgreSQL parses as JSON; NULL if it is empty.  If it has a NUL byte, answer and return false. */
 static bool
 get_body(Request *request, char **value)
 {
@@ -258,8 +255,8 @@ get_body(Request *request, char **value)
 }
 
 /*
- * What to do about an instance of that id, in the terms of durable.start_new; false and the request answered if the
- * client's word is none. By default as Durable Functions does: an ended one is replaced, a live one is an error.
+ * Read onDuplicate as dedupe_statuses and on_duplicate of durable.start_new.  The default is that of Durable Functions: an
+ * instance that has ended is replaced, a live one is an error.  If the value is invalid, answer and return false.
  */
 static bool
 get_duplicate(Request *request, const char **statuses, const char **action)
@@ -325,7 +322,7 @@ begin_start(Request *request)
 
 static void wait_woken(Request *request, bool ended);
 
-/* Wait for the end of the instance; false if there is no time to. */
+/* Wait for the end of the instance; false if the request's time is over. */
 static bool
 wait_more(Request *request)
 {
@@ -336,7 +333,7 @@ wait_more(Request *request)
 	return true;
 }
 
-/* The instance had ended a moment ago: its status is here. */
+/* waiters.c found that the instance had ended, and its status was read: answer. */
 static void
 wait_done(void *arg, Outcome outcome, PGresult *result)
 {
@@ -357,10 +354,10 @@ wait_done(void *arg, Outcome outcome, PGresult *result)
 		buffer_add(&request->reply, "}");
 		server_answer(request, 200);
 	}
-	/* the listener has found the database again before the pool has, or another instance has taken the id */
+	/* the pool has no connection yet, or another instance has got the id */
 	else if ((outcome == OUTCOME_AWAY || outcome == OUTCOME_LOST || status[0] != '\0') && wait_more(request))
 		;
-	/* it was accepted, and that is what counts */
+	/* the start itself has succeeded */
 	else
 		answer_links(request, request->instance_id);
 }
@@ -421,7 +418,7 @@ end_status(Request *request, PGresult *result)
 	}
 	status = PQgetvalue(result, 0, STATUS_STATUS);
 	answer_add_status(request, result, 0);
-	/* only then are there further rows, as the start is an event */
+	/* with history, which has one event at least */
 	if (PQntuples(result) > 1)
 		answer_add_history(request, result);
 	buffer_add(&request->reply, "}");
@@ -554,7 +551,7 @@ begin_reason(Request *request)
 	Statement  *statement = statement_for(request);
 
 	statement->parameters[0] = xstrdup(request->segments[1]);
-	/* what a client has left of the template does not count */
+	/* {text} is the placeholder in the URLs of a payload */
 	if (reason != NULL && reason[0] != '\0' && strcmp(reason, "{text}") != 0)
 		statement->parameters[1] = xstrdup(reason);
 	pool_submit(statement);
@@ -586,7 +583,7 @@ end_restart(Request *request, PGresult *result)
 	answer_links(request, PQgetvalue(result, 0, 0));
 }
 
-/* A statement whose parameter, if any, is the id. */
+/* Submit a statement that has no parameter, or the id as its only one. */
 static void
 begin_plain(Request *request)
 {
@@ -628,7 +625,7 @@ static const RouteText routes[ROUTE_COUNT] = {
 	[ROUTE_METRICS] = {"GET", "metrics", 500, QUERY_STATS, metrics_route, NULL},
 };
 
-/* Whether the segments from first on are those of a route's path. */
+/* Whether the segments from first on match a route's path. */
 static bool
 path_matches(const Request *request, const char *path, int first)
 {
@@ -649,7 +646,7 @@ path_matches(const Request *request, const char *path, int first)
 	return i == request->segment_count;
 }
 
-/* The route with this path and method; *allowed, if not NULL: gets the methods of all with this path. */
+/* The route for the request's path and a method.  If there is none, *allowed, if not NULL, gets the methods of the path. */
 static Route
 find_route(const Request *request, const char *method, Buffer *allowed)
 {
@@ -692,7 +689,7 @@ routes_dispatch(Request *request)
 		bad(request, request->problem);
 	else if (request->route != ROUTE_NONE)
 	{
-		/* what begin functions call segments 1, 2, 3 comes after the base */
+		/* remove the base path, which the begin functions do not expect */
 		int			base = strcasecmp(request->segments[0], "runtime") == 0 ? 3 : 0;
 
 		for (int i = 0; i < base; i++)

@@ -1,13 +1,13 @@
 /*
  * routes.h
- *	  What the paths and methods of the API do.
+ *	  The paths and methods of the API.
  */
 #ifndef ROUTES_H
 #define ROUTES_H
 
 #include "request.h"
 
-/* The routes, by which requests are counted. */
+/* The routes; /metrics counts requests by route. */
 typedef enum Route
 {
 	ROUTE_NONE,
@@ -29,10 +29,10 @@ typedef enum Route
 
 extern const char *const route_names[ROUTE_COUNT];
 
-/* Whether it needs no key. */
+/* Whether the request is served without a key and beyond --max-connections. */
 extern bool routes_open(const Request *request);
 
-/* Answer the request, or see to it that it will be. */
+/* Answer the request, now or when its statement has ended. */
 extern void routes_dispatch(Request *request);
 
 #endif

@@ -2,22 +2,22 @@
  * server.c
  *	  HTTP: connections, their limits, and answers.
  *
- * libmicrohttpd reads and writes; its epoll descriptor is one of the loop's.
- * A request is counted from its request line to the end of its answer. While
- * the database works on it its connection is suspended, which costs nothing.
+ * libmicrohttpd reads and writes; the loop watches its epoll descriptor.  The
+ * connection of a request is suspended while the database works on the request.
  *
- * libmicrohttpd's own timeout begins anew with every byte, so a client that
- * trickles could hold a connection for ever. Therefore every connection has a
- * Peer, which says since when it has been expected to deliver a request; past
- * --request-timeout it gets 408 and its socket is shut down, which makes
- * libmicrohttpd close it. What libmicrohttpd refuses itself (no HTTP at all,
- * headers that do not fit its memory) it answers with a short HTML page, which
- * it gives no way to change; all else is answered here, errors as JSON.
+ * libmicrohttpd's own timeout starts again with every byte, so a slow client could
+ * hold a connection for ever.  Therefore every connection has a Peer, with the time
+ * since which it waits for a request.  After --request-timeout the client gets 408,
+ * and the socket is shut down, which makes libmicrohttpd close it.
  *
- * A client beyond --max-connections is told so: there are RESERVE connections
- * more, on which each request but /healthz gets 503, and which then close.
- * Only when these are taken too does libmicrohttpd stop to accept, and whoever
- * comes waits in the queue of the listening socket.
+ * libmicrohttpd answers some requests itself, with a short HTML page that cannot be
+ * changed: those that are not HTTP, or whose headers do not fit its memory.  All
+ * others are answered here, errors as JSON.
+ *
+ * Beyond --max-connections there are RESERVE more connections, on which each
+ * request except /healthz gets 503, and which then close.  If these are used up,
+ * too, libmicrohttpd stops accepting, and clients wait in the queue of the
+ * listening socket.
  */
 #include <arpa/inet.h>
 #include <ctype.h>
@@ -43,7 +43,7 @@
 #include "routes.h"
 #include "server.h"
 
-/* How much of a body that is too long is read for the sake of a proper answer. */
+/* A body that is too long, but not by more than this, is read to its end, so that the client gets the answer. */
 #define BODY_GRACE (8 * 1024 * 1024)
 
 /* How much of an answer with long values is copied at a time. */
@@ -52,15 +52,15 @@
 /* Connections on which clients beyond the limit are refused. */
 #define RESERVE 64
 
-/* How soon and how often, in ms, it is looked whether a client that sends nothing has gone. */
+/* When, and how often, to check whether a client that sends nothing has closed its connection; ms. */
 #define PROBE_AFTER		1000
 #define PROBE_INTERVAL	5000
 
 typedef enum PeerState
 {
-	PEER_NEW,					/* nothing has come yet */
-	PEER_READING,				/* a request is coming */
-	PEER_BUSY,					/* it is being answered */
+	PEER_NEW,					/* it has sent nothing yet */
+	PEER_READING,				/* a request is being received */
+	PEER_BUSY,					/* a request is being answered */
 	PEER_IDLE					/* between requests */
 } PeerState;
 
@@ -69,10 +69,10 @@ typedef struct Peer
 {
 	int			fd;
 	PeerState	state;
-	bool		closed;			/* shut down, until libmicrohttpd notices */
-	bool		over;			/* came when there were --max-connections */
+	bool		closed;			/* shut down, but libmicrohttpd has not noticed */
+	bool		over;			/* beyond --max-connections */
 	int64_t		since;			/* when the state began */
-	int64_t		probe_at;		/* when to look next whether its client has gone */
+	int64_t		probe_at;		/* when to check next whether the client has gone */
 	struct Peer *next;
 	struct Peer *previous;
 } Peer;
@@ -86,7 +86,6 @@ static int64_t next_sweep = INT64_MAX;
 static char address[300];
 static char *unix_path = NULL;
 
-/* The peer of a connection: there is one from before its first request until after the end of its last one. */
 static Peer *
 peer_of(struct MHD_Connection *connection)
 {
@@ -140,7 +139,7 @@ peer_event(void *arg, struct MHD_Connection *connection, void **context, enum MH
 	}
 }
 
-/* Answer in the place of libmicrohttpd, which could not any more, and close. */
+/* Send an answer past libmicrohttpd, which cannot answer an incomplete request, and close. */
 static void
 peer_refuse(Peer *peer, const char *status, const char *message)
 {
@@ -160,7 +159,7 @@ server_next(void)
 	return next_sweep;
 }
 
-/* Close connections that have been expected to deliver for too long. */
+/* Close connections whose time is over, or whose client has gone. */
 void
 server_tick(int64_t now)
 {
@@ -182,7 +181,7 @@ server_tick(int64_t now)
 			peer_shutdown(peer);
 		else if (peer->state != PEER_BUSY && age >= PROBE_AFTER && now >= peer->probe_at)
 		{
-			/* libmicrohttpd does not see an end that came together with the last bytes */
+			/* libmicrohttpd misses an end of file that arrived with the last bytes */
 			char		byte;
 
 			peer->probe_at = now + PROBE_INTERVAL;
@@ -273,7 +272,7 @@ read_answer(void *arg, uint64_t position, char *buffer, size_t size)
 	return done > 0 ? (ssize_t) done : MHD_CONTENT_READER_END_OF_STREAM;
 }
 
-/* The answer for libmicrohttpd, which reads it out of the request, and not any more when it has called request_over. */
+/* The answer for libmicrohttpd, which reads it from the request until it calls request_over. */
 static struct MHD_Response *
 make_response(Request *request)
 {
@@ -302,7 +301,7 @@ queue_answer(Request *request)
 	if (!empty)
 		MHD_add_response_header(response, "Content-Type", request->content_type);
 	MHD_add_response_header(response, "Cache-Control", "no-store");
-	/* a page of another site can neither embed it nor take it for a script */
+	/* a page of another site must not embed the answer, or run it as a script */
 	MHD_add_response_header(response, "Cross-Origin-Resource-Policy", "same-origin");
 	MHD_add_response_header(response, "X-Content-Type-Options", "nosniff");
 	for (int i = 0; i < request->header_count; i++)
@@ -315,7 +314,7 @@ queue_answer(Request *request)
 	return queued;
 }
 
-/* What is to be known of all headers together. */
+/* What check_header has seen in all headers. */
 typedef struct Headers
 {
 	size_t		length;
@@ -343,15 +342,15 @@ check_header(void *arg, enum MHD_ValueKind kind, const char *name, size_t name_l
 	}
 	for (size_t i = 0; i < name_length; i++)
 		if (!isalnum((unsigned char) name[i]) && (name[i] == '\0' || strchr("!#$%&'*+-.^_`|~", name[i]) == NULL))
-			headers->problem = "a header has a name that is none";
+			headers->problem = "a header has an invalid name";
 	if (value != NULL && memchr(value, '\0', value_length) != NULL)
 		headers->problem = "a header contains a NUL byte";
 	return MHD_YES;
 }
 
 /*
- * Check the headers, above all those that say where the request ends: if a proxy in front and this program did not agree on
- * that, a client could hide a request in another. *length: bytes of all.
+ * Check the headers; returns what is wrong with them, or NULL.  They must not leave in doubt where the request ends: if a proxy
+ * and this program disagreed on that, a client could hide a request in another one.  *length: bytes of all headers.
  */
 static const char *
 headers_problem(Request *request, const char *version, size_t *length)
@@ -375,7 +374,7 @@ headers_problem(Request *request, const char *version, size_t *length)
 	return NULL;
 }
 
-/* What can be said before the body is there; true if the request is refused. */
+/* Check what is known before the body has arrived; true if the request is refused. */
 static bool
 refuse_early(Request *request, const char *version)
 {
@@ -424,12 +423,12 @@ request_over(void *arg, struct MHD_Connection *connection, void **context, enum 
 	request_free(request);
 }
 
-/* Keep what came of the body; false to drop the connection. */
+/* Store a part of the body; false to drop the connection. */
 static bool
 take_body(Request *request, const char *data, size_t size)
 {
 	request->body_total += size;
-	/* blanks before the value, or without one */
+	/* a body of blanks is no body */
 	while (request->body.length == 0 && size > 0 && strchr(" \t\r\n", *data) != NULL && *data != '\0')
 	{
 		data++;
@@ -446,7 +445,7 @@ take_body(Request *request, const char *data, size_t size)
 	return true;
 }
 
-/* libmicrohttpd calls this when the headers are there, for each part of the body, at its end, and after a resume. */
+/* libmicrohttpd calls this after the headers, for each part of the body, at its end, and after MHD_resume_connection. */
 static enum MHD_Result
 serve(void *arg, struct MHD_Connection *connection, const char *url, const char *method, const char *version,
 	  const char *data, size_t *size, void **context)
@@ -492,7 +491,7 @@ start_failed(const char *what, const char *why)
 }
 
 static bool
-is_loopback(const struct sockaddr *addr)
+is_loopback_address(const struct sockaddr *addr)
 {
 	if (addr->sa_family == AF_INET)
 		return (ntohl(((const struct sockaddr_in *) addr)->sin_addr.s_addr) >> 24) == 127;
@@ -515,7 +514,7 @@ listen_unix(const char *path)
 	if (strlen(path) >= sizeof(addr.sun_path))
 		start_failed(path, "the path is too long for a socket");
 	strcpy(addr.sun_path, path);
-	/* what a gateway that was killed has left */
+	/* remove the socket of a gateway that was killed */
 	if (stat(path, &file) == 0 && S_ISSOCK(file.st_mode))
 	{
 		int			probe = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -548,7 +547,7 @@ listen_tcp(const char *where)
 
 	if (colon == NULL || colon == where || digits == 0 || colon[1 + digits] != '\0')
 		start_failed(where, "--listen must be address:port or unix:/path");
-	/* getaddrinfo would take it modulo 65536 */
+	/* getaddrinfo would reduce it modulo 65536 */
 	if (digits > 5 || atoi(colon + 1) > 65535)
 		start_failed(where, "a port is a number from 0 to 65535");
 	host = where[0] == '[' && colon[-1] == ']' ? xstrndup(where + 1, colon - where - 2) : xstrndup(where, colon - where);
@@ -556,14 +555,14 @@ listen_tcp(const char *where)
 	if (error != 0)
 		start_failed(where, gai_strerror(error));
 	for (struct addrinfo *one = found; one != NULL; one = one->ai_next)
-		if (!is_loopback(one->ai_addr) && !keys_required())
+		if (!is_loopback_address(one->ai_addr) && !keys_required())
 			start_failed(where, "this is not a loopback address, so clients must give a key: set --key-file");
 	fd = socket(found->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) != 0 ||
 		bind(fd, found->ai_addr, found->ai_addrlen) != 0 ||
 		getsockname(fd, (struct sockaddr *) &bound, &length) != 0)
 		start_failed(where, strerror(errno));
-	/* the port that was given for 0 */
+	/* the port that the kernel chose for port 0 */
 	getnameinfo((struct sockaddr *) &bound, length, NULL, 0, port, sizeof(port), NI_NUMERICSERV);
 	snprintf(address, sizeof(address), found->ai_family == AF_INET6 && strchr(host, ':') ? "http://[%s]:%s" : "http://%s:%s",
 			 host, port);
@@ -575,7 +574,7 @@ listen_tcp(const char *where)
 static void
 server_ready(void *arg, uint32_t events)
 {
-	/* MHD_run comes in each round anyway */
+	/* the main loop calls server_run anyway */
 }
 
 void
@@ -593,7 +592,7 @@ server_start(void)
 							  MHD_OPTION_CONNECTION_LIMIT, (unsigned int) options.max_connections + RESERVE,
 							  MHD_OPTION_CONNECTION_TIMEOUT, (unsigned int) options.idle_timeout,
 							  MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t) options.max_header * 2 + 32768,
-							  /* it would answer twice or not at all; headers_problem and request.c are strict */
+							  /* headers_problem and request.c check instead: strict, it may answer twice or not at all */
 							  MHD_OPTION_STRICT_FOR_CLIENT, 0,
 							  MHD_OPTION_END);
 	if (server == NULL)
@@ -649,7 +648,7 @@ server_drain(void)
 			peer_shutdown(peer);
 }
 
-/* What has not come whole a second after it began is not waited for. */
+/* Requests that are still incomplete a second after their beginning are dropped. */
 bool
 server_drained(void)
 {
@@ -667,7 +666,7 @@ server_draining(void)
 	return draining;
 }
 
-/* All requests must have been answered, as libmicrohttpd cannot stop with suspended connections. */
+/* All requests must have been answered: libmicrohttpd cannot stop with suspended connections. */
 void
 server_stop(void)
 {

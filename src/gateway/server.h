@@ -7,16 +7,16 @@
 
 #include "request.h"
 
-/* Listen on options.listen; exits with a message if that cannot be done. Unless it is loopback, keys must be loaded. */
+/* Listen on options.listen; exits with a message if that fails, or if it is not loopback and no keys are loaded. */
 extern void server_start(void);
 
-/* What it listens on, as the beginning of a URL: http://127.0.0.1:8080 */
+/* Its address as the beginning of a URL: http://127.0.0.1:8080 */
 extern const char *server_address(void);
 
 /* Whether it listens on a Unix socket. */
 extern bool server_on_unix(void);
 
-/* Answer with this status and what is in request->reply. */
+/* Answer with this status and request->reply. */
 extern void server_answer(Request *request, int status);
 
 /* Answer with {"Message": message, "ExceptionMessage": detail}; detail may be NULL. */
@@ -25,13 +25,13 @@ extern void server_fail(Request *request, int status, const char *message, const
 /* The value of a header of the request, or NULL. */
 extern const char *server_header(Request *request, const char *name);
 
-/* Let the request wait, and call its hangup source when the client closes the connection meanwhile. */
+/* Call the request's hangup source when the client closes the connection. */
 extern void server_watch_hangup(Request *request);
 
 /* For /metrics. */
 extern int	server_connections(void);
 
-/* Accept nothing more and close what is idle; true once everything has been answered. */
+/* Stop accepting, and close idle connections; server_drained: whether all requests have been answered. */
 extern void server_drain(void);
 extern bool server_drained(void);
 extern bool server_draining(void);

@@ -2,22 +2,22 @@
  * statements.c
  *	  Every SQL statement of the gateway.
  *
- * All names and operators are qualified: the search_path is the role's, as
- * durable.start_new looks the orchestrator up in it, and may hold schemas of
- * others.
+ * All names and operators are qualified, since the search_path is the role's and
+ * may contain schemas of other users; durable.start_new looks up orchestrators in
+ * it.
  *
- * Times come out as text in UTC, so that no setting of the role changes them.
- * Statuses are read from the view durable.instances rather than through
- * durable.get_status: it costs half of the time and says the same. The status
- * with history is one statement for one snapshot, so both fit together.
+ * Times are converted to text in UTC, whatever the role's settings are.  Statuses
+ * are read from the view durable.instances, which takes half the time of
+ * durable.get_status.  A status with its history is one statement, so that both
+ * are of one snapshot.
  *
- * History events take the shape that Durable Functions gives them: keys in
- * Pascal case, and a row that schedules something is folded into the one that
- * ends it, which gets its FunctionName and ScheduledTime.  What is still open
- * stays as it was scheduled.  PostgreSQL makes their text, as a history may be
- * long and the gateway has one thread for all clients.  The subquery that calls
- * durable.history_size depends on no row, so PostgreSQL runs that subquery
- * first: a history that is too large is an error before any of its text is made.
+ * History events have the form of Durable Functions: keys in Pascal case, and an
+ * event that schedules something is merged into the event that ends it, which gets
+ * FunctionName and ScheduledTime.  An event of an open task stays.  PostgreSQL
+ * makes the text, since a history may be long and the gateway has one thread for
+ * all clients.  The subquery that calls durable.history_size depends on no row, so
+ * PostgreSQL runs it first: a history that is too large is an error before any
+ * text is made.
  */
 #include <stdlib.h>
 
@@ -25,7 +25,7 @@
 
 #define TIME(column) "pg_catalog.to_char(" column " AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"')"
 
-/* Bounds of /metrics. durable.function_stats has the same length of names, in bytes, and the same name for the others. */
+/* Bounds of /metrics.  durable.function_stats cuts names at the same length, in bytes, and has the same name for all others. */
 #define SERIES_NAMES	"100"
 #define NAME_LENGTH		"127"	/* characters */
 #define OTHER_NAMES		"'(others)'"
@@ -35,8 +35,8 @@
 	" custom_status, output, " TIME("created_time") ", " TIME("last_updated_time")
 
 /*
- * What the types of history events become: kind, what an end finds its beginning by (with the task's number), keys of name,
- * input and result, and OrchestrationStatus, with which the event is an ExecutionCompleted.
+ * How types of history events are converted: kind, what an end has in common with its beginning besides the task id, keys of
+ * name, input and result, and OrchestrationStatus, if the event becomes an ExecutionCompleted.
  */
 #define EVENT_TYPES \
 	"('ExecutionStarted', 'plain', NULL, 'FunctionName', 'Input', NULL, NULL)," \
@@ -60,7 +60,7 @@
 	" ('ExecutionCompleted', 'plain', NULL, NULL, NULL, 'Result', 'Completed')," \
 	" ('ExecutionFailed', 'plain', NULL, NULL, NULL, NULL, 'Failed')"
 
-/* An event as JSON text; concat leaves out what is NULL. */
+/* An event as JSON text; concat skips members that are NULL. */
 #define EVENT \
 	"pg_catalog.concat('{\"EventType\":\"', CASE WHEN status IS NULL THEN type ELSE 'ExecutionCompleted' END, '\"'," \
 	" ',\"' OPERATOR(pg_catalog.||) name_key OPERATOR(pg_catalog.||) '\":' OPERATOR(pg_catalog.||) pg_catalog.to_json(coalesce(name, CASE WHEN paired THEN begin_name END))::pg_catalog.text," \
@@ -77,8 +77,8 @@ const QueryText query_texts[QUERY_COUNT] = {
 		"SELECT durable.start_new(name => $1, input => $2, instance_id => $3, version => $4,"
 		" dedupe_statuses => $5::pg_catalog.text[]::durable.runtime_status[], on_duplicate => $6)", 6},
 	/*
-	 * Several of them, each parameter an array; whoever has to wait for a lock does not make the others wait.
-	 * unnest of several arrays is syntax, and means PostgreSQL's own.
+	 * Several starts; each parameter is an array.  A start that waits for a lock fails the batch, and does not hold it up.
+	 * unnest with several arrays is syntax that always means PostgreSQL's own function.
 	 */
 	[QUERY_START_MANY] = {"start_many",
 		"WITH s AS MATERIALIZED (SELECT pg_catalog.set_config('lock_timeout', '100ms', true))"
@@ -127,12 +127,12 @@ const QueryText query_texts[QUERY_COUNT] = {
 		"SELECT durable.restart($1, $2)", 2},
 	[QUERY_HEALTH] = {"health",
 		"SELECT extversion FROM pg_catalog.pg_extension WHERE extname OPERATOR(pg_catalog.=) 'durable'", 0},
-	/* of these ids, those that have ended or are gone */
+	/* those of the given ids whose instances have ended or do not exist */
 	[QUERY_ENDED] = {"ended",
 		"SELECT u.id FROM pg_catalog.unnest($1::pg_catalog.text[]) u (id)"
 		" LEFT JOIN LATERAL (SELECT i.runtime_status FROM durable.instances i WHERE i.instance_id OPERATOR(pg_catalog.=) u.id OFFSET 0) i ON true"
 		" WHERE coalesce(i.runtime_status OPERATOR(pg_catalog.=) ANY ('{Completed,Failed,Terminated}'::durable.runtime_status[]), true)", 1},
-	/* to what is told of the instances that the role may manage */
+	/* on the channels of all roles whose instances the gateway's role may manage */
 	[QUERY_LISTEN] = {"listen",
 		"DO $$ DECLARE channel pg_catalog.text;"
 		" BEGIN UNLISTEN *;"
@@ -142,10 +142,10 @@ const QueryText query_texts[QUERY_COUNT] = {
 	[QUERY_NOTIFY] = {"notify",
 		"SELECT coalesce(pg_catalog.current_setting('durable.notify', true), 'none')", 0},
 	/*
-	 * What takes the longer the more instances there are: for each, metrics.c keeps the last result.
+	 * QUERY_COUNT_*: queries whose time grows with the number of instances.  metrics.c keeps their last results.
 	 *
-	 * Users choose the names of instances. So the answer has the beginnings of the SERIES_NAMES names that most instances have,
-	 * and the others together under OTHER_NAMES. The last GROUP BY sees that no series comes twice, whatever the names are.
+	 * Users choose the names of instances.  So the result has only the SERIES_NAMES most frequent names, cut to NAME_LENGTH, and
+	 * OTHER_NAMES for all others.  The last GROUP BY makes series unique, also if a user chooses OTHER_NAMES.
 	 */
 	[QUERY_COUNT_INSTANCES] = {"count_instances",
 		"WITH i AS (SELECT name, runtime_status, pg_catalog.count(*) FROM durable.instances GROUP BY name, runtime_status),"
@@ -160,7 +160,7 @@ const QueryText query_texts[QUERY_COUNT] = {
 		" ('durable_ready_instances', ready_instances),"
 		" ('durable_ready_activities', ready_activities)"
 		") m (name, value) ORDER BY 1, 3", 0},
-	/* A restore may have brought infinite times, which cannot be subtracted. */
+	/* infinite times, which a restored dump may contain, cannot be subtracted */
 	[QUERY_COUNT_OPEN] = {"count_open",
 		"SELECT 'durable_workers', 'state', state, NULL, NULL, NULL, NULL, pg_catalog.count(*)::pg_catalog.text FROM durable.workers GROUP BY state"
 		" UNION ALL SELECT m.name, NULL, NULL, NULL, NULL, NULL, NULL, m.value::pg_catalog.text"
@@ -172,8 +172,8 @@ const QueryText query_texts[QUERY_COUNT] = {
 		" ('durable_timers', t.count),"
 		" ('durable_timers_late_seconds', t.late)) m (name, value) ORDER BY 1, 3", 0},
 	/*
-	 * Out of shared memory, without a lock on any table. Each column of the views is a metric; a metric's rows must be together.
-	 * The view durable.function_stats bounds the names that users choose, their number and their length.
+	 * Reads shared memory only, and locks no table of the engine.  Each column of the views is a metric, whose rows must be
+	 * consecutive.  The view durable.function_stats limits the number and the length of names that users choose.
 	 */
 	[QUERY_STATS] = {"stats",
 		"SELECT m.name, 'role', s.role::pg_catalog.text, CASE WHEN m.status IS NOT NULL THEN 'status' END, m.status, NULL, NULL, m.value::pg_catalog.text"

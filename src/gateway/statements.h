@@ -1,14 +1,14 @@
 /*
  * statements.h
- *	  Every SQL statement of the gateway, prepared once a connection and run
- *	  with parameters only.
+ *	  Every SQL statement of the gateway.  Each is prepared once in a connection;
+ *	  values are passed as parameters only.
  */
 #ifndef STATEMENTS_H
 #define STATEMENTS_H
 
 #include <libpq-fe.h>
 
-#include "gateway.h"
+#include "util.h"
 
 #define MAX_PARAMETERS 8
 
@@ -39,8 +39,8 @@ typedef enum Query
 } Query;
 
 /*
- * The columns of a status, which QUERY_STATUS, _STATUS_HISTORY (its first row) and _LIST return. The further rows of
- * QUERY_STATUS_HISTORY have JSON text in the first column: some of the events, in order, with commas between.
+ * The columns of a status, which QUERY_STATUS, QUERY_LIST and the first row of QUERY_STATUS_HISTORY return.  Further rows of
+ * QUERY_STATUS_HISTORY have JSON text in the first column: some events in their order, separated by commas.
  */
 enum
 {
@@ -82,18 +82,18 @@ struct Statement
 	char	   *parameters[MAX_PARAMETERS];	/* owned by the statement */
 	size_t		input_length;	/* of a start */
 	int			attempts;
-	bool		alone;			/* not to be run together with others */
-	bool		keep_result;	/* done takes the result over; otherwise it is freed after done */
+	bool		alone;			/* do not put it into a batch */
+	bool		keep_result;	/* done takes over the result; otherwise it is freed after done */
 	void		(*done) (void *arg, Outcome outcome, PGresult *result);
 	void	   *arg;
 	Statement  *next;
 };
 
-/* A statement without parameters yet; statement_free frees them too. */
+/* A statement whose parameters the caller sets; statement_free frees them, too. */
 extern Statement *statement_new(Query query, void (*done) (void *, Outcome, PGresult *), void *arg);
 extern void statement_free(Statement *statement);
 
-/* Statements that wait, first come, first served. All bytes 0: none. */
+/* A queue of statements; all bytes 0: empty. */
 typedef struct Queue
 {
 	Statement  *first;

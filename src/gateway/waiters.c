@@ -2,25 +2,22 @@
  * waiters.c
  *	  Requests that wait for the end of an instance.
  *
- * One connection that LISTENs serves them all, so a client that waits costs
- * some memory and a socket.  A wait ends when the database says that the
- * instance has ended or is gone: the connection runs one query at a time,
- * QUERY_ENDED, for the ids of all waiters whose look_at has come.
+ * One connection that LISTENs serves all of them.  A wait ends when a query says
+ * that the instance has ended or does not exist: the connection runs one query at
+ * a time, QUERY_ENDED, for the ids of all waiters whose look_at has come.
  *
- * Anybody can send a notification of any text, so it is a hint and no more: it
- * sets look_at of who waits for its id to now.  If the hint was wrong the next
- * one for that waiter counts only after HINT_PAUSE, and looks are LOOK_INTERVAL
- * apart.  So however many notifications come, the database is asked less than
- * where there are none.
+ * Any user can send a notification with any text.  So a notification only sets
+ * look_at of the waiters for its id to now.  If the instance had not ended, another
+ * notification for that waiter counts only after HINT_PAUSE, and queries are
+ * LOOK_INTERVAL apart.  This limits the queries, however many notifications come.
  *
- * A new waiter's instance may have ended before it got here, so its look_at is
- * FRESH_DELAY later; most short orchestrations are answered by that.  Besides,
- * all ids are asked for every SLOW_INTERVAL, as the engine drops notifications
- * rather than be held up by a full queue, or every POLL_INTERVAL where there
- * are none, and when a lost connection is back.  Whether there are
- * notifications, and on which channels for this role, are settings of the
- * server (durable.notify, durable.notify_channel), which are asked for again
- * every SLOW_INTERVAL.
+ * look_at of a new waiter is FRESH_DELAY later, since its instance may have ended
+ * before the waiter was added; that query answers most requests for short
+ * orchestrations.  Besides, all ids are queried every SLOW_INTERVAL, since the
+ * engine drops notifications when their queue is full, or every POLL_INTERVAL if
+ * there are no notifications, and after a reconnect.  The settings durable.notify
+ * and durable.notify_channel, which say whether there are notifications and on
+ * which channels, are read every SLOW_INTERVAL.
  */
 #include <limits.h>
 #include <stdlib.h>
@@ -47,12 +44,12 @@ static Database listener;
 static Request *buckets[BUCKETS];
 static Request *first = NULL;
 static int	count = 0;
-static bool notifies = false;	/* it listens, and durable.notify was not none */
+static bool notifies = false;	/* it listens, and durable.notify is not none */
 static int64_t look_at = INT64_MAX; /* not later than the first waiter's */
-static int64_t looked_at = 0;	/* when ids were asked for last */
-static Queue lent;				/* statements of others that come next */
-static int64_t poll_at = 0;		/* when to ask for all */
-static int64_t listen_at = 0;	/* when to ask for the channels, and for durable.notify */
+static int64_t looked_at = 0;	/* when the last query began */
+static Queue lent;				/* statements of waiters_lend, which run next */
+static int64_t poll_at = 0;		/* when to query all ids */
+static int64_t listen_at = 0;	/* when to LISTEN and to read durable.notify again */
 static int64_t expiry = INT64_MAX;	/* not later than the first wait_until */
 
 static Request **
@@ -91,7 +88,7 @@ waiter_wake(Request *request, bool ended)
 	request->wake(request, ended);
 }
 
-/* Ask for this waiter at a time, or earlier if that was so before. */
+/* Query this waiter's id at a time, or earlier if that was requested before. */
 static void
 waiter_look(Request *request, int64_t at)
 {
@@ -99,7 +96,7 @@ waiter_look(Request *request, int64_t at)
 	look_at = earlier(look_at, at);
 }
 
-/* Its client has gone: nobody need be told anything. */
+/* The client has gone: end the wait. */
 static void
 waiter_hangup(void *arg, uint32_t events)
 {
@@ -155,7 +152,7 @@ waiters_wake_all(void)
 static void
 poll_done(void *arg, Outcome outcome, PGresult *result)
 {
-	/* those who were asked for are asked for again, with all */
+	/* query them again, with all others */
 	if (outcome != OUTCOME_OK)
 		poll_at = earlier(poll_at, now_ms() + POLL_INTERVAL);
 	for (int row = 0; outcome == OUTCOME_OK && row < PQntuples(result); row++)
@@ -176,7 +173,7 @@ listen_done(void *arg, Outcome outcome, PGresult *result)
 		database_run(&listener, statement_new(QUERY_NOTIFY, setting_done, NULL));
 }
 
-/* When to ask for ids. */
+/* When the next query of ids is due. */
 static int64_t
 next_look(void)
 {
@@ -185,7 +182,7 @@ next_look(void)
 	return earlier(poll_at, look_at > at ? look_at : at);
 }
 
-/* Ask for the ids whose time has come, or all. */
+/* Query the ids whose look_at has come, or all. */
 static void
 look(int64_t now, bool all)
 {
@@ -215,7 +212,7 @@ look(int64_t now, bool all)
 	database_run(&listener, statement);
 }
 
-/* What is next for the listener, if it is idle. */
+/* Run the listener's next statement, if it is idle. */
 static void
 waiters_poll(int64_t now)
 {
@@ -245,13 +242,14 @@ listener_down(Database *db)
 {
 	while (lent.first != NULL)
 		pool_submit(queue_pop(&lent));
-	/* ask for everything when it is back */
+	/* after the reconnect: LISTEN, and query all ids */
 	poll_at = listen_at = 0;
 }
 
 /*
- * The id in a notification of an end, in a buffer of MAX_ID bytes; false if it is none. The engine (notify.c) writes the
- * members in a fixed order; in a string each quote has a backslash before it, so that no value looks like a member.
+ * Read the id in a notification of an end into a buffer of MAX_ID bytes; false if the notification is another one.  The engine
+ * (lifecycle_notify.c) writes the members in a fixed order, and a backslash before each quote in a string, so that no value
+ * looks like a member.
  */
 static bool
 parse_end(const char *payload, char *id)
@@ -268,7 +266,7 @@ parse_end(const char *payload, char *id)
 		return false;
 	for (int i = 0; i < 3; i++)
 		ended |= strncmp(status + sizeof(member) - 1, ends[i], strlen(ends[i])) == 0;
-	/* an id has no backslash of its own, nor control characters */
+	/* ids contain neither backslashes nor control characters */
 	for (; ended && *p != '"' && *p != '\0' && length < MAX_ID - 1; p++)
 	{
 		if (*p == '\\' && *++p != '"')
@@ -279,7 +277,7 @@ parse_end(const char *payload, char *id)
 	return ended && *p == '"';
 }
 
-/* A notification: who waits for the id that it names may look whether that has ended. */
+/* A notification came: query the id that it contains. */
 static void
 listener_notified(Database *db, const char *payload)
 {

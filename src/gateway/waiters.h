@@ -10,15 +10,15 @@
 
 extern void waiters_start(void);
 
-/* Call wake once: when request->instance_id has ended or is gone, or at wait_until. */
+/* Call wake once: when request->instance_id has ended or does not exist, or at wait_until. */
 extern void waiters_add(Request *request, void (*wake) (Request *request, bool ended));
 
-/* Wake everybody, as if their time were up. */
+/* Wake all, as if their time were over. */
 extern void waiters_wake_all(void);
 
 /*
- * Run a short statement on the connection for notifications; false: it is busy, or away. queue: if it is busy the statement
- * comes next.
+ * Run a short statement on the connection for notifications.  If that is busy, queue the statement there, or without queue
+ * return false; false as well if there is no connection.
  */
 extern bool waiters_lend(Statement *statement, bool queue);
 

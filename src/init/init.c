@@ -1,7 +1,7 @@
 /*
  * init.c
- *	  The library's entry point, and the functions by which SQL and the engine
- *	  learn of each other.
+ *	  The library's entry point, the object access hook, and SQL functions about
+ *	  the databases of the engine.
  */
 #include "postgres.h"
 
@@ -47,12 +47,12 @@ PG_FUNCTION_INFO_V1(durable_database_wanted);
 static object_access_hook_type previous_object_access_hook = NULL;
 
 /*
- * Error if a schema that was made or changed has a name that only superusers may
- * give; it is seen before the command is over.  Sessions of clients, the jobs of
- * pg_cron, the gateway and the scheduler call the extension by name, also after
- * it was dropped or before it is made, and whatever is in a schema of such a name
- * would be run with the rights of those.  Every way to a schema passes here,
- * CREATE EXTENSION … SCHEMA included.
+ * Error if a user who is no superuser gives a schema the name of one of the
+ * extension's schemas.  Clients, jobs of pg_cron, the gateway and the scheduler
+ * call the extension's functions by name.  Where the extension does not exist,
+ * they would run the functions of that user's schema with their own rights.
+ * Called for each command that creates or alters a schema, CREATE EXTENSION ...
+ * SCHEMA included.
  */
 static void
 check_schema_name(Oid schema)
@@ -79,7 +79,7 @@ check_schema_name(Oid schema)
 	table_close(rel, AccessShareLock);
 }
 
-/* Have the engine told at commit when the extension is dropped or updated, and when roles and databases come or go; look at the names of schemas. */
+/* Report changes of the extension, of roles and of databases to the engine at commit; check the names of schemas. */
 static void
 object_access(ObjectAccessType access, Oid classId, Oid objectId, int subId, void *arg)
 {
@@ -88,7 +88,7 @@ object_access(ObjectAccessType access, Oid classId, Oid objectId, int subId, voi
 	if ((access == OAT_DROP || access == OAT_POST_ALTER) && classId == ExtensionRelationId &&
 		objectId == get_extension_oid("durable", true))
 		hint_extension_changed();
-	/* that one gets another name is seen elsewhere: everybody may alter a role, by changing a password (utility_hook.c) */
+	/* utility_hook.c sees ALTER ROLE ... RENAME; here that would be each ALTER ROLE, which any user may execute for a password */
 	if (classId == AuthIdRelationId && (access == OAT_POST_CREATE || access == OAT_DROP))
 		hint_roles_changed(access == OAT_DROP);
 	if (classId == DatabaseRelationId && (access == OAT_POST_CREATE || access == OAT_POST_ALTER))
@@ -97,7 +97,7 @@ object_access(ObjectAccessType access, Oid classId, Oid objectId, int subId, voi
 		check_schema_name(objectId);
 }
 
-/* Entry point: settings always, the engine only from shared_preload_libraries. */
+/* Entry point: defines settings always, but starts the engine only from shared_preload_libraries. */
 void
 _PG_init(void)
 {
@@ -112,8 +112,8 @@ _PG_init(void)
 	ready_lists_register();
 	database_slots_register();
 	quota_register();
-	makeway_install();
-	/* pg_upgrade starts the old server and the new one, and nothing must run in either */
+	utility_hook_install();
+	/* nothing may run in the servers that pg_upgrade starts */
 	if (!IsBinaryUpgrade)
 		launcher_register();
 	previous_object_access_hook = object_access_hook;
@@ -157,7 +157,7 @@ durable_databases_known(PG_FUNCTION_ARGS)
 		bool		nulls[7] = {false};
 
 		values[0] = ObjectIdGetDatum(info->db);
-		/* one whose scheduler ended once is tried again at once */
+		/* after a first failure a scheduler is started at once */
 		if (!served && info->state == DATABASE_UNKNOWN && info->failures > 0 && info->retry_at > now)
 			state = "failing";
 		values[1] = CStringGetTextDatum(state);

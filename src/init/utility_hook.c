@@ -1,32 +1,34 @@
 /*
  * utility_hook.c
- *	  DROP DATABASE, ALTER DATABASE … RENAME and SET TABLESPACE, and CREATE
- *	  DATABASE with a template fail while somebody is connected to the database.
- *	  The engine's processes leave it before such a command and come back after
- *	  it, if it is still there.
+ *	  Keeps the engine out of a database while a command needs the database, or
+ *	  the extension's tables, for itself.
  *
- * Several sessions may keep the engine out of a database at once, as two copies
- * of it may be made; it comes back when the last of them is done or has ended.
- * Activities that run in it are undone and run again later.  A process that does
- * not end is an error after a while, and the engine comes back.  Only for those
- * who may do this to the database: others get their error as ever.
+ * DROP DATABASE, ALTER DATABASE ... RENAME and SET TABLESPACE, and CREATE DATABASE
+ * with a template fail while anybody is connected to the database.  Before such a
+ * command the engine's processes leave the database, and the transaction's end
+ * lets them in again.  Running activities are rolled back and run again later.
+ *	- Several sessions may keep the engine out at once, as two copies of a template
+ *	  may be made; it comes back when the last of them is done.
+ *	- If a process does not end within LONGEST_WAIT, the command fails.
+ *	- Only for users who may execute the command; others get PostgreSQL's error.
  *
  * ALTER EXTENSION durable UPDATE and DROP EXTENSION durable lock the tables one
- * after the other and would run into deadlocks with workers, which lock them in
- * the order of their work.  So the engine leaves the database for them, too,
- * until they commit, and they take the lock that each round of a worker shares,
- * which a prepared transaction keeps.  No command but these can ask for that lock, and these ask for
- * it only for those who may alter the extension: PostgreSQL takes its own locks
- * on an extension, a schema or a type before it looks at rights, so that anybody
- * could hold up all rounds if they shared one of those.  Functions that
- * it has made anew have lost what durable.grant_usage had granted; that is
- * granted again, not by the script, since PostgreSQL takes rights that a script
- * grants for the extension's own and pg_dump leaves them out.
+ * after the other, which would cause deadlocks with workers.  So these commands
+ * keep the engine out of the database as well, and take the lock that each
+ * transaction of a worker shares (extension_lock); a prepared transaction keeps
+ * that lock.  No other command can take it, and only users who may alter the
+ * extension get it.  PostgreSQL's own locks on an extension, a schema or a type
+ * would not do: any user can wait for those, and workers would wait behind.
  *
- * A prepared transaction has lost its hints, and ends in whatever session, also
- * after a restart.  So after COMMIT PREPARED, and after ROLLBACK PREPARED, which
- * gives back rows that workers passed over, the scheduler looks into the tables.
- * It does after COPY into one of them, too, which is how a dump is restored.
+ * An update may replace functions, which then lack the rights that
+ * durable.grant_usage granted.  The hook grants them again after the command.  The
+ * update script cannot, since PostgreSQL takes rights that a script grants for
+ * rights of the extension, which pg_dump leaves out.
+ *
+ * COMMIT PREPARED and ROLLBACK PREPARED may end a transaction in a session that
+ * has none of its announcements; a rollback unlocks rows that workers passed over.
+ * A restore fills the tables with COPY.  After each of these the scheduler scans
+ * the tables.
  */
 #include "postgres.h"
 
@@ -51,12 +53,12 @@
 #include "shmem/function_durations.h"
 #include "worker/bgworkers.h"
 
-/* ns that the engine's processes have to leave a database */
+/* time that the engine's processes get to leave a database, ns */
 #define LONGEST_WAIT	(10 * INT64CONST(1000000000))
 
 static ProcessUtility_hook_type next_hook = NULL;
 
-/* The value of an option of a statement as a string, NULL if it isn't given. */
+/* The value of a statement's option as a string; NULL if it is not given. */
 static const char *
 option_value(List *options, const char *name)
 {
@@ -72,7 +74,7 @@ option_value(List *options, const char *name)
 	return NULL;
 }
 
-/* The database to which a statement needs sole access, NULL if there is none. */
+/* The database that a statement needs for itself; NULL if there is none. */
 static const char *
 needed_database(Node *statement)
 {
@@ -95,8 +97,8 @@ needed_database(Node *statement)
 	}
 }
 
-static Oid	paused = InvalidOid;	/* the database that this session keeps the engine out of */
-static SubTransactionId paused_in;	/* which subtransaction began that */
+static Oid	paused = InvalidOid;	/* the database from which this session keeps the engine out */
+static SubTransactionId paused_in;	/* since this subtransaction */
 
 /* Let the engine in again. */
 static void
@@ -108,7 +110,6 @@ end_pause(void)
 	paused_in = InvalidSubTransactionId;
 }
 
-/* The transaction ends, perhaps as the session does. */
 static void
 end_pause_at_end(XactEvent event, void *arg)
 {
@@ -116,7 +117,6 @@ end_pause_at_end(XactEvent event, void *arg)
 		end_pause();
 }
 
-/* A subtransaction ends: what is rolled back keeps the engine out no longer. */
 static void
 end_pause_at_rollback(SubXactEvent event, SubTransactionId subxact, SubTransactionId parent, void *arg)
 {
@@ -128,11 +128,7 @@ end_pause_at_rollback(SubXactEvent event, SubTransactionId subxact, SubTransacti
 		paused_in = parent;
 }
 
-/*
- * Wait until the engine has left a database.  A worker whose code does not look
- * for interrupts may stay for ever; then this is an error, so that neither the
- * session waits nor the engine stays out for so long.
- */
+/* Wait until the engine has left a database.  Code that does not look for interrupts may keep a worker there: error. */
 static void
 wait_until_left(Oid db)
 {
@@ -150,13 +146,13 @@ wait_until_left(Oid db)
 					 pids.len > 0 ? errdetail("Processes that do not end: %s.", pids.data) : 0,
 					 errhint("They run code that does not look for interrupts. Try again when that code has ended.")));
 		CHECK_FOR_INTERRUPTS();
-		process_wait(20);
+		bgworker_wait(20);
 	}
 }
 
-/* Have the engine leave a database until the transaction ends, and wait until it has. */
+/* Keep the engine out of a database until the transaction ends, and wait until its processes have left. */
 static void
-make_way(Oid db)
+keep_engine_out(Oid db)
 {
 	static bool registered = false;
 
@@ -170,7 +166,7 @@ make_way(Oid db)
 	{
 		if (!database_pause(db))
 			return;
-		/* one at a time: a transaction may do this to several */
+		/* the engine may return to the database of the transaction's last command */
 		end_pause();
 		paused = db;
 		paused_in = GetCurrentSubTransactionId();
@@ -192,14 +188,14 @@ drops_extension(Node *statement)
 	return false;
 }
 
-/* Whether a statement updates it. */
+/* Whether a statement updates the extension. */
 static bool
 updates_extension(Node *statement)
 {
 	return IsA(statement, AlterExtensionStmt) && strcmp(((AlterExtensionStmt *) statement)->extname, "durable") == 0;
 }
 
-/* The extension, if a statement updates or drops it and the user may do that; InvalidOid otherwise. */
+/* The extension, if a statement updates or drops it and the user may do that; else InvalidOid. */
 static Oid
 changed_extension(Node *statement)
 {
@@ -211,7 +207,7 @@ changed_extension(Node *statement)
 	return OidIsValid(extension) && compat_extension_ownercheck(extension, GetUserId()) ? extension : InvalidOid;
 }
 
-/* Grant the users of the extension what they had and what is new. */
+/* Grant all rights again that durable.grant_usage granted. */
 static void
 grant_again(void)
 {
@@ -230,7 +226,7 @@ ends_prepared(Node *statement)
 		 ((TransactionStmt *) statement)->kind == TRANS_STMT_ROLLBACK_PREPARED);
 }
 
-/* Whether a statement fills a table of the engine, as the restore of a dump does. */
+/* Whether a statement is a COPY into a table of the extension, as in the restore of a dump. */
 static bool
 fills_table(Node *statement)
 {
@@ -241,29 +237,28 @@ fills_table(Node *statement)
 }
 
 /*
- * Keep the engine out of this database until the transaction ends.  Rounds that
- * run are not waited for: an activity may sleep for days, and all roles would
- * wait behind this command.  The lock holds back those that come after PREPARE
- * TRANSACTION.
+ * Keep the engine out of this database until the transaction ends.  The workers
+ * are ended rather than waited for, since an activity may run for days.  The lock
+ * stops new transactions of workers after PREPARE TRANSACTION, which lets the
+ * engine in again.
  */
 static void
-lock_out_rounds(Oid extension)
+lock_out_workers(Oid extension)
 {
-	/* an activity that does this cannot wait until its own worker has left */
+	/* an activity cannot wait until its own worker has left */
 	if (!process_is_engine())
-		make_way(MyDatabaseId);
+		keep_engine_out(MyDatabaseId);
 	extension_lock(extension, AccessExclusiveLock);
 }
 
-/* Utility hook. */
 static void
-process_utility(PlannedStmt *pstmt, const char *query, bool read_only, ProcessUtilityContext context,
+utility_hook(PlannedStmt *pstmt, const char *query, bool read_only, ProcessUtilityContext context,
 				ParamListInfo params, QueryEnvironment *env, DestReceiver *dest, QueryCompletion *qc)
 {
 	const char *name = needed_database(pstmt->utilityStmt);
 	Oid			db = name != NULL ? get_database_oid(name, true) : InvalidOid;
 	Oid			extension = changed_extension(pstmt->utilityStmt);
-	/* the statement may be gone when it is done */
+	/* the statement's memory may be freed when it is done */
 	bool		prepared = ends_prepared(pstmt->utilityStmt);
 	bool		updates = OidIsValid(extension) && updates_extension(pstmt->utilityStmt);
 
@@ -272,21 +267,20 @@ process_utility(PlannedStmt *pstmt, const char *query, bool read_only, ProcessUt
 	if (IsA(pstmt->utilityStmt, RenameStmt) && ((RenameStmt *) pstmt->utilityStmt)->renameType == OBJECT_ROLE)
 		hint_roles_changed(false);
 	if (OidIsValid(extension))
-		lock_out_rounds(extension);
+		lock_out_workers(extension);
 	else if (OidIsValid(db) && db != MyDatabaseId && compat_database_ownercheck(db, GetUserId()))
-		make_way(db);
+		keep_engine_out(db);
 	next_hook(pstmt, query, read_only, context, params, env, dest, qc);
 	if (updates)
 		grant_again();
-	/* the database of such a transaction is that of the session */
+	/* only a session of the same database can end a prepared transaction */
 	if (prepared)
 		database_request_look(MyDatabaseId);
 }
 
-/* Install the hook. */
 void
-makeway_install(void)
+utility_hook_install(void)
 {
 	next_hook = ProcessUtility_hook ? ProcessUtility_hook : standard_ProcessUtility;
-	ProcessUtility_hook = process_utility;
+	ProcessUtility_hook = utility_hook;
 }

@@ -1,14 +1,14 @@
 /*
  * utility_hook.h
- *	  The engine leaves a database to which a command needs sole access.
+ *	  Keeps the engine out of a database while a command needs the database, or
+ *	  the extension's tables, for itself.
  */
 #ifndef DURABLE_UTILITY_HOOK_H
 #define DURABLE_UTILITY_HOOK_H
 
 #include "postgres.h"
 
-#include "storage/lockdefs.h"
-
-extern void makeway_install(void);
+/* once, in _PG_init */
+extern void utility_hook_install(void);
 
 #endif

@@ -1,12 +1,16 @@
 /*
  * activity_runner.c
- *	  A worker runs activities of the queue: ranges of an instance's tasks.
+ *	  A worker runs queued activities: ranges of an instance's task ids.
  *
- * They are found by their rows in the table of tasks, locked in the transaction
- * that runs them and sends their ends to the instance, which any worker may hold
- * meanwhile.  What goes wrong together is undone and tried one by one; what goes
- * wrong by itself is the activity's failure.  One that keeps the others waiting is
- * undone, what is done is committed, and it is queued to run alone.
+ * One transaction locks the rows of some activities in durable_internal.tasks,
+ * runs them, sends the results to the instance as messages, and deletes the rows.
+ * Another worker may hold the instance meanwhile.
+ *
+ *	an activity keeps		its savepoint is rolled back, the transaction commits
+ *	others waiting			without it, and it is queued for a long place
+ *	the transaction fails	its first activity is run in a transaction of its own
+ *	that fails, too			the activity fails, or is queued again if the error
+ *							passes
  */
 #include "postgres.h"
 
@@ -28,12 +32,12 @@
 #include "worker/bgworkers.h"
 #include "worker/worker_transaction.h"
 
-/* what has waited for a lock is tried again with patience after this, if it has not come to run alone before */
+/* an activity that waited for a lock is tried in a batch place again after this, unless it gets a long place before */
 #define TRY_PAUSE		USECS_PER_SEC
 
 static int	my_slot;
 
-/* Run one queued activity, as its history has it, and send its end to the instance, if it comes to one. */
+/* Run one queued activity with name and input of its event in the history.  If it ends, send the result and delete the row. */
 static ActivityOutcome
 run_task(const InstanceRow *instance, TaskRow *task, const HistoryRow *scheduled, bool single, int tries, Interruption *interruption)
 {
@@ -57,19 +61,19 @@ run_task(const InstanceRow *instance, TaskRow *task, const HistoryRow *scheduled
 	else
 		outcome = activity_run(&run);
 	*interruption = run.interruption;
-	round_ran(run.wrote);
+	worker_transaction_ran(run.wrote);
 	if (outcome == ACTIVITY_AGAIN || outcome == ACTIVITY_INTERRUPTED)
 		return outcome;
 	message.kind = outcome == ACTIVITY_COMPLETED ? MESSAGE_TASK_COMPLETED :
 		outcome == ACTIVITY_PUT_OFF ? MESSAGE_TASK_PUT_OFF : MESSAGE_TASK_FAILED;
 	message.time = GetCurrentTimestamp();
 	message.payload = run.result;
-	message_send(this_transaction.store, instance->owner, &message);
-	task_delete(this_transaction.store, task);
+	message_send(worker_transaction.store, instance->owner, &message);
+	task_delete(worker_transaction.store, task);
 	return outcome;
 }
 
-/* Announce queued activities of an instance, for any worker of this role. */
+/* Announce queued activities of an instance for any worker of this role. */
 static void
 push_tasks(int64 key, int low, int high, Lone lone, TimestampTz try_at)
 {
@@ -81,7 +85,7 @@ push_tasks(int64 key, int low, int high, Lone lone, TimestampTz try_at)
 		database_request_scan(MyDatabaseId);
 }
 
-/* Give the rest of a range to other workers while this one is busy with its first task. */
+/* Announce the rest of a range for other workers, and keep the first activity. */
 static void
 share_rest(ReadyRange *range)
 {
@@ -94,8 +98,8 @@ share_rest(ReadyRange *range)
 }
 
 /*
- * How an activity is to be run that is about to be run together with others:
- * what was long lately is left to who has a long place, with what comes after it.
+ * Whether an activity should rather run in a long place: it may have killed a
+ * worker, or its function took long lately.
  */
 static Lone
 better_alone(const InstanceRow *instance, const ReadyRange *range, const TaskRow *task, const char *function)
@@ -105,18 +109,18 @@ better_alone(const InstanceRow *instance, const ReadyRange *range, const TaskRow
 	return range->lone == LONE_NO && timing_is_slow(instance->search_path, function) ? LONE_MAY : LONE_NO;
 }
 
-/* Activities that a round has locked, by number, and the events that have scheduled them. */
-typedef struct Batch
+/* activities that the transaction has locked, by task id, and the events that scheduled them */
+typedef struct LockedActivities
 {
 	List	   *tasks;			/* TaskRow */
-	List	   *events;			/* HistoryRow */
-} Batch;
+	List	   *events;			/* HistoryRow; may lack some */
+} LockedActivities;
 
-/* Lock the activities of a range, with two scans of indexes rather than two for each. */
-static Batch
-lock_batch(const ReadyRange *range)
+/* Lock the activities of a range and read their events, with one index scan for each of both. */
+static LockedActivities
+lock_activities(const ReadyRange *range)
 {
-	Batch		batch = {.tasks = tasks_lock(this_transaction.store, range->key, range->low, range->high)};
+	LockedActivities batch = {.tasks = tasks_lock(worker_transaction.store, range->key, range->low, range->high)};
 	int			first = PG_INT32_MAX;
 	int			last = 0;
 	ListCell   *cell;
@@ -126,15 +130,15 @@ lock_batch(const ReadyRange *range)
 		first = Min(first, ((TaskRow *) lfirst(cell))->seq);
 		last = Max(last, ((TaskRow *) lfirst(cell))->seq);
 	}
-	/* those of one fan-out are neighbours in the history */
-	if (batch.tasks != NIL && last - first < 4 * ROUND_ACTIVITIES)
-		batch.events = history_between(this_transaction.store, range->key, first, last);
+	/* the events of one fan-out are neighbours in the history */
+	if (batch.tasks != NIL && last - first < 4 * MAX_BATCH_ACTIVITIES)
+		batch.events = history_between(worker_transaction.store, range->key, first, last);
 	return batch;
 }
 
-/* The first of them that is not before a number; NULL if there is none. */
+/* The first locked activity with this task id or a larger one; NULL if there is none. */
 static TaskRow *
-next_task(const Batch *batch, int task_id)
+next_task(const LockedActivities *batch, int task_id)
 {
 	ListCell   *cell;
 
@@ -144,9 +148,9 @@ next_task(const Batch *batch, int task_id)
 	return NULL;
 }
 
-/* The event that has scheduled a task; false if there is none any more. */
+/* The event that scheduled an activity; false if the history does not have it any more. */
 static bool
-find_scheduled(const Batch *batch, const TaskRow *task, HistoryRow *scheduled)
+find_scheduled(const LockedActivities *batch, const TaskRow *task, HistoryRow *scheduled)
 {
 	ListCell   *cell;
 
@@ -156,37 +160,39 @@ find_scheduled(const Batch *batch, const TaskRow *task, HistoryRow *scheduled)
 			*scheduled = *(HistoryRow *) lfirst(cell);
 			return scheduled->task_id == task->task_id;
 		}
-	return history_get(this_transaction.store, task->key, task->seq, scheduled) && scheduled->task_id == task->task_id;
+	return history_get(worker_transaction.store, task->key, task->seq, scheduled) && scheduled->task_id == task->task_id;
 }
 
 /*
- * One transaction with activities of a range, from range->low on, which moves
- * past what is done.  alone: in a long place.  tries: how often the first one has
- * been tried by itself, or is to be now; then others get the rest.  Returns what is
- * to be queued to run alone once that is committed, and its rows are free.
+ * Run one transaction with activities of a range, and move range->low past those
+ * that have ended.  in_long_place: the range is one activity in a long place.
+ * tries: how many transactions in a row have not got past the first activity; if
+ * not 0, that has the transaction for itself, and other workers get the rest.
+ * Returns activities for which the caller must request a long place after the
+ * commit, which unlocks their rows; lone is LONE_NO if there are none.
  */
 static ReadyRange
-run_range_round(ReadyRange *range, bool alone, int tries)
+run_range_part(ReadyRange *range, bool in_long_place, int tries)
 {
 	ReadyRange	aside = {.key = range->key, .lone = LONE_NO};
 	InstanceRow instance;
-	Batch		batch;
+	LockedActivities batch;
 	bool		found;
 	int			count = 0;
 
-	round_begin(0, alone);
-	found = instance_get(this_transaction.store, range->key, &instance);
+	worker_transaction_begin(0, in_long_place);
+	found = instance_get(worker_transaction.store, range->key, &instance);
 	if (found && instance.owner != GetSessionUserId())
 	{
-		/* it was hinted to the wrong role */
+		/* it got another owner after it was announced */
 		hint_tasks(instance.owner, range->key, range->low, range->high, range->lone);
 		range->low = range->high + 1;
 	}
 	if (tries > 0)
 		share_rest(range);
 	if (range->low <= range->high)
-		batch = lock_batch(range);
-	while (range->low <= range->high && !round_full())
+		batch = lock_activities(range);
+	while (range->low <= range->high && !worker_transaction_full())
 	{
 		TaskRow    *task = next_task(&batch, range->low);
 		HistoryRow	scheduled;
@@ -198,12 +204,12 @@ run_range_round(ReadyRange *range, bool alone, int tries)
 			break;
 		if (!found || instance.state == STATE_TERMINATED || !find_scheduled(&batch, task, &scheduled))
 		{
-			/* the instance, or the execution that scheduled it, is over */
-			task_delete(this_transaction.store, task);
+			/* the instance was terminated, or has continued as new */
+			task_delete(worker_transaction.store, task);
 			range->low++;
 			continue;
 		}
-		aside.lone = alone ? LONE_NO : better_alone(&instance, range, task, scheduled.name);
+		aside.lone = in_long_place ? LONE_NO : better_alone(&instance, range, task, scheduled.name);
 		aside.low = range->low;
 		if (aside.lone != LONE_NO)
 		{
@@ -218,19 +224,17 @@ run_range_round(ReadyRange *range, bool alone, int tries)
 		range->low++;
 		if (outcome == ACTIVITY_INTERRUPTED)
 		{
-			/* what is done is committed before anything else is run */
 			aside.lone = interruption == INTERRUPTION_LOCK ? LONE_MAY : LONE_MUST;
-			/* whoever has the lock may be done with it by then */
 			aside.try_at = GetCurrentTimestamp() + TRY_PAUSE;
 			aside.high = aside.low;
 			break;
 		}
 	}
-	round_commit();
+	worker_transaction_commit();
 	return aside;
 }
 
-/* Fail a queued activity whose end could not be stored. */
+/* Fail the first activity of a range, whose result could not be stored. */
 static void
 fail_task(const ReadyRange *range, ErrorData *error)
 {
@@ -243,21 +247,21 @@ fail_task(const ReadyRange *range, ErrorData *error)
 		.task_id = range->low
 	};
 
-	round_begin(0, false);
-	foreach(cell, tasks_lock(this_transaction.store, range->key, range->low, range->low))
+	worker_transaction_begin(0, false);
+	foreach(cell, tasks_lock(worker_transaction.store, range->key, range->low, range->low))
 	{
 		TaskRow    *task = lfirst(cell);
 
 		message.attempt = task->attempt;
 		message.payload = failure_from_error(error);
-		if (instance_get(this_transaction.store, range->key, &instance))
-			message_send(this_transaction.store, instance.owner, &message);
-		task_delete(this_transaction.store, task);
+		if (instance_get(worker_transaction.store, range->key, &instance))
+			message_send(worker_transaction.store, instance.owner, &message);
+		task_delete(worker_transaction.store, task);
 	}
-	round_commit();
+	worker_transaction_commit();
 }
 
-/* Fail it; if even that fails for good it is left to the scheduler's next look into the tables. */
+/* The same.  If that fails, too, the scheduler's next scan finds the activity again. */
 static void
 try_fail_task(const ReadyRange *range, ErrorData *error)
 {
@@ -267,20 +271,20 @@ try_fail_task(const ReadyRange *range, ErrorData *error)
 	}
 	PG_CATCH();
 	{
-		if (round_report())
+		if (worker_transaction_report())
 			push_tasks(range->key, range->low, range->low, range->lone, 0);
 	}
 	PG_END_TRY();
 }
 
 /*
- * A transaction with activities of a range has failed: the first one is tried
- * alone, and fails if that does not help, unless the error will pass.
+ * A transaction with activities of a range has failed.  If it had only the first
+ * one (alone), that fails, or is queued again if the error passes.
  */
 static void
 range_failed(ReadyRange *range, bool alone)
 {
-	ErrorData  *error = round_failure();
+	ErrorData  *error = worker_transaction_failure();
 
 	if (alone)
 	{
@@ -289,31 +293,30 @@ range_failed(ReadyRange *range, bool alone)
 				 errmsg("durable could not store the end of an activity: %s", log_text(error->message, LOG_MESSAGE, false))));
 		if (sqlstate_is_passing(error->sqlerrcode))
 		{
-			process_wait(200);
+			bgworker_wait(200);
 			push_tasks(range->key, range->low, range->low, range->lone, 0);
 		}
 		else
 			try_fail_task(range, error);
 		range->low++;
 	}
-	round_clear();
+	worker_transaction_clear();
 }
 
-/* Run the activities of a range that the worker has taken, as many in a transaction as is good, or the only one alone. */
 void
-queued_run(int slot, ReadyRange *range, bool alone)
+activity_runner_run(int slot, ReadyRange *range, bool in_long_place)
 {
-	volatile int tries = 0;		/* of the first one by itself */
+	volatile int tries = 0;		/* of the first activity, in a transaction of its own */
 
 	my_slot = slot;
 	while (range->low <= range->high)
 	{
 		int			before = range->low;
 
-		process_handle_interrupts();
+		bgworker_handle_interrupts();
 		PG_TRY();
 		{
-			ReadyRange	aside = run_range_round(range, alone, tries);
+			ReadyRange	aside = run_range_part(range, in_long_place, tries);
 
 			if (aside.lone != LONE_NO)
 				push_tasks(aside.key, aside.low, aside.high, aside.lone, aside.try_at);
@@ -321,10 +324,9 @@ queued_run(int slot, ReadyRange *range, bool alone)
 		PG_CATCH();
 		{
 			range->low = before;
-			range_failed(range, alone || tries > 0);
+			range_failed(range, in_long_place || tries > 0);
 		}
 		PG_END_TRY();
-		/* nothing went: the first one wants to be by itself */
 		tries = range->low == before ? tries + 1 : 0;
 	}
 	ready_range_done(my_slot);

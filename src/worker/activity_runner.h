@@ -1,6 +1,6 @@
 /*
  * activity_runner.h
- *	  Activities that any worker of a role may run.
+ *	  A worker runs queued activities, which any worker of their role may run.
  */
 #ifndef DURABLE_ACTIVITY_RUNNER_H
 #define DURABLE_ACTIVITY_RUNNER_H
@@ -9,7 +9,7 @@
 
 #include "sched/ready_queue.h"
 
-/* of the range that the worker in this slot has taken; alone: one, in a long place */
-extern void queued_run(int slot, ReadyRange *range, bool alone);
+/* run the range that the worker in this slot has taken; in_long_place: one activity, in a long place */
+extern void activity_runner_run(int slot, ReadyRange *range, bool in_long_place);
 
 #endif

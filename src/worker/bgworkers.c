@@ -1,6 +1,7 @@
 /*
  * bgworkers.c
- *	  Builds every BackgroundWorker struct, and what the processes' loops share.
+ *	  Builds every BackgroundWorker struct, and has what the loops of the
+ *	  launcher, the schedulers and the workers share.
  */
 #include "postgres.h"
 
@@ -23,13 +24,13 @@
 StaticAssertDecl(sizeof(WorkerExtra) <= BGW_EXTRALEN, "worker data must fit into bgw_extra");
 
 static bool reloaded = false;
-static MemoryContext transaction_context;	/* in which process_begin was called */
-static bool connecting = false; /* as somebody who, or to what, may just have gone */
+static MemoryContext transaction_context;	/* in which bgworker_begin was called */
+static bool connecting = false; /* in InitPostgres; the role or the database may just have been dropped */
 static emit_log_hook_type next_log_hook = NULL;
 
-/* A zeroed struct with what all processes have in common. */
+/* Set what all processes have in common. */
 static void
-describe(BackgroundWorker *worker, const char *kind, Datum arg)
+fill_struct(BackgroundWorker *worker, const char *kind, Datum arg)
 {
 	memset(worker, 0, sizeof(*worker));
 	worker->bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
@@ -41,26 +42,25 @@ describe(BackgroundWorker *worker, const char *kind, Datum arg)
 	worker->bgw_main_arg = arg;
 }
 
-/* Have the postmaster start the launcher, and again whenever it ends. */
+/* The postmaster starts the launcher, and restarts it when it ends. */
 void
 launcher_register(void)
 {
 	BackgroundWorker worker;
 
-	describe(&worker, "launcher", (Datum) 0);
+	fill_struct(&worker, "launcher", (Datum) 0);
 	worker.bgw_restart_time = 1;
 	RegisterBackgroundWorker(&worker);
 }
 
-/* Start the scheduler of a database, or a worker in a reserved slot (extra); false when max_worker_processes is reached. */
 bool
-process_start(Oid db, const WorkerExtra *extra, BackgroundWorkerHandle **handle)
+bgworker_start(Oid db, const WorkerExtra *extra, BackgroundWorkerHandle **handle)
 {
 	BackgroundWorker worker;
 	bool		ok;
 	MemoryContext old = MemoryContextSwitchTo(TopMemoryContext);
 
-	describe(&worker, extra != NULL ? "worker" : "scheduler", ObjectIdGetDatum(db));
+	fill_struct(&worker, extra != NULL ? "worker" : "scheduler", ObjectIdGetDatum(db));
 	if (extra != NULL)
 		memcpy(worker.bgw_extra, extra, sizeof(*extra));
 	worker.bgw_notify_pid = MyProcPid;
@@ -70,12 +70,13 @@ process_start(Oid db, const WorkerExtra *extra, BackgroundWorkerHandle **handle)
 }
 
 /*
- * Log hook of the engine's processes.  They are ended with SIGTERM whenever the
- * engine leaves a database or the server stops, which PostgreSQL would report
- * as FATAL.  A role or database that goes between the look of whoever starts a
- * process and its start is no failure either: for a role the scheduler looks
- * again and says why.  A database without its directory is one; that message
- * has a detail.
+ * Log hook of the engine's processes: keeps two FATAL messages out of the log
+ * that report no failure.
+ *
+ * SIGTERM ends the processes whenever the engine leaves a database.  And a role
+ * or a database may be dropped after a process for it was requested; for a role,
+ * the scheduler logs the reason.  A database whose directory is missing is a
+ * failure: that message has a detail.
  */
 static void
 leave_in_order(ErrorData *error)
@@ -89,27 +90,26 @@ leave_in_order(ErrorData *error)
 		next_log_hook(error);
 }
 
-/* Read the configuration files. */
 static void
 read_configuration(void)
 {
-	/* first, as another SIGHUP may come meanwhile */
+	/* first, since another SIGHUP may arrive while the files are read */
 	ConfigReloadPending = false;
 	ProcessConfigFile(PGC_SIGHUP);
 }
 
 /*
- * Signal handlers of every process of the engine, and the settings that no role
- * may give it: with exit_on_error a process ends when an orchestrator waits,
- * as that leaves it by an error, and with transaction_timeout a worker would end
- * in the middle of a function that is not to blame.
+ * Install the signal handlers, and override settings that would end the process:
+ * an orchestrator that waits leaves its code by an error, which exit_on_error
+ * would make fatal, and transaction_timeout would end a worker because of what
+ * earlier functions of the transaction took.
  *
- * A background worker begins with the settings that the postmaster had when it
- * forked, and PostgreSQL ignores SIGHUP until the handler is here: a reload
- * between the two would be lost.  So the files are read once the handler is here.
+ * A background worker has the settings that the postmaster had at the fork, and
+ * ignores SIGHUP until its handler is installed.  Since a reload in between would
+ * be lost, the files are read again after that.
  */
 void
-process_init(ProcessKind kind)
+bgworker_init(ProcessKind kind)
 {
 	process_kind = kind;
 	SetConfigOption("exit_on_error", "off", PGC_SUSET, PGC_S_OVERRIDE);
@@ -122,16 +122,15 @@ process_init(ProcessKind kind)
 	read_configuration();
 }
 
-/* Connect a worker to its database as its role, a scheduler as the bootstrap superuser. */
 void
-process_connect(Oid db, Oid role)
+bgworker_connect(Oid db, Oid role)
 {
 	static const char *const prints[] = {"debug_print_parse", "debug_print_rewritten", "debug_print_plan"};
 
 	connecting = true;
 	BackgroundWorkerInitializeConnectionByOid(db, role, 0);
 	connecting = false;
-	/* the owner of the database may have set another role for it, and settings that fill the log */
+	/* ALTER DATABASE ... SET may have set another role, and settings that fill the log */
 	SetConfigOption("role", "none", PGC_USERSET, PGC_S_OVERRIDE);
 	if (OidIsValid(role))
 		return;
@@ -140,9 +139,8 @@ process_connect(Oid db, Oid role)
 		SetConfigOption(prints[i], "off", PGC_USERSET, PGC_S_OVERRIDE);
 }
 
-/* Begin a transaction of a trusted process. */
 void
-process_begin(void)
+bgworker_begin(void)
 {
 	transaction_context = CurrentMemoryContext;
 	SetCurrentStatementStartTimestamp();
@@ -153,29 +151,26 @@ process_begin(void)
 	PushActiveSnapshot(GetTransactionSnapshot());
 }
 
-/* End it. */
 void
-process_commit(void)
+bgworker_commit(void)
 {
 	PopActiveSnapshot();
 	CommitTransactionCommand();
 	MemoryContextSwitchTo(transaction_context);
 }
 
-/* Whether the configuration has been reloaded since the process began. */
 bool
-process_reloaded(void)
+bgworker_reloaded(void)
 {
 	return reloaded;
 }
 
-/* To be called at each turn of a loop. */
 void
-process_handle_interrupts(void)
+bgworker_handle_interrupts(void)
 {
-	/* a cancellation is for a function that runs, which is none now: this one came too late */
+	/* a cancellation is meant for a function, and none runs now */
 	QueryCancelPending = false;
-	/* the postmaster forgets a process that ends with 0, so the launcher never does */
+	/* the postmaster does not restart a process that exits with 0, so the launcher exits with 1 */
 	if (ProcDiePending)
 		proc_exit(MyBgworkerEntry->bgw_restart_time == BGW_NEVER_RESTART ? 0 : 1);
 	CHECK_FOR_INTERRUPTS();
@@ -186,14 +181,10 @@ process_handle_interrupts(void)
 	}
 }
 
-/*
- * Sleep until the latch is set or the time is over.  A process of the engine
- * does not sleep while it has a signal to handle: PostgreSQL resets the latch
- * that the signal set when the process waits for a lock or a standby.
- */
 void
-process_wait(long timeout_ms)
+bgworker_wait(long timeout_ms)
 {
+	/* PostgreSQL may have reset the latch that the signal set, in a wait for a lock or a standby */
 	if (process_is_engine() && (ConfigReloadPending || ProcDiePending))
 		return;
 	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, timeout_ms, PG_WAIT_EXTENSION);

@@ -1,21 +1,23 @@
 /*
  * launcher.c
- *	  Starts a scheduler in every database that has the extension.
+ *	  Starts a scheduler in every database that has the extension and work.
  *
- * The launcher is connected to no database and so cannot see who has the
- * extension; it starts a scheduler in each database once, which looks and
- * leaves again where there is none, or nothing to do.  When another one is to
- * come is in the slot of the database (database_slots.h).  The launcher ends the engine
- * where a changed durable.databases no longer wants it.
+ * The launcher is connected to no database, so it cannot see where the extension
+ * exists.  It starts a scheduler once in each database; the scheduler leaves if
+ * the extension is missing or nothing is due.  The database's slot
+ * (database_slots.h) says when the next scheduler comes.  The launcher ends the
+ * engine in a database that durable.databases no longer names.
  *
- * Schedulers get what max_worker_processes leaves beside the launchers and
- * durable.max_workers, but one at least.  Databases that somebody has woken, or
- * whose time has come, are served first, in the order of these times.  For each
- * database that finds no process one scheduler is asked to leave: that of the
- * database that has been idle for longest, or else the one that has run for
- * longest, if it has had its time.  Processes that others take are noticed when
- * one cannot be started: an idle worker leaves then, and while a worker waits for
- * a process no scheduler takes one, and one more is asked to leave.
+ * Schedulers may take the processes that max_worker_processes leaves beside the
+ * launchers and durable.max_workers, but at least one.  Databases that a session
+ * has woken, or for which a timer is due, are served first, by the time since
+ * which they wait.  For each database that gets no process, the launcher asks one
+ * scheduler to leave: the one that has been idle longest, or else the one that has
+ * run longest, after a minimum time.
+ *
+ * Other extensions may take processes, too.  The launcher notices that when it
+ * cannot start one; then an idle worker ends.  While a worker waits for a process,
+ * no scheduler is started, and one more scheduler is asked to leave.
  */
 #include "postgres.h"
 
@@ -39,27 +41,27 @@
 #include "worker/bgworkers.h"
 
 #define LOOK_INTERVAL_MS	60000
-/* the launcher rests so long between two looks, as many wake-ups at once are one look, and at most so long when a database waits for a process */
+/* pause after each look, so that many wake-ups at once cause one look; and the longest sleep while a database waits for a process */
 #define LOOK_PAUSE			(USECS_PER_SEC / 200)
 #define CROWDED_PAUSE_MS	20
-/* how long a scheduler runs at least, idle or not, before it is asked to make way: some times what its start costs */
+/* minimum time of an idle, and of a busy, scheduler before it is asked to leave; a start costs a fraction of it */
 #define IDLE_TIME			(USECS_PER_SEC / 20)
 #define BUSY_TIME			(10 * USECS_PER_SEC)
-/* a scheduler that has found no process for a worker tries again at least twice in this time, so that afterwards it has one */
+/* a scheduler that got no process for a worker still waits if its last attempt is no older; it makes two attempts in this time */
 #define LACK_TIME			(USECS_PER_SEC / 10)
-/* a database that waits for a place for longer is complained of */
+/* a database that waits longer for a process is logged */
 #define LONG_WAIT			(5 * USECS_PER_SEC)
 
 /* a scheduler that this launcher has started */
-typedef struct Started
+typedef struct StartedScheduler
 {
 	Oid			db;				/* InvalidOid: free */
 	BackgroundWorkerHandle *handle;
-} Started;
+} StartedScheduler;
 
-static Started *started;		/* as many as there are slots */
+static StartedScheduler *started;	/* durable_max_databases entries */
 
-/* The databases in which there may be an engine. */
+/* The databases that durable.databases names and that accept connections. */
 static List *
 wanted_databases(void)
 {
@@ -68,27 +70,27 @@ wanted_databases(void)
 	TableScanDesc scan;
 	HeapTuple	tuple;
 
-	process_begin();
+	bgworker_begin();
 	rel = table_open(DatabaseRelationId, AccessShareLock);
 	scan = table_beginscan_catalog(rel, 0, NULL);
 	while (HeapTupleIsValid(tuple = heap_getnext(scan, ForwardScanDirection)))
 	{
 		Form_pg_database form = (Form_pg_database) GETSTRUCT(tuple);
 
-		/* nobody can connect to one whose DROP was interrupted */
+		/* the limit is invalid after an interrupted DROP DATABASE: nobody can connect */
 		if (form->datallowconn && !form->datistemplate && form->datconnlimit != DATCONNLIMIT_INVALID_DB &&
 			settings_want_database(NameStr(form->datname)))
 			dbs = lappend_oid(dbs, form->oid);
 	}
 	table_endscan(scan);
 	table_close(rel, AccessShareLock);
-	process_commit();
+	bgworker_commit();
 	return dbs;
 }
 
 /* Forget schedulers that have ended, also those that ended before they ran. */
 static void
-reap(void)
+forget_ended_schedulers(void)
 {
 	for (int i = 0; i < durable_max_databases; i++)
 	{
@@ -103,7 +105,7 @@ reap(void)
 	}
 }
 
-/* Whether this launcher has started a scheduler in a database that has not ended. */
+/* Whether a scheduler that this launcher started in the database has not ended. */
 static bool
 is_started(Oid db)
 {
@@ -119,14 +121,14 @@ database_name(Oid db)
 {
 	char	   *name;
 
-	process_begin();
+	bgworker_begin();
 	name = get_database_name(db);
 	name = name ? log_text(name, LOG_NAME, true) : psprintf("%u", db);
-	process_commit();
+	bgworker_commit();
 	return name;
 }
 
-/* Tell the administrator, now and then, that a database has no scheduler for lack of a process. */
+/* Log, at intervals, that a database has no scheduler for lack of a process. */
 static void
 complain_process(Oid db)
 {
@@ -139,7 +141,7 @@ complain_process(Oid db)
 				 errhint("Increase max_worker_processes, or decrease durable.max_workers or durable.max_long_activities: durable needs one process for the launcher, one for each database that has something to do, and as many as both settings say.")));
 }
 
-/* The same of one that has no slot. */
+/* Log, at intervals, that a database has no slot. */
 static void
 complain_slot(Oid db)
 {
@@ -153,19 +155,19 @@ complain_slot(Oid db)
 				 errhint("Increase durable.max_databases and restart the server, or name the databases to be served in durable.databases.")));
 }
 
-/* Start the scheduler of a database; false when there is no process. */
+/* Start the scheduler of a database; false if there is no process. */
 static bool
-start(Oid db)
+start_scheduler(Oid db)
 {
-	Started    *entry = started;
+	StartedScheduler *entry = started;
 
 	while (entry < started + durable_max_databases && entry->db != InvalidOid)
 		entry++;
 	if (entry == started + durable_max_databases)
 		return false;
-	if (!process_start(db, NULL, &entry->handle))
+	if (!bgworker_start(db, NULL, &entry->handle))
 	{
-		/* an idle worker of whatever database leaves for it */
+		/* ends an idle worker of any database */
 		(void) places_make_room();
 		return false;
 	}
@@ -174,9 +176,9 @@ start(Oid db)
 	return true;
 }
 
-/* End the engine in a database that is not to have one any more; a scheduler that is being started finds no slot. */
+/* End the engine in a database.  A scheduler that is just being started finds no slot and ends. */
 static void
-stop(Oid db)
+end_engine(Oid db)
 {
 	StringInfoData pids;
 
@@ -186,22 +188,22 @@ stop(Oid db)
 	database_forget(db);
 }
 
-/* When a database is to get a scheduler; DT_NOEND: not before something changes, of which the launcher is told. */
+/* When to start the scheduler of a database; DT_NOEND: not before a change that wakes the launcher. */
 static TimestampTz
 start_at(const DatabaseInfo *info)
 {
 	TimestampTz due_at = info->due_at;
 
-	/* one that has left and not ended yet would be taken for the next one when it ends */
+	/* a scheduler that has left may not have ended yet: two could not be told apart */
 	if (info->scheduler_pid != 0 || info->pauses > 0 || is_started(info->db))
 		return DT_NOEND;
-	/* without wake-ups nobody tells of anything; the clock may have been set back */
+	/* without wake-ups no session reports its work; the clock may have been set back */
 	if (info->state == DATABASE_AWAY && (!durable_wakeups || info->since > GetCurrentTimestamp()))
 		due_at = 0;
 	return Max(due_at, info->retry_at);
 }
 
-/* Those that somebody has woken, or whose time has come, first, by that time; then those that nobody knows of. */
+/* Order in which databases get a scheduler: first, by time, those with known work, then those never looked at. */
 static int
 compare_due(const void *a, const void *b)
 {
@@ -215,7 +217,7 @@ compare_due(const void *a, const void *b)
 	return (x->due_at > y->due_at) - (x->due_at < y->due_at);
 }
 
-/* Whether the scheduler of x is to make way rather than that of y. */
+/* Whether the scheduler of x is asked to leave rather than that of y. */
 static bool
 leaves_first(const DatabaseInfo *x, const DatabaseInfo *y)
 {
@@ -224,7 +226,7 @@ leaves_first(const DatabaseInfo *x, const DatabaseInfo *y)
 	return x->idle_since != 0 ? x->idle_since < y->idle_since : x->since < y->since;
 }
 
-/* Whether a scheduler waits for a process for a worker, and another scheduler can give its own. */
+/* Whether a scheduler waits for a process for a worker, while another scheduler has a process. */
 static bool
 worker_waits(const DatabaseInfo *infos, int count, TimestampTz now)
 {
@@ -239,7 +241,11 @@ worker_waits(const DatabaseInfo *infos, int count, TimestampTz now)
 	return lacking && running > 1;
 }
 
-/* Have so many schedulers make way, as far as they have had their time; of no use is one that is idle or, with lacking, waits for a process. */
+/*
+ * Ask schedulers to leave until the wanted number of them is leaving, as far as
+ * they have run for their minimum time.  It is short for a scheduler that is idle
+ * or, with lacking, that waits for a process for a worker itself.
+ */
 static void
 ask_to_leave(DatabaseInfo *infos, int count, int wanted, bool lacking)
 {
@@ -267,7 +273,7 @@ ask_to_leave(DatabaseInfo *infos, int count, int wanted, bool lacking)
 	}
 }
 
-/* How many schedulers may be started: one that has left its database takes a process until it has ended. */
+/* How many schedulers may be started.  A scheduler that has left its database has a process until it ends. */
 static int
 free_places(const DatabaseInfo *infos, int count)
 {
@@ -275,13 +281,13 @@ free_places(const DatabaseInfo *infos, int count)
 
 	for (int i = 0; i < durable_max_databases; i++)
 		places -= started[i].db != InvalidOid;
-	/* those that an earlier launcher has started */
+	/* started by an earlier launcher */
 	for (int i = 0; i < count; i++)
 		places -= infos[i].scheduler_pid != 0 && !is_started(infos[i].db);
 	return places;
 }
 
-/* Start schedulers in databases that are due; returns how many find no process. */
+/* Start schedulers in databases that are due; returns how many databases get no process. */
 static int
 start_due(DatabaseInfo **due, int ndue, int free)
 {
@@ -291,15 +297,14 @@ start_due(DatabaseInfo **due, int ndue, int free)
 	qsort(due, ndue, sizeof(DatabaseInfo *), compare_due);
 	for (int i = 0; i < ndue; i++)
 	{
-		if (free > 0 && start(due[i]->db))
+		if (free > 0 && start_scheduler(due[i]->db))
 		{
 			free--;
 			continue;
 		}
-		/* of those in which nobody knows of anything there may be many more than places */
+		/* databases without known work are logged only if a start failed: there may be many of them */
 		if (due[i]->due_at <= long_ago && (free > 0 || due[i]->woken || due[i]->state == DATABASE_AWAY))
 			complain_process(due[i]->db);
-		/* the next one would find no process either */
 		free = 0;
 		waiting++;
 	}
@@ -308,7 +313,7 @@ start_due(DatabaseInfo **due, int ndue, int free)
 
 /* Look at all databases; returns how long to sleep. */
 static long
-look(void)
+look_at_databases(void)
 {
 	List	   *wanted = wanted_databases();
 	DatabaseInfo *infos;
@@ -321,7 +326,7 @@ look(void)
 	TimestampTz next;
 	ListCell   *cell;
 
-	reap();
+	forget_ended_schedulers();
 	foreach(cell, wanted)
 		if (!database_add(lfirst_oid(cell)))
 			complain_slot(lfirst_oid(cell));
@@ -334,20 +339,20 @@ look(void)
 		TimestampTz at = start_at(&infos[i]);
 
 		if (!list_member_oid(wanted, infos[i].db))
-			stop(infos[i].db);
+			end_engine(infos[i].db);
 		else if (at <= now)
 			due[ndue++] = &infos[i];
 		else
 			next = Min(next, at);
 	}
-	/* a process that comes free is for a worker first */
+	/* a worker gets the next free process */
 	lacking = worker_waits(infos, count, now);
 	waiting = lacking + start_due(due, ndue, lacking ? 0 : free_places(infos, count));
 	ask_to_leave(infos, count, waiting, lacking);
 	return waiting > 0 ? CROWDED_PAUSE_MS : TimestampDifferenceMilliseconds(now, next) + 1;
 }
 
-/* Tell the administrator at the start when batches cannot be run by as many workers as durable.max_workers says. */
+/* Warn at the launcher's start if max_worker_processes does not allow for durable.max_workers. */
 static void
 warn_of_few_processes(void)
 {
@@ -369,23 +374,23 @@ durable_launcher_main(Datum arg)
 {
 	MemoryContext context;
 
-	process_init(PROCESS_LAUNCHER);
+	bgworker_init(PROCESS_LAUNCHER);
 	BackgroundWorkerInitializeConnection(NULL, NULL, 0);
 	pgstat_report_appname("durable launcher");
 	launcher_attach();
 	warn_of_few_processes();
-	started = MemoryContextAllocZero(TopMemoryContext, durable_max_databases * sizeof(Started));
+	started = MemoryContextAllocZero(TopMemoryContext, durable_max_databases * sizeof(StartedScheduler));
 	context = AllocSetContextCreate(TopMemoryContext, "durable launcher", ALLOCSET_DEFAULT_SIZES);
 	MemoryContextSwitchTo(context);
 	for (;;)
 	{
 		long		sleep;
 
-		process_handle_interrupts();
-		sleep = look();
+		bgworker_handle_interrupts();
+		sleep = look_at_databases();
 		pgstat_report_activity(STATE_IDLE, NULL);
 		MemoryContextReset(context);
 		pg_usleep(LOOK_PAUSE);
-		process_wait(sleep);
+		bgworker_wait(sleep);
 	}
 }

@@ -2,37 +2,48 @@
  * owner_adoption.c
  *	  Instances whose owner does not exist, and durable.reassign_owner.
  *
- * The scheduler looks which owners the instances have: at its start, when any
- * role was created, renamed or dropped in the server, and every
- * durable.poll_interval.  Where no scheduler is, one comes when a role was
- * dropped, and for another one if some owner is missing.  For each owner that steps once through the index
- * instances_listing, however many instances the owner has.
+ * The scheduler looks which owners the instances have: at its start, after a role
+ * was created, renamed or dropped anywhere in the server, and every
+ * durable.poll_interval.  A database without a scheduler gets one when a role was
+ * dropped, and, if it has a missing owner, when a role was created or renamed.  A
+ * look takes one step through the index instances_listing for each owner, however
+ * many instances the owner has.
  *
- * An owner that is *missing*, since the role did not exist when the instances
- * were restored, has no OID, so no worker gets its instances.  As soon as a role
- * has its name, the rows are given to that role: so many in one transaction, of
- * instances that have ended too.  Until then a line in the log says, once for
- * each name, how many wait.
+ *	missing		the role did not exist when the instances were restored.  The owner
+ *				has no OID, so no worker gets the instances.  As soon as a role
+ *				with the owner's name exists, it gets them, MOVED_AT_ONCE in a
+ *				transaction, including those that have ended.  Until then one line
+ *				in the log for each name says how many instances wait.
+ *	dropped		the role was dropped, here or before the dump.  Workers that still
+ *				run as the role are ended, and its live instances fail, each in a
+ *				transaction of its own.
  *
- * The live instances of a role that was *dropped*, here or before the dump, are
- * failed, each in a transaction of its own.  Workers that still run as the role
- * are ended first.
+ * A look has to pass over dead rows that an old snapshot keeps; the pause after a
+ * look limits looks to a twentieth of a core.
  *
- * A look has to pass over dead rows that an old snapshot keeps, so looks take no
- * more than a twentieth of a core.
- *
- * Nothing here waits for another transaction: a row, or a table, that somebody
- * has locked is left for the next look.
+ * Nothing here waits for another transaction: rows and tables that are locked are
+ * left for the next look.
  */
 #include "postgres.h"
 
 #include <signal.h>
 
 #include "access/xact.h"
+#include "fmgr.h"
+#include "miscadmin.h"
+#include "nodes/value.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+#include "utils/syscache.h"
+
 #include "common/extension.h"
+#include "common/failure.h"
 #include "common/guc.h"
 #include "common/hashfn.h"
 #include "common/log_text.h"
+#include "engine/failure_log.h"
+#include "engine/instance.h"
+#include "engine/lifecycle.h"
 #include "sched/commit_wakeup.h"
 #include "sched/database_slots.h"
 #include "sched/worker_slots.h"
@@ -42,56 +53,47 @@
 #include "store/store.h"
 #include "worker/bgworkers.h"
 #include "worker/owner_adoption.h"
-#include "fmgr.h"
-#include "miscadmin.h"
-#include "nodes/value.h"
-#include "utils/builtins.h"
-#include "utils/memutils.h"
-#include "utils/syscache.h"
 
-
-#define MOVED_AT_ONCE	1000	/* rows that get another owner in one transaction */
-#define FAILED_AT_ONCE	64		/* instances that fail before the scheduler does something else */
-#define LOOK_SHARE		20		/* a look is followed by a pause of so many times what it took */
+#define MOVED_AT_ONCE	1000	/* rows that one transaction gives to another owner */
+#define FAILED_AT_ONCE	64		/* instances that fail before the scheduler goes on with its loop */
+#define LOOK_SHARE		20		/* the pause after a look, in durations of that look */
 #define LOOK_PAUSE_MAX	(10 * USECS_PER_SEC)
-#define FOUND_MAX		16384	/* instances to fail that are remembered */
+#define FOUND_MAX		16384	/* instances of dropped roles that are remembered */
 
 PG_FUNCTION_INFO_V1(durable_move_instances);
 
-/* an instance of a dropped role, to be failed */
+/* an instance of a dropped role, which will fail */
 typedef struct Doomed
 {
-	Oid			role;			/* as it was where the role existed */
+	Oid			role;			/* the role's former OID */
 	int64		key;
 } Doomed;
 
-static bool requested = true;
-static bool missing = false;	/* the last look has seen something of a role that does not exist */
-static bool unsettled = false;	/* it has found something to do, which may not be done as somebody has a row */
-static TimestampTz look_at = 0; /* not before */
-static Doomed *doomed = NULL;	/* has room for FOUND_MAX; NULL: none */
+static bool requested = true;	/* a look is due, at look_at */
+static TimestampTz look_at = 0;
+static bool missing = false;	/* the last look found an instance, a quota or a schedule of a missing role */
+static bool unsettled = false;	/* the last look found work, which a locked row may have held up */
+static Doomed *doomed = NULL;	/* room for FOUND_MAX, in TopMemoryContext; NULL: none */
 static int	ndoomed = 0;
-static int	next_doomed = 0;	/* the first that has not been tried */
-static bool progress = false;	/* some have been failed */
-static List *told = NIL;		/* names that this process has told the log, in TopMemoryContext */
+static int	next_doomed = 0;	/* the first one that has not been tried */
+static bool progress = false;	/* some of them have failed */
+static List *logged = NIL;		/* names of missing roles that this process has logged, in TopMemoryContext */
 
-/* Have the owners looked at. */
 void
-adopt_request(void)
+owner_adoption_request(void)
 {
 	requested = true;
 }
 
-/* Whether a role exists. */
 static bool
 role_exists(Oid role)
 {
 	return SearchSysCacheExists1(AUTHOID, ObjectIdGetDatum(role));
 }
 
-/* Remember the live instances of a dropped role, to fail them. */
+/* Remember the live instances of a dropped role, as far as there is room. */
 static void
-doom(Store *store, Datum owner)
+remember_doomed(Store *store, Datum owner)
 {
 	int64	   *keys = palloc(FOUND_MAX * sizeof(int64));
 	int64		count = instances_of(store, STATES_LIVE, owner, FOUND_MAX - ndoomed, keys);
@@ -106,20 +108,20 @@ doom(Store *store, Datum owner)
 	pfree(keys);
 }
 
-/* Say in the log, once for each name, that instances wait for a role. */
+/* Log once for each name how many instances wait for the role. */
 static void
-tell(Store *store, Datum owner, const char *name)
+log_missing_owner(Store *store, Datum owner, const char *name)
 {
 	int64		count;
 	MemoryContext old;
 
-	if (list_member(told, makeString(unconstify(char *, name))))
+	if (list_member(logged, makeString(unconstify(char *, name))))
 		return;
 	count = instances_of(store, STATES_LIVE, owner, PG_INT64_MAX, NULL);
 	if (count == 0)
 		return;
 	old = MemoryContextSwitchTo(TopMemoryContext);
-	told = lappend(told, makeString(pstrdup(name)));
+	logged = lappend(logged, makeString(pstrdup(name)));
 	MemoryContextSwitchTo(old);
 	ereport(LOG,
 			(errcode(ERRCODE_UNDEFINED_OBJECT),
@@ -131,9 +133,10 @@ tell(Store *store, Datum owner, const char *name)
 }
 
 /*
- * Look at the owners of instances in one state; true if some are left to be
- * given to a role.  Of those that have ended only absent owners matter, which
- * come first.  Missing owners of live ones are added to *waiting.
+ * Look at the owners of the instances in one state.  Returns true if a role has
+ * more instances to get than one transaction may give it.  Missing owners of live
+ * instances are added to *waiting.  Of ended instances only missing owners matter,
+ * which come first in the index.
  */
 static bool
 look_at_state(Store *store, char state, bool live, List **waiting)
@@ -156,8 +159,8 @@ look_at_state(Store *store, char state, bool live, List **waiting)
 		{
 			int64		moved = instances_move(store, owner, found, MOVED_AT_ONCE, false);
 
-			/* if it is dropped and its name missed again, that is news */
-			told = list_delete(told, makeString(unconstify(char *, name)));
+			/* if the name is missing once more, the log says so once more */
+			logged = list_delete(logged, makeString(unconstify(char *, name)));
 			if (moved > 0)
 				hint_look();
 			if (moved == MOVED_AT_ONCE)
@@ -168,13 +171,13 @@ look_at_state(Store *store, char state, bool live, List **waiting)
 		else if (name == NULL && live && ndoomed < FOUND_MAX && !role_exists(role))
 		{
 			unsettled = true;
-			doom(store, owner);
+			remember_doomed(store, owner);
 		}
 	}
 	return false;
 }
 
-/* End the workers of roles that do not exist any more, which may hold their instances. */
+/* End the workers of dropped roles, which may hold instances of these roles. */
 static void
 end_workers_of_dropped(void)
 {
@@ -187,12 +190,12 @@ end_workers_of_dropped(void)
 }
 
 /*
- * Tell the log which missing roles have instances that wait.  Shared memory has a
- * sum of the names that the log has, so that the next scheduler does not repeat
- * them; where the names have changed it tells all of them.
+ * Log the missing roles that have waiting instances.  Shared memory has a checksum
+ * of the names that were logged, so that the next scheduler does not repeat them;
+ * a scheduler that finds another checksum logs all names.
  */
 static void
-tell_all(Store *store, const List *waiting)
+log_missing_owners(Store *store, const List *waiting)
 {
 	List	   *names = NIL;
 	uint32		sum = 0;
@@ -205,39 +208,68 @@ tell_all(Store *store, const List *waiting)
 	if (database_note(MyDatabaseId, NOTE_WAITING, sum) == sum)
 		return;
 	foreach(cell, waiting)
-		tell(store, PointerGetDatum(lfirst(cell)), owner_missing(owner_absent(PointerGetDatum(lfirst(cell)))));
+		log_missing_owner(store, PointerGetDatum(lfirst(cell)), owner_missing(owner_absent(PointerGetDatum(lfirst(cell)))));
 }
 
-/* Look at all owners; true if some instances are left to be given to a role. */
+/* Look at all owners; true if a role has more instances to get. */
 static bool
-look(void)
+look_at_owners(void)
 {
 	Store	   *store;
 	List	   *waiting = NIL;
 	bool		more = false;
 
-	process_begin();
+	bgworker_begin();
 	end_workers_of_dropped();
-	/* the quotas and schedules of missing roles that exist now */
+	/* gives quotas and schedules to the roles that exist now */
 	missing = extension_call("adopt_settings");
 	unsettled = false;
 	store = store_open();
 	for (const char *state = STATES_ALL; *state != '\0' && !more; state++)
 		more = look_at_state(store, *state, strchr(STATES_LIVE, *state) != NULL, &waiting);
 	if (!more)
-		tell_all(store, waiting);
+		log_missing_owners(store, waiting);
 	store_close(store);
-	process_commit();
+	bgworker_commit();
 	return more;
 }
 
 /*
- * Fail one instance; one that cannot be loaded, such as one that is just being
- * restored, is not to keep the others.  Nothing waits for the disk, as whatever
- * a crash undoes is done again.
+ * Fail an instance of a dropped role.  Its messages and queued activities stay, in
+ * case durable.reassign_owner gives the instance to another role later.  Returns
+ * false if another transaction has locked the row.
+ */
+static bool
+fail_instance_of_dropped(Oid role, int64 key)
+{
+	WorkerTransaction txn = {.now = GetCurrentTimestamp()};
+	InstanceRow row;
+	FetchResult result;
+
+	bgworker_begin();
+	failure_log_begin();
+	txn.store = store_open();
+	ItemPointerSetInvalid(&row.root);
+	result = instance_claim(txn.store, key, InvalidOid, &row);
+	/* durable.reassign_owner may have given the instance to another role */
+	if (result == FETCH_FOUND && !STATE_IS_TERMINAL(row.state) && !role_exists(row.owner))
+		instance_fail_unread(&txn, &row,
+							 failure_make(ERRCODE_UNDEFINED_OBJECT,
+										  psprintf("the role with OID %u that owned the instance was dropped", role),
+										  NULL, NULL));
+	store_close(txn.store);
+	bgworker_commit();
+	failure_log_commit();
+	return result != FETCH_LOCKED;
+}
+
+/*
+ * Fail one instance.  An error is logged and does not keep the others: a restore
+ * may not have inserted all rows of the instance yet.  The commit does not wait
+ * for the disk, since the next scheduler repeats what a crash undoes.
  */
 static void
-fail_one(bool (*fail) (Oid role, int64 key), const Doomed *one)
+fail_one(const Doomed *one)
 {
 	MemoryContext context = CurrentMemoryContext;
 	int			commit = synchronous_commit;
@@ -245,7 +277,7 @@ fail_one(bool (*fail) (Oid role, int64 key), const Doomed *one)
 	synchronous_commit = SYNCHRONOUS_COMMIT_OFF;
 	PG_TRY();
 	{
-		progress |= fail(one->role, one->key);
+		progress |= fail_instance_of_dropped(one->role, one->key);
 	}
 	PG_CATCH();
 	{
@@ -258,19 +290,19 @@ fail_one(bool (*fail) (Oid role, int64 key), const Doomed *one)
 	synchronous_commit = commit;
 }
 
-/* Fail some of those that are to fail; true if there are more. */
+/* Fail the next FAILED_AT_ONCE remembered instances; true if there are more. */
 static bool
-fail_some(bool (*fail) (Oid role, int64 key))
+fail_some(void)
 {
 	for (int i = 0; i < FAILED_AT_ONCE && next_doomed < ndoomed; i++)
 	{
-		process_handle_interrupts();
-		fail_one(fail, &doomed[next_doomed++]);
+		bgworker_handle_interrupts();
+		fail_one(&doomed[next_doomed++]);
 	}
 	return next_doomed < ndoomed;
 }
 
-/* Forget those that were to be failed; there may be more than there was room for. */
+/* Forget the remembered instances; if there was no room for all, another look finds the rest. */
 static void
 doomed_done(void)
 {
@@ -282,13 +314,12 @@ doomed_done(void)
 	progress = false;
 }
 
-/* Do a part of what there is to be done. */
 bool
-adopt_work(bool (*fail) (Oid role, int64 key))
+owner_adoption_work(void)
 {
 	TimestampTz start;
 
-	if (fail_some(fail))
+	if (fail_some())
 		return true;
 	doomed_done();
 	if (!requested)
@@ -298,25 +329,23 @@ adopt_work(bool (*fail) (Oid role, int64 key))
 	look_at = Min(look_at, start + LOOK_PAUSE_MAX);
 	if (start < look_at)
 		return true;
-	requested = look();
+	requested = look_at_owners();
 	if (requested || ndoomed > 0)
 		return true;
 	look_at = Min(LOOK_SHARE * (GetCurrentTimestamp() - start), LOOK_PAUSE_MAX) + GetCurrentTimestamp();
 	return false;
 }
 
-/* Whether nothing was left to the next look. */
 bool
-adopt_settled(void)
+owner_adoption_settled(void)
 {
 	return !requested && !unsettled && doomed == NULL;
 }
 
-/* Whether something in the database waits for a role to be created.  True as well while this process has not finished its look. */
 bool
-adopt_missing(void)
+owner_adoption_missing(void)
 {
-	return missing || !adopt_settled();
+	return missing || !owner_adoption_settled();
 }
 
 /* durable_internal.move_instances(owner_name, role) */

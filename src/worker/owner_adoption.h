@@ -7,13 +7,13 @@
 
 #include "common/model.h"
 
-/* have the next adopt_work look at the owners */
-extern void adopt_request(void);
-/* do a part of what there is to be done; true if it is to be called again soon.
- * fail ends an instance whose role was dropped, false if somebody has it */
-extern bool adopt_work(bool (*fail) (Oid role, int64 key));
-/* whether nothing is left to be done, and whether something waits for a role to be created */
-extern bool adopt_settled(void);
-extern bool adopt_missing(void);
+/* request a look at the owners */
+extern void owner_adoption_request(void);
+/* do a part of what is due, outside of a transaction; true if more is due soon */
+extern bool owner_adoption_work(void);
+/* whether nothing is due, and nothing was left for the next look */
+extern bool owner_adoption_settled(void);
+/* whether something in the database waits until a role is created; also true while a look is due */
+extern bool owner_adoption_missing(void);
 
 #endif

@@ -1,14 +1,13 @@
 /*
  * stall_log.c
- *	  What a scheduler tells the server's log: that the engine runs in its
- *	  database, and work that has waited for STALL: for a lock, for a worker, for
- *	  a long place, or for a function that holds up others.
+ *	  The scheduler logs that the engine runs in its database, and which work has
+ *	  waited for STALL: for a lock, for a worker, for a long place, or for a
+ *	  function that keeps other instances of its worker waiting.
  *
- * It looks at the queues and the workers in shared memory, never at
- * the engine's tables, which may be what is locked.  What the log has been told
- * of a role it is not told again before REPEAT has passed, whether the wait goes
- * on or another one has begun.  (That the scheduler itself waits for a lock,
- * PostgreSQL says: see durable_scheduler_main.)
+ * The scheduler reads the queues and worker slots in shared memory, not the
+ * engine's tables, which may be locked.  After a line about a role's work it logs
+ * no other one about that role for REPEAT.  If the scheduler itself waits for a
+ * lock, PostgreSQL logs that: see durable_scheduler_main.
  */
 #include "postgres.h"
 
@@ -34,38 +33,38 @@
 #define STALL			(10 * USECS_PER_SEC)
 #define REPEAT			(300 * USECS_PER_SEC)
 
-/* when the log was told of a role's wait; one that is older than REPEAT is free */
-typedef struct Told
+/* when a role's wait was logged; an entry that is older than REPEAT is free */
+typedef struct LoggedStall
 {
 	Oid			role;
 	TimestampTz at;
-} Told;
+} LoggedStall;
 
-static Told told[READY_QUEUES];
-static bool running = false;	/* watch_running was called */
+static LoggedStall logged_stalls[READY_QUEUES];
+static bool running = false;	/* stall_log_running was called */
 
-/* Whether the log may be told of a role now; if so, that is noted. */
+/* Whether a role's wait may be logged now; if so, the time is noted. */
 static bool
-may_tell(Oid role, TimestampTz now)
+may_log(Oid role, TimestampTz now)
 {
-	Told	   *free_entry = NULL;
+	LoggedStall *free_entry = NULL;
 
 	for (int i = 0; i < READY_QUEUES; i++)
 	{
-		bool		recent = told[i].at <= now && now - told[i].at < REPEAT;
+		bool		recent = logged_stalls[i].at <= now && now - logged_stalls[i].at < REPEAT;
 
-		if (recent && told[i].role == role)
+		if (recent && logged_stalls[i].role == role)
 			return false;
 		if (!recent)
-			free_entry = &told[i];
+			free_entry = &logged_stalls[i];
 	}
 	if (free_entry == NULL)
 		return false;
-	*free_entry = (Told) {.role = role, .at = now};
+	*free_entry = (LoggedStall) {.role = role, .at = now};
 	return true;
 }
 
-/* The lock for which a process waits, for a line of the log. */
+/* The lock for which a process waits, as text. */
 static char *
 lock_text(pid_t pid)
 {
@@ -91,7 +90,7 @@ lock_text(pid_t pid)
 	return pstrdup("a lock");
 }
 
-/* The processes in whose way it is, for a line of the log. */
+/* The processes that block a process, as text. */
 static char *
 blockers_text(pid_t pid)
 {
@@ -107,7 +106,7 @@ blockers_text(pid_t pid)
 	return count > 0 ? text.data : pstrdup("none any more");
 }
 
-/* What there is of a role's work. */
+/* How much work a role has, as text. */
 static char *
 work_text(const QueueInfo *info)
 {
@@ -121,9 +120,8 @@ seconds(TimestampTz now, TimestampTz since)
 	return (int) ((now - since) / USECS_PER_SEC);
 }
 
-/* A worker waits for a lock. */
 static void
-tell_lock(const QueueInfo *info, TimestampTz now)
+log_lock_wait(const QueueInfo *info, TimestampTz now)
 {
 	ereport(LOG,
 			(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
@@ -134,9 +132,8 @@ tell_lock(const QueueInfo *info, TimestampTz now)
 			 errhint("See durable.workers for what the worker runs, and pg_stat_activity for what the others do.")));
 }
 
-/* Nobody takes what is queued. */
 static void
-tell_batch(const QueueInfo *info, TimestampTz now)
+log_worker_wait(const QueueInfo *info, TimestampTz now)
 {
 	WorkerInfo	workers[DURABLE_WORKERS_LIMIT];
 
@@ -149,21 +146,19 @@ tell_batch(const QueueInfo *info, TimestampTz now)
 			 errhint("Increase durable.max_workers and max_worker_processes, or see in durable.workers what keeps the workers.")));
 }
 
-/* What is to run alone does not get to it. */
 static void
-tell_long(const QueueInfo *info, TimestampTz now)
+log_long_place_wait(const QueueInfo *info, TimestampTz now)
 {
 	ereport(LOG,
 			(errcode(ERRCODE_INSUFFICIENT_RESOURCES),
-			 errmsg("what is to run alone of role %s in database %s has waited for a long place for %d s",
+			 errmsg("work of role %s in database %s has waited for a long place for %d s",
 					log_role(info->role), log_database(MyDatabaseId), seconds(now, info->for_long.since)),
 			 errdetail("durable.max_long_activities is %d. %s", durable_max_long_activities, work_text(info)),
 			 errhint("Increase durable.max_long_activities and max_worker_processes, or see in durable.workers what runs in the places.")));
 }
 
-/* A worker holds more than it runs. */
 static void
-tell_function(const QueueInfo *info, TimestampTz now)
+log_function_wait(const QueueInfo *info, TimestampTz now)
 {
 	ereport(LOG,
 			(errcode(ERRCODE_INSUFFICIENT_RESOURCES),
@@ -173,23 +168,23 @@ tell_function(const QueueInfo *info, TimestampTz now)
 			 errhint("See durable.workers for what the worker runs.")));
 }
 
-/* Tell the log of a role's longest wait, a lock first, as it may be the reason of the others. */
+/* Log one wait of a role: for a lock, if there is one, as it may cause the others. */
 static void
-tell(const QueueInfo *info, TimestampTz now)
+log_stall(const QueueInfo *info, TimestampTz now)
 {
 	TimestampTz stalled = now - STALL;
 
 	if (info->for_lock.since != 0 && info->for_lock.since <= stalled)
-		tell_lock(info, now);
+		log_lock_wait(info, now);
 	else if (info->for_function.since != 0 && info->for_function.since <= stalled)
-		tell_function(info, now);
+		log_function_wait(info, now);
 	else if (info->for_batch.since != 0 && info->for_batch.since <= stalled)
-		tell_batch(info, now);
+		log_worker_wait(info, now);
 	else
-		tell_long(info, now);
+		log_long_place_wait(info, now);
 }
 
-/* Look at what waits; tells when some of it will have waited for long, 0: nothing waits. */
+/* Log what has waited for STALL.  Returns when the next wait will be that long; 0: nothing waits. */
 static TimestampTz
 look_for_stalls(Oid db)
 {
@@ -202,27 +197,26 @@ look_for_stalls(Oid db)
 	{
 		TimestampTz since = queue_waiting_since(&infos[i]);
 
-		/* why a role has no worker at all the scheduler has said when it did not start one */
+		/* the scheduler has logged why it starts no worker for the role */
 		if (since == 0 || (infos[i].pausing && infos[i].workers == 0))
 			continue;
 		if (now - since < STALL)
 			next = next == 0 ? since + STALL : Min(next, since + STALL);
-		else if (may_tell(infos[i].role, now))
-			tell(&infos[i], now);
+		else if (may_log(infos[i].role, now))
+			log_stall(&infos[i], now);
 	}
 	return next;
 }
 
-/* Look, once a second at most, for what the log is to be told; tells when to look again. */
 TimestampTz
-watch_look(Oid db)
+stall_log_look(Oid db)
 {
 	static TimestampTz last = 0;
 	static TimestampTz next = 0;
 	MemoryContext context = CurrentMemoryContext;
 	TimestampTz now = GetCurrentTimestamp();
 
-	/* the clock may have been set back; what has come since the last look is looked at then */
+	/* once a second at most; the clock may have been set back */
 	if (last <= now && now - last < USECS_PER_SEC)
 		return next != 0 ? next : last + USECS_PER_SEC;
 	last = now;
@@ -234,9 +228,8 @@ watch_look(Oid db)
 	return next;
 }
 
-/* The engine runs, which the log has only once; its first look into the tables has found so many instances. */
 void
-watch_running(int64 instances, bool all)
+stall_log_running(int64 instances, bool all)
 {
 	MemoryContext context = CurrentMemoryContext;
 
@@ -253,9 +246,8 @@ watch_running(int64 instances, bool all)
 	MemoryContextSwitchTo(context);
 }
 
-/* The extension is not there, or no longer.  In a transaction. */
 void
-watch_dropped(void)
+stall_log_dropped(void)
 {
 	if (database_note(MyDatabaseId, NOTE_ANNOUNCED, false))
 		ereport(LOG,

@@ -1,17 +1,18 @@
 /*
  * stall_log.h
- *	  What a scheduler tells the server's log of its database.
+ *	  What the scheduler writes to the server's log: that the engine runs, and
+ *	  work that waits for long.
  */
 #ifndef DURABLE_STALL_LOG_H
 #define DURABLE_STALL_LOG_H
 
 #include "common/model.h"
 
-/* the engine runs, said at the first time since the server's start; all: there are no more instances than that to be run */
-extern void watch_running(int64 instances, bool all);
-/* the extension is not there; in a transaction */
-extern void watch_dropped(void);
-/* work that waits for long, failures that were too many; tells when to look again, 0: whenever */
-extern TimestampTz watch_look(Oid db);
+/* log once after the server's start that the engine runs; all: the database has no more ready instances than that */
+extern void stall_log_running(int64 instances, bool all);
+/* log that the extension was dropped, if stall_log_running was called before; in a transaction */
+extern void stall_log_dropped(void);
+/* log waits of STALL, and failures beyond the log's limit; returns when to call again, 0: at any time */
+extern TimestampTz stall_log_look(Oid db);
 
 #endif

@@ -2,14 +2,16 @@
  * worker.c
  *	  A worker: advances the instances of one role, a batch in a transaction.
  *
- * A *round* is one transaction: lock and load the instances of the batch, take
- * in what happened to them, run for each at most one activity (or a small
- * fan-out) and the turns before and after it, write the histories and rows, commit.  Instances that can go on stay
- * in the batch for the next round; the others are let go.
+ * Each transaction (worker_transaction.h) locks and loads the instances of the
+ * batch and receives their messages.  For each instance it runs one activity at
+ * most, or a small fan-out, and the turns before and after it.  Then it writes
+ * histories and rows, and commits.  Instances that have more to do stay in the
+ * batch for the next transaction; the worker releases the others.
  *
- * What goes wrong in a round with many instances is undone and each is tried
- * alone; what goes wrong alone is the instance's own failure.  Between two
- * rounds the worker runs activities of the queue (activity_runner.c).
+ * If a transaction with several instances fails, each of them gets a transaction
+ * of its own.  If that fails, too, the instance fails, unless the error passes.
+ *
+ * Between two transactions the worker runs queued activities (activity_runner.c).
  */
 #include "postgres.h"
 
@@ -44,14 +46,14 @@
 #include "worker/bgworkers.h"
 #include "worker/worker_transaction.h"
 
-#define PLACES			20		/* one of so many places in a batch is left to those that wait after each round */
+#define TURNOVER		20		/* one in this many instances of a batch leaves it after each transaction if others wait */
 
 static int	my_slot;
-static ReadyItem items[ROUND_INSTANCES];
+static ReadyItem items[MAX_BATCH_INSTANCES];	/* the instances that the worker holds */
 static int	nitems = 0;
-static int	step_us = 0;		/* what an instance takes in a round, the commit aside */
+static int	step_us = 0;		/* average time of an instance in a transaction, without the commit */
 
-/* Give back what the worker holds, whatever the process ends of. */
+/* Release what the worker holds, for whatever reason the process ends. */
 static void
 worker_exit(int code, Datum arg)
 {
@@ -68,11 +70,11 @@ worker_exit(int code, Datum arg)
 				 errmsg("a durable worker was ended while it ran a function"),
 				 errdetail("What the function did is undone, and it runs again.")));
 	blackbox_leave();
-	/* another worker, which may be there already, is not to run it again before it is counted */
+	/* what ran goes to the scheduler, which counts the delivery before another worker runs it again */
 	slot_detach(my_slot, running);
 }
 
-/* Take note of what a round with so many instances took. */
+/* Update step_us. */
 static void
 batch_measure(TimestampTz begun, int count)
 {
@@ -83,10 +85,10 @@ batch_measure(TimestampTz begun, int count)
 }
 
 /*
- * Run the activity that an instance goes on with.  False when it has to wait
- * for another round.  One that takes long, or is interrupted as it does, goes to
- * the queue: this transaction commits first, and neither the others in it nor what
- * a client wants of this instance have to wait.  turned: this round has asked for it.
+ * Run the next activity of an instance; false if it has to wait for another
+ * transaction.  An activity that takes long is queued instead, so that neither
+ * the other instances nor clients that lock this instance's row wait for it.
+ * turned: a turn of this transaction scheduled the activity.
  */
 static bool
 run_activity(Instance *instance, ReadyItem *item, bool turned)
@@ -99,7 +101,7 @@ run_activity(Instance *instance, ReadyItem *item, bool turned)
 		.rewinds = task->rewinds,
 		.name = task->name,
 		.input = task->input,
-		.alone = round_alone(),
+		.alone = worker_transaction_alone(),
 		.tries = instance->conflicts
 	};
 	ActivityOutcome outcome;
@@ -108,69 +110,69 @@ run_activity(Instance *instance, ReadyItem *item, bool turned)
 	{
 		Jsonb	   *failure = activity_lost(&run, instance->row.deliveries);
 
-		instance_activity_done(&this_transaction, instance, task, true, failure);
+		instance_activity_done(&worker_transaction, instance, task, true, failure);
 		return true;
 	}
-	/* what may kill its worker is counted for itself in the queue */
-	if (round_lone() || timing_is_slow(instance->row.search_path, task->name))
+	/* in the queue an activity has a delivery counter of its own */
+	if (worker_transaction_in_long_place() || timing_is_slow(instance->row.search_path, task->name))
 	{
-		instance_defer_activities(&this_transaction, instance, LONE_NO, NULL);
+		instance_defer_activities(&worker_transaction, instance, LONE_NO, NULL);
 		return true;
 	}
-	if (round_full())
+	if (worker_transaction_full())
 	{
-		/* if the cache does not keep the turn it would be run again, to come no further */
+		/* else the turn might be replayed in each transaction without ever reaching the activity */
 		if (turned)
-			instance_defer_activities(&this_transaction, instance, LONE_NO, NULL);
+			instance_defer_activities(&worker_transaction, instance, LONE_NO, NULL);
 		return turned;
 	}
 	outcome = activity_run(&run);
-	this_transaction.now = Max(this_transaction.now, GetCurrentTimestamp());
-	round_ran(run.wrote);
+	worker_transaction.now = Max(worker_transaction.now, GetCurrentTimestamp());
+	worker_transaction_ran(run.wrote);
 	if (outcome == ACTIVITY_PUT_OFF)
 	{
-		instance_defer_activities(&this_transaction, instance, LONE_NO, run.result);
+		instance_defer_activities(&worker_transaction, instance, LONE_NO, run.result);
 		return true;
 	}
 	if (outcome == ACTIVITY_INTERRUPTED)
 	{
-		instance_defer_activities(&this_transaction, instance, run.interruption == INTERRUPTION_LOCK ? LONE_MAY : LONE_MUST, NULL);
-		round_stop();
+		instance_defer_activities(&worker_transaction, instance, run.interruption == INTERRUPTION_LOCK ? LONE_MAY : LONE_MUST, NULL);
+		worker_transaction_stop();
 		return true;
 	}
 	if (outcome == ACTIVITY_AGAIN)
 	{
 		instance->conflicts++;
 		item->solo = true;
-		round_stop();
+		worker_transaction_stop();
 		return false;
 	}
-	/* the termination comes before what the orchestrator makes of the failure */
+	/* the next transaction terminates the instance before another turn sees the failure */
 	if (run.canceled)
-		round_stop();
-	instance_activity_done(&this_transaction, instance, task, outcome == ACTIVITY_FAILED, run.result);
+		worker_transaction_stop();
+	instance_activity_done(&worker_transaction, instance, task, outcome == ACTIVITY_FAILED, run.result);
 	instance->conflicts = 0;
 	return true;
 }
 
-/* The next turn of an instance is to be run alone. */
+/* Have the next turn of an instance run in a long place. */
 static void
-leave_alone(ReadyItem *item, Lone lone)
+move_to_long_place(ReadyItem *item, Lone lone)
 {
 	item->lone = lone;
 	item->solo = false;
 }
 
-/* Start the children that are due; false if that was interrupted. */
+/* Start the sub-orchestrations that are due; false if that was interrupted. */
 static bool
 start_children(Instance *instance)
 {
-	while (instance->starts_due > 0 && !round_full())
+	while (instance->starts_due > 0 && !worker_transaction_full())
 	{
-		round_step();
-		if (!start_due_child(&this_transaction, instance))
+		worker_transaction_step();
+		if (!start_due_child(&worker_transaction, instance))
 		{
-			round_stop();
+			worker_transaction_stop();
 			return false;
 		}
 	}
@@ -178,24 +180,24 @@ start_children(Instance *instance)
 }
 
 /*
- * Advance one instance by a step: one activity, or several that were scheduled
- * together, of which a transaction has no more than of a range.
+ * Advance one instance by a step: one activity, or up to MAX_BATCH_ACTIVITIES that
+ * one turn scheduled together, and the turns around them.
  */
 static void
 advance(Instance *instance, ReadyItem *item)
 {
-	int			step_end = 0;	/* number of the last activity of the step */
+	int			step_end = 0;	/* task id of the last activity of the step */
 	int			activities = 0;
 	bool		turned = false;
 
-	/* what may kill its worker must not take others along */
+	/* it may have killed a worker: no other instance is held with it */
 	if (instance->row.deliveries > 0)
 		item->lone = LONE_MUST;
-	if (item->lone == LONE_MUST && !round_lone())
+	if (item->lone == LONE_MUST && !worker_transaction_in_long_place())
 		return;
 	if (!start_children(instance))
 	{
-		leave_alone(item, LONE_MUST);
+		move_to_long_place(item, LONE_MUST);
 		return;
 	}
 	for (;;)
@@ -204,42 +206,42 @@ advance(Instance *instance, ReadyItem *item)
 		{
 			if (activities == 0)
 				step_end = instance->last_activity;
-			if (instance->next_activity->id > step_end || activities++ == ROUND_ACTIVITIES ||
+			if (instance->next_activity->id > step_end || activities++ == MAX_BATCH_ACTIVITIES ||
 				!run_activity(instance, item, turned))
 				return;
 		}
-		else if (!instance_can_turn(instance) || round_full())
+		else if (!instance_can_turn(instance) || worker_transaction_full())
 			return;
-		else if (!round_lone() && item->lone == LONE_NO &&
+		else if (!worker_transaction_in_long_place() && item->lone == LONE_NO &&
 				 timing_is_slow(instance->row.search_path, instance->row.function))
 		{
-			leave_alone(item, LONE_MAY);
+			move_to_long_place(item, LONE_MAY);
 			return;
 		}
 		else
 		{
-			round_step();
+			worker_transaction_step();
 			turned = true;
-			switch (turn_run(&this_transaction, instance))
+			switch (turn_run(&worker_transaction, instance))
 			{
 				case TURN_RUN_STOPS:
 					return;
 				case TURN_RUN_INTERRUPTED:
-					leave_alone(item, LONE_MUST);
-					round_stop();
+					move_to_long_place(item, LONE_MUST);
+					worker_transaction_stop();
 					return;
 				case TURN_RUN_GOES_ON:
 					break;
 			}
 			item->lone = LONE_NO;
-			/* it waits for nothing: it has begun anew, and would fill this round */
+			/* it has continued as new, and could do so for ever in this transaction */
 			if (instance->wait_mode == WAIT_NONE)
 				return;
 		}
 	}
 }
 
-/* Order of instances: everybody locks them in the same one. */
+/* Order by key, in which all workers lock rows of instances. */
 static int
 compare_items(const void *a, const void *b)
 {
@@ -249,9 +251,9 @@ compare_items(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
-/* Order of places in a round: those first that have waited longest for their turn. */
+/* Order in which a transaction advances instances: first those that it did not reach for most transactions. */
 static int
-compare_late(const void *a, const void *b)
+compare_missed(const void *a, const void *b)
 {
 	const ReadyItem *x = *(ReadyItem *const *) a;
 	const ReadyItem *y = *(ReadyItem *const *) b;
@@ -259,7 +261,7 @@ compare_late(const void *a, const void *b)
 	return x->late != y->late ? y->late - x->late : compare_items(x, y);
 }
 
-/* Advance as many instances as there is time for, at least one; tells how many. */
+/* Advance as many instances as there is time for, at least one; returns how many. */
 static int
 advance_all(Instance **instances, ReadyItem *batch, int count)
 {
@@ -268,13 +270,13 @@ advance_all(Instance **instances, ReadyItem *batch, int count)
 
 	for (int i = 0; i < count; i++)
 		order[i] = &batch[i];
-	qsort(order, count, sizeof(ReadyItem *), compare_late);
+	qsort(order, count, sizeof(ReadyItem *), compare_missed);
 	for (int i = 0; i < count; i++)
 	{
 		ReadyItem  *item = order[i];
 		Instance   *instance = instances[item - batch];
 
-		if (instance != NULL && round_full())
+		if (instance != NULL && worker_transaction_full())
 		{
 			item->late++;
 			continue;
@@ -282,7 +284,7 @@ advance_all(Instance **instances, ReadyItem *batch, int count)
 		item->late = 0;
 		item->rounds = Min(item->rounds, PG_INT32_MAX - 1) + 1;
 		reached++;
-		/* without one it has taken its time, too, and leaves */
+		/* an instance that could not be loaded counts as reached, and leaves the batch */
 		if (instance != NULL)
 		{
 			stats_count(STATS_ADVANCED, 1);
@@ -292,30 +294,30 @@ advance_all(Instance **instances, ReadyItem *batch, int count)
 	return reached;
 }
 
-/* Do one round with these instances; afterwards flags tell which of them go on. */
+/* Run one transaction with these instances.  Afterwards flags is 0 for those that have nothing more to do. */
 static void
-run_round(ReadyItem *batch, int count, bool lone)
+run_batch(ReadyItem *batch, int count, bool in_long_place)
 {
 	Instance  **instances;
 	FetchResult result;
 	int			reached;
-	int64		forget[ROUND_INSTANCES];
+	int64		forget[MAX_BATCH_INSTANCES];
 	int			spent = 0;
 	TimestampTz begun = GetCurrentTimestamp();
 
-	round_begin(count, lone);
+	worker_transaction_begin(count, in_long_place);
 	instances = palloc0(count * sizeof(Instance *));
 	for (int i = 0; i < count; i++)
 	{
-		instances[i] = instance_load(&this_transaction, batch[i].key, batch[i].flags, &result);
+		instances[i] = instance_load(&worker_transaction, batch[i].key, batch[i].flags, &result);
 		if (result == FETCH_ABSENT)
 		{
-			/* it was purged or replaced: nobody wants what came for it */
-			messages_delete(this_transaction.store, batch[i].key);
-			timers_delete(this_transaction.store, batch[i].key);
+			/* it was purged or replaced */
+			messages_delete(worker_transaction.store, batch[i].key);
+			timers_delete(worker_transaction.store, batch[i].key);
 		}
 	}
-	round_start_clock();
+	worker_transaction_start_clock();
 	reached = advance_all(instances, batch, count);
 	for (int i = 0; i < count; i++)
 	{
@@ -324,10 +326,10 @@ run_round(ReadyItem *batch, int count, bool lone)
 			continue;
 		if (instances[i]->starts_due > 0)
 		{
-			start_put_back(&this_transaction, instances[i]);
+			start_put_back(&worker_transaction, instances[i]);
 			batch[i].flags = READY_TIMER;
 		}
-		instance_save(&this_transaction, instances[i]);
+		instance_save(&worker_transaction, instances[i]);
 		if (instances[i]->row.state == STATE_READY)
 			batch[i].flags |= READY_RUN;
 		if (batch[i].flags == 0)
@@ -338,33 +340,33 @@ run_round(ReadyItem *batch, int count, bool lone)
 		if (instances[i]->spent)
 			forget[spent++] = batch[i].key;
 	}
-	if (!lone)
+	if (!in_long_place)
 		batch_measure(begun, reached);
-	round_commit();
+	worker_transaction_commit();
 	for (int i = 0; i < spent; i++)
 		instance_forget(forget[i]);
 }
 
-/* Fail an instance because of an error that its turn or activity is not to blame for. */
+/* Fail an instance whose transaction failed outside of its turns and activities. */
 static void
 fail_instance(ReadyItem *item, ErrorData *error)
 {
 	Instance   *instance;
 	FetchResult result;
 
-	round_begin(1, false);
-	instance = instance_load(&this_transaction, item->key, READY_ALL, &result);
+	worker_transaction_begin(1, false);
+	instance = instance_load(&worker_transaction, item->key, READY_ALL, &result);
 	if (instance != NULL)
 	{
 		if (!STATE_IS_TERMINAL(instance->row.state))
-			instance_fail_whole(&this_transaction, instance, failure_from_error(error));
-		instance_save(&this_transaction, instance);
+			instance_fail_whole(&worker_transaction, instance, failure_from_error(error));
+		instance_save(&worker_transaction, instance);
 	}
-	round_commit();
+	worker_transaction_commit();
 	item->flags = 0;
 }
 
-/* Fail an instance; if even that fails for good it is left to the scheduler's next look into the tables. */
+/* Fail an instance.  If that fails, too, the scheduler's next scan finds the instance again. */
 static void
 try_fail_instance(ReadyItem *item, ErrorData *error)
 {
@@ -374,13 +376,13 @@ try_fail_instance(ReadyItem *item, ErrorData *error)
 	}
 	PG_CATCH();
 	{
-		item->flags = round_report() ? READY_ALL : 0;
+		item->flags = worker_transaction_report() ? READY_ALL : 0;
 		instance_forget(item->key);
 	}
 	PG_END_TRY();
 }
 
-/* A round has failed: try its instances one by one, or deal with the only one. */
+/* A transaction has failed: try its instances one by one, or fail the only one. */
 static void
 batch_failed(ReadyItem *batch, int count, ErrorData *error)
 {
@@ -397,29 +399,29 @@ batch_failed(ReadyItem *batch, int count, ErrorData *error)
 		ereport(LOG,
 				(errcode(error->sqlerrcode),
 				 errmsg("durable will try an instance again: %s", log_text(error->message, LOG_MESSAGE, false))));
-		process_wait(200);
+		bgworker_wait(200);
 	}
 	else
 		try_fail_instance(batch, error);
 }
 
-/* Run a round and deal with its failure as a whole. */
+/* Run one transaction and handle its failure. */
 static void
-try_round(ReadyItem *batch, int count, bool lone)
+try_batch(ReadyItem *batch, int count, bool in_long_place)
 {
 	PG_TRY();
 	{
-		run_round(batch, count, lone);
+		run_batch(batch, count, in_long_place);
 	}
 	PG_CATCH();
 	{
-		batch_failed(batch, count, round_failure());
-		round_clear();
+		batch_failed(batch, count, worker_transaction_failure());
+		worker_transaction_clear();
 	}
 	PG_END_TRY();
 }
 
-/* How many instances the worker takes at most: no more than it gets to in a round. */
+/* How many instances the worker holds at most: as many as a transaction reaches. */
 static int
 batch_limit(void)
 {
@@ -427,9 +429,9 @@ batch_limit(void)
 		Min(durable_batch_size, Max(durable_batch_time * 1000 / step_us, 1));
 }
 
-/* Order in which instances leave a batch that is too large: those that have had most of it are last, and leave first. */
+/* Order in a batch that is too large: the last ones leave, which are those that were advanced most often. */
 static int
-compare_rounds(const void *a, const void *b)
+compare_advanced(const void *a, const void *b)
 {
 	const ReadyItem *x = a;
 	const ReadyItem *y = b;
@@ -440,18 +442,18 @@ compare_rounds(const void *a, const void *b)
 }
 
 /*
- * Keep the items that go on; let the others go.  Of those that are too many, or
- * as many as to leave others no place, the ones that have had most go to the end
- * of the queue.
+ * Release the instances that have nothing more to do.  If the batch is too large,
+ * or leaves no room for instances that wait in the queue, the ones that were
+ * advanced most often go to the end of the queue.
  */
 static void
-settle(void)
+release_done_items(void)
 {
-	ReadyItem	gone[ROUND_INSTANCES];
+	ReadyItem	gone[MAX_BATCH_INSTANCES];
 	int			ngone = 0;
 	int			kept = 0;
 	int			limit = batch_limit();
-	int			places = (limit + PLACES - 1) / PLACES;
+	int			leaving = (limit + TURNOVER - 1) / TURNOVER;
 	int			excess;
 
 	for (int i = 0; i < nitems; i++)
@@ -463,11 +465,11 @@ settle(void)
 	}
 	nitems = kept;
 	excess = nitems - limit;
-	if (excess + places > 0 && ready_queued(my_slot))
-		excess += places;
+	if (excess + leaving > 0 && ready_queued(my_slot))
+		excess += leaving;
 	if (excess > 0)
 	{
-		qsort(items, nitems, sizeof(ReadyItem), compare_rounds);
+		qsort(items, nitems, sizeof(ReadyItem), compare_advanced);
 		nitems -= excess;
 		memcpy(&gone[ngone], &items[nitems], excess * sizeof(ReadyItem));
 		ngone += excess;
@@ -477,11 +479,11 @@ settle(void)
 	instance_trim_cache();
 }
 
-/* Move those that are to be alone before the others, the one that has waited longest first; tells how many they are. */
+/* Move the instances that need a transaction of their own to the front, first the one that waits longest; returns their number. */
 static int
-part_items(void)
+move_solo_items(void)
 {
-	ReadyItem	others[ROUND_INSTANCES];
+	ReadyItem	others[MAX_BATCH_INSTANCES];
 	int			nothers = 0;
 	int			alone = 0;
 	int			first = 0;
@@ -509,32 +511,33 @@ part_items(void)
 }
 
 /*
- * Run the instances at hand, together, and in turn with them one that is to be
- * alone, all others being given back to the queue, since it may take long.
+ * Run one transaction: either with all instances that may be together, or, in
+ * turns with that, with one that needs a transaction of its own.  The latter may
+ * take long, so all other instances are released first.
  */
 static void
 run_items(void)
 {
 	static bool was_alone = false;
-	int			alone = part_items();
+	int			alone = move_solo_items();
 
 	was_alone = alone > 0 && (alone == nitems || !was_alone);
 	if (was_alone)
 	{
 		ready_release(my_slot, &items[1], nitems - 1, true);
 		nitems = 1;
-		/* its next round may be with others again */
+		/* the next transaction may have it together with others again */
 		items[0].solo = false;
 		alone = 0;
 	}
 	for (int i = 0; i < alone; i++)
 		items[i].late++;
 	qsort(&items[alone], nitems - alone, sizeof(ReadyItem), compare_items);
-	try_round(&items[alone], nitems - alone, false);
-	settle();
+	try_batch(&items[alone], nitems - alone, false);
+	release_done_items();
 }
 
-/* Wait for work and a place; false when it is time to leave. */
+/* Wait for work and a place; false if the worker has to end. */
 static bool
 wait_for_work(void)
 {
@@ -548,19 +551,19 @@ wait_for_work(void)
 	{
 		long		rest = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), until);
 
-		process_wait(rest);
-		process_handle_interrupts();
+		bgworker_wait(rest);
+		bgworker_handle_interrupts();
 		if (!slot_is_idle(my_slot))
 		{
 			stats_count(STATS_WAKEUPS, 1);
 			return true;
 		}
-		if (rest <= 0 || slot_unwanted(my_slot) || process_reloaded())
+		if (rest <= 0 || slot_unwanted(my_slot) || bgworker_reloaded())
 			return !slot_leave(my_slot);
 	}
 }
 
-/* Whether queued activities are to be looked for: if there is room in the batch, and from time to time if not. */
+/* Whether to take queued activities now: if the batch has room, or else after some time. */
 static bool
 ranges_are_due(void)
 {
@@ -571,13 +574,13 @@ ranges_are_due(void)
 		return true;
 	now = GetCurrentTimestamp();
 	/* the clock may have been set back */
-	if (last <= now && now - last < PLACES * durable_batch_time * INT64CONST(1000))
+	if (last <= now && now - last < TURNOVER * durable_batch_time * INT64CONST(1000))
 		return false;
 	last = now;
 	return true;
 }
 
-/* Give back all instances that the worker holds. */
+/* Release all instances that the worker holds. */
 static void
 release_items(void)
 {
@@ -586,7 +589,7 @@ release_items(void)
 	nitems = 0;
 }
 
-/* Run a turn or an activity alone, if one waits and there is a long place for it; false if not. */
+/* Run one turn or activity in a long place; false if none waits, or no long place is free. */
 static bool
 run_alone(void)
 {
@@ -596,53 +599,53 @@ run_alone(void)
 
 	if (work == LONE_NOTHING)
 		return false;
-	/* it may take long: nobody else is to wait for it */
+	/* other workers can take these instances meanwhile */
 	release_items();
 	if (work == LONE_TURN)
 	{
 		pgstat_report_activity(STATE_RUNNING, "advancing an instance alone");
 		item.solo = false;
-		try_round(&item, 1, true);
+		try_batch(&item, 1, true);
 		ready_release(my_slot, &item, 1, true);
 		instance_trim_cache();
 	}
 	else
 	{
 		pgstat_report_activity(STATE_RUNNING, "running an activity alone");
-		queued_run(my_slot, &range, true);
+		activity_runner_run(my_slot, &range, true);
 	}
 	slot_return(my_slot);
 	return true;
 }
 
-/* Run activities of the queue together, if there are any. */
+/* Run queued activities; false if there are none. */
 static bool
 run_range(void)
 {
 	ReadyRange	range;
 
-	if (!ranges_are_due() || !ready_take_range(my_slot, ROUND_ACTIVITIES, &range))
+	if (!ranges_are_due() || !ready_take_range(my_slot, MAX_BATCH_ACTIVITIES, &range))
 		return false;
 	release_items();
 	pgstat_report_activity(STATE_RUNNING, "running queued activities");
-	queued_run(my_slot, &range, false);
+	activity_runner_run(my_slot, &range, false);
 	return true;
 }
 
-/* Take work and do it until there is none for a while. */
+/* Take work and do it; returns when the worker has to end. */
 static void
-work(void)
+worker_loop(void)
 {
 	bool		alone_first = false;
-	bool		woken = true;	/* by who has given it a place */
+	bool		woken = true;	/* just now, by a process that gave this worker a place */
 
 	for (;;)
 	{
 		bool		yield = false;
 		bool		did = false;
 
-		process_handle_interrupts();
-		/* others have taken the batch place, as its code did not come back; the long place was for that code alone */
+		bgworker_handle_interrupts();
+		/* its code ran for so long that it was counted as long, and another worker has the batch place */
 		if (!woken && slot_place(my_slot) == PLACE_LONG)
 		{
 			release_items();
@@ -661,8 +664,8 @@ work(void)
 					continue;
 			}
 		}
-		/* after a reload a new process takes over, with the role's settings as they are now */
-		if (process_reloaded())
+		/* the settings of the role may have changed, too: a new process reads them */
+		if (bgworker_reloaded())
 		{
 			release_items();
 			return;
@@ -676,7 +679,6 @@ work(void)
 			did = run_alone();
 		else if (slot_place(my_slot) == PLACE_BATCH)
 		{
-			/* in turns, so that neither is in the way of the other */
 			alone_first = !alone_first;
 			did |= alone_first ? run_alone() || run_range() : run_range() || run_alone();
 		}
@@ -699,14 +701,14 @@ durable_worker_main(Datum arg)
 	my_slot = extra.slot;
 	on_shmem_exit(worker_exit, (Datum) 0);
 	slot_attach(my_slot);
-	process_init(PROCESS_WORKER);
-	process_connect(DatumGetObjectId(arg), extra.role);
+	bgworker_init(PROCESS_WORKER);
+	bgworker_connect(DatumGetObjectId(arg), extra.role);
 	pgstat_report_appname("durable worker");
 	blackbox_attach(my_slot);
 	stats_begin();
 	patience_install();
-	round_init();
+	worker_transaction_init();
 	slot_connected(my_slot);
-	work();
+	worker_loop();
 	proc_exit(0);
 }

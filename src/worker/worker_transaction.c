@@ -1,10 +1,12 @@
 /*
  * worker_transaction.c
- *	  The transaction of a round: begins it, says when it is to end, ends it.
+ *	  The transaction in which a worker advances a batch of instances, or runs
+ *	  queued activities.
  *
- * It ends before anything else is run when its time is over, when a function was
- * interrupted (patience.h), or when too many subtransactions have written: an
- * activity is one, and past 64 of those snapshots of the whole server get slow.
+ * It commits before another turn or activity begins when durable.batch_time is
+ * over, when a function was interrupted (patience.h), or when MAX_WRITERS
+ * activities have written.  Each activity is a subtransaction, and with more than
+ * 64 of them that have a transaction id all snapshots of the server become slow.
  */
 #include "postgres.h"
 
@@ -30,175 +32,158 @@
 #include "worker/bgworkers.h"
 #include "worker/worker_transaction.h"
 
-#define MAX_WRITERS		60		/* subtransactions with a transaction id in a round */
+#define MAX_WRITERS		60		/* activities of a transaction that have written */
 
-WorkerTransaction this_transaction;
+WorkerTransaction		worker_transaction;
 
 static Oid	my_extension;
-static MemoryContext round_context;
-static TimestampTz round_end;	/* no activity is begun after this */
-static bool stopped;			/* commit before anything else is run */
-static int	writers;			/* activities that wrote so far */
+static MemoryContext transaction_context;
+/* the current transaction */
+static TimestampTz time_is_over;	/* no turn or activity begins after this */
+static bool stopped;			/* nor if this is set */
+static int	writers;			/* activities that have written */
 static int	steps;				/* turns and activities so far */
-static int	ninstances;		/* in it */
-static bool lone;				/* it is that of something that runs alone, in a long place */
+static int	ninstances;
+static bool in_long_place;
 
-/* Get ready for rounds, once connected. */
 void
-round_init(void)
+worker_transaction_init(void)
 {
 	StartTransactionCommand();
 	my_extension = get_extension_oid("durable", true);
 	CommitTransactionCommand();
-	round_context = AllocSetContextCreate(TopMemoryContext, "durable round", ALLOCSET_DEFAULT_SIZES);
-	MemoryContextSwitchTo(round_context);
+	transaction_context = AllocSetContextCreate(TopMemoryContext, "durable worker transaction", ALLOCSET_DEFAULT_SIZES);
+	MemoryContextSwitchTo(transaction_context);
 }
 
-/* The time of a round begins now. */
 void
-round_start_clock(void)
+worker_transaction_start_clock(void)
 {
-	round_end = GetCurrentTimestamp() + durable_batch_time * INT64CONST(1000);
+	time_is_over = GetCurrentTimestamp() + durable_batch_time * INT64CONST(1000);
 }
 
-/*
- * Whether a round must end before another turn or activity is begun.  Each
- * round does something, however long it took to load the instances.
- */
 bool
-round_full(void)
+worker_transaction_full(void)
 {
+	/* each transaction does a step, however long it took to load the instances */
 	if (!stopped && steps > 0 &&
-		(writers >= MAX_WRITERS || GetCurrentTimestamp() >= round_end))
+		(writers >= MAX_WRITERS || GetCurrentTimestamp() >= time_is_over))
 		stopped = true;
 	return stopped;
 }
 
-/* Begin the transaction of a round with so many instances, or of something that runs alone. */
 void
-round_begin(int count, bool runs_alone)
+worker_transaction_begin(int count, bool long_place)
 {
 	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();
-	/* whatever the role's defaults; user code gets its read-only one */
+	/* the role may have other defaults */
 	XactIsoLevel = XACT_READ_COMMITTED;
 	XactReadOnly = false;
-	MemoryContextSwitchTo(round_context);
+	MemoryContextSwitchTo(transaction_context);
 	failure_log_begin();
 	PushActiveSnapshot(GetTransactionSnapshot());
-	/* DROP EXTENSION waits for the round, and the round never for some of its tables */
+	/* DROP EXTENSION waits for this lock before it locks any table */
 	extension_lock(my_extension, AccessShareLock);
-	this_transaction.store = store_open_all();
-	if (this_transaction.store == NULL)
+	worker_transaction.store = store_open_all();
+	if (worker_transaction.store == NULL)
 	{
-		/* the scheduler says what is wrong */
+		/* the tables are not as expected: the scheduler logs why */
 		database_changed(MyDatabaseId);
 		proc_exit(0);
 	}
-	/* the role was dropped or may not connect any more: the scheduler says so */
+	/* the role was dropped or may no longer connect: the scheduler logs that */
 	if (!role_still_welcome())
 		proc_exit(0);
-	this_transaction.owner = GetSessionUserId();
-	this_transaction.now = GetCurrentTimestamp();
+	worker_transaction.owner = GetSessionUserId();
+	worker_transaction.now = GetCurrentTimestamp();
 	stopped = false;
 	writers = 0;
 	steps = 0;
-	round_start_clock();
+	worker_transaction_start_clock();
 	ninstances = count;
-	lone = runs_alone;
-	patience_begin(lone);
+	in_long_place = long_place;
+	patience_begin(long_place);
 }
 
-/* Whether the round is that of one instance. */
 bool
-round_alone(void)
+worker_transaction_alone(void)
 {
 	return ninstances == 1;
 }
 
-/* Whether it is that of something that has a long place, and as long as it needs. */
 bool
-round_lone(void)
+worker_transaction_in_long_place(void)
 {
-	return lone;
+	return in_long_place;
 }
 
-/* A turn is run, or another thing that a round may end after. */
 void
-round_step(void)
+worker_transaction_step(void)
 {
 	steps++;
 }
 
-/* Commit before anything else is run. */
 void
-round_stop(void)
+worker_transaction_stop(void)
 {
 	stopped = true;
 }
 
-/* Commit it. */
 void
-round_commit(void)
+worker_transaction_commit(void)
 {
 	patience_end();
-	store_close(this_transaction.store);
+	store_close(worker_transaction.store);
 	PopActiveSnapshot();
 	stats_count(STATS_BATCHES, 1);
 	CommitTransactionCommand();
 	failure_log_commit();
-	MemoryContextSwitchTo(round_context);
-	MemoryContextReset(round_context);
+	MemoryContextSwitchTo(transaction_context);
+	MemoryContextReset(transaction_context);
 	pgstat_report_stat(false);
 }
 
-/* Take note of a finished activity. */
 void
-round_ran(bool wrote)
+worker_transaction_ran(bool wrote)
 {
 	writers += wrote;
 	steps++;
-	/* SET CONSTRAINTS lasts until the end of the transaction */
+	/* SET CONSTRAINTS would last for the other activities of the transaction */
 	if (patience_constraints_set())
 		stopped = true;
 }
 
-/* A round has failed: undo it. The error, until the next round, or round_clear. */
 ErrorData *
-round_failure(void)
+worker_transaction_failure(void)
 {
 	ErrorData  *error;
 
-	MemoryContextSwitchTo(round_context);
+	MemoryContextSwitchTo(transaction_context);
 	error = CopyErrorData();
 	FlushErrorState();
 	patience_end();
 	AbortOutOfAnyTransaction();
 	replay_reset();
 	(void) blackbox_clear();
-	MemoryContextSwitchTo(round_context);
+	MemoryContextSwitchTo(transaction_context);
 	return error;
 }
 
-/* Forget what is left of a round that failed. */
 void
-round_clear(void)
+worker_transaction_clear(void)
 {
-	MemoryContextReset(round_context);
+	MemoryContextReset(transaction_context);
 }
 
-/*
- * What has gone wrong even in dealing with an error is reported; true if it
- * will pass, so that trying again makes sense.
- */
 bool
-round_report(void)
+worker_transaction_report(void)
 {
 	bool		transient;
 
 	EmitErrorReport();
-	transient = sqlstate_is_passing(round_failure()->sqlerrcode);
+	transient = sqlstate_is_passing(worker_transaction_failure()->sqlerrcode);
 	if (transient)
-		process_wait(200);
+		bgworker_wait(200);
 	return transient;
 }

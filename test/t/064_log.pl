@@ -222,7 +222,7 @@ $node->safe_psql('postgres', q(SELECT durable.start_new('sleeps', instance_id =>
 poll_until($node, q(SELECT waiting_alone > '1 s' FROM durable.stats WHERE role = current_user::regrole), 'and that there is no place');
 log_comes($offset, qr/^durable scheduler\|LOG:  work of role "regress_flood" in database "postgres" has waited for a lock for 1\d s\n.*DETAIL:  Worker \d+ waits for RowExclusiveLock on relation \d+ of database \d+ \("locked"\); processes that hold it or come first: $holder\. /m,
 	'a wait for a lock is logged');
-log_comes($offset, qr/^durable scheduler\|LOG:  what is to run alone of role "\w+" in database "postgres" has waited for a long place for 1\d s\n.*DETAIL:  durable.max_long_activities is 3\./m,
+log_comes($offset, qr/^durable scheduler\|LOG:  work of role "\w+" in database "postgres" has waited for a long place for 1\d s\n.*DETAIL:  durable.max_long_activities is 3\./m,
 	'a wait for a place is logged');
 is(count_lines($offset, qr/ of role .* has waited/), 2, '... nothing else');
 is($node->safe_psql('postgres', q(SELECT waiting IS NULL, ready_activities FROM durable.stats WHERE role = 'regress_other'::regrole)), 't|0',
