@@ -54,12 +54,12 @@ durable_workers(PG_FUNCTION_ARGS)
 	{
 		Datum		values[9];
 		bool		nulls[9] = {false};
-		BlackboxNote note;
+		CrashNote	note;
 		bool		runs;
 
 		if (infos[i].db != MyDatabaseId)
 			continue;
-		runs = blackbox_running(infos[i].slot, infos[i].pid, &note);
+		runs = crash_note_running(infos[i].slot, infos[i].pid, &note);
 		values[0] = Int32GetDatum(infos[i].slot);
 		values[1] = Int32GetDatum(infos[i].pid);
 		values[2] = ObjectIdGetDatum(infos[i].role);

@@ -87,9 +87,9 @@ activity_run(ActivityRun *run)
 	current_activity = &context;
 	debug_query_string = run->name;
 	pgstat_report_activity(STATE_RUNNING, run->name);
-	blackbox_write(run->instance->key, run->task_id, run->queued);
+	crash_note_write(run->instance->key, run->task_id, run->queued);
 	user_call(&call);
-	run->canceled = blackbox_clear();
+	run->canceled = crash_note_clear();
 	debug_query_string = NULL;
 	current_activity = NULL;
 	run->wrote = call.wrote;

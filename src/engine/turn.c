@@ -684,11 +684,11 @@ turn_call(UserCall *call, Jsonb **failure)
 
 	INSTR_TIME_SET_CURRENT(start);
 	error_context_stack = &callback;
-	blackbox_write(instance->row.key, 0, false);
+	crash_note_write(instance->row.key, 0, false);
 	user_call(call);
 	error_context_stack = callback.previous;
 	time = timing_since_ns(start);
-	(void) blackbox_clear();
+	(void) crash_note_clear();
 	if (call->interruption == INTERRUPTION_OUTSIDE)
 		timing_alone(instance->row.search_path, instance->row.function);
 	else if (call->interruption != INTERRUPTION_PLACE)

@@ -26,7 +26,7 @@
  * transaction has it (*locked).
  */
 static TaskRow *
-seize_task(Store *store, const BlackboxNote *note, bool *locked)
+seize_task(Store *store, const CrashNote *note, bool *locked)
 {
 	List	   *tasks = tasks_seize(store, note->key, note->task_id, note->task_id);
 
@@ -36,7 +36,7 @@ seize_task(Store *store, const BlackboxNote *note, bool *locked)
 
 /* A worker died while running a queued activity. */
 static bool
-count_task(Store *store, const BlackboxNote *note)
+count_task(Store *store, const CrashNote *note)
 {
 	bool		locked;
 	TaskRow    *task = seize_task(store, note, &locked);
@@ -53,7 +53,7 @@ count_task(Store *store, const BlackboxNote *note)
 
 /* An activity has ignored its timeout: it fails with that. */
 static bool
-fail_overdue_task(Store *store, const BlackboxNote *note)
+fail_overdue_task(Store *store, const CrashNote *note)
 {
 	bool		locked;
 	TaskRow    *task = seize_task(store, note, &locked);
@@ -75,7 +75,7 @@ fail_overdue_task(Store *store, const BlackboxNote *note)
 
 /* A worker died while running code of an instance. */
 static void
-tell_instance(Store *store, const BlackboxNote *note)
+tell_instance(Store *store, const CrashNote *note)
 {
 	Oid			owner;
 	MessageRow	message = {
@@ -91,7 +91,7 @@ tell_instance(Store *store, const BlackboxNote *note)
 
 /* Count what a dead worker was running. */
 bool
-lost_count(Store *store, const BlackboxNote *note)
+lost_count(Store *store, const CrashNote *note)
 {
 	if (note->queued)
 		return note->overdue ? fail_overdue_task(store, note) : count_task(store, note);

@@ -10,7 +10,7 @@
 #include "store/inbox_rows.h"
 
 /* for the scheduler; false if another transaction has the row of the queued activity */
-extern bool lost_count(Store *store, const BlackboxNote *note);
+extern bool lost_count(Store *store, const CrashNote *note);
 /* MESSAGE_WORKER_LOST and MESSAGE_TURN_OVERDUE */
 extern void lost_receive(Round *round, Instance *instance, const MessageRow *message);
 

@@ -112,7 +112,7 @@ announce(void)
 		announce_work();
 	/* last, so that a worker whose activity is interrupted looks at the termination first */
 	for (int i = 0; i < ncanceled; i++)
-		blackbox_cancel(MyDatabaseId, canceled[i].key);
+		crash_note_cancel(MyDatabaseId, canceled[i].key);
 }
 
 /* Queued activities that were locked to be removed are gone, unless something was rolled back. */

@@ -316,7 +316,7 @@ database_end_workers(Oid db, StringInfo pids)
 	int			count = slot_list(workers);
 	bool		gone = true;
 
-	blackbox_excuse(db);
+	crash_note_excuse(db);
 	for (int i = 0; i < count; i++)
 	{
 		if (workers[i].db != db)

@@ -114,7 +114,7 @@ tick(void)
 	if (!calling || MyProc == NULL || proc_exit_inprogress)
 		return;
 	now = GetCurrentTimestamp();
-	if (blackbox_is_cancelled())
+	if (crash_note_is_cancelled())
 	{
 		if (cancelled_at == 0)
 			cancelled_at = now;

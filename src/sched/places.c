@@ -58,10 +58,10 @@ static bool
 is_overdue(int index, TimestampTz now)
 {
 	const Slot *slot = &lists->slots[index];
-	BlackboxNote note;
+	CrashNote	note;
 
 	return slot->state == WORKER_BUSY && slot->place == PLACE_BATCH &&
-		blackbox_running(index, slot->pid, &note) && now - note.since >= OVERDUE_TIME;
+		crash_note_running(index, slot->pid, &note) && now - note.since >= OVERDUE_TIME;
 }
 
 /* What it runs is long, and its batch place is for others; it takes no long place either, whether one is free or not. */

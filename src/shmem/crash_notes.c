@@ -42,8 +42,8 @@
 #include "shmem/shmem.h"
 
 /* PostgreSQL's documentation says that backups may leave out what is in this directory */
-#define BLACKBOX_FILE	PG_STAT_TMP_DIR "/durable.blackbox"
-#define BLACKBOX_MAGIC	0x44524238
+#define CRASH_NOTES_FILE	PG_STAT_TMP_DIR "/durable.blackbox"
+#define CRASH_NOTES_MAGIC	0x44524238
 
 /* microseconds between two tries at a gate that another process holds, for the time of a few instructions */
 #define GATE_WAIT		20
@@ -68,17 +68,17 @@ typedef struct Note
 	volatile bool excused;		/* it is being stopped by the engine itself */
 	pg_atomic_uint32 gate;
 	volatile bool asked;		/* the call is to be cancelled; written by who holds the gate */
-	BlackboxNote note;
+	CrashNote	note;
 } Note;
 
-typedef struct Blackbox
+typedef struct CrashNotes
 {
 	uint32		magic;
 	ino_t		inode;			/* of the file in which it was written: that of a copy is another */
 	Note		notes[2 * DURABLE_WORKERS_LIMIT];	/* the second half: moved aside */
-} Blackbox;
+} CrashNotes;
 
-static Blackbox *box = NULL;
+static CrashNotes *box = NULL;
 static Note *my_note = NULL;
 
 /*
@@ -94,29 +94,29 @@ open_file(LWLock *own_lock)
 
 	if (box != NULL)
 		return;
-	fd = BasicOpenFile(BLACKBOX_FILE, O_RDWR | O_CREAT | PG_BINARY);
+	fd = BasicOpenFile(CRASH_NOTES_FILE, O_RDWR | O_CREAT | PG_BINARY);
 	if (fd < 0 || fstat(fd, &st) != 0 ||
-		(st.st_size != sizeof(Blackbox) &&
-		 (ftruncate(fd, 0) != 0 || posix_fallocate(fd, 0, sizeof(Blackbox)) != 0)))
+		(st.st_size != sizeof(CrashNotes) &&
+		 (ftruncate(fd, 0) != 0 || posix_fallocate(fd, 0, sizeof(CrashNotes)) != 0)))
 	{
 		ereport(LOG, (errcode_for_file_access(),
-					  errmsg("could not open file \"%s\": %m", BLACKBOX_FILE)));
+					  errmsg("could not open file \"%s\": %m", CRASH_NOTES_FILE)));
 		if (fd >= 0)
 			close(fd);
 		return;
 	}
-	box = mmap(NULL, sizeof(Blackbox), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	box = mmap(NULL, sizeof(CrashNotes), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	close(fd);
 	if (box == MAP_FAILED)
 	{
 		box = NULL;
-		ereport(LOG, (errmsg("could not map file \"%s\": %m", BLACKBOX_FILE)));
+		ereport(LOG, (errmsg("could not map file \"%s\": %m", CRASH_NOTES_FILE)));
 		return;
 	}
-	if (box->magic != BLACKBOX_MAGIC || box->inode != st.st_ino)
+	if (box->magic != CRASH_NOTES_MAGIC || box->inode != st.st_ino)
 	{
-		memset(box, 0, sizeof(Blackbox));
-		box->magic = BLACKBOX_MAGIC;
+		memset(box, 0, sizeof(CrashNotes));
+		box->magic = CRASH_NOTES_MAGIC;
 		box->inode = st.st_ino;
 	}
 }
@@ -160,7 +160,7 @@ move_aside(const Note *left, int slot)
 
 /* Use the note of this slot from now on. */
 void
-blackbox_attach(int slot)
+crash_note_attach(int slot)
 {
 	if (box == NULL)
 		return;
@@ -177,7 +177,7 @@ blackbox_attach(int slot)
 
 /* This worker is about to run user code for an instance. */
 void
-blackbox_write(int64 key, int task_id, bool queued)
+crash_note_write(int64 key, int task_id, bool queued)
 {
 	if (my_note == NULL)
 		return;
@@ -199,7 +199,7 @@ blackbox_write(int64 key, int task_id, bool queued)
 
 /* What runs has ignored its timeout for too long.  Called by a signal handler. */
 void
-blackbox_overdue(void)
+crash_note_overdue(void)
 {
 	if (my_note != NULL && my_note->state == NOTE_RUNNING)
 		my_note->note.overdue = true;
@@ -207,21 +207,21 @@ blackbox_overdue(void)
 
 /* Whether this process ends because of that. */
 bool
-blackbox_is_overdue(void)
+crash_note_is_overdue(void)
 {
 	return my_note != NULL && my_note->state == NOTE_RUNNING && my_note->note.overdue;
 }
 
 /* Whether what this process runs was cancelled.  Called by a signal handler. */
 bool
-blackbox_is_cancelled(void)
+crash_note_is_cancelled(void)
 {
 	return my_note != NULL && my_note->state == NOTE_RUNNING && my_note->asked;
 }
 
 /* Whether this process runs user code. */
 bool
-blackbox_is_running(void)
+crash_note_is_running(void)
 {
 	return my_note != NULL && my_note->state == NOTE_RUNNING;
 }
@@ -257,7 +257,7 @@ gate_close(void)
 
 /* User code has returned.  Whether it was cancelled. */
 bool
-blackbox_clear(void)
+crash_note_clear(void)
 {
 	if (my_note == NULL)
 		return false;
@@ -268,7 +268,7 @@ blackbox_clear(void)
 
 /* The process ends in order, perhaps in the middle of user code.  The slot may be another's already. */
 void
-blackbox_leave(void)
+crash_note_leave(void)
 {
 	if (my_note != NULL && my_note->pid == MyProcPid)
 	{
@@ -281,7 +281,7 @@ blackbox_leave(void)
 
 /* Do not count it when the workers of a database end now. */
 void
-blackbox_excuse(Oid db)
+crash_note_excuse(Oid db)
 {
 	for (int i = 0; box != NULL && i < DURABLE_WORKERS_LIMIT; i++)
 		if (box->notes[i].note.db == db)
@@ -307,7 +307,7 @@ cancel(Note *note)
 
 /* Interrupt the workers that are running activities of an instance. */
 void
-blackbox_cancel(Oid db, int64 key)
+crash_note_cancel(Oid db, int64 key)
 {
 	for (int i = 0; box != NULL && i < DURABLE_WORKERS_LIMIT; i++)
 	{
@@ -328,12 +328,12 @@ blackbox_cancel(Oid db, int64 key)
  * with a barrier between them are at one and the same call, or at two alike.
  */
 bool
-blackbox_running(int slot, pid_t pid, BlackboxNote *result)
+crash_note_running(int slot, pid_t pid, CrashNote *result)
 {
 	for (int tries = 0; box != NULL && tries < 10; tries++)
 	{
 		const Note *note = &box->notes[slot];
-		const volatile BlackboxNote *current = &note->note;
+		const volatile CrashNote *current = &note->note;
 
 		if (note->state != NOTE_RUNNING || note->pid != pid || note->server != PgStartTime)
 			return false;
@@ -363,7 +363,7 @@ note_abandoned(int i, Oid db)
 
 /* The next note, from a place on, that a dead worker of this database left, or -1; to be released when it is counted. */
 int
-blackbox_next(Oid db, int from, BlackboxNote *result)
+crash_note_next(Oid db, int from, CrashNote *result)
 {
 	for (int i = from; box != NULL && i < lengthof(box->notes); i++)
 	{
@@ -381,7 +381,7 @@ blackbox_next(Oid db, int from, BlackboxNote *result)
 
 /* Whether there is any note of a database: a worker that is about to end may not have left it yet. */
 bool
-blackbox_pending(Oid db)
+crash_note_pending(Oid db)
 {
 	for (int i = 0; box != NULL && i < lengthof(box->notes); i++)
 		if (box->notes[i].state != NOTE_NONE && box->notes[i].note.db == db)
@@ -391,9 +391,9 @@ blackbox_pending(Oid db)
 
 /* Whether a place has a note like this, which a dead worker left. */
 static bool
-holds_note(int i, const BlackboxNote *note)
+holds_note(int i, const CrashNote *note)
 {
-	const BlackboxNote *other = &box->notes[i].note;
+	const CrashNote *other = &box->notes[i].note;
 
 	return note_abandoned(i, note->db) && other->key == note->key && other->task_id == note->task_id &&
 		other->queued == note->queued && other->overdue == note->overdue;
@@ -401,7 +401,7 @@ holds_note(int i, const BlackboxNote *note)
 
 /* A note has been counted.  A worker that has got its slot meanwhile has moved it aside. */
 void
-blackbox_release(int i, const BlackboxNote *note)
+crash_note_release(int i, const CrashNote *note)
 {
 	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
 	for (int j = DURABLE_WORKERS_LIMIT; j < lengthof(box->notes) && !holds_note(i, note); j++)

@@ -16,7 +16,7 @@
 
 #include "common/model.h"
 
-typedef struct BlackboxNote
+typedef struct CrashNote
 {
 	Oid			db;
 	int64		key;
@@ -24,32 +24,32 @@ typedef struct BlackboxNote
 	TimestampTz since;			/* the call runs since then */
 	bool		queued;			/* a task of the queue, not of a turn's round */
 	bool		overdue;		/* its worker ended itself as it ignored its timeout */
-} BlackboxNote;
+} CrashNote;
 
 extern void crash_notes_register(void);
 /* the worker's side */
-extern void blackbox_attach(int slot);
-extern void blackbox_write(int64 key, int task_id, bool queued);
+extern void crash_note_attach(int slot);
+extern void crash_note_write(int64 key, int task_id, bool queued);
 /* the call is over, and no interrupt that was meant for it comes any more; tells whether it was cancelled */
-extern bool blackbox_clear(void);
-extern void blackbox_leave(void);
+extern bool crash_note_clear(void);
+extern void crash_note_leave(void);
 /* the workers in a database are about to be stopped, which is not their functions' doing */
-extern void blackbox_excuse(Oid db);
+extern void crash_note_excuse(Oid db);
 /* interrupt all workers that are running activities of this instance */
-extern void blackbox_cancel(Oid db, int64 key);
+extern void crash_note_cancel(Oid db, int64 key);
 /* what the worker in a slot is running now; false: nothing */
-extern bool blackbox_running(int slot, pid_t pid, BlackboxNote *note);
+extern bool crash_note_running(int slot, pid_t pid, CrashNote *note);
 /* what runs has ignored its timeout for so long that its worker has to end */
-extern void blackbox_overdue(void);
-extern bool blackbox_is_overdue(void);
+extern void crash_note_overdue(void);
+extern bool crash_note_is_overdue(void);
 /* whether what this process runs was cancelled */
-extern bool blackbox_is_cancelled(void);
+extern bool crash_note_is_cancelled(void);
 /* whether this process runs user code */
-extern bool blackbox_is_running(void);
+extern bool crash_note_is_running(void);
 /* the scheduler's side: the next note, from a place on, left in this database, to be released once it is counted */
-extern int	blackbox_next(Oid db, int from, BlackboxNote *note);
-extern void blackbox_release(int i, const BlackboxNote *note);
+extern int	crash_note_next(Oid db, int from, CrashNote *note);
+extern void crash_note_release(int i, const CrashNote *note);
 /* whether there is any note of this database, of a worker that is alive or dead */
-extern bool blackbox_pending(Oid db);
+extern bool crash_note_pending(Oid db);
 
 #endif

@@ -580,7 +580,7 @@ remove_orphans(void)
  * the others waiting.  False if it is to be tried again.
  */
 static bool
-try_lost_count(const BlackboxNote *note)
+try_lost_count(const CrashNote *note)
 {
 	MemoryContext context = CurrentMemoryContext;
 	volatile bool counted = true;
@@ -735,16 +735,16 @@ static void
 count_deliveries(void)
 {
 	TimestampTz now = GetCurrentTimestamp();
-	BlackboxNote note;
+	CrashNote	note;
 
 	/* the clock may have been set back */
 	if (count_again > now && count_again - now <= UNCOUNTED_PAUSE)
 		return;
 	count_again = 0;
-	for (int i = 0; (i = blackbox_next(my_database, i, &note)) >= 0; i++)
+	for (int i = 0; (i = crash_note_next(my_database, i, &note)) >= 0; i++)
 	{
 		if (try_lost_count(&note))
-			blackbox_release(i, &note);
+			crash_note_release(i, &note);
 		else
 			count_again = now + UNCOUNTED_PAUSE;
 	}
@@ -836,7 +836,7 @@ is_idle(long sleep, TimestampTz next_timer)
 
 	if (sleep <= SOON_MS || scan_requested || scan_again != 0 || timers_are_left() || count_again != 0 ||
 		timer_is_due(next_timer, GetCurrentTimestamp() + IDLE_TIME) || has_workers(true) ||
-		!durable_wakeups || !adopt_settled() || failure_log_pending(my_database) || blackbox_pending(my_database))
+		!durable_wakeups || !adopt_settled() || failure_log_pending(my_database) || crash_note_pending(my_database))
 		return false;
 	count = queue_list(my_database, &queues);
 	for (int i = 0; i < count; i++)

@@ -51,9 +51,9 @@ static int	step_us = 0;		/* what an instance takes in a round, the commit aside 
 static void
 worker_exit(int code, Datum arg)
 {
-	bool		running = blackbox_is_running();
+	bool		running = crash_note_is_running();
 
-	if (blackbox_is_overdue())
+	if (crash_note_is_overdue())
 		ereport(LOG,
 				(errcode(ERRCODE_QUERY_CANCELED),
 				 errmsg("a durable worker ended itself because a function ignored its timeout"),
@@ -63,7 +63,7 @@ worker_exit(int code, Datum arg)
 				(errcode(ERRCODE_ADMIN_SHUTDOWN),
 				 errmsg("a durable worker was ended while it ran a function"),
 				 errdetail("What the function did is undone, and it runs again.")));
-	blackbox_leave();
+	crash_note_leave();
 	/* another worker, which may be there already, is not to run it again before it is counted */
 	slot_detach(my_slot, running);
 }
@@ -698,7 +698,7 @@ durable_worker_main(Datum arg)
 	process_init(PROCESS_WORKER);
 	process_connect(DatumGetObjectId(arg), extra.role);
 	pgstat_report_appname("durable worker");
-	blackbox_attach(my_slot);
+	crash_note_attach(my_slot);
 	stats_begin();
 	patience_install();
 	round_init();

@@ -175,7 +175,7 @@ round_failure(void)
 	patience_end();
 	AbortOutOfAnyTransaction();
 	replay_reset();
-	(void) blackbox_clear();
+	(void) crash_note_clear();
 	MemoryContextSwitchTo(round_context);
 	return error;
 }
