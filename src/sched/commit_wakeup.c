@@ -107,7 +107,7 @@ announce(void)
 	if (look)
 		database_request_look(MyDatabaseId);
 	if (nended > 0)
-		waiter_wake(ended, nended);
+		completion_waiter_wake(ended, nended);
 	if (durable_wakeups)
 		announce_work();
 	/* last, so that a worker whose activity is interrupted looks at the termination first */

@@ -70,7 +70,7 @@ completion_waiters_register(void)
 
 /* Wait for any instance of the current database from now on. */
 void
-waiter_begin(void)
+completion_waiter_begin(void)
 {
 	Waiter	   *waiter = &shared->waiters[CompatMyProcNumber];
 
@@ -81,16 +81,16 @@ waiter_begin(void)
 	pg_atomic_fetch_add_u32(&shared->count, 1);
 }
 
-/* Wait for this one only, whose status was read since waiter_begin. */
+/* Wait for this one only, whose status was read since completion_waiter_begin. */
 void
-waiter_for(int64 key)
+completion_waiter_for(int64 key)
 {
 	pg_atomic_write_u64(&shared->waiters[CompatMyProcNumber].key, key);
 }
 
 /* Wait no longer. */
 void
-waiter_end(void)
+completion_waiter_end(void)
 {
 	pg_atomic_write_u64(&shared->waiters[CompatMyProcNumber].key, 0);
 	pg_atomic_fetch_sub_u32(&shared->count, 1);
@@ -98,7 +98,7 @@ waiter_end(void)
 
 /* Wake all who wait for one of these instances; sorts the keys. */
 void
-waiter_wake(int64 *keys, int count)
+completion_waiter_wake(int64 *keys, int count)
 {
 	/* after the commit */
 	pg_memory_barrier();

@@ -9,10 +9,10 @@
 
 extern void completion_waiters_register(void);
 
-extern void waiter_begin(void);
-extern void waiter_for(int64 key);
-extern void waiter_end(void);
+extern void completion_waiter_begin(void);
+extern void completion_waiter_for(int64 key);
+extern void completion_waiter_end(void);
 /* set the latches of all who wait for one of these instances of this database; sorts the keys */
-extern void waiter_wake(int64 *keys, int count);
+extern void completion_waiter_wake(int64 *keys, int count);
 
 #endif
