@@ -95,11 +95,11 @@ activity_run(ActivityRun *run)
 	run->wrote = call.wrote;
 	if (call.error != NULL && (!run->alone || run->tries < MAX_CONFLICTS) && is_conflict(call.error))
 		return ACTIVITY_AGAIN;
-	time = timing_since_ns(start);
+	time = duration_since_ns(start);
 	if (patience_outside())
-		timing_alone(run->instance->search_path, run->name);
+		duration_alone(run->instance->search_path, run->name);
 	else if (call.interruption != INTERRUPTION_PLACE)
-		timing_add(run->instance->search_path, run->name, time / 1000,
+		duration_add(run->instance->search_path, run->name, time / 1000,
 				   call.error != NULL && call.error->sqlerrcode == ERRCODE_QUERY_CANCELED);
 	/* one whose instance was terminated with its activities has ended */
 	run->interruption = call.interruption;

@@ -48,7 +48,7 @@ instance_queue_activity(Round *round, Instance *instance, Task *task, Lone lone)
 	task_insert(round->store, &queued);
 	if (queued.deliveries > 0)
 		lone = LONE_MUST;
-	else if (lone == LONE_NO && timing_is_slow(instance->row.search_path, task->name))
+	else if (lone == LONE_NO && duration_is_slow(instance->row.search_path, task->name))
 		lone = LONE_MAY;
 	hint_tasks(instance->row.owner, instance->row.key, task->id, task->id, lone);
 }
@@ -183,7 +183,7 @@ instance_runs_own(Instance *instance, int first_new)
 			return false;
 		if (count > 1)
 		{
-			int64		mean = timing_mean(instance->row.search_path, task->name);
+			int64		mean = duration_mean(instance->row.search_path, task->name);
 
 			if (mean < 0)
 				return false;

@@ -143,7 +143,7 @@ wait_until_left(Oid db)
 	initStringInfo(&pids);
 	while (!database_left(db, &pids))
 	{
-		if (timing_since_ns(start) > LONGEST_WAIT)
+		if (duration_since_ns(start) > LONGEST_WAIT)
 			ereport(ERROR,
 					(errcode(ERRCODE_OBJECT_IN_USE),
 					 errmsg("durable could not end its processes in database \"%s\"", get_database_name(db)),

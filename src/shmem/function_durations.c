@@ -64,7 +64,7 @@ place_of(const char *search_path, const char *name, uint64 *tag)
 
 /* What is known of a function's duration. */
 int64
-timing_mean(const char *search_path, const char *name)
+duration_mean(const char *search_path, const char *name)
 {
 	uint64		tag;
 	uint64		entry = pg_atomic_read_u64(place_of(search_path, name, &tag));
@@ -83,9 +83,9 @@ is_quick(int64 time)
 
 /* Whether a function is known to be slow. */
 bool
-timing_is_slow(const char *search_path, const char *name)
+duration_is_slow(const char *search_path, const char *name)
 {
-	int64		mean = timing_mean(search_path, name);
+	int64		mean = duration_mean(search_path, name);
 
 	return mean >= 0 && !is_quick(mean);
 }
@@ -95,7 +95,7 @@ timing_is_slow(const char *search_path, const char *name)
  * that was interrupted would have taken longer, and does not pass for quick.
  */
 void
-timing_add(const char *search_path, const char *name, int64 time, bool interrupted)
+duration_add(const char *search_path, const char *name, int64 time, bool interrupted)
 {
 	uint64		tag;
 	pg_atomic_uint64 *place = place_of(search_path, name, &tag);
@@ -111,7 +111,7 @@ timing_add(const char *search_path, const char *name, int64 time, bool interrupt
 
 /* The function is to be called alone, whatever it takes, as it does what no rollback takes back. */
 void
-timing_alone(const char *search_path, const char *name)
+duration_alone(const char *search_path, const char *name)
 {
 	uint64		tag;
 	pg_atomic_uint64 *place = place_of(search_path, name, &tag);
@@ -121,7 +121,7 @@ timing_alone(const char *search_path, const char *name)
 
 /* Nanoseconds since a time. */
 int64
-timing_since_ns(instr_time start)
+duration_since_ns(instr_time start)
 {
 	instr_time	end;
 

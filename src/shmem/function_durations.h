@@ -17,13 +17,13 @@
 extern void function_durations_register(void);
 
 /* a name means a function together with the search_path that it is looked up with */
-extern bool timing_is_slow(const char *search_path, const char *name);
+extern bool duration_is_slow(const char *search_path, const char *name);
 /* microseconds that a call takes on average; -1: nothing is known */
-extern int64 timing_mean(const char *search_path, const char *name);
+extern int64 duration_mean(const char *search_path, const char *name);
 /* a call of the current role has ended that took so many microseconds */
-extern void timing_add(const char *search_path, const char *name, int64 time, bool interrupted);
+extern void duration_add(const char *search_path, const char *name, int64 time, bool interrupted);
 /* it is to be called alone */
-extern void timing_alone(const char *search_path, const char *name);
-extern int64 timing_since_ns(instr_time start);
+extern void duration_alone(const char *search_path, const char *name);
+extern int64 duration_since_ns(instr_time start);
 
 #endif

@@ -102,7 +102,7 @@ better_alone(const InstanceRow *instance, const ReadyRange *range, const TaskRow
 {
 	if (task->deliveries > 0)
 		return LONE_MUST;
-	return range->lone == LONE_NO && timing_is_slow(instance->search_path, function) ? LONE_MAY : LONE_NO;
+	return range->lone == LONE_NO && duration_is_slow(instance->search_path, function) ? LONE_MAY : LONE_NO;
 }
 
 /* Activities that a round has locked, by number, and the events that have scheduled them. */

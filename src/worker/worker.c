@@ -108,7 +108,7 @@ run_activity(Instance *instance, ReadyItem *item, bool turned)
 		return true;
 	}
 	/* what may kill its worker is counted for itself in the queue */
-	if (round_lone() || timing_is_slow(instance->row.search_path, task->name))
+	if (round_lone() || duration_is_slow(instance->row.search_path, task->name))
 	{
 		instance_defer_activities(&this_round, instance, LONE_NO, NULL);
 		return true;
@@ -207,7 +207,7 @@ advance(Instance *instance, ReadyItem *item)
 		else if (!instance_can_turn(instance) || round_full())
 			return;
 		else if (!round_lone() && item->lone == LONE_NO &&
-				 timing_is_slow(instance->row.search_path, instance->row.function))
+				 duration_is_slow(instance->row.search_path, instance->row.function))
 		{
 			leave_alone(item, LONE_MAY);
 			return;
