@@ -414,7 +414,7 @@ finish(Round *round, Instance *instance, InstanceState state, Jsonb *result, con
 	if (instance->open_timers > 0 || instance->row.scheduled_start_time != 0)
 		timers_delete(round->store, instance->row.key);
 	tell_parent(round, instance, result);
-	hint_ended(instance->row.key);
+	wakeup_ended(instance->row.key);
 	notify_status(&instance->row, reason, round->now);
 }
 
@@ -508,7 +508,7 @@ receive_terminate(Round *round, Instance *instance, const MessageRow *message)
 	instance_append(round, instance, &row);
 	tasks_delete(round->store, instance->row.key);
 	if (jsonb_member_bool(message->payload, "cancelActivities", false))
-		hint_cancel(instance->row.key);
+		wakeup_cancel(instance->row.key);
 	if (jsonb_member_bool(message->payload, "recursive", true))
 		terminate_children(round, instance, message->payload);
 	finish(round, instance, STATE_TERMINATED,
@@ -775,7 +775,7 @@ instance_load(Round *round, int64 key, int flags, FetchResult *result)
 	{
 		instance_forget(key);
 		if (*result == FETCH_FOREIGN)
-			hint_instance(row.owner, key, NULL, READY_ALL);
+			wakeup_instance(row.owner, key, NULL, READY_ALL);
 		return NULL;
 	}
 	if (flags & READY_MESSAGE)

@@ -50,7 +50,7 @@ instance_queue_activity(Round *round, Instance *instance, Task *task, Lone lone)
 		lone = LONE_MUST;
 	else if (lone == LONE_NO && duration_is_slow(instance->row.search_path, task->name))
 		lone = LONE_MAY;
-	hint_tasks(instance->row.owner, instance->row.key, task->id, task->id, lone);
+	wakeup_tasks(instance->row.owner, instance->row.key, task->id, task->id, lone);
 }
 
 /* Write down that the code gave up a task. */

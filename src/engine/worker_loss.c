@@ -47,7 +47,7 @@ count_task(Store *store, const CrashNote *note)
 	task_set_deliveries(store, task, task->deliveries + 1);
 	/* announced again, as another worker may have passed over the locked row */
 	if (instance_owner(store, note->key, &owner))
-		hint_tasks(owner, task->key, task->task_id, task->task_id, LONE_MUST);
+		wakeup_tasks(owner, task->key, task->task_id, task->task_id, LONE_MUST);
 	return true;
 }
 

@@ -87,12 +87,12 @@ object_access(ObjectAccessType access, Oid classId, Oid objectId, int subId, voi
 		previous_object_access_hook(access, classId, objectId, subId, arg);
 	if ((access == OAT_DROP || access == OAT_POST_ALTER) && classId == ExtensionRelationId &&
 		objectId == get_extension_oid("durable", true))
-		hint_extension_changed();
+		wakeup_extension_changed();
 	/* that one gets another name is seen elsewhere: everybody may alter a role, by changing a password (utility_hook.c) */
 	if (classId == AuthIdRelationId && (access == OAT_POST_CREATE || access == OAT_DROP))
-		hint_roles_changed(access == OAT_DROP);
+		wakeup_roles_changed(access == OAT_DROP);
 	if (classId == DatabaseRelationId && (access == OAT_POST_CREATE || access == OAT_POST_ALTER))
-		hint_databases_changed();
+		wakeup_databases_changed();
 	if (classId == NamespaceRelationId && (access == OAT_POST_CREATE || access == OAT_POST_ALTER))
 		check_schema_name(objectId);
 }
@@ -128,7 +128,7 @@ durable_extension_changed(PG_FUNCTION_ARGS)
 		ereport(WARNING,
 				(errmsg("durable is not in shared_preload_libraries: nothing will run"),
 				 errhint("Add 'durable' to shared_preload_libraries in postgresql.conf and restart the server.")));
-	hint_extension_changed();
+	wakeup_extension_changed();
 	PG_RETURN_VOID();
 }
 

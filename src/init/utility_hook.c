@@ -268,9 +268,9 @@ process_utility(PlannedStmt *pstmt, const char *query, bool read_only, ProcessUt
 	bool		updates = OidIsValid(extension) && updates_extension(pstmt->utilityStmt);
 
 	if (fills_table(pstmt->utilityStmt))
-		hint_look();
+		wakeup_look();
 	if (IsA(pstmt->utilityStmt, RenameStmt) && ((RenameStmt *) pstmt->utilityStmt)->renameType == OBJECT_ROLE)
-		hint_roles_changed(false);
+		wakeup_roles_changed(false);
 	if (OidIsValid(extension))
 		lock_out_rounds(extension);
 	else if (OidIsValid(db) && db != MyDatabaseId && compat_database_ownercheck(db, GetUserId()))

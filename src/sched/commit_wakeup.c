@@ -8,8 +8,8 @@
  * What a transaction locks, workers pass over instead of waiting for it, and
  * then nobody would look again.  So who locks the row of an instance, or a
  * queued activity, that is not its own work says so before it does, and what
- * it has locked is announced at its end, whether it commits or not: hint_locked
- * and hint_locked_tasks.  Workers need not for what they hold: they look again
+ * it has locked is announced at its end, whether it commits or not: wakeup_locked
+ * and wakeup_locked_tasks.  Workers need not for what they hold: they look again
  * themselves, and what they hold when they end goes back to the lists.
  *
  * The commit callback would be too early: only after it does PostgreSQL send
@@ -223,7 +223,7 @@ add(HintList *list, ReadyHint hint)
 
 /* An instance has something to do, for these reasons. */
 void
-hint_instance(Oid role, int64 key, const char *name, int flags)
+wakeup_instance(Oid role, int64 key, const char *name, int flags)
 {
 	ReadyHint  *last = ready.count > 0 ? &ready.hints[ready.count - 1] : NULL;
 
@@ -238,21 +238,21 @@ hint_instance(Oid role, int64 key, const char *name, int flags)
  * meanwhile, workers pass over, so they are told at its end, even by rollback.
  */
 void
-hint_locked(Oid role, int64 key)
+wakeup_locked(Oid role, int64 key)
 {
 	add(&locked, (ReadyHint) {.role = role, .key = key, .flags = READY_ALL});
 }
 
 /* It locks queued activities to remove them: if it is rolled back, they are still to be run. */
 void
-hint_locked_tasks(Oid role, int64 key, int low, int high)
+wakeup_locked_tasks(Oid role, int64 key, int low, int high)
 {
 	add(&locked, (ReadyHint) {.role = role, .key = key, .low = low, .high = high});
 }
 
 /* Activities of an instance wait for any worker. */
 void
-hint_tasks(Oid role, int64 key, int low, int high, Lone lone)
+wakeup_tasks(Oid role, int64 key, int low, int high, Lone lone)
 {
 	ReadyHint  *last = ready.count > 0 ? &ready.hints[ready.count - 1] : NULL;
 
@@ -265,7 +265,7 @@ hint_tasks(Oid role, int64 key, int low, int high, Lone lone)
 
 /* A timer was stored. */
 void
-hint_timer(TimestampTz fire_at)
+wakeup_timer(TimestampTz fire_at)
 {
 	/* 0 is none; it has passed, as has what comes before it */
 	if (fire_at == 0)
@@ -276,7 +276,7 @@ hint_timer(TimestampTz fire_at)
 
 /* An instance ended. */
 void
-hint_ended(int64 key)
+wakeup_ended(int64 key)
 {
 	if (!ready_to_collect())
 		return;
@@ -286,7 +286,7 @@ hint_ended(int64 key)
 
 /* Running activities of the instance are to be interrupted. */
 void
-hint_cancel(int64 key)
+wakeup_cancel(int64 key)
 {
 	if (!ready_to_collect())
 		return;
@@ -296,14 +296,14 @@ hint_cancel(int64 key)
 
 /* The extension came or went in this database. */
 void
-hint_extension_changed(void)
+wakeup_extension_changed(void)
 {
 	extension_changed = ready_to_collect();
 }
 
 /* A role was created or renamed, or dropped, which concerns all databases. */
 void
-hint_roles_changed(bool dropped)
+wakeup_roles_changed(bool dropped)
 {
 	if (!ready_to_collect())
 		return;
@@ -313,14 +313,14 @@ hint_roles_changed(bool dropped)
 
 /* A database was created or altered. */
 void
-hint_databases_changed(void)
+wakeup_databases_changed(void)
 {
 	databases_changed = ready_to_collect();
 }
 
 /* Have the scheduler look for all that there may be when this transaction ends. */
 void
-hint_look(void)
+wakeup_look(void)
 {
 	look = ready_to_collect();
 }

@@ -17,21 +17,21 @@
 #include "sched/ready_queue.h"
 
 /* name: of its orchestrator, NULL: not known */
-extern void hint_instance(Oid role, int64 key, const char *name, int flags);
+extern void wakeup_instance(Oid role, int64 key, const char *name, int flags);
 /* the row of an instance is locked, so workers pass over it: look again at the end, even after a rollback */
-extern void hint_locked(Oid role, int64 key);
-extern void hint_locked_tasks(Oid role, int64 key, int low, int high);
-extern void hint_tasks(Oid role, int64 key, int low, int high, Lone lone);
-extern void hint_timer(TimestampTz fire_at);
-extern void hint_ended(int64 key);
+extern void wakeup_locked(Oid role, int64 key);
+extern void wakeup_locked_tasks(Oid role, int64 key, int low, int high);
+extern void wakeup_tasks(Oid role, int64 key, int low, int high, Lone lone);
+extern void wakeup_timer(TimestampTz fire_at);
+extern void wakeup_ended(int64 key);
 /* running activities of the instance are to be interrupted */
-extern void hint_cancel(int64 key);
-extern void hint_extension_changed(void);
+extern void wakeup_cancel(int64 key);
+extern void wakeup_extension_changed(void);
 /* a role was created or renamed, or dropped */
-extern void hint_roles_changed(bool dropped);
+extern void wakeup_roles_changed(bool dropped);
 /* a database was created or altered */
-extern void hint_databases_changed(void);
+extern void wakeup_databases_changed(void);
 /* much has changed: the scheduler looks into the tables, even after a rollback */
-extern void hint_look(void);
+extern void wakeup_look(void);
 
 #endif

@@ -108,7 +108,7 @@ tasks_seize(Store *store, int64 key, int low, int high)
 	InstanceRow instance;
 
 	if (rows != NIL && instance_get(store, key, &instance))
-		hint_locked_tasks(instance.owner, key, ((TaskRow *) linitial(rows))->task_id, ((TaskRow *) llast(rows))->task_id);
+		wakeup_locked_tasks(instance.owner, key, ((TaskRow *) linitial(rows))->task_id, ((TaskRow *) llast(rows))->task_id);
 	return rows;
 }
 

@@ -44,7 +44,7 @@ message_send(Store *store, Oid owner, MessageRow *row)
 	row_set_text(slot, MESSAGE_NAME, row->name);
 	row_set_jsonb(slot, MESSAGE_PAYLOAD, row->payload);
 	table_add_row(table, slot);
-	hint_instance(owner, row->key, NULL, READY_MESSAGE);
+	wakeup_instance(owner, row->key, NULL, READY_MESSAGE);
 }
 
 /* Take the messages of an instance out of its inbox, in order. */

@@ -222,7 +222,7 @@ instance_lock(Store *store, int64 key, bool wait, InstanceRow *row)
 	result = lock_row(store, key, InvalidOid, wait ? LockWaitBlock : LockWaitSkip, row);
 	/* for one that has ended nothing comes that could not wait, but that its parent may rewind one that failed */
 	if (result == FETCH_FOUND && (!STATE_IS_TERMINAL(row->state) || (row->state == STATE_FAILED && row->parent_key != 0)))
-		hint_locked(row->owner, key);
+		wakeup_locked(row->owner, key);
 	return result;
 }
 

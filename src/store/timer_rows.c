@@ -36,7 +36,7 @@ timer_insert(Store *store, int64 key, int task_id, TimestampTz fire_at)
 	row_set(slot, TIMER_TASK_ID, Int32GetDatum(task_id));
 	row_set(slot, TIMER_FIRE_AT, TimestampTzGetDatum(fire_at));
 	table_add_row(table, slot);
-	hint_timer(fire_at);
+	wakeup_timer(fire_at);
 }
 
 /* Remove one timer; false if it is not there any more. */
@@ -120,7 +120,7 @@ timers_take(Store *store, int64 key, TimestampTz now)
 	scan_end(&scan);
 	/* the clock may have been set back since the scheduler found it due: it will be told again */
 	if (rows == NIL && next != 0)
-		hint_timer(next);
+		wakeup_timer(next);
 	list_sort(rows, compare_timers);
 	return rows;
 }

@@ -179,7 +179,7 @@ run_range_round(ReadyRange *range, bool alone, int tries)
 	if (found && instance.owner != GetSessionUserId())
 	{
 		/* it was hinted to the wrong role */
-		hint_tasks(instance.owner, range->key, range->low, range->high, range->lone);
+		wakeup_tasks(instance.owner, range->key, range->low, range->high, range->lone);
 		range->low = range->high + 1;
 	}
 	if (tries > 0)

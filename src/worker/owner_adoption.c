@@ -159,7 +159,7 @@ look_at_state(Store *store, char state, bool live, List **waiting)
 			/* if it is dropped and its name missed again, that is news */
 			told = list_delete(told, makeString(unconstify(char *, name)));
 			if (moved > 0)
-				hint_look();
+				wakeup_look();
 			if (moved == MOVED_AT_ONCE)
 				return true;
 		}
@@ -329,7 +329,7 @@ durable_move_instances(PG_FUNCTION_ARGS)
 	ListCell   *cell;
 
 	shared_require();
-	hint_look();
+	wakeup_look();
 	foreach(cell, owner_values(text_to_cstring(PG_GETARG_TEXT_PP(0))))
 	{
 		Datum		owner = PointerGetDatum(lfirst(cell));
