@@ -49,7 +49,7 @@ durable_workers(PG_FUNCTION_ARGS)
 	int			count;
 
 	InitMaterializedSRF(fcinfo, 0);
-	count = shared_available() ? slot_list(infos) : 0;
+	count = shared_available() ? worker_slot_list(infos) : 0;
 	for (int i = 0; i < count; i++)
 	{
 		Datum		values[9];

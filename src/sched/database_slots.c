@@ -16,7 +16,7 @@
  * next one is to come (due_at): at once when somebody wakes the database, before
  * the next timer is due, and after LONGEST_AWAY in any case.  shared_lock guards
  * the slot.  A wake-up that finds a scheduler sets `woken`; if the scheduler ends
- * before it has looked, slot_end sets due_at.  A wake-up that finds no scheduler
+ * before it has looked, database_slot_end sets due_at.  A wake-up that finds no scheduler
  * sets due_at itself.
  */
 #include "postgres.h"
@@ -44,21 +44,21 @@
 /* a database that a scheduler has left is looked at after this, should something be due of which nobody has told */
 #define LONGEST_AWAY	(3600 * USECS_PER_SEC)
 
-typedef struct Slot
+typedef struct DatabaseSlot
 {
 	DatabaseInfo info;
 	Latch	   *scheduler;		/* NULL: none runs */
 	DatabaseNews news;			/* since the scheduler last collected */
 	bool		missing;		/* something there belongs to a role that does not exist */
 	uint32		notes[DATABASE_NOTES];
-} Slot;
+} DatabaseSlot;
 
 typedef struct DatabaseShared
 {
 	Latch	   *launcher;		/* NULL: it does not run */
 	pg_atomic_uint64 number;	/* last one given out; no lock */
 	int			used;			/* slots beyond these have never been used */
-	Slot		slots[FLEXIBLE_ARRAY_MEMBER];
+	DatabaseSlot slots[FLEXIBLE_ARRAY_MEMBER];
 } DatabaseShared;
 
 static DatabaseShared *shared = NULL;
@@ -67,7 +67,7 @@ static DatabaseShared *shared = NULL;
 static Size
 shmem_size(void)
 {
-	return MAXALIGN(add_size(offsetof(DatabaseShared, slots), mul_size(durable_max_databases, sizeof(Slot))));
+	return MAXALIGN(add_size(offsetof(DatabaseShared, slots), mul_size(durable_max_databases, sizeof(DatabaseSlot))));
 }
 
 /* Lay the slots out, all free. */
@@ -109,14 +109,14 @@ unlock(bool taken)
 }
 
 /* The slot of a database; with create a free one becomes its. */
-static Slot *
-slot_get(Oid db, bool create)
+static DatabaseSlot *
+database_slot_get(Oid db, bool create)
 {
-	Slot	   *free_slot = NULL;
+	DatabaseSlot *free_slot = NULL;
 
 	for (int i = 0; i < shared->used; i++)
 	{
-		Slot	   *slot = &shared->slots[i];
+		DatabaseSlot *slot = &shared->slots[i];
 
 		if (slot->info.db == db)
 			return slot;
@@ -127,18 +127,18 @@ slot_get(Oid db, bool create)
 		free_slot = &shared->slots[shared->used++];
 	if (!create || free_slot == NULL)
 		return NULL;
-	memset(free_slot, 0, sizeof(Slot));
+	memset(free_slot, 0, sizeof(DatabaseSlot));
 	free_slot->info.db = db;
 	free_slot->info.since = free_slot->info.due_at = GetCurrentTimestamp();
 	return free_slot;
 }
 
 /* Take shared_lock, for the slot of a database; NULL if it has none. */
-static Slot *
+static DatabaseSlot *
 lock_slot(Oid db)
 {
 	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
-	return slot_get(db, false);
+	return database_slot_get(db, false);
 }
 
 /* Have the launcher look at the databases. */
@@ -151,7 +151,7 @@ wake_launcher(void)
 
 /* Have the launcher start a scheduler at a time, or before; where the extension is not none has anything to do. */
 static void
-slot_due(Slot *slot, TimestampTz at)
+database_slot_due(DatabaseSlot *slot, TimestampTz at)
 {
 	if (slot->info.due_at <= at || slot->info.state == DATABASE_ABSENT)
 		return;
@@ -161,25 +161,25 @@ slot_due(Slot *slot, TimestampTz at)
 
 /* Wake the scheduler, or have the launcher start one. */
 static void
-slot_wake(Slot *slot)
+database_slot_wake(DatabaseSlot *slot)
 {
 	slot->info.woken = true;
 	if (slot->scheduler != NULL)
 		SetLatch(slot->scheduler);
 	else
-		slot_due(slot, GetCurrentTimestamp());
+		database_slot_due(slot, GetCurrentTimestamp());
 }
 
 /* Have a scheduler come before a timer is due; all times may have passed. */
 static void
-slot_due_for_timer(Slot *slot, TimestampTz timer)
+database_slot_due_for_timer(DatabaseSlot *slot, TimestampTz timer)
 {
-	slot_due(slot, timer > START_TIME ? timer - START_TIME : 0);
+	database_slot_due(slot, timer > START_TIME ? timer - START_TIME : 0);
 }
 
 /* The scheduler ends: what it says of the database, and when the next one is to come. */
 static void
-slot_end(Slot *slot, DatabaseState state)
+database_slot_end(DatabaseSlot *slot, DatabaseState state)
 {
 	DatabaseInfo *info = &slot->info;
 	TimestampTz now = GetCurrentTimestamp();
@@ -228,7 +228,7 @@ database_add(Oid db)
 	bool		added;
 
 	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
-	added = slot_get(db, true) != NULL;
+	added = database_slot_get(db, true) != NULL;
 	LWLockRelease(shared_lock);
 	return added;
 }
@@ -237,7 +237,7 @@ database_add(Oid db)
 void
 database_put_off(Oid db)
 {
-	Slot	   *slot = lock_slot(db);
+	DatabaseSlot *slot = lock_slot(db);
 
 	/* it may have come already */
 	if (slot != NULL && slot->scheduler == NULL)
@@ -249,10 +249,10 @@ database_put_off(Oid db)
 void
 database_forget(Oid db)
 {
-	Slot	   *slot = lock_slot(db);
+	DatabaseSlot *slot = lock_slot(db);
 
 	if (slot != NULL && slot->scheduler == NULL && slot->info.pauses == 0)
-		memset(slot, 0, sizeof(Slot));
+		memset(slot, 0, sizeof(DatabaseSlot));
 	LWLockRelease(shared_lock);
 }
 
@@ -260,7 +260,7 @@ database_forget(Oid db)
 void
 database_ask_to_leave(Oid db)
 {
-	Slot	   *slot = lock_slot(db);
+	DatabaseSlot *slot = lock_slot(db);
 
 	if (slot != NULL && slot->scheduler != NULL)
 	{
@@ -290,10 +290,10 @@ database_list(DatabaseInfo **infos)
 bool
 database_pause(Oid db)
 {
-	Slot	   *slot;
+	DatabaseSlot *slot;
 
 	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
-	slot = slot_get(db, true);
+	slot = database_slot_get(db, true);
 	if (slot != NULL)
 		slot->info.pauses++;
 	LWLockRelease(shared_lock);
@@ -313,7 +313,7 @@ bool
 database_end_workers(Oid db, StringInfo pids)
 {
 	WorkerInfo	workers[DURABLE_WORKERS_LIMIT];
-	int			count = slot_list(workers);
+	int			count = worker_slot_list(workers);
 	bool		gone = true;
 
 	crash_note_excuse(db);
@@ -336,7 +336,7 @@ database_end_workers(Oid db, StringInfo pids)
 bool
 database_left(Oid db, StringInfo pids)
 {
-	Slot	   *slot = lock_slot(db);
+	DatabaseSlot *slot = lock_slot(db);
 	/* one that is being started goes by itself: see scheduler_attach */
 	bool		gone = slot == NULL || slot->scheduler == NULL;
 
@@ -348,7 +348,7 @@ database_left(Oid db, StringInfo pids)
 	if (gone)
 	{
 		ready_forget(db);
-		slots_forget_wanted(db);
+		worker_slots_forget_wanted(db);
 	}
 	return database_end_workers(db, pids) && gone;
 }
@@ -357,7 +357,7 @@ database_left(Oid db, StringInfo pids)
 void
 database_resume(Oid db)
 {
-	Slot	   *slot = lock_slot(db);
+	DatabaseSlot *slot = lock_slot(db);
 
 	if (slot != NULL && slot->info.pauses > 0)
 	{
@@ -374,7 +374,7 @@ database_resume(Oid db)
 bool
 scheduler_attach(Oid db)
 {
-	Slot	   *slot = lock_slot(db);
+	DatabaseSlot *slot = lock_slot(db);
 	bool		attached = slot != NULL && slot->scheduler == NULL && slot->info.pauses == 0;
 
 	if (attached)
@@ -401,14 +401,14 @@ scheduler_attach(Oid db)
 void
 scheduler_detach(Oid db, DatabaseState state, TimestampTz next_timer, bool missing)
 {
-	Slot	   *slot = lock_slot(db);
+	DatabaseSlot *slot = lock_slot(db);
 
 	if (slot != NULL)
 	{
-		slot_end(slot, state);
+		database_slot_end(slot, state);
 		slot->missing = missing;
 		if (next_timer != 0)
-			slot_due_for_timer(slot, next_timer);
+			database_slot_due_for_timer(slot, next_timer);
 	}
 	wake_launcher();
 	LWLockRelease(shared_lock);
@@ -418,7 +418,7 @@ scheduler_detach(Oid db, DatabaseState state, TimestampTz next_timer, bool missi
 DatabaseNews
 database_collect(Oid db)
 {
-	Slot	   *slot = lock_slot(db);
+	DatabaseSlot *slot = lock_slot(db);
 	DatabaseNews news = slot->news;
 
 	memset(&slot->news, 0, sizeof(DatabaseNews));
@@ -432,7 +432,7 @@ bool
 database_served(Oid db)
 {
 	bool		taken = lock();
-	Slot	   *slot = slot_get(db, false);
+	DatabaseSlot *slot = database_slot_get(db, false);
 	bool		served = slot != NULL && slot->scheduler != NULL;
 
 	unlock(taken);
@@ -474,11 +474,11 @@ database_lack_process(Oid db)
 uint32
 database_noted(Oid db, DatabaseNote note)
 {
-	Slot	   *slot;
+	DatabaseSlot *slot;
 	uint32		value;
 
 	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
-	slot = slot_get(db, false);
+	slot = database_slot_get(db, false);
 	value = slot != NULL ? slot->notes[note] : 0;
 	LWLockRelease(shared_lock);
 	return value;
@@ -488,7 +488,7 @@ database_noted(Oid db, DatabaseNote note)
 uint32
 database_note(Oid db, DatabaseNote note, uint32 value)
 {
-	Slot	   *slot = lock_slot(db);
+	DatabaseSlot *slot = lock_slot(db);
 	uint32		before = 0;
 
 	if (slot != NULL)
@@ -517,10 +517,10 @@ void
 database_poke(Oid db)
 {
 	bool		taken = lock();
-	Slot	   *slot = slot_get(db, false);
+	DatabaseSlot *slot = database_slot_get(db, false);
 
 	if (slot != NULL)
-		slot_wake(slot);
+		database_slot_wake(slot);
 	unlock(taken);
 }
 
@@ -529,12 +529,12 @@ void
 database_request_scan(Oid db)
 {
 	bool		taken = lock();
-	Slot	   *slot = slot_get(db, false);
+	DatabaseSlot *slot = database_slot_get(db, false);
 
 	if (slot != NULL)
 	{
 		slot->news.scan = true;
-		slot_wake(slot);
+		database_slot_wake(slot);
 	}
 	unlock(taken);
 }
@@ -544,15 +544,15 @@ void
 database_announce_timer(Oid db, TimestampTz fire_at)
 {
 	bool		taken = lock();
-	Slot	   *slot = slot_get(db, false);
+	DatabaseSlot *slot = database_slot_get(db, false);
 
 	if (slot != NULL && (slot->news.timer == 0 || fire_at < slot->news.timer))
 	{
 		slot->news.timer = fire_at;
 		if (slot->scheduler == NULL)
-			slot_due_for_timer(slot, fire_at);
+			database_slot_due_for_timer(slot, fire_at);
 		else
-			slot_wake(slot);
+			database_slot_wake(slot);
 	}
 	unlock(taken);
 }
@@ -569,7 +569,7 @@ database_request_look(Oid db)
 void
 database_changed(Oid db)
 {
-	Slot	   *slot = lock_slot(db);
+	DatabaseSlot *slot = lock_slot(db);
 
 	if (slot != NULL)
 	{
@@ -578,7 +578,7 @@ database_changed(Oid db)
 		slot->info.failures = 0;
 		slot->info.retry_at = 0;
 		slot->news.changed = true;
-		slot_wake(slot);
+		database_slot_wake(slot);
 	}
 	wake_launcher();
 	LWLockRelease(shared_lock);
@@ -604,15 +604,15 @@ database_roles_changed(bool dropped)
 	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
 	for (int i = 0; i < shared->used; i++)
 	{
-		Slot	   *slot = &shared->slots[i];
+		DatabaseSlot *slot = &shared->slots[i];
 
 		if (slot->scheduler != NULL)
 		{
 			slot->news.roles = true;
-			slot_wake(slot);
+			database_slot_wake(slot);
 		}
 		else if (dropped || slot->missing)
-			slot_due(slot, GetCurrentTimestamp());
+			database_slot_due(slot, GetCurrentTimestamp());
 	}
 	LWLockRelease(shared_lock);
 }

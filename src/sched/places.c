@@ -37,7 +37,7 @@ process_limit(void)
 
 /* Whether a worker has lent its batch place for so long that others may take it. */
 static bool
-has_lent(const Slot *slot, TimestampTz now)
+has_lent(const WorkerSlot *slot, TimestampTz now)
 {
 	/* the clock may have been set back */
 	return slot->lends && (slot->placed > now || now - slot->placed >= LENT_TIME);
@@ -45,7 +45,7 @@ has_lent(const Slot *slot, TimestampTz now)
 
 /* A long place for a slot that has none. */
 static void
-take_long(Queue *queue, Slot *slot)
+take_long(Queue *queue, WorkerSlot *slot)
 {
 	lists->long_used++;
 	queue->longs++;
@@ -57,7 +57,7 @@ take_long(Queue *queue, Slot *slot)
 static bool
 is_overdue(int index, TimestampTz now)
 {
-	const Slot *slot = &lists->slots[index];
+	const WorkerSlot *slot = &lists->slots[index];
 	CrashNote	note;
 
 	return slot->state == WORKER_BUSY && slot->place == PLACE_BATCH &&
@@ -68,7 +68,7 @@ is_overdue(int index, TimestampTz now)
 static void
 make_long(int index)
 {
-	Slot	   *slot = &lists->slots[index];
+	WorkerSlot *slot = &lists->slots[index];
 
 	lists->batch_used--;
 	slot->queue->batch--;
@@ -91,7 +91,7 @@ batch_free(TimestampTz now)
 
 /* Take a batch place for a slot that has none. */
 bool
-place_take_batch(Queue *queue, Slot *slot)
+place_take_batch(Queue *queue, WorkerSlot *slot)
 {
 	TimestampTz now = GetCurrentTimestamp();
 
@@ -122,7 +122,7 @@ longs_of(Oid role, bool only_overdue)
 
 	for (int i = 0; i < lists->nslots; i++)
 	{
-		const Slot *slot = &lists->slots[i];
+		const WorkerSlot *slot = &lists->slots[i];
 
 		count += slot->place == PLACE_LONG && slot->queue->role == role && (slot->overdue || !only_overdue);
 	}
@@ -144,7 +144,7 @@ processes_at_hand(void)
 
 	for (int i = 0; i < lists->nslots; i++)
 	{
-		const Slot *slot = &lists->slots[i];
+		const WorkerSlot *slot = &lists->slots[i];
 
 		count += (slot->state == WORKER_BUSY || slot->state == WORKER_IDLE) && slot->place != PLACE_LONG;
 	}
@@ -152,12 +152,12 @@ processes_at_hand(void)
 }
 
 /* An idle process of a queue; NULL: none. */
-static Slot *
+static WorkerSlot *
 idle_process(const Queue *queue)
 {
 	for (int i = 0; queue->idle > 0 && i < lists->nslots; i++)
 	{
-		Slot	   *slot = &lists->slots[i];
+		WorkerSlot *slot = &lists->slots[i];
 
 		if (slot->state == WORKER_IDLE && slot->queue == queue && !(slot->retire && lists->no_process != 0))
 			return slot;
@@ -169,11 +169,11 @@ idle_process(const Queue *queue)
 static bool
 retire_idle(void)
 {
-	Slot	   *oldest = NULL;
+	WorkerSlot *oldest = NULL;
 
 	for (int i = 0; i < lists->nslots; i++)
 	{
-		Slot	   *slot = &lists->slots[i];
+		WorkerSlot *slot = &lists->slots[i];
 
 		if (slot->state != WORKER_IDLE)
 			continue;
@@ -191,7 +191,7 @@ retire_idle(void)
 }
 
 /* Reserve a slot for a new process of a queue, for its scheduler to start; NULL: not now. */
-static Slot *
+static WorkerSlot *
 reserve(Queue *queue)
 {
 	int			used = 0;
@@ -225,16 +225,16 @@ reserve(Queue *queue)
 	lists->slots[free_slot].place = PLACE_NONE;
 	lists->slots[free_slot].retire = false;
 	lists->slots[free_slot].generation++;
-	slot_set_state(&lists->slots[free_slot], WORKER_WANTED);
+	worker_slot_set_state(&lists->slots[free_slot], WORKER_WANTED);
 	database_poke(queue->db);
 	return &lists->slots[free_slot];
 }
 
 /* Wake an idle process that has got a place. */
 static void
-wake(Slot *slot)
+wake(WorkerSlot *slot)
 {
-	slot_set_state(slot, WORKER_BUSY);
+	worker_slot_set_state(slot, WORKER_BUSY);
 	/* it does not leave now; whoever wants its place will ask again when it is idle */
 	slot->retire = false;
 	SetLatch(slot->latch);
@@ -273,7 +273,7 @@ is_only_process(void)
 
 /* Go from a batch place into a long one, which stays in the batch place if that is the only way. */
 bool
-place_go_long(Queue *queue, Slot *slot)
+place_go_long(Queue *queue, WorkerSlot *slot)
 {
 	if (slot->place == PLACE_LONG)
 		return true;
@@ -289,7 +289,7 @@ place_go_long(Queue *queue, Slot *slot)
 
 /* Give up whatever place a slot has; back from a long place into the batch place that nobody has taken. */
 void
-place_leave(Queue *queue, Slot *slot)
+place_leave(Queue *queue, WorkerSlot *slot)
 {
 	if (slot->place == PLACE_LONG)
 	{
@@ -355,7 +355,7 @@ wants_long(const Queue *queue, TimestampTz now)
 static bool
 give_batch(Queue *queue)
 {
-	Slot	   *slot = idle_process(queue);
+	WorkerSlot *slot = idle_process(queue);
 
 	if (!batch_free(GetCurrentTimestamp()))
 		return false;
@@ -372,7 +372,7 @@ give_batch(Queue *queue)
 static bool
 give_long(Queue *queue)
 {
-	Slot	   *slot = idle_process(queue);
+	WorkerSlot *slot = idle_process(queue);
 
 	if (!places_long_free(queue))
 		return false;
@@ -494,7 +494,7 @@ longest_lack(void)
 
 /* Whether a worker is to give its place, or its process, to a role that has none. */
 bool
-place_is_due(const Queue *queue, const Slot *slot)
+place_is_due(const Queue *queue, const WorkerSlot *slot)
 {
 	TimestampTz now = GetCurrentTimestamp();
 	bool		refused[READY_QUEUES] = {false};
@@ -551,11 +551,11 @@ places_look(Oid db, WantedProcess *wanted, int max, int *count)
 		lists->queues[i].watched |= soon && lists->queues[i].db == db;
 	for (int i = 0; i < lists->nslots && *count < max; i++)
 	{
-		Slot	   *slot = &lists->slots[i];
+		WorkerSlot *slot = &lists->slots[i];
 
 		if (slot->state != WORKER_WANTED || slot->queue->db != db)
 			continue;
-		slot_set_state(slot, WORKER_STARTING);
+		worker_slot_set_state(slot, WORKER_STARTING);
 		wanted[(*count)++] = (WantedProcess) {.slot = i, .generation = slot->generation, .role = slot->queue->role};
 	}
 	LWLockRelease(shared_lock);

@@ -43,11 +43,11 @@ extern bool places_give(Oid db);
 /* the same for one queue, to which something has come */
 extern void places_seek(Queue *queue);
 /* take a place for a worker: back into a batch place, or out of one into a long one */
-extern bool place_take_batch(Queue *queue, Slot *slot);
-extern bool place_go_long(Queue *queue, Slot *slot);
-extern void place_leave(Queue *queue, Slot *slot);
+extern bool place_take_batch(Queue *queue, WorkerSlot *slot);
+extern bool place_go_long(Queue *queue, WorkerSlot *slot);
+extern void place_leave(Queue *queue, WorkerSlot *slot);
 /* whether the worker is to give its batch place to a role that has none */
-extern bool place_is_due(const Queue *queue, const Slot *slot);
+extern bool place_is_due(const Queue *queue, const WorkerSlot *slot);
 /* whether its process is to leave as well, as the server has none for that role */
 extern bool process_is_due(void);
 /* whether some lone work of a queue may be tried in a batch place */

@@ -159,7 +159,7 @@ queue_taken(Queue *queue, bool lone)
 
 /* Note whether a slot's worker advances instances. */
 void
-slot_set_advancing(Queue *queue, Slot *slot, bool advancing)
+worker_slot_set_advancing(Queue *queue, WorkerSlot *slot, bool advancing)
 {
 	queue->advancing += advancing - slot->advancing;
 	slot->advancing = advancing;
@@ -169,7 +169,7 @@ slot_set_advancing(Queue *queue, Slot *slot, bool advancing)
 
 /* Set the state of a slot, keeping its queue's counts. */
 void
-slot_set_state(Slot *slot, WorkerState state)
+worker_slot_set_state(WorkerSlot *slot, WorkerState state)
 {
 	Queue	   *queue = slot->queue;
 

@@ -86,7 +86,7 @@ typedef struct Queue
 	TimestampTz gave_way_since; /* some of it has given way to others, as it waited for a lock, and none has ended since then; 0: not so */
 } Queue;
 
-typedef struct Slot
+typedef struct WorkerSlot
 {
 	WorkerState state;
 	Place		place;
@@ -105,7 +105,7 @@ typedef struct Slot
 	ReadyRange	range;			/* in work; key 0: none */
 	bool		advancing;		/* instances, and back soon */
 	bool		retire;			/* idle, and to leave */
-} Slot;
+} WorkerSlot;
 
 typedef struct Lists
 {
@@ -119,7 +119,7 @@ typedef struct Lists
 	volatile bool long_wanted;	/* some lone work waits for a place; read without the lock by who has one */
 	TimestampTz no_process;		/* when the server last had none; 0: not so since one was started */
 	Queue		queues[READY_QUEUES];
-	Slot		slots[DURABLE_WORKERS_LIMIT];
+	WorkerSlot	slots[DURABLE_WORKERS_LIMIT];
 	Range		ranges[READY_RANGES];
 } Lists;
 
@@ -135,8 +135,8 @@ extern int	queue_chunk(const Queue *queue);
 extern bool queue_can_wait(const Queue *queue);
 extern void queue_came(Queue *queue);
 extern void queue_taken(Queue *queue, bool lone);
-extern void slot_set_advancing(Queue *queue, Slot *slot, bool advancing);
-extern void slot_set_state(Slot *slot, WorkerState state);
+extern void worker_slot_set_advancing(Queue *queue, WorkerSlot *slot, bool advancing);
+extern void worker_slot_set_state(WorkerSlot *slot, WorkerState state);
 extern void entry_enqueue(Queue *queue, Entry *entry, bool aside);
 extern void entry_dequeue(Queue *queue, Entry *entry);
 extern Entry *entry_next(Queue *queue);

@@ -143,7 +143,7 @@ fair_share(const Queue *queue, int max)
 
 /* Claim a queued instance for a worker. */
 static ReadyItem
-claim(Slot *slot, Queue *queue, Entry *entry)
+claim(WorkerSlot *slot, Queue *queue, Entry *entry)
 {
 	entry->item.late = Max(entry->item.late, 1);
 	entry->item.rounds = 0;
@@ -163,7 +163,7 @@ claim(Slot *slot, Queue *queue, Entry *entry)
 int
 ready_take(int index, ReadyItem *items, int held, int max, int step_us, bool *yield)
 {
-	Slot	   *slot = &lists->slots[index];
+	WorkerSlot *slot = &lists->slots[index];
 	Queue	   *queue = slot->queue;
 	int			count = held;
 	int			share;
@@ -191,7 +191,7 @@ ready_take(int index, ReadyItem *items, int held, int max, int step_us, bool *yi
 		if (entry != NULL)
 			items[count++] = claim(slot, queue, entry);
 	}
-	slot_set_advancing(queue, slot, count > 0);
+	worker_slot_set_advancing(queue, slot, count > 0);
 	if (count > held)
 	{
 		queue_taken(queue, false);
@@ -203,7 +203,7 @@ ready_take(int index, ReadyItem *items, int held, int max, int step_us, bool *yi
 
 /* Take up to max task numbers off a range. */
 static ReadyRange
-take_tasks(Slot *slot, Queue *queue, Range *range, int max)
+take_tasks(WorkerSlot *slot, Queue *queue, Range *range, int max)
 {
 	ReadyRange	taken = range->range;
 
@@ -217,7 +217,7 @@ take_tasks(Slot *slot, Queue *queue, Range *range, int max)
 	else
 		range_remove(queue, range);
 	slot->range = taken;
-	slot_set_advancing(queue, slot, false);
+	worker_slot_set_advancing(queue, slot, false);
 	queue_taken(queue, taken.lone != LONE_NO);
 	places_seek(queue);
 	return taken;
@@ -227,7 +227,7 @@ take_tasks(Slot *slot, Queue *queue, Range *range, int max)
 bool
 ready_take_range(int index, int max, ReadyRange *range)
 {
-	Slot	   *slot = &lists->slots[index];
+	WorkerSlot *slot = &lists->slots[index];
 	Queue	   *queue = slot->queue;
 	Range	   *first;
 
@@ -244,7 +244,7 @@ ready_take_range(int index, int max, ReadyRange *range)
 LoneWork
 ready_take_lone(int index, ReadyItem *item, ReadyRange *range)
 {
-	Slot	   *slot = &lists->slots[index];
+	WorkerSlot *slot = &lists->slots[index];
 	Queue	   *queue = slot->queue;
 	LoneWork	result = LONE_NOTHING;
 
@@ -257,7 +257,7 @@ ready_take_lone(int index, ReadyItem *item, ReadyRange *range)
 		if (queue->lone_turn)
 		{
 			*item = claim(slot, queue, dlist_container(Entry, link, dlist_head_node(&queue->lone_entries)));
-			slot_set_advancing(queue, slot, false);
+			worker_slot_set_advancing(queue, slot, false);
 			queue_taken(queue, true);
 			places_seek(queue);
 		}
@@ -306,12 +306,12 @@ ready_queued(int index)
 void
 ready_release(int index, const ReadyItem *items, int count, bool away)
 {
-	Slot	   *slot = &lists->slots[index];
+	WorkerSlot *slot = &lists->slots[index];
 	Queue	   *queue = slot->queue;
 
 	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
 	if (away)
-		slot_set_advancing(queue, slot, false);
+		worker_slot_set_advancing(queue, slot, false);
 	/* backwards, so that what goes to the head of the queue is in order there */
 	for (int i = count - 1; i >= 0; i--)
 	{
@@ -462,7 +462,7 @@ longer_wait(QueueWait a, QueueWait b)
 
 /* Since when a worker has waited for a lock (a heavy one, as pg_locks shows them); 0: it does not. */
 static TimestampTz
-lock_wait(const Slot *slot)
+lock_wait(const WorkerSlot *slot)
 {
 	uint32		event = *(volatile uint32 *) &slot->proc->wait_event_info;
 
@@ -471,7 +471,7 @@ lock_wait(const Slot *slot)
 
 /* Add a worker of the queue to what is known of it. */
 static void
-add_worker(QueueInfo *info, const Slot *slot)
+add_worker(QueueInfo *info, const WorkerSlot *slot)
 {
 	QueueWait		wait = {.pid = slot->pid};
 
@@ -498,7 +498,7 @@ in_work(Oid db, const ReadyRange *range)
 {
 	for (int i = 0; i < lists->nslots; i++)
 	{
-		const Slot *slot = &lists->slots[i];
+		const WorkerSlot *slot = &lists->slots[i];
 
 		if (slot->queue != NULL && slot->queue->db == db && slot->range.key == range->key &&
 			slot->range.low <= range->low && slot->range.high >= range->high)

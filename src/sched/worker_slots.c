@@ -2,7 +2,7 @@
  * worker_slots.c
  *	  The slots of workers: each worker's state, and what it holds.
  *
- * A worker that ends in whatever way gives back what it holds (slot_detach, an
+ * A worker that ends in whatever way gives back what it holds (worker_slot_detach, an
  * on_shmem_exit callback).
  */
 #include "postgres.h"
@@ -21,9 +21,9 @@
 
 /* Take over a reserved slot: this process is the worker now. */
 void
-slot_attach(int index)
+worker_slot_attach(int index)
 {
-	Slot	   *slot = &lists->slots[index];
+	WorkerSlot *slot = &lists->slots[index];
 
 	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
 	slot->pid = MyProcPid;
@@ -34,12 +34,12 @@ slot_attach(int index)
 
 /* The process has connected and can work now. */
 void
-slot_connected(int index)
+worker_slot_connected(int index)
 {
-	Slot	   *slot = &lists->slots[index];
+	WorkerSlot *slot = &lists->slots[index];
 
 	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
-	slot_set_state(slot, WORKER_BUSY);
+	worker_slot_set_state(slot, WORKER_BUSY);
 	/* a batch place is kept for a while from now on */
 	slot->placed = GetCurrentTimestamp();
 	LWLockRelease(shared_lock);
@@ -47,7 +47,7 @@ slot_connected(int index)
 
 /* Drop all that a slot holds, for the scheduler to find it again; lock held. */
 static void
-slot_drop_claims(Slot *slot)
+worker_slot_drop_claims(WorkerSlot *slot)
 {
 	while (!dlist_is_empty(&slot->claims))
 	{
@@ -61,7 +61,7 @@ slot_drop_claims(Slot *slot)
 
 /* Return all that a slot holds to its queue and free it; lock held. */
 static void
-slot_free(Slot *slot)
+worker_slot_free(WorkerSlot *slot)
 {
 	Queue	   *queue = slot->queue;
 	bool		idle;
@@ -73,9 +73,9 @@ slot_free(Slot *slot)
 	place_leave(queue, slot);
 	/* a batch place that was lent */
 	place_leave(queue, slot);
-	slot_set_advancing(queue, slot, false);
+	worker_slot_set_advancing(queue, slot, false);
 	if (!database_served(queue->db) && (slot->nclaims > 0 || slot->range.key != 0))
-		slot_drop_claims(slot);
+		worker_slot_drop_claims(slot);
 	while (!dlist_is_empty(&slot->claims))
 	{
 		Entry	   *entry = dlist_container(Entry, link, dlist_pop_head_node(&slot->claims));
@@ -87,7 +87,7 @@ slot_free(Slot *slot)
 	if (slot->range.key != 0 && !range_push(queue, &slot->range))
 		database_request_scan(queue->db);
 	slot->range.key = 0;
-	slot_set_state(slot, WORKER_FREE);
+	worker_slot_set_state(slot, WORKER_FREE);
 	queue_came(queue);
 	/* the scheduler reads the black box, but for one that was idle */
 	if (!idle)
@@ -103,30 +103,30 @@ slot_free(Slot *slot)
  * takes what it held before the scheduler has read the black box.
  */
 void
-slot_detach(int index, bool to_scheduler)
+worker_slot_detach(int index, bool to_scheduler)
 {
 	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
 	if (lists->slots[index].pid == MyProcPid)
 	{
 		if (to_scheduler)
-			slot_drop_claims(&lists->slots[index]);
-		slot_free(&lists->slots[index]);
+			worker_slot_drop_claims(&lists->slots[index]);
+		worker_slot_free(&lists->slots[index]);
 	}
 	LWLockRelease(shared_lock);
 }
 
 /* The place that this process has.  No lock: others change it only for code that does not come back, and that is seen at the next look. */
 Place
-slot_place(int index)
+worker_slot_place(int index)
 {
 	return lists->slots[index].place;
 }
 
 /* What the worker has run alone is done. */
 void
-slot_return(int index)
+worker_slot_return(int index)
 {
-	Slot	   *slot = &lists->slots[index];
+	WorkerSlot *slot = &lists->slots[index];
 	Queue	   *queue = slot->queue;
 
 	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
@@ -148,16 +148,16 @@ slot_return(int index)
 
 /* Give the batch place to who has waited longest. */
 void
-slot_yield(int index)
+worker_slot_yield(int index)
 {
-	Slot	   *slot = &lists->slots[index];
+	WorkerSlot *slot = &lists->slots[index];
 	Queue	   *queue = slot->queue;
 
 	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
 	queue_taken(queue, false);
-	slot_set_advancing(queue, slot, false);
+	worker_slot_set_advancing(queue, slot, false);
 	place_leave(queue, slot);
-	slot_set_state(slot, WORKER_IDLE);
+	worker_slot_set_state(slot, WORKER_IDLE);
 	slot->retire = process_is_due();
 	if (slot->retire)
 		SetLatch(slot->latch);
@@ -167,21 +167,21 @@ slot_yield(int index)
 
 /* Go idle and give up the place, unless there is work for it. */
 bool
-slot_rest(int index)
+worker_slot_rest(int index)
 {
-	Slot	   *slot = &lists->slots[index];
+	WorkerSlot *slot = &lists->slots[index];
 	Queue	   *queue = slot->queue;
 	bool		idle;
 
 	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
-	slot_set_advancing(queue, slot, false);
+	worker_slot_set_advancing(queue, slot, false);
 	if (slot->state != WORKER_IDLE &&
 		!(slot->place == PLACE_BATCH && (queue_has_batch(queue) || places_may_try(queue))))
 	{
 		place_leave(queue, slot);
 		/* one that was lent as well */
 		place_leave(queue, slot);
-		slot_set_state(slot, WORKER_IDLE);
+		worker_slot_set_state(slot, WORKER_IDLE);
 		(void) places_give(InvalidOid);
 		places_seek(queue);
 	}
@@ -192,7 +192,7 @@ slot_rest(int index)
 
 /* Whether nobody has woken an idle worker yet. */
 bool
-slot_is_idle(int index)
+worker_slot_is_idle(int index)
 {
 	bool		idle;
 
@@ -204,59 +204,59 @@ slot_is_idle(int index)
 
 /* Whether an idle worker is to leave for another role's. */
 bool
-slot_unwanted(int index)
+worker_slot_unwanted(int index)
 {
 	return lists->slots[index].retire;
 }
 
 /* Leave for good, unless somebody has just woken this worker. */
 bool
-slot_leave(int index)
+worker_slot_leave(int index)
 {
-	Slot	   *slot = &lists->slots[index];
+	WorkerSlot *slot = &lists->slots[index];
 	bool		leave;
 
 	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
 	leave = slot->state == WORKER_IDLE;
 	if (leave)
-		slot_free(slot);
+		worker_slot_free(slot);
 	LWLockRelease(shared_lock);
 	return leave;
 }
 
 /* Free a reserved slot whose process never came, or ended without a trace. */
 void
-slot_unreserve(int index, uint32 generation)
+worker_slot_unreserve(int index, uint32 generation)
 {
-	Slot	   *slot = &lists->slots[index];
+	WorkerSlot *slot = &lists->slots[index];
 
 	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
 	if (slot->generation == generation && slot->state != WORKER_FREE)
-		slot_free(slot);
+		worker_slot_free(slot);
 	LWLockRelease(shared_lock);
 }
 
 /* The scheduler of a database ends. */
 void
-slots_forget_wanted(Oid db)
+worker_slots_forget_wanted(Oid db)
 {
 	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
 	for (int i = 0; i < lists->nslots; i++)
 		if (lists->slots[i].state == WORKER_WANTED && lists->slots[i].queue->db == db)
-			slot_free(&lists->slots[i]);
+			worker_slot_free(&lists->slots[i]);
 	LWLockRelease(shared_lock);
 }
 
 /* All slots in use; infos has room for DURABLE_WORKERS_LIMIT. */
 int
-slot_list(WorkerInfo *infos)
+worker_slot_list(WorkerInfo *infos)
 {
 	int			count = 0;
 
 	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
 	for (int i = 0; i < lists->nslots; i++)
 	{
-		Slot	   *slot = &lists->slots[i];
+		WorkerSlot *slot = &lists->slots[i];
 
 		if (slot->state != WORKER_FREE)
 			infos[count++] = (WorkerInfo)

@@ -38,26 +38,26 @@ typedef struct WorkerInfo
 } WorkerInfo;
 
 /* the worker's side */
-extern void slot_attach(int slot);
-extern void slot_connected(int slot);
-extern void slot_detach(int slot, bool to_scheduler);
+extern void worker_slot_attach(int slot);
+extern void worker_slot_connected(int slot);
+extern void worker_slot_detach(int slot, bool to_scheduler);
 /* the place that it has */
-extern Place slot_place(int slot);
+extern Place worker_slot_place(int slot);
 /* lone work is done: back into the batch place, or to none */
-extern void slot_return(int slot);
+extern void worker_slot_return(int slot);
 /* another role is to have its batch place */
-extern void slot_yield(int slot);
+extern void worker_slot_yield(int slot);
 /* go idle, without a place; false when there is work after all */
-extern bool slot_rest(int slot);
-extern bool slot_is_idle(int slot);
-extern bool slot_unwanted(int slot);
-extern bool slot_leave(int slot);
+extern bool worker_slot_rest(int slot);
+extern bool worker_slot_is_idle(int slot);
+extern bool worker_slot_unwanted(int slot);
+extern bool worker_slot_leave(int slot);
 
 /* the scheduler's side */
-extern void slot_unreserve(int slot, uint32 generation);
+extern void worker_slot_unreserve(int slot, uint32 generation);
 /* the scheduler of a database ends: what it has not started nobody will */
-extern void slots_forget_wanted(Oid db);
+extern void worker_slots_forget_wanted(Oid db);
 /* all in use; room for DURABLE_WORKERS_LIMIT */
-extern int	slot_list(WorkerInfo *infos);
+extern int	worker_slot_list(WorkerInfo *infos);
 
 #endif

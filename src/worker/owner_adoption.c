@@ -179,7 +179,7 @@ static void
 end_workers_of_dropped(void)
 {
 	WorkerInfo	workers[DURABLE_WORKERS_LIMIT];
-	int			count = slot_list(workers);
+	int			count = worker_slot_list(workers);
 
 	for (int i = 0; i < count; i++)
 		if (workers[i].db == MyDatabaseId && workers[i].pid != 0 && !role_exists(workers[i].role))

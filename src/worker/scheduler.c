@@ -157,7 +157,7 @@ scheduler_exit(int code, Datum arg)
 	scheduler_detach(my_database, left_as, come_back, adopt_missing());
 	/* the work first, or processes would be wanted for it again */
 	some = ready_forget(my_database);
-	slots_forget_wanted(my_database);
+	worker_slots_forget_wanted(my_database);
 	/* what has come since the last look, and was left to a worker, would be lost */
 	if (some)
 		database_request_scan(my_database);
@@ -178,7 +178,7 @@ reap(void)
 		if (started[i].handle == NULL ||
 			GetBackgroundWorkerPid(started[i].handle, &pid) != BGWH_STOPPED)
 			continue;
-		slot_unreserve(started[i].slot, started[i].generation);
+		worker_slot_unreserve(started[i].slot, started[i].generation);
 		pfree(started[i].handle);
 		started[i].handle = NULL;
 		ended = true;
@@ -677,7 +677,7 @@ start_worker(const WantedProcess *wanted)
 		entry->generation = wanted->generation;
 		return;
 	}
-	slot_unreserve(wanted->slot, wanted->generation);
+	worker_slot_unreserve(wanted->slot, wanted->generation);
 	lack_process(wanted);
 }
 
@@ -694,7 +694,7 @@ serve(const WantedProcess *wanted)
 		start_worker(wanted);
 		return;
 	}
-	slot_unreserve(wanted->slot, wanted->generation);
+	worker_slot_unreserve(wanted->slot, wanted->generation);
 	if (gone)
 	{
 		/* they are found by their owner, and failed a few at a time */
@@ -819,7 +819,7 @@ static bool
 has_workers(bool busy)
 {
 	WorkerInfo	workers[DURABLE_WORKERS_LIMIT];
-	int			count = slot_list(workers);
+	int			count = worker_slot_list(workers);
 
 	for (int i = 0; i < count; i++)
 		if (workers[i].db == my_database && !(busy && workers[i].state == WORKER_IDLE))

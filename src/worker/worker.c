@@ -65,7 +65,7 @@ worker_exit(int code, Datum arg)
 				 errdetail("What the function did is undone, and it runs again.")));
 	crash_note_leave();
 	/* another worker, which may be there already, is not to run it again before it is counted */
-	slot_detach(my_slot, running);
+	worker_slot_detach(my_slot, running);
 }
 
 /* Take note of what a round with so many instances took. */
@@ -536,7 +536,7 @@ wait_for_work(void)
 {
 	TimestampTz until = GetCurrentTimestamp() + durable_worker_idle_timeout * USECS_PER_SEC;
 
-	if (!slot_rest(my_slot))
+	if (!worker_slot_rest(my_slot))
 		return true;
 	pgstat_report_stat(true);
 	pgstat_report_activity(STATE_IDLE, NULL);
@@ -546,13 +546,13 @@ wait_for_work(void)
 
 		process_wait(rest);
 		process_handle_interrupts();
-		if (!slot_is_idle(my_slot))
+		if (!worker_slot_is_idle(my_slot))
 		{
 			stats_count(STATS_WAKEUPS, 1);
 			return true;
 		}
-		if (rest <= 0 || slot_unwanted(my_slot) || process_reloaded())
-			return !slot_leave(my_slot);
+		if (rest <= 0 || worker_slot_unwanted(my_slot) || process_reloaded())
+			return !worker_slot_leave(my_slot);
 	}
 }
 
@@ -607,7 +607,7 @@ run_alone(void)
 		pgstat_report_activity(STATE_RUNNING, "running an activity alone");
 		queued_run(my_slot, &range, true);
 	}
-	slot_return(my_slot);
+	worker_slot_return(my_slot);
 	return true;
 }
 
@@ -639,13 +639,13 @@ work(void)
 
 		process_handle_interrupts();
 		/* others have taken the batch place, as its code did not come back; the long place was for that code alone */
-		if (!woken && slot_place(my_slot) == PLACE_LONG)
+		if (!woken && worker_slot_place(my_slot) == PLACE_LONG)
 		{
 			release_items();
-			slot_return(my_slot);
+			worker_slot_return(my_slot);
 		}
 		woken = false;
-		if (slot_place(my_slot) == PLACE_BATCH)
+		if (worker_slot_place(my_slot) == PLACE_BATCH)
 		{
 			nitems = ready_take(my_slot, items, nitems, batch_limit(), step_us, &yield);
 			did = nitems > 0;
@@ -653,7 +653,7 @@ work(void)
 			{
 				pgstat_report_activity(STATE_RUNNING, "advancing instances");
 				run_items();
-				if (slot_place(my_slot) != PLACE_BATCH)
+				if (worker_slot_place(my_slot) != PLACE_BATCH)
 					continue;
 			}
 		}
@@ -666,11 +666,11 @@ work(void)
 		if (yield)
 		{
 			release_items();
-			slot_yield(my_slot);
+			worker_slot_yield(my_slot);
 		}
-		else if (slot_place(my_slot) == PLACE_LONG)
+		else if (worker_slot_place(my_slot) == PLACE_LONG)
 			did = run_alone();
-		else if (slot_place(my_slot) == PLACE_BATCH)
+		else if (worker_slot_place(my_slot) == PLACE_BATCH)
 		{
 			/* in turns, so that neither is in the way of the other */
 			alone_first = !alone_first;
@@ -694,7 +694,7 @@ durable_worker_main(Datum arg)
 	memcpy(&extra, MyBgworkerEntry->bgw_extra, sizeof(extra));
 	my_slot = extra.slot;
 	on_shmem_exit(worker_exit, (Datum) 0);
-	slot_attach(my_slot);
+	worker_slot_attach(my_slot);
 	process_init(PROCESS_WORKER);
 	process_connect(DatumGetObjectId(arg), extra.role);
 	pgstat_report_appname("durable worker");
@@ -702,7 +702,7 @@ durable_worker_main(Datum arg)
 	stats_begin();
 	patience_install();
 	round_init();
-	slot_connected(my_slot);
+	worker_slot_connected(my_slot);
 	work();
 	proc_exit(0);
 }
