@@ -50,7 +50,7 @@ PG_FUNCTION_INFO_V1(durable_set_custom_status);
 void
 client_begin(const char *function)
 {
-	shared_require();
+	shmem_require();
 	orchestrator_forbid(function);
 	PreventCommandIfReadOnly(function);
 	PreventCommandDuringRecovery(function);

@@ -49,7 +49,7 @@ durable_workers(PG_FUNCTION_ARGS)
 	int			count;
 
 	InitMaterializedSRF(fcinfo, 0);
-	count = shared_available() ? worker_slot_list(infos) : 0;
+	count = shmem_available() ? worker_slot_list(infos) : 0;
 	for (int i = 0; i < count; i++)
 	{
 		Datum		values[9];
@@ -112,7 +112,7 @@ durable_queues(PG_FUNCTION_ARGS)
 	int			count;
 
 	InitMaterializedSRF(fcinfo, 0);
-	count = shared_available() ? queue_list(MyDatabaseId, &infos) : 0;
+	count = shmem_available() ? queue_list(MyDatabaseId, &infos) : 0;
 	for (int i = 0; i < count; i++)
 	{
 		const char *obstacle = start_obstacle(&infos[i]);
@@ -147,7 +147,7 @@ durable_lone_ranges(PG_FUNCTION_ARGS)
 	int			count;
 
 	InitMaterializedSRF(fcinfo, 0);
-	count = shared_available() ? ready_lone_ranges(MyDatabaseId, &ranges) : 0;
+	count = shmem_available() ? ready_lone_ranges(MyDatabaseId, &ranges) : 0;
 	for (int i = 0; i < count; i++)
 	{
 		Datum		values[3] = {Int64GetDatum(ranges[i].key), Int32GetDatum(ranges[i].low), Int32GetDatum(ranges[i].high)};
@@ -171,7 +171,7 @@ durable_turn_state(PG_FUNCTION_ARGS)
 	const char *state = NULL;
 
 	orchestrator_forbid("durable.turn_state");
-	if (instance_id == NULL || !shared_available())
+	if (instance_id == NULL || !shmem_available())
 		PG_RETURN_NULL();
 	store = client_open();
 	if (instance_find(store, instance_id, &row) && status_may_see(&row))

@@ -178,7 +178,7 @@ durable_wait_for_completion(PG_FUNCTION_ARGS)
 	Wait		wait = {0};
 	TupleDesc	desc;
 
-	shared_require();
+	shmem_require();
 	orchestrator_forbid("durable.wait_for_completion");
 	PreventCommandDuringRecovery("durable.wait_for_completion");
 	require_argument(fcinfo, 0, "instance_id", "durable.wait_for_completion");

@@ -124,7 +124,7 @@ _PG_init(void)
 Datum
 durable_extension_changed(PG_FUNCTION_ARGS)
 {
-	if (!shared_available())
+	if (!shmem_available())
 		ereport(WARNING,
 				(errmsg("durable is not in shared_preload_libraries: nothing will run"),
 				 errhint("Add 'durable' to shared_preload_libraries in postgresql.conf and restart the server.")));
@@ -144,7 +144,7 @@ durable_databases_known(PG_FUNCTION_ARGS)
 	int			count;
 
 	InitMaterializedSRF(fcinfo, 0);
-	count = shared_available() ? database_list(&infos) : 0;
+	count = shmem_available() ? database_list(&infos) : 0;
 	for (int i = 0; i < count; i++)
 	{
 		const DatabaseInfo *info = &infos[i];

@@ -194,7 +194,7 @@ at_release(ResourceReleasePhase phase, bool is_commit, bool is_top_level, void *
 static bool
 ready_to_collect(void)
 {
-	if (!shared_available())
+	if (!shmem_available())
 		return false;
 	if (!registered)
 	{

@@ -148,7 +148,7 @@ static const char *
 obstacle_here(void)
 {
 	DatabaseInfo *infos;
-	int			count = shared_available() ? database_list(&infos) : 0;
+	int			count = shmem_available() ? database_list(&infos) : 0;
 
 	for (int i = 0; i < count; i++)
 		if (infos[i].db == MyDatabaseId)

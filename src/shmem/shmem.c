@@ -69,7 +69,7 @@ shmem_add(Size (*size) (void), void (*init) (LWLock *lock))
 
 /* Remove from a table what belongs to a database. */
 void
-shared_forget(HTAB *table, Oid db)
+shmem_forget(HTAB *table, Oid db)
 {
 	HASH_SEQ_STATUS scan;
 	RoleKey    *key;
@@ -82,16 +82,16 @@ shared_forget(HTAB *table, Oid db)
 
 /* Tell whether shared memory is there. */
 bool
-shared_available(void)
+shmem_available(void)
 {
 	return shared_lock != NULL;
 }
 
 /* Throw the error that says what to configure where it is not. */
 void
-shared_require(void)
+shmem_require(void)
 {
-	if (!shared_available())
+	if (!shmem_available())
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("durable must be loaded via shared_preload_libraries"),

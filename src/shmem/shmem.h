@@ -29,7 +29,7 @@ typedef struct RoleKey
 } RoleKey;
 
 /* remove from such a table what belongs to a database; its lock is held */
-extern void shared_forget(HTAB *table, Oid db);
+extern void shmem_forget(HTAB *table, Oid db);
 
 /*
  * Add a part, from _PG_init under shared_preload_libraries: how many bytes it
@@ -37,8 +37,8 @@ extern void shared_forget(HTAB *table, Oid db);
  */
 extern void shmem_add(Size (*size) (void), void (*init) (LWLock *lock));
 /* false where the library isn't in shared_preload_libraries */
-extern bool shared_available(void);
+extern bool shmem_available(void);
 /* error saying what to add where shared memory is missing */
-extern void shared_require(void);
+extern void shmem_require(void);
 
 #endif

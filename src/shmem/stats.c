@@ -239,8 +239,8 @@ void
 stats_reset(Oid db)
 {
 	LWLockAcquire(lock, LW_EXCLUSIVE);
-	shared_forget(functions, db);
-	shared_forget(roles, db);
+	shmem_forget(functions, db);
+	shmem_forget(roles, db);
 	LWLockRelease(lock);
 }
 
@@ -248,7 +248,7 @@ stats_reset(Oid db)
 Datum
 durable_reset_stats(PG_FUNCTION_ARGS)
 {
-	shared_require();
+	shmem_require();
 	orchestrator_forbid("durable.reset_stats");
 	stats_reset(MyDatabaseId);
 	PG_RETURN_VOID();
@@ -291,7 +291,7 @@ durable_role_stats(PG_FUNCTION_ARGS)
 	int			count;
 
 	InitMaterializedSRF(fcinfo, 0);
-	if (!shared_available())
+	if (!shmem_available())
 		return (Datum) 0;
 	copies = (RoleStats *) copy_entries(roles, MAX_ROLES, sizeof(RoleStats), &count);
 	for (RoleStats *role = copies; role < copies + count; role++)
@@ -319,7 +319,7 @@ durable_function_stats(PG_FUNCTION_ARGS)
 	int			count;
 
 	InitMaterializedSRF(fcinfo, 0);
-	if (!shared_available())
+	if (!shmem_available())
 		return (Datum) 0;
 	copies = (FunctionStats *) copy_entries(functions, MAX_FUNCTIONS, sizeof(FunctionStats), &count);
 	for (FunctionStats *function = copies; function < copies + count; function++)

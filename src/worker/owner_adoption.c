@@ -328,7 +328,7 @@ durable_move_instances(PG_FUNCTION_ARGS)
 	int64		moved = 0;
 	ListCell   *cell;
 
-	shared_require();
+	shmem_require();
 	wakeup_look();
 	foreach(cell, owner_values(text_to_cstring(PG_GETARG_TEXT_PP(0))))
 	{
