@@ -59,7 +59,7 @@ static const struct config_enum_entry log_failures_options[] = {
 
 /* Whether durable.databases names this database; the empty list names all. */
 bool
-settings_want_database(const char *name)
+guc_want_database(const char *name)
 {
 	char	   *list = pstrdup(durable_databases);
 	List	   *names;
@@ -194,7 +194,7 @@ define_client_settings(void)
 
 /* Define all settings; called once from _PG_init. */
 void
-settings_define(void)
+guc_define(void)
 {
 	define_process_settings();
 	define_batch_settings();

@@ -54,8 +54,8 @@ extern char *durable_http_base_url;
 extern bool durable_wakeups;
 extern int	durable_log_failures;
 
-extern void settings_define(void);
+extern void guc_define(void);
 /* whether durable.databases lets the engine into this database */
-extern bool settings_want_database(const char *name);
+extern bool guc_want_database(const char *name);
 
 #endif

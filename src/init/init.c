@@ -101,7 +101,7 @@ object_access(ObjectAccessType access, Oid classId, Oid objectId, int subId, voi
 void
 _PG_init(void)
 {
-	settings_define();
+	guc_define();
 	if (!process_shared_preload_libraries_in_progress)
 		return;
 	crash_notes_register();
@@ -177,5 +177,5 @@ durable_databases_known(PG_FUNCTION_ARGS)
 Datum
 durable_database_wanted(PG_FUNCTION_ARGS)
 {
-	PG_RETURN_BOOL(settings_want_database(NameStr(*PG_GETARG_NAME(0))));
+	PG_RETURN_BOOL(guc_want_database(NameStr(*PG_GETARG_NAME(0))));
 }

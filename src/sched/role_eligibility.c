@@ -178,7 +178,7 @@ durable_role_obstacle(PG_FUNCTION_ARGS)
 	const char *obstacle;
 
 	orchestrator_forbid("durable.role_obstacle");
-	if (!settings_want_database(get_database_name(MyDatabaseId)))
+	if (!guc_want_database(get_database_name(MyDatabaseId)))
 		obstacle = "the setting durable.databases does not name this database";
 	else
 		obstacle = role_obstacle(PG_GETARG_OID(0));

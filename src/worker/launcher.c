@@ -77,7 +77,7 @@ wanted_databases(void)
 
 		/* nobody can connect to one whose DROP was interrupted */
 		if (form->datallowconn && !form->datistemplate && form->datconnlimit != DATCONNLIMIT_INVALID_DB &&
-			settings_want_database(NameStr(form->datname)))
+			guc_want_database(NameStr(form->datname)))
 			dbs = lappend_oid(dbs, form->oid);
 	}
 	table_endscan(scan);
