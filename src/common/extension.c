@@ -26,7 +26,7 @@
 
 /* The owner of the function of this name that takes nothing. */
 static Oid
-function_owner(const char *name)
+owner_of_function(const char *name)
 {
 	Oid			schema = get_namespace_oid(DURABLE_INTERNAL_SCHEMA, false);
 	oidvector  *none = buildoidvector(NULL, 0);
@@ -52,7 +52,7 @@ extension_call(const char *name)
 	bool		result;
 
 	GetUserIdAndSecContext(&user, &context);
-	SetUserIdAndSecContext(function_owner(name), context | SECURITY_LOCAL_USERID_CHANGE | SECURITY_RESTRICTED_OPERATION);
+	SetUserIdAndSecContext(owner_of_function(name), context | SECURITY_LOCAL_USERID_CHANGE | SECURITY_RESTRICTED_OPERATION);
 	SPI_connect();
 	if (SPI_execute(query, false, 0) != SPI_OK_SELECT)
 		elog(ERROR, "could not call %s.%s", DURABLE_INTERNAL_SCHEMA, name);

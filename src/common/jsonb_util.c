@@ -276,7 +276,7 @@ jsonb_to_text(Jsonb *json)
 
 /* The value of a member, NULL if there is none. */
 static JsonbValue *
-find(Jsonb *object, const char *name)
+find_member(Jsonb *object, const char *name)
 {
 	if (object == NULL || !JB_ROOT_IS_OBJECT(object))
 		return NULL;
@@ -287,7 +287,7 @@ find(Jsonb *object, const char *name)
 Jsonb *
 jsonb_member(Jsonb *object, const char *name)
 {
-	JsonbValue *value = find(object, name);
+	JsonbValue *value = find_member(object, name);
 
 	return value ? JsonbValueToJsonb(value) : NULL;
 }
@@ -303,7 +303,7 @@ jsonb_member_text(Jsonb *object, const char *name)
 int64
 jsonb_member_integer(Jsonb *object, const char *name, int64 missing)
 {
-	JsonbValue *value = find(object, name);
+	JsonbValue *value = find_member(object, name);
 
 	if (value == NULL || value->type != jbvNumeric)
 		return missing;
@@ -314,7 +314,7 @@ jsonb_member_integer(Jsonb *object, const char *name, int64 missing)
 bool
 jsonb_member_bool(Jsonb *object, const char *name, bool missing)
 {
-	JsonbValue *value = find(object, name);
+	JsonbValue *value = find_member(object, name);
 
 	return value != NULL && value->type == jbvBool ? value->val.boolean : missing;
 }

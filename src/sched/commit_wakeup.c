@@ -131,7 +131,7 @@ forget_removed_tasks(void)
 
 /* Transaction callback. */
 static void
-at_transaction_end(XactEvent event, void *arg)
+wakeup_at_transaction_end(XactEvent event, void *arg)
 {
 	switch (event)
 	{
@@ -158,7 +158,7 @@ at_transaction_end(XactEvent event, void *arg)
 
 /* Subtransaction callback. */
 static void
-at_subtransaction_end(SubXactEvent event, SubTransactionId subid, SubTransactionId parent, void *arg)
+wakeup_at_subtransaction_end(SubXactEvent event, SubTransactionId subid, SubTransactionId parent, void *arg)
 {
 	int			kept = 0;
 
@@ -198,8 +198,8 @@ ready_to_collect(void)
 		return false;
 	if (!registered)
 	{
-		RegisterXactCallback(at_transaction_end, NULL);
-		RegisterSubXactCallback(at_subtransaction_end, NULL);
+		RegisterXactCallback(wakeup_at_transaction_end, NULL);
+		RegisterSubXactCallback(wakeup_at_subtransaction_end, NULL);
 		RegisterResourceReleaseCallback(at_release, NULL);
 	}
 	registered = true;

@@ -65,21 +65,21 @@ static DatabaseShared *shared = NULL;
 
 /* Bytes of shared memory that the slots take. */
 static Size
-shmem_size(void)
+database_slots_size(void)
 {
 	return MAXALIGN(add_size(offsetof(DatabaseShared, slots), mul_size(durable_max_databases, sizeof(DatabaseSlot))));
 }
 
 /* Lay the slots out, all free. */
 static void
-shmem_init(LWLock *own_lock)
+database_slots_init(LWLock *own_lock)
 {
 	bool		found;
 
-	shared = ShmemInitStruct("durable databases", shmem_size(), &found);
+	shared = ShmemInitStruct("durable databases", database_slots_size(), &found);
 	if (found)
 		return;
-	memset(shared, 0, shmem_size());
+	memset(shared, 0, database_slots_size());
 	pg_atomic_init_u64(&shared->number, 0);
 }
 
@@ -87,7 +87,7 @@ shmem_init(LWLock *own_lock)
 void
 database_slots_register(void)
 {
-	shmem_add(shmem_size, shmem_init);
+	shmem_add(database_slots_size, database_slots_init);
 }
 
 /* Take shared_lock unless this process has it; tells whether to release it. */

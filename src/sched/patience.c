@@ -138,7 +138,7 @@ tick(void)
 
 /* Leave the call, which is to run alone. */
 static void
-stop(void)
+leave_to_run_alone(void)
 {
 	interruption = INTERRUPTION_OUTSIDE;
 	ereport(ERROR,
@@ -162,7 +162,7 @@ go_outside(void)
 	if (!calling)
 		return;
 	if (!alone)
-		stop();
+		leave_to_run_alone();
 	outside = true;
 	be_silent();
 }
@@ -281,7 +281,7 @@ command_is_outside(Node *statement)
 
 /* A command is run. */
 static void
-process_utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree, ProcessUtilityContext context,
+patience_process_utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree, ProcessUtilityContext context,
 				ParamListInfo params, QueryEnvironment *queryEnv, DestReceiver *dest, QueryCompletion *qc)
 {
 	if (calling && guarded && command_is_outside(pstmt->utilityStmt))
@@ -303,7 +303,7 @@ patience_install(void)
 	next_needs_fmgr_hook = needs_fmgr_hook;
 	needs_fmgr_hook = needs_hook;
 	next_utility_hook = ProcessUtility_hook;
-	ProcessUtility_hook = process_utility;
+	ProcessUtility_hook = patience_process_utility;
 	/* each look for a deadlock would say so; what waits for long the scheduler tells */
 	SetConfigOption("log_lock_waits", "off", PGC_SUSET, PGC_S_OVERRIDE);
 }
@@ -365,7 +365,7 @@ patience_check(Oid function)
 	begins_alone = untrusted || wants_to_be_alone(tuple);
 	ReleaseSysCache(tuple);
 	if (begins_alone && !alone)
-		stop();
+		leave_to_run_alone();
 	/* remembered for the next call of it */
 	if (begins_alone)
 		outside = true;

@@ -25,7 +25,7 @@ HTAB	   *lists_entries = NULL;
 
 /* Bytes of shared memory that the lists take. */
 static Size
-shmem_size(void)
+ready_lists_size(void)
 {
 	return add_size(MAXALIGN(sizeof(Lists)),
 					hash_estimate_size(READY_ENTRIES, sizeof(Entry)));
@@ -33,7 +33,7 @@ shmem_size(void)
 
 /* Lay the lists out, empty. */
 static void
-shmem_init(LWLock *own_lock)
+ready_lists_init(LWLock *own_lock)
 {
 	bool		found;
 	HASHCTL		ctl = {.keysize = sizeof(EntryKey), .entrysize = sizeof(Entry)};
@@ -64,7 +64,7 @@ shmem_init(LWLock *own_lock)
 void
 ready_lists_register(void)
 {
-	shmem_add(shmem_size, shmem_init);
+	shmem_add(ready_lists_size, ready_lists_init);
 }
 
 /* The queue of a role, made if there is none; NULL when all are taken. */

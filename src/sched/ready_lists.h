@@ -20,8 +20,8 @@
 #include "storage/proc.h"
 #include "utils/hsearch.h"
 
-#include "sched/ready_queue.h"
 #include "common/guc.h"
+#include "sched/ready_queue.h"
 #include "sched/worker_slots.h"
 
 #define READY_ENTRIES	65536

@@ -5,15 +5,15 @@
 #include "postgres.h"
 
 #include "common/hashfn.h"
+#include "miscadmin.h"
+#include "utils/timestamp.h"
+#include "utils/wait_event.h"
+
 #include "sched/database_slots.h"
 #include "sched/places.h"
 #include "sched/ready_lists.h"
 #include "sched/ready_queue.h"
 #include "shmem/shmem.h"
-#include "miscadmin.h"
-#include "utils/timestamp.h"
-#include "utils/wait_event.h"
-
 
 /* hints for which the lock is held */
 #define PUSHED_AT_ONCE	64

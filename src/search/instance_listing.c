@@ -19,6 +19,7 @@
 #include "utils/rel.h"
 
 #include "search/instance_listing.h"
+#include "search/row_scan.h"
 #include "store/instance_rows.h"
 #include "store/owner.h"
 #include "store/table_access.h"
@@ -76,7 +77,7 @@ group_open(Search *search, RowScan *scan, const RowGroup *group, bool entries, S
 		ScanKeyInit(&keys[nkeys++], LISTING_CREATED, BTLessEqualStrategyNumber,
 					F_TIMESTAMPTZ_LE, TimestampTzGetDatum(filter->to));
 	Assert(nkeys <= GROUP_KEYS);
-	search_scan_open(search, scan, "instances_listing", entries, nkeys, keys);
+	row_scan_open(search, scan, "instances_listing", entries, nkeys, keys);
 }
 
 /* Read on in a group. */
@@ -94,14 +95,14 @@ listing_read(Search *search, RowGroup *group, int limit, int64 patience, Found *
 	group->ended = false;
 	while (count < limit && vain < patience && !group->ended)
 	{
-		if (!search_scan_row(search, &scan))
+		if (!row_scan_next(search, &scan))
 			group->ended = true;
-		else if (search_row_passes(search))
-			place = rows[count++] = search_found(search);
+		else if (row_scan_passes(search))
+			place = rows[count++] = row_scan_found(search);
 		else if (++vain == patience)
-			place = search_found(search);
+			place = row_scan_found(search);
 	}
-	search_scan_close(search, &scan);
+	row_scan_close(search, &scan);
 	if (count == 0 && !group->ended)
 	{
 		if (place.instance_id == NULL)
@@ -139,14 +140,14 @@ next_group(Search *search, char state, Datum *owner, text **name)
 	owner_scan_key(&keys[1], LISTING_OWNER,
 				   *name == NULL ? BTGreaterStrategyNumber : BTEqualStrategyNumber, *owner);
 	ScanKeyInit(&keys[2], LISTING_NAME, BTGreaterStrategyNumber, F_TEXT_GT, PointerGetDatum(*name));
-	search_scan_open(search, &scan, "instances_listing", false, *name == NULL ? 2 : 3, keys);
-	found = search_scan_row(search, &scan);
+	row_scan_open(search, &scan, "instances_listing", false, *name == NULL ? 2 : 3, keys);
+	found = row_scan_next(search, &scan);
 	if (found)
 	{
-		*owner = PointerGetDatum(search_copy(search, search_column(search, COL_OWNER)));
-		*name = search_copy(search, search_column(search, COL_NAME));
+		*owner = PointerGetDatum(row_scan_copy(search, row_scan_column(search, COL_OWNER)));
+		*name = row_scan_copy(search, row_scan_column(search, COL_NAME));
 	}
-	search_scan_close(search, &scan);
+	row_scan_close(search, &scan);
 	return found;
 }
 
@@ -159,7 +160,7 @@ find_groups_in(Search *search, char state)
 
 	while (next_group(search, state, &owner, &name))
 	{
-		if (search_owner_visible(search, owner_role(owner)))
+		if (row_scan_owner_visible(search, owner_role(owner)))
 		{
 			if (search->filter->name != NULL)
 				add_group(search, state, owner, cstring_to_text(search->filter->name));
@@ -214,7 +215,7 @@ compare_groups(Datum a, Datum b, void *arg)
 	RowGroup	   *left = (RowGroup *) DatumGetPointer(a);
 	RowGroup	   *right = (RowGroup *) DatumGetPointer(b);
 
-	return -search_compare(&left->rows[left->next], &right->rows[right->next]);
+	return -found_compare(&left->rows[left->next], &right->rows[right->next]);
 }
 
 /* Merge the groups up to the limit. */
@@ -241,7 +242,7 @@ listing_merge(Search *search)
 		Found		found = group->rows[group->next++];
 
 		if (found.key != 0)
-			search_add(&search->found, &found);
+			found_list_add(&search->found, &found);
 		if (search->found.count == search->limit)
 			break;
 		group_refill(search, group, search->limit - search->found.count);
@@ -276,7 +277,7 @@ group_count(Search *search, const RowGroup *group)
 			continue;
 		count++;
 	}
-	search_scan_close(search, &scan);
+	row_scan_close(search, &scan);
 	if (map != InvalidBuffer)
 		ReleaseBuffer(map);
 	return count;
@@ -291,10 +292,10 @@ count_group_rows(Search *search, const RowGroup *group, int64 counts[])
 	RowScan		scan;
 
 	group_open(search, &scan, group, false, keys, parts);
-	while (search_scan_row(search, &scan))
-		if (search_row_passes(search))
-			counts[search_row_status(search)]++;
-	search_scan_close(search, &scan);
+	while (row_scan_next(search, &scan))
+		if (row_scan_passes(search))
+			counts[row_scan_status(search)]++;
+	row_scan_close(search, &scan);
 }
 
 /* Count a group. */

@@ -49,6 +49,7 @@
 #include "utils/snapmgr.h"
 
 #include "search/instance_listing.h"
+#include "search/row_scan.h"
 #include "store/instance_rows.h"
 #include "store/owner.h"
 #include "store/table_access.h"
@@ -57,12 +58,6 @@
 /* keys of a scan of the ids with a prefix, at most */
 #define PREFIX_KEYS		3
 
-typedef struct OwnerEntry
-{
-	Oid			owner;			/* hash key */
-	bool		visible;
-} OwnerEntry;
-
 struct Walk
 {
 	Filter		filter;
@@ -70,17 +65,6 @@ struct Walk
 	List	   *groups;
 	int			current;
 };
-
-/* A relation of the engine. */
-static Oid
-relation_oid(Search *search, const char *name)
-{
-	Oid			relation = get_relname_relid(name, search->namespace);
-
-	if (!OidIsValid(relation))
-		elog(ERROR, "relation \"%s.%s\" does not exist", DURABLE_INTERNAL_SCHEMA, name);
-	return relation;
-}
 
 /* Prepare to look for instances. */
 Search *
@@ -97,7 +81,7 @@ search_begin(const Filter *filter)
 											ALLOCSET_DEFAULT_SIZES);
 	search->snapshot = GetActiveSnapshot();
 	search->namespace = get_namespace_oid(DURABLE_INTERNAL_SCHEMA, false);
-	search->heap = relation_open(relation_oid(search, table_name(TABLE_INSTANCES)), AccessShareLock);
+	search->heap = relation_open(row_scan_relation(search, table_name(TABLE_INSTANCES)), AccessShareLock);
 	(void) table_readable(search->heap, TABLE_INSTANCES, ERROR);
 	search->slot = table_slot_create(search->heap, NULL);
 	search->owners = hash_create("durable owners", 16, &info, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
@@ -115,179 +99,6 @@ search_end(Search *search)
 	pfree(search);
 }
 
-/* Whether the caller may see, or manage, the instances of an owner. */
-bool
-search_owner_visible(Search *search, Oid owner)
-{
-	bool		known;
-	OwnerEntry *entry = hash_search(search->owners, &owner, HASH_FIND, &known);
-	InstanceRow row = {.owner = owner};
-	bool		visible;
-
-	if (known)
-		return entry->visible;
-	visible = search->filter->manage ? status_may_manage(&row) : status_may_see(&row);
-	entry = hash_search(search->owners, &owner, HASH_ENTER, &known);
-	entry->visible = visible;
-	return visible;
-}
-
-/* Begin a scan, of the entries of the index as well as rows if so asked; the keys must stay. */
-void
-search_scan_open(Search *search, RowScan *scan, const char *index, bool entries, int nkeys, ScanKey keys)
-{
-	memset(scan, 0, sizeof(RowScan));
-	scan->index = index_open(relation_oid(search, index), AccessShareLock);
-	scan->desc = compat_index_beginscan(search->heap, scan->index, search->snapshot, nkeys);
-	scan->desc->xs_want_itup = entries;
-	index_rescan(scan->desc, keys, nkeys, NULL, 0);
-}
-
-/* Read the next row into the slot; false at the end. */
-bool
-search_scan_row(Search *search, RowScan *scan)
-{
-	while (index_getnext_tid(scan->desc, ForwardScanDirection) != NULL)
-	{
-		CHECK_FOR_INTERRUPTS();
-		if (scan_fetch(scan->desc, search->slot))
-			return true;
-	}
-	return false;
-}
-
-/* End a scan. */
-void
-search_scan_close(Search *search, RowScan *scan)
-{
-	ExecClearTuple(search->slot);
-	index_endscan(scan->desc);
-	index_close(scan->index, NoLock);
-}
-
-/* A column of the row in the slot. */
-static Datum
-column(Search *search, int number, bool *isnull)
-{
-	return slot_getattr(search->slot, number + 1, isnull);
-}
-
-/* The same where it cannot be null. */
-Datum
-search_column(Search *search, int number)
-{
-	bool		isnull;
-	Datum		value = slot_getattr(search->slot, number + 1, &isnull);
-
-	Assert(!isnull);
-	return value;
-}
-
-/* A plain copy of a text, or of another value of variable length, in the search's context. */
-text *
-search_copy(Search *search, Datum value)
-{
-	MemoryContext old = MemoryContextSwitchTo(search->context);
-	text	   *from = DatumGetTextPP(value);
-	text	   *copy = cstring_to_text_with_len(VARDATA_ANY(from), VARSIZE_ANY_EXHDR(from));
-
-	MemoryContextSwitchTo(old);
-	return copy;
-}
-
-/* The order of pages. */
-int
-search_compare(const void *a, const void *b)
-{
-	const Found *left = a;
-	const Found *right = b;
-	Size		left_size,
-				right_size;
-	int			result;
-
-	if (left->created_time != right->created_time)
-		return left->created_time < right->created_time ? -1 : 1;
-	left_size = VARSIZE_ANY_EXHDR(left->instance_id);
-	right_size = VARSIZE_ANY_EXHDR(right->instance_id);
-	result = memcmp(VARDATA_ANY(left->instance_id), VARDATA_ANY(right->instance_id),
-					Min(left_size, right_size));
-	return result != 0 ? result : left_size < right_size ? -1 : left_size > right_size;
-}
-
-/* Whether the id in the slot has the filter's prefix. */
-static bool
-has_prefix(Search *search)
-{
-	const char *prefix = search->filter->prefix;
-	text	   *id = DatumGetTextPP(search_column(search, COL_INSTANCE_ID));
-	Size		length = strlen(prefix);
-
-	return VARSIZE_ANY_EXHDR(id) >= length && memcmp(VARDATA_ANY(id), prefix, length) == 0;
-}
-
-/* Whether the tags in the slot contain the filter's. */
-static bool
-has_tags(Search *search)
-{
-	bool		isnull;
-	Datum		tags = column(search, COL_TAGS, &isnull);
-
-	if (isnull)
-		return JB_ROOT_COUNT(search->filter->tags) == 0;
-	return DatumGetBool(DirectFunctionCall2(jsonb_contains, tags,
-											JsonbPGetDatum(search->filter->tags)));
-}
-
-/* Whether the name in the slot is the filter's. */
-static bool
-has_name(Search *search)
-{
-	const char *name = search->filter->name;
-	text	   *value = DatumGetTextPP(search_column(search, COL_NAME));
-
-	return VARSIZE_ANY_EXHDR(value) == strlen(name) &&
-		memcmp(VARDATA_ANY(value), name, VARSIZE_ANY_EXHDR(value)) == 0;
-}
-
-/* The public status of the row in the slot. */
-RuntimeStatus
-search_row_status(Search *search)
-{
-	InstanceRow row = {.state = DatumGetChar(search_column(search, COL_STATE))};
-	bool		isnull;
-
-	if (!STATE_IS_TERMINAL(row.state))
-	{
-		row.started_time = DatumGetTimestampTz(column(search, COL_STARTED, &isnull));
-		if (isnull)
-			row.started_time = 0;
-	}
-	return status_of(&row);
-}
-
-/* Whether the row in the slot passes the filter, and the caller may know it. */
-bool
-search_row_passes(Search *search)
-{
-	const Filter *filter = search->filter;
-	TimestampTz created = DatumGetTimestampTz(search_column(search, COL_CREATED));
-	MemoryContext old;
-	bool		result;
-
-	if ((filter->has_from && created < filter->from) || (filter->has_to && created > filter->to))
-		return false;
-	if (!search_owner_visible(search, owner_role(search_column(search, COL_OWNER))))
-		return false;
-	old = MemoryContextSwitchTo(search->scratch);
-	result = (filter->prefix == NULL || has_prefix(search)) &&
-		(filter->statuses & STATUS_BIT(search_row_status(search))) != 0 &&
-		(filter->name == NULL || has_name(search)) &&
-		(filter->tags == NULL || has_tags(search));
-	MemoryContextSwitchTo(old);
-	MemoryContextReset(search->scratch);
-	return result;
-}
-
 /* The key of the filter's parent; 0 if there is none. */
 static int64
 parent_key(Search *search)
@@ -297,10 +108,10 @@ parent_key(Search *search)
 	int64		result = 0;
 
 	ScanKeyInit(&key, 1, BTEqualStrategyNumber, F_TEXTEQ, CStringGetTextDatum(search->filter->parent));
-	search_scan_open(search, &scan, "instances_instance_id", false, 1, &key);
-	if (search_scan_row(search, &scan))
-		result = DatumGetInt64(search_column(search, COL_KEY));
-	search_scan_close(search, &scan);
+	row_scan_open(search, &scan, "instances_instance_id", false, 1, &key);
+	if (row_scan_next(search, &scan))
+		result = DatumGetInt64(row_scan_column(search, COL_KEY));
+	row_scan_close(search, &scan);
 	return result;
 }
 
@@ -309,35 +120,9 @@ static bool
 is_child(Search *search, int64 parent)
 {
 	bool		isnull;
-	Datum		value = column(search, COL_PARENT_KEY, &isnull);
+	Datum		value = row_scan_nullable(search, COL_PARENT_KEY, &isnull);
 
 	return !isnull && DatumGetInt64(value) == parent;
-}
-
-/* Note the row in the slot; with a prefix only the id counts for the order of pages. */
-Found
-search_found(Search *search)
-{
-	return (Found)
-	{
-		.created_time = search->filter->prefix != NULL ? TIME_BY_ID :
-			DatumGetTimestampTz(search_column(search, COL_CREATED)),
-		.instance_id = search_copy(search, search_column(search, COL_INSTANCE_ID)),
-		.key = DatumGetInt64(search_column(search, COL_KEY))
-	};
-}
-
-/* Add to a list. */
-void
-search_add(FoundList *list, const Found *found)
-{
-	if (list->count == list->size)
-	{
-		list->size = Max(128, list->size * 2);
-		list->rows = list->rows == NULL ? palloc(list->size * sizeof(Found)) :
-			repalloc_huge(list->rows, list->size * sizeof(Found));
-	}
-	list->rows[list->count++] = *found;
 }
 
 /* Keep only the first rows of those collected. */
@@ -347,7 +132,7 @@ collected_sort(Search *search)
 	FoundList  *found = &search->found;
 
 	if (found->count > 0)
-		qsort(found->rows, found->count, sizeof(Found), search_compare);
+		qsort(found->rows, found->count, sizeof(Found), found_compare);
 	for (int i = search->limit; i < found->count; i++)
 		pfree(found->rows[i].instance_id);
 	found->count = Min(found->count, search->limit);
@@ -358,16 +143,16 @@ static void
 collect_row(Search *search)
 {
 	FoundList  *list = &search->found;
-	Found		found = search_found(search);
+	Found		found = row_scan_found(search);
 
-	if (search->after.instance_id != NULL && search_compare(&found, &search->after) <= 0)
+	if (search->after.instance_id != NULL && found_compare(&found, &search->after) <= 0)
 	{
 		pfree(found.instance_id);
 		return;
 	}
 	if (list->count == list->size && list->count / 2 >= search->limit)
 		collected_sort(search);
-	search_add(list, &found);
+	found_list_add(list, &found);
 }
 
 typedef void (*RowCallback) (Search *search, void *arg);
@@ -379,11 +164,11 @@ scan_index(Search *search, const char *index, int nkeys, ScanKey keys, int64 par
 {
 	RowScan		scan;
 
-	search_scan_open(search, &scan, index, false, nkeys, keys);
-	while (search_scan_row(search, &scan))
-		if (search_row_passes(search) && (search->filter->parent == NULL || is_child(search, parent)))
+	row_scan_open(search, &scan, index, false, nkeys, keys);
+	while (row_scan_next(search, &scan))
+		if (row_scan_passes(search) && (search->filter->parent == NULL || is_child(search, parent)))
 			callback(search, arg);
-	search_scan_close(search, &scan);
+	row_scan_close(search, &scan);
 }
 
 /* Make the keys of a scan for the ids with the prefix, after the page before; returns how many. */
@@ -487,11 +272,11 @@ page_by_prefix(Search *search)
 	ScanKeyData keys[PREFIX_KEYS];
 	RowScan		scan;
 
-	search_scan_open(search, &scan, "instances_instance_id", false, prefix_keys(search, keys), keys);
-	while (search->found.count < search->limit && search_scan_row(search, &scan))
-		if (search_row_passes(search))
+	row_scan_open(search, &scan, "instances_instance_id", false, prefix_keys(search, keys), keys);
+	while (search->found.count < search->limit && row_scan_next(search, &scan))
+		if (row_scan_passes(search))
 			collect_row(search);
-	search_scan_close(search, &scan);
+	row_scan_close(search, &scan);
 }
 
 /* Find a page. */
@@ -521,7 +306,7 @@ search_page(Search *search, const Found *after, int size, Found **rows, bool *mo
 static void
 count_callback(Search *search, void *arg)
 {
-	((int64 *) arg)[search_row_status(search)]++;
+	((int64 *) arg)[row_scan_status(search)]++;
 }
 
 /* Count the instances of each status. */

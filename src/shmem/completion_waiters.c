@@ -41,21 +41,21 @@ static WaiterShared *shared = NULL;
 
 /* Bytes of shared memory: a slot for each process there can be. */
 static Size
-shmem_size(void)
+completion_waiters_size(void)
 {
 	return MAXALIGN(offsetof(WaiterShared, waiters) + WAITERS * sizeof(Waiter));
 }
 
 /* Lay the slots out, nobody waiting. */
 static void
-shmem_init(LWLock *own_lock)
+completion_waiters_init(LWLock *own_lock)
 {
 	bool		found;
 
-	shared = ShmemInitStruct("durable waiters", shmem_size(), &found);
+	shared = ShmemInitStruct("durable waiters", completion_waiters_size(), &found);
 	if (found)
 		return;
-	memset(shared, 0, shmem_size());
+	memset(shared, 0, completion_waiters_size());
 	pg_atomic_init_u32(&shared->count, 0);
 	for (int i = 0; i < WAITERS; i++)
 		pg_atomic_init_u64(&shared->waiters[i].key, 0);
@@ -65,7 +65,7 @@ shmem_init(LWLock *own_lock)
 void
 completion_waiters_register(void)
 {
-	shmem_add(shmem_size, shmem_init);
+	shmem_add(completion_waiters_size, completion_waiters_init);
 }
 
 /* Wait for any instance of the current database from now on. */

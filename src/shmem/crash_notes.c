@@ -123,7 +123,7 @@ open_file(LWLock *own_lock)
 
 /* The notes are in a file, which outlives a crash: they take no memory of the server's. */
 static Size
-shmem_size(void)
+crash_notes_size(void)
 {
 	return 0;
 }
@@ -132,7 +132,7 @@ shmem_size(void)
 void
 crash_notes_register(void)
 {
-	shmem_add(shmem_size, open_file);
+	shmem_add(crash_notes_size, open_file);
 }
 
 /* Leave at once because another process crashed: not this worker's doing. */

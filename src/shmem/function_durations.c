@@ -10,14 +10,14 @@
  */
 #include "postgres.h"
 
-#include "common/guc.h"
 #include "common/hashfn.h"
-#include "shmem/function_durations.h"
-#include "shmem/shmem.h"
 #include "miscadmin.h"
 #include "port/atomics.h"
 #include "storage/shmem.h"
 
+#include "common/guc.h"
+#include "shmem/function_durations.h"
+#include "shmem/shmem.h"
 
 #define PLACES			8192
 #define DURATION_BITS	24
@@ -27,18 +27,18 @@ static pg_atomic_uint64 *places = NULL;
 
 /* Bytes of shared memory that the table takes. */
 static Size
-shmem_size(void)
+function_durations_size(void)
 {
 	return PLACES * sizeof(pg_atomic_uint64);
 }
 
 /* Lay the table out, empty. */
 static void
-shmem_init(LWLock *own_lock)
+function_durations_init(LWLock *own_lock)
 {
 	bool		found;
 
-	places = ShmemInitStruct("durable timings", shmem_size(), &found);
+	places = ShmemInitStruct("durable timings", function_durations_size(), &found);
 	for (int i = 0; !found && i < PLACES; i++)
 		pg_atomic_init_u64(&places[i], 0);
 }
@@ -47,7 +47,7 @@ shmem_init(LWLock *own_lock)
 void
 function_durations_register(void)
 {
-	shmem_add(shmem_size, shmem_init);
+	shmem_add(function_durations_size, function_durations_init);
 }
 
 /* The place of a function, and the part of its hash that is kept there. */

@@ -74,7 +74,7 @@ PG_FUNCTION_INFO_V1(durable_reset_stats);
 
 /* Bytes of shared memory that the counters take. */
 static Size
-shmem_size(void)
+stats_size(void)
 {
 	return add_size(hash_estimate_size(MAX_ROLES, sizeof(RoleStats)),
 					hash_estimate_size(MAX_FUNCTIONS, sizeof(FunctionStats)));
@@ -82,7 +82,7 @@ shmem_size(void)
 
 /* Lay the tables out, empty. */
 static void
-shmem_init(LWLock *stats_lock)
+stats_init(LWLock *stats_lock)
 {
 	HASHCTL		role_ctl = {.keysize = sizeof(RoleKey), .entrysize = sizeof(RoleStats)};
 	HASHCTL		function_ctl = {.keysize = sizeof(FunctionKey), .entrysize = sizeof(FunctionStats)};
@@ -98,7 +98,7 @@ shmem_init(LWLock *stats_lock)
 void
 stats_register(void)
 {
-	shmem_add(shmem_size, shmem_init);
+	shmem_add(stats_size, stats_init);
 }
 
 /* Count something. */
@@ -182,7 +182,7 @@ clear_pending(void)
  * rollback waits for the next commit.
  */
 static void
-at_transaction_end(XactEvent event, void *arg)
+stats_at_transaction_end(XactEvent event, void *arg)
 {
 	if (event == XACT_EVENT_COMMIT && counters[STATS_BATCHES] > 0)
 	{
@@ -204,7 +204,7 @@ at_transaction_end(XactEvent event, void *arg)
 void
 stats_begin(void)
 {
-	RegisterXactCallback(at_transaction_end, NULL);
+	RegisterXactCallback(stats_at_transaction_end, NULL);
 }
 
 /* Count a call of a function that took this many nanoseconds. */

@@ -80,7 +80,7 @@ history_append(Store *store, const HistoryRow *row)
 
 /* Read a row out of a slot. */
 static void
-row_read(TupleTableSlot *slot, HistoryRow *row)
+history_read(TupleTableSlot *slot, HistoryRow *row)
 {
 	row->key = row_int64(slot, COL_KEY);
 	row->seq = row_int(slot, COL_SEQ);
@@ -118,7 +118,7 @@ history_between(Store *store, int64 key, int first_seq, int last_seq)
 	{
 		HistoryRow *row = palloc(sizeof(HistoryRow));
 
-		row_read(slot, row);
+		history_read(slot, row);
 		rows = lappend(rows, row);
 	}
 	scan_end(&scan);
@@ -135,7 +135,7 @@ history_get(Store *store, int64 key, int seq, HistoryRow *row)
 	scan_between(&scan, store, key, seq, seq);
 	slot = scan_next(&scan);
 	if (slot != NULL)
-		row_read(slot, row);
+		history_read(slot, row);
 	scan_end(&scan);
 	return slot != NULL;
 }

@@ -24,7 +24,7 @@
 
 /* Read a row out of a slot whose columns have been fetched. */
 static void
-row_read(TupleTableSlot *slot, InstanceRow *row)
+instance_read(TupleTableSlot *slot, InstanceRow *row)
 {
 	memset(row, 0, sizeof(InstanceRow));
 	row->key = row_int64(slot, COL_KEY);
@@ -65,7 +65,7 @@ set_unless_zero(TupleTableSlot *slot, int column, int64 value)
 
 /* Fill a cleared slot from a row. */
 static void
-row_write(TupleTableSlot *slot, const InstanceRow *row)
+instance_write(TupleTableSlot *slot, const InstanceRow *row)
 {
 	row_set(slot, COL_KEY, Int64GetDatum(row->key));
 	row_set_text(slot, COL_INSTANCE_ID, row->instance_id);
@@ -101,14 +101,14 @@ instance_datum(Table *table, const InstanceRow *row)
 	TupleTableSlot *slot = table_new_row(table);
 	HeapTuple	tuple;
 
-	row_write(slot, row);
+	instance_write(slot, row);
 	tuple = heap_form_tuple(slot->tts_tupleDescriptor, slot->tts_values, slot->tts_isnull);
 	return heap_copy_tuple_as_datum(tuple, slot->tts_tupleDescriptor);
 }
 
 /* Begin a scan for one key of the primary key or of the given index. */
 static void
-scan_key(TableScan *scan, Store *store, const char *index, Datum value, RegProcedure equal)
+scan_instances(TableScan *scan, Store *store, const char *index, Datum value, RegProcedure equal)
 {
 	ScanKeyData key;
 
@@ -150,7 +150,7 @@ find_by_key(Store *store, int64 key, ItemPointer root, ItemPointer tid, Oid *own
 	TableScan	scan;
 	TupleTableSlot *slot;
 
-	scan_key(&scan, store, "instances_pkey", Int64GetDatum(key), F_INT8EQ);
+	scan_instances(&scan, store, "instances_pkey", Int64GetDatum(key), F_INT8EQ);
 	slot = scan_next(&scan);
 	if (slot != NULL)
 	{
@@ -193,7 +193,7 @@ lock_row(Store *store, int64 key, Oid owner, LockWaitPolicy policy, InstanceRow 
 	if (result == TM_Ok)
 	{
 		slot_getallattrs(table->slot);
-		row_read(table->slot, row);
+		instance_read(table->slot, row);
 		row->root = root;
 	}
 	ExecClearTuple(table->slot);
@@ -233,10 +233,10 @@ read_by(Store *store, const char *index, Datum value, RegProcedure equal, Instan
 	TableScan	scan;
 	TupleTableSlot *slot;
 
-	scan_key(&scan, store, index, value, equal);
+	scan_instances(&scan, store, index, value, equal);
 	slot = scan_next(&scan);
 	if (slot != NULL)
-		row_read(slot, row);
+		instance_read(slot, row);
 	scan_end(&scan);
 	return slot != NULL;
 }
@@ -298,7 +298,7 @@ instance_insert(Store *store, const InstanceRow *row)
 	Table	   *table = table_get(store, TABLE_INSTANCES);
 	TupleTableSlot *slot = table_new_row(table);
 
-	row_write(slot, row);
+	instance_write(slot, row);
 	table_add_row(table, slot);
 }
 
@@ -309,7 +309,7 @@ instance_update(Store *store, InstanceRow *row)
 	Table	   *table = table_get(store, TABLE_INSTANCES);
 	TupleTableSlot *slot = table_new_row(table);
 
-	row_write(slot, row);
+	instance_write(slot, row);
 	if (table_update_row(table, &row->tid, slot))
 		row->root = slot->tts_tid;
 	row->tid = slot->tts_tid;
@@ -410,7 +410,7 @@ instance_children(Store *store, int64 parent_key)
 	TupleTableSlot *slot;
 	List	   *children = NIL;
 
-	scan_key(&scan, store, "instances_parent", Int64GetDatum(parent_key), F_INT8EQ);
+	scan_instances(&scan, store, "instances_parent", Int64GetDatum(parent_key), F_INT8EQ);
 	while ((slot = scan_next(&scan)) != NULL)
 	{
 		int64	   *key = palloc(sizeof(int64));

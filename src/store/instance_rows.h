@@ -71,7 +71,6 @@ extern int64 instances_move(Store *store, Datum owner, Oid role, int64 max, bool
 /* keys of the children, as a List of palloc'd int64 */
 extern List *instance_children(Store *store, int64 parent_key);
 
-
 /* a number larger than all before, for a key or a message id */
 extern int64 store_number(Store *store);
 

@@ -20,7 +20,6 @@
 #include "store/row_scans.h"
 #include "store/table_access.h"
 
-
 /* Begin a scan of the rows of one instance in the order of the primary key. */
 void
 scan_key(TableScan *scan, Table *table, const char *index, int64 key)

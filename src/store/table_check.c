@@ -190,7 +190,7 @@ kind_misfit(Relation rel)
 
 /* The type that a column should have. */
 static Oid
-column_type(Relation rel, const ColumnShape *column)
+shape_column_type(Relation rel, const ColumnShape *column)
 {
 	if (column->type != OWNER_TYPE)
 		return column->type;
@@ -218,9 +218,9 @@ columns_misfit(Relation rel, const TableShape *shape)
 			return psprintf("Column %d, \"%s\", is missing.", i + 1, shape->columns[i].name);
 		else if (strcmp(NameStr(column->attname), shape->columns[i].name) != 0)
 			return psprintf("Column %d is called \"%s\", not \"%s\".", i + 1, NameStr(column->attname), shape->columns[i].name);
-		else if (column->atttypid != column_type(rel, &shape->columns[i]))
+		else if (column->atttypid != shape_column_type(rel, &shape->columns[i]))
 			return psprintf("Column \"%s\" is of type %s, not %s.", shape->columns[i].name,
-							format_type_be(column->atttypid), format_type_be(column_type(rel, &shape->columns[i])));
+							format_type_be(column->atttypid), format_type_be(shape_column_type(rel, &shape->columns[i])));
 	}
 	return NULL;
 }
@@ -368,7 +368,7 @@ report(int level, TableId id, const Misfit *misfit)
  * has the table looked at again the next time.
  */
 static bool
-look(Relation rel, TableId id, bool write, int level)
+check_table(Relation rel, TableId id, bool write, int level)
 {
 	static bool registered = false;
 	Oid			indexes[TABLE_INDEXES] = {InvalidOid};
@@ -400,14 +400,14 @@ look(Relation rel, TableId id, bool write, int level)
 bool
 table_fits(Relation rel, TableId id, int level)
 {
-	return (known[id].relid == RelationGetRelid(rel) && known[id].writable) || look(rel, id, true, level);
+	return (known[id].relid == RelationGetRelid(rel) && known[id].writable) || check_table(rel, id, true, level);
 }
 
 /* Whether it fits for who only reads it. */
 bool
 table_readable(Relation rel, TableId id, int level)
 {
-	return known[id].relid == RelationGetRelid(rel) || look(rel, id, false, level);
+	return known[id].relid == RelationGetRelid(rel) || check_table(rel, id, false, level);
 }
 
 /* A table is not there, or has just been replaced by another: that does not fit. */
