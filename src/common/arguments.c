@@ -13,7 +13,7 @@
 
 #define EVENT_NAME_LENGTH	256
 
-/* Error for a parameter that is null and must not be. */
+/* Raise an error if an argument is null. */
 void
 require_argument(FunctionCallInfo fcinfo, int number, const char *parameter, const char *function)
 {
@@ -43,7 +43,7 @@ jsonb_argument(FunctionCallInfo fcinfo, int number)
 	return PG_ARGISNULL(number) ? NULL : PG_GETARG_JSONB_P(number);
 }
 
-/* A text argument as the name of an event, or an error if it cannot be one. */
+/* A text argument as the name of an event; an error if the name is too short or too long. */
 char *
 event_name_argument(FunctionCallInfo fcinfo, int number)
 {

@@ -14,7 +14,7 @@ ProcessKind process_kind = PROCESS_SESSION;
 ActivityContext *current_activity = NULL;
 void		(*current_orchestrator_refuse) (Jsonb *failure) = NULL;
 
-/* Raise OD009 if an orchestrator runs: clients' functions are not for it. */
+/* Raise OD009 if an orchestrator runs. */
 void
 orchestrator_forbid(const char *function)
 {
@@ -26,7 +26,7 @@ orchestrator_forbid(const char *function)
 											 "Call it from an activity: durable.call_activity, or use the orchestrator's own functions such as durable.send_event."));
 }
 
-/* Code of users begins here, as the current user, who must be the given role; the engine's trusted processes run none. */
+/* Check that this process may run code of a role. */
 void
 process_require_role(Oid role)
 {
@@ -36,7 +36,7 @@ process_require_role(Oid role)
 		elog(ERROR, "code of role %u was about to run as role %u", role, GetUserId());
 }
 
-/* Whether this process is the engine's. */
+/* Whether this process belongs to the engine. */
 bool
 process_is_engine(void)
 {

@@ -1,13 +1,14 @@
 /*
  * completion_waiters.c
- *	  One slot a backend says for which instance it waits.
+ *	  A slot for each process says for which instance the process waits.
  *
- * A waiter fills its slot before it reads the instance's status, and a worker
- * looks at the slots after its commit, so no end is missed.  As long as the
- * waiter does not know the instance's key it waits for any, in vain now and
- * then.  There is no lock, which a worker would hold while it wakes many: who
- * reads a slot that is just being filled wakes its owner in vain, too.  The
- * count of waiters lets a worker pass by when nobody waits.
+ * A waiter fills its slot before it reads the status of the instance, and a worker
+ * reads the slots after its commit, so no end is missed.  As long as the waiter
+ * does not know the key of the instance it waits for any instance, so it may be
+ * woken for nothing.  There is no lock, since a worker that wakes many sessions
+ * would hold it for long; a worker that reads a slot while its owner fills it may
+ * also wake the owner for nothing.  The count of waiters lets a worker skip the
+ * slots if no session waits.
  */
 #include "postgres.h"
 
@@ -39,14 +40,14 @@ static WaiterShared *shared = NULL;
 
 #define WAITERS (MaxBackends + NUM_AUXILIARY_PROCS)
 
-/* Bytes of shared memory: a slot for each process there can be. */
+/* Bytes of shared memory: a slot for each possible process. */
 static Size
 completion_waiters_size(void)
 {
 	return MAXALIGN(offsetof(WaiterShared, waiters) + WAITERS * sizeof(Waiter));
 }
 
-/* Lay the slots out, nobody waiting. */
+/* Lay out the slots; no process waits. */
 static void
 completion_waiters_init(LWLock *own_lock)
 {
@@ -61,7 +62,7 @@ completion_waiters_init(LWLock *own_lock)
 		pg_atomic_init_u64(&shared->waiters[i].key, 0);
 }
 
-/* Have the part laid out at the start of the server. */
+/* Register the part at server start. */
 void
 completion_waiters_register(void)
 {
@@ -77,11 +78,11 @@ completion_waiter_begin(void)
 	waiter->db = MyDatabaseId;
 	pg_write_barrier();
 	pg_atomic_write_u64(&waiter->key, ANY_KEY);
-	/* a full barrier, before the status is read */
+	/* a full barrier: the caller reads the status after this */
 	pg_atomic_fetch_add_u32(&shared->count, 1);
 }
 
-/* Wait for this one only, whose status was read since completion_waiter_begin. */
+/* Wait only for this instance, whose status the caller has read since completion_waiter_begin. */
 void
 completion_waiter_for(int64 key)
 {
@@ -96,11 +97,11 @@ completion_waiter_end(void)
 	pg_atomic_fetch_sub_u32(&shared->count, 1);
 }
 
-/* Wake all who wait for one of these instances; sorts the keys. */
+/* Wake the sessions that wait for one of these instances. */
 void
 completion_waiter_wake(int64 *keys, int count)
 {
-	/* after the commit */
+	/* orders the commit before the reads below */
 	pg_memory_barrier();
 	if (pg_atomic_read_u32(&shared->count) == 0)
 		return;

@@ -2,11 +2,11 @@
  * function_durations.c
  *	  A table of mean durations in shared memory.
  *
- * Each function has one place in it, by its hash; of two functions with the
- * same place the one called last has it, and the other counts as unknown until
- * it is called again.  Entries are read and written without a lock, hash and
- * duration packed into one atomic number: 40 bits of one, 24 bits of the other
- * (17 seconds at most, which is slow whatever durable.batch_time is).
+ * The hash of a function selects its place.  If two functions have the same place,
+ * the place belongs to the one that was called last, and the other one counts as
+ * unknown until its next call.  There is no lock: each place is one atomic number
+ * of 40 bits of the hash and 24 bits of the duration (17 seconds at most, which
+ * is slow whatever durable.batch_time is).
  */
 #include "postgres.h"
 
@@ -32,7 +32,7 @@ function_durations_size(void)
 	return PLACES * sizeof(pg_atomic_uint64);
 }
 
-/* Lay the table out, empty. */
+/* Lay out an empty table. */
 static void
 function_durations_init(LWLock *own_lock)
 {
@@ -43,14 +43,14 @@ function_durations_init(LWLock *own_lock)
 		pg_atomic_init_u64(&places[i], 0);
 }
 
-/* Have the part laid out at the start of the server. */
+/* Register the part at server start. */
 void
 function_durations_register(void)
 {
 	shmem_add(function_durations_size, function_durations_init);
 }
 
-/* The place of a function, and the part of its hash that is kept there. */
+/* The place of a function, and the part of its hash that is stored there. */
 static pg_atomic_uint64 *
 place_of(const char *search_path, const char *name, uint64 *tag)
 {
@@ -62,7 +62,7 @@ place_of(const char *search_path, const char *name, uint64 *tag)
 	return &places[hash % PLACES];
 }
 
-/* What is known of a function's duration. */
+/* The mean duration of a function; -1: unknown. */
 int64
 duration_mean(const char *search_path, const char *name)
 {
@@ -74,7 +74,7 @@ duration_mean(const char *search_path, const char *name)
 	return entry & DURATION_MAX;
 }
 
-/* Whether a call that takes so many microseconds is quick. */
+/* Whether a call that takes this many microseconds is quick. */
 static bool
 is_quick(int64 time)
 {
@@ -91,8 +91,9 @@ duration_is_slow(const char *search_path, const char *name)
 }
 
 /*
- * Count a call that took this many microseconds; later ones weigh more.  One
- * that was interrupted would have taken longer, and does not pass for quick.
+ * Count a call that took this many microseconds; later calls weigh more.  An
+ * interrupted call would have taken longer, so its time does not count as
+ * quick.
  */
 void
 duration_add(const char *search_path, const char *name, int64 time, bool interrupted)
@@ -109,7 +110,7 @@ duration_add(const char *search_path, const char *name, int64 time, bool interru
 	pg_atomic_write_u64(place, tag << DURATION_BITS | Max(duration, 1));
 }
 
-/* The function is to be called alone, whatever it takes, as it does what no rollback takes back. */
+/* The function must run alone, however long it takes, since it does something that a rollback does not undo. */
 void
 duration_alone(const char *search_path, const char *name)
 {

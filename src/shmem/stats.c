@@ -1,10 +1,12 @@
 /*
  * stats.c
- *	  Counters in shared memory, one set a (database, role) and one a function.
+ *	  Counters in shared memory: one set for each (database, role) and one for
+ *	  each function.
  *
- * Two hash tables, entered under their lock and added to under it as well: it
- * is taken once a batch.  When there is no room for another function, or a role
- * has its share of them already, its calls count under OTHER_FUNCTIONS.
+ * Both hash tables are guarded by the part's lock, which is taken once for each
+ * batch.  If there is no room for another function, or a role has
+ * ROLE_FUNCTIONS of them, the calls of further functions count under
+ * OTHER_FUNCTIONS.
  */
 #include "postgres.h"
 
@@ -23,17 +25,17 @@
 
 #define MAX_ROLES		1024
 #define MAX_FUNCTIONS	8192
-#define ROLE_FUNCTIONS	512		/* of one role */
-#define MAX_PENDING		64		/* functions in one transaction */
+#define ROLE_FUNCTIONS	512		/* entries of one role, at most */
+#define MAX_PENDING		64		/* functions that are counted in one transaction */
 #define NAME_SIZE		128
 #define OTHER_FUNCTIONS "(others)"
 
 typedef struct RoleStats
 {
 	RoleKey		key;			/* hash key, must be first */
-	int			functions;		/* that have an entry */
+	int			functions;		/* entries in functions */
 	int64		counters[STATS_COUNTERS];
-	int64		max_lateness;	/* us */
+	int64		max_lateness;	/* microseconds */
 	TimestampTz since;
 } RoleStats;
 
@@ -48,7 +50,7 @@ typedef struct Calls
 {
 	int64		calls;
 	int64		failures;
-	int64		time;			/* ns */
+	int64		time;			/* nanoseconds */
 	int64		max_time;
 } Calls;
 
@@ -62,7 +64,7 @@ static LWLock *lock = NULL;
 static HTAB *roles = NULL;
 static HTAB *functions = NULL;
 
-/* what this transaction has done */
+/* counts of the current transaction */
 static int64 counters[STATS_COUNTERS];
 static int64 max_lateness;
 static int	npending = 0;
@@ -80,7 +82,7 @@ stats_size(void)
 					hash_estimate_size(MAX_FUNCTIONS, sizeof(FunctionStats)));
 }
 
-/* Lay the tables out, empty. */
+/* Lay out empty tables. */
 static void
 stats_init(LWLock *stats_lock)
 {
@@ -94,14 +96,14 @@ stats_init(LWLock *stats_lock)
 									   HASH_ELEM | HASH_BLOBS | HASH_FIXED_SIZE);
 }
 
-/* Have the part laid out at the start of the server. */
+/* Register the part at server start. */
 void
 stats_register(void)
 {
 	shmem_add(stats_size, stats_init);
 }
 
-/* Count something. */
+/* Count an event. */
 void
 stats_count(StatsCounter counter, int64 by)
 {
@@ -119,7 +121,7 @@ stats_timer(TimestampTz due, TimestampTz now)
 	max_lateness = Max(max_lateness, lateness);
 }
 
-/* Add some calls to others. */
+/* Add calls to the counts of a function. */
 static void
 add_calls(Calls *to, const Calls *calls)
 {
@@ -129,7 +131,7 @@ add_calls(Calls *to, const Calls *calls)
 	to->max_time = Max(to->max_time, calls->max_time);
 }
 
-/* Add what is pending to a role's counters and to its functions'. */
+/* Add the counts of this transaction to a role and its functions.  The caller holds the lock. */
 static void
 add_pending(void)
 {
@@ -168,7 +170,7 @@ add_pending(void)
 	}
 }
 
-/* Count from zero again. */
+/* Reset the counts of this transaction. */
 static void
 clear_pending(void)
 {
@@ -178,8 +180,8 @@ clear_pending(void)
 }
 
 /*
- * Transaction callback.  Whoever the commit wakes finds the work counted; a
- * rollback waits for the next commit.
+ * Transaction callback.  Its commit adds the counts before other sessions see
+ * the work; a rollback is counted with the next commit.
  */
 static void
 stats_at_transaction_end(XactEvent event, void *arg)
@@ -200,7 +202,7 @@ stats_at_transaction_end(XactEvent event, void *arg)
 	}
 }
 
-/* Let the transactions of this process count. */
+/* Make the transactions of this process count. */
 void
 stats_begin(void)
 {
@@ -234,7 +236,7 @@ stats_call(StatsKind kind, const char *name, int64 time, bool failed)
 	add_calls(&pending[i].calls, &call);
 }
 
-/* The counters of a database begin anew. */
+/* Reset the counters of a database. */
 void
 stats_reset(Oid db)
 {
@@ -254,17 +256,14 @@ durable_reset_stats(PG_FUNCTION_ARGS)
 	PG_RETURN_VOID();
 }
 
-/* Milliseconds, as statistics views show times. */
+/* A time in milliseconds, the unit of statistics views. */
 static Datum
 milliseconds(double us)
 {
 	return Float8GetDatum(us / 1000.0);
 }
 
-/*
- * Copies of what a table has for this database; the rows are made when the lock
- * is free again.  Even a reader takes the lock alone, see shmem.h.
- */
+/* Copies of a table's entries for this database, so that the caller makes rows without the lock. */
 static char *
 copy_entries(HTAB *table, long max, Size size, int *count)
 {
