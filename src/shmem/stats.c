@@ -180,8 +180,8 @@ clear_pending(void)
 }
 
 /*
- * Transaction callback.  Its commit adds the counts before other sessions see
- * the work; a rollback is counted with the next commit.
+ * Transaction callback.  A session that the commit wakes finds the work
+ * counted; a rollback is counted with the next commit.
  */
 static void
 stats_at_transaction_end(XactEvent event, void *arg)
