@@ -1,20 +1,21 @@
 /*
  * commit_wakeup.c
- *	  Collects the hints of the current transaction in TopTransactionContext
- *	  and announces them when it has committed, where nothing may throw.  A
- *	  savepoint that is rolled back takes its cancellations with it; other
- *	  hints are only asked to look, so one too many does no harm.
+ *	  Collects the wake-ups of a transaction in TopTransactionContext and
+ *	  announces them after its commit, where nothing may throw.
  *
- * What a transaction locks, workers pass over instead of waiting for it, and
- * then nobody would look again.  So who locks the row of an instance, or a
- * queued activity, that is not its own work says so before it does, and what
- * it has locked is announced at its end, whether it commits or not: wakeup_locked
- * and wakeup_locked_tasks.  Workers need not for what they hold: they look again
- * themselves, and what they hold when they end goes back to the lists.
+ * A savepoint that is rolled back takes its cancellations with it.  Its other
+ * wake-ups stay: each only makes a process look.
  *
- * The commit callback would be too early: only after it does PostgreSQL send
- * the transaction's cache invalidations and release its locks, and a worker
- * woken before runs the code that a CREATE OR REPLACE FUNCTION has replaced.
+ * Workers skip what another transaction has locked; they do not wait, and nobody
+ * would look again.  So a transaction that locks the row of an instance, or a
+ * queued activity, which is not its own work, calls wakeup_locked or
+ * wakeup_locked_tasks first, and these are announced at the end of the
+ * transaction even if it is rolled back.  A worker does not do this for what it
+ * has claimed: it looks again itself, and at its end its claims are queued again.
+ *
+ * The commit callback would be too early.  PostgreSQL sends the cache invalidations
+ * of the transaction and releases its locks later, so a worker that is woken in the
+ * callback would run code that a CREATE OR REPLACE FUNCTION has just replaced.
  * The last phase of resource release comes after both.
  */
 #include "postgres.h"
@@ -35,7 +36,7 @@
 #define HINTS_LIMIT 32768
 
 static bool registered = false;
-/* what is told to workers; beyond HINTS_LIMIT the scheduler's scan finds the rest */
+/* wake-ups for workers; if there are more than HINTS_LIMIT, the scheduler's scan finds the rest */
 typedef struct HintList
 {
 	ReadyHint  *hints;
@@ -44,12 +45,12 @@ typedef struct HintList
 	bool		overflow;
 } HintList;
 
-static HintList ready;			/* what the transaction has made ready */
-static HintList locked;			/* rows that workers pass over while we hold them */
+static HintList ready;			/* work that the transaction has made ready */
+static HintList locked;			/* rows that workers skip while the transaction holds their locks */
 static int64 *ended = NULL;
 static int	nended = 0;
 static int	ended_size = 0;
-/* activities to be interrupted, which is not to happen for a savepoint that is rolled back */
+/* activities to be interrupted, unless this savepoint is rolled back */
 typedef struct Cancel
 {
 	int64		key;
@@ -64,9 +65,9 @@ static bool extension_changed = false;
 static bool roles_came = false;
 static bool roles_dropped = false;
 static bool databases_changed = false;
-static bool look = false;		/* into the tables */
-static bool over = false;		/* to be announced when all is released */
-static bool undone = false;		/* something of the transaction was rolled back */
+static bool look = false;		/* the scheduler scans the tables */
+static bool over = false;		/* the transaction ended; announce when its locks are released */
+static bool undone = false;		/* a savepoint was rolled back */
 
 /* Forget everything; the memory goes with the transaction. */
 static void
@@ -80,7 +81,7 @@ reset(void)
 	extension_changed = roles_came = roles_dropped = databases_changed = look = over = undone = false;
 }
 
-/* Announce what there is to be done. */
+/* Announce work for workers. */
 static void
 announce_work(void)
 {
@@ -94,7 +95,7 @@ announce_work(void)
 		database_request_scan(MyDatabaseId);
 }
 
-/* Announce what has been collected. */
+/* Announce everything. */
 static void
 announce(void)
 {
@@ -110,12 +111,15 @@ announce(void)
 		completion_waiter_wake(ended, nended);
 	if (durable_wakeups)
 		announce_work();
-	/* last, so that a worker whose activity is interrupted looks at the termination first */
+	/* last, so that a worker whose activity is interrupted finds the termination */
 	for (int i = 0; i < ncanceled; i++)
 		crash_note_cancel(MyDatabaseId, canceled[i].key);
 }
 
-/* Queued activities that were locked to be removed are gone, unless something was rolled back. */
+/*
+ * Queued activities that this transaction has locked and removed are gone,
+ * unless a savepoint was rolled back.
+ */
 static void
 forget_removed_tasks(void)
 {
@@ -190,7 +194,7 @@ at_release(ResourceReleasePhase phase, bool is_commit, bool is_top_level, void *
 	reset();
 }
 
-/* Register the callbacks once; false where there is no engine to tell. */
+/* Register the callbacks once; false if there is no engine to wake. */
 static bool
 ready_to_collect(void)
 {
@@ -206,7 +210,7 @@ ready_to_collect(void)
 	return true;
 }
 
-/* Add a hint, unless there are too many already. */
+/* Add a wake-up, unless there are too many. */
 static void
 add(HintList *list, ReadyHint hint)
 {
@@ -221,7 +225,7 @@ add(HintList *list, ReadyHint hint)
 	list->hints[list->count++] = hint;
 }
 
-/* An instance has something to do, for these reasons. */
+/* An instance has something to do. */
 void
 wakeup_instance(Oid role, int64 key, const char *name, int flags)
 {
@@ -233,24 +237,21 @@ wakeup_instance(Oid role, int64 key, const char *name, int flags)
 		add(&ready, (ReadyHint) {.role = role, .key = key, .name = name != NULL ? ready_name(name) : 0, .flags = flags});
 }
 
-/*
- * This transaction locks the row of an instance.  What comes for the instance
- * meanwhile, workers pass over, so they are told at its end, even by rollback.
- */
+/* This transaction locks the row of an instance. */
 void
 wakeup_locked(Oid role, int64 key)
 {
 	add(&locked, (ReadyHint) {.role = role, .key = key, .flags = READY_ALL});
 }
 
-/* It locks queued activities to remove them: if it is rolled back, they are still to be run. */
+/* This transaction locks queued activities to remove them. */
 void
 wakeup_locked_tasks(Oid role, int64 key, int low, int high)
 {
 	add(&locked, (ReadyHint) {.role = role, .key = key, .low = low, .high = high});
 }
 
-/* Activities of an instance wait for any worker. */
+/* Activities of an instance were queued. */
 void
 wakeup_tasks(Oid role, int64 key, int low, int high, Lone lone)
 {
@@ -267,7 +268,7 @@ wakeup_tasks(Oid role, int64 key, int low, int high, Lone lone)
 void
 wakeup_timer(TimestampTz fire_at)
 {
-	/* 0 is none; it has passed, as has what comes before it */
+	/* 0 means no timer; such an early timer is due anyway */
 	if (fire_at == 0)
 		fire_at = -1;
 	if (ready_to_collect() && (first_timer == 0 || fire_at < first_timer))
@@ -284,7 +285,7 @@ wakeup_ended(int64 key)
 	ended[nended++] = key;
 }
 
-/* Running activities of the instance are to be interrupted. */
+/* Running activities of the instance will be interrupted. */
 void
 wakeup_cancel(int64 key)
 {
@@ -294,14 +295,14 @@ wakeup_cancel(int64 key)
 	canceled[ncanceled++] = (Cancel) {.key = key, .subid = GetCurrentSubTransactionId()};
 }
 
-/* The extension came or went in this database. */
+/* The extension was created, changed or dropped in this database. */
 void
 wakeup_extension_changed(void)
 {
 	extension_changed = ready_to_collect();
 }
 
-/* A role was created or renamed, or dropped, which concerns all databases. */
+/* A role was created or renamed, or dropped.  This concerns all databases. */
 void
 wakeup_roles_changed(bool dropped)
 {
@@ -318,7 +319,7 @@ wakeup_databases_changed(void)
 	databases_changed = ready_to_collect();
 }
 
-/* Have the scheduler look for all that there may be when this transaction ends. */
+/* The scheduler scans the tables when this transaction ends. */
 void
 wakeup_look(void)
 {

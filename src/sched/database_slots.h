@@ -42,7 +42,7 @@ typedef struct DatabaseInfo
 	TimestampTz due_at;			/* without a scheduler: when one starts; DT_NOEND: at a wake-up */
 	TimestampTz retry_at;		/* without a scheduler: none starts before this */
 	TimestampTz idle_since;		/* when the scheduler ran out of work; 0: it has work */
-	TimestampTz lacked_at;		/* when the scheduler last found no process for a worker; 0: it found one since */
+	TimestampTz lacked_at;		/* when the scheduler last found no process for a worker; 0: it always found one */
 	bool		woken;			/* a session has woken the scheduler */
 	bool		leaving;		/* the scheduler was asked to make way for another */
 } DatabaseInfo;

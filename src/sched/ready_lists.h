@@ -80,7 +80,7 @@ typedef struct Queue
 	TimestampTz last_take;		/* when instances were taken last */
 	bool		watched;		/* its scheduler looks at this queue again soon */
 	TimestampTz retry_at;		/* no process is started before this */
-	bool		lacking;		/* retry_at was set because the server had no process */
+	bool		lacking;		/* the server had no process for this queue */
 	TimestampTz backlog_since;	/* since then there was always batch work; 0: there is none */
 	TimestampTz batch_since;	/* when batch work was last taken, or came */
 	TimestampTz lone_since;		/* when work that runs alone was last taken, or came */
@@ -118,7 +118,7 @@ typedef struct Lists
 	int			long_used;
 	bool		crowded;		/* some role may wait for its first batch place */
 	volatile bool long_wanted;	/* some work waits for a long place; a worker that has one reads this without the lock */
-	TimestampTz no_process;		/* when the server last had no process; 0: a process could be started since */
+	TimestampTz no_process;		/* when the server last had no process; 0: not within NO_PROCESS_TIME */
 	Queue		queues[READY_QUEUES];
 	WorkerSlot	slots[DURABLE_WORKERS_LIMIT];
 	Range		ranges[READY_RANGES];

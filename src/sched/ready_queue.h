@@ -92,7 +92,7 @@ typedef struct QueueInfo
 	bool		complete;		/* the tables contain no more ready work */
 	int			workers;
 	bool		pausing;		/* no worker is started for the moment */
-	bool		lacking;		/* the reason is that the server had no process */
+	bool		lacking;		/* the server had no process for this role */
 	QueueWait		for_batch;		/* batch work that no worker takes; pid is 0 */
 	QueueWait		for_long;		/* work that runs alone; pid is 0 */
 	QueueWait		for_function;	/* claimed instances, while their worker runs a function of another instance */
