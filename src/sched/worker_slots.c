@@ -1,9 +1,9 @@
 /*
  * worker_slots.c
- *	  The slots of workers: each worker's state, and what it holds.
+ *	  The slots of workers: the state of each worker, and what it holds.
  *
- * A worker that ends in whatever way gives back what it holds (worker_slot_detach, an
- * on_shmem_exit callback).
+ * A worker gives back what it holds when it ends, for whatever reason: an
+ * on_shmem_exit callback calls worker_slot_detach.
  */
 #include "postgres.h"
 
@@ -19,7 +19,7 @@
 
 #define FAILED_START_PAUSE	(5 * USECS_PER_SEC)
 
-/* Take over a reserved slot: this process is the worker now. */
+/* This process becomes the worker of a reserved slot. */
 void
 worker_slot_attach(int index)
 {
@@ -32,7 +32,7 @@ worker_slot_attach(int index)
 	LWLockRelease(shared_lock);
 }
 
-/* The process has connected and can work now. */
+/* The process has connected and can work. */
 void
 worker_slot_connected(int index)
 {
@@ -40,12 +40,12 @@ worker_slot_connected(int index)
 
 	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
 	worker_slot_set_state(slot, WORKER_BUSY);
-	/* a batch place is kept for a while from now on */
+	/* the role keeps a batch place for a while, counted from now */
 	slot->placed = GetCurrentTimestamp();
 	LWLockRelease(shared_lock);
 }
 
-/* Drop all that a slot holds, for the scheduler to find it again; lock held. */
+/* Drop what a slot holds, so that the scheduler's scan finds it again; lock held. */
 static void
 worker_slot_drop_claims(WorkerSlot *slot)
 {
@@ -59,19 +59,19 @@ worker_slot_drop_claims(WorkerSlot *slot)
 	database_request_scan(slot->queue->db);
 }
 
-/* Return all that a slot holds to its queue and free it; lock held. */
+/* Return what a slot holds to its queue and free the slot; lock held. */
 static void
 worker_slot_free(WorkerSlot *slot)
 {
 	Queue	   *queue = slot->queue;
 	bool		idle;
 
-	/* one that could not even connect is not replaced at once */
+	/* after a process that could not connect the next one is started after a pause */
 	if (slot->state == WORKER_STARTING)
 		queue->retry_at = GetCurrentTimestamp() + FAILED_START_PAUSE;
 	idle = slot->state == WORKER_IDLE;
 	place_leave(queue, slot);
-	/* a batch place that was lent */
+	/* the batch place that was lent */
 	place_leave(queue, slot);
 	worker_slot_set_advancing(queue, slot, false);
 	if (!database_served(queue->db) && (slot->nclaims > 0 || slot->range.key != 0))
@@ -89,7 +89,7 @@ worker_slot_free(WorkerSlot *slot)
 	slot->range.key = 0;
 	worker_slot_set_state(slot, WORKER_FREE);
 	queue_came(queue);
-	/* the scheduler reads the black box, but for one that was idle */
+	/* the scheduler reads the crash notes; an idle worker has none */
 	if (!idle)
 		database_poke(queue->db);
 	slot->queue = NULL;
@@ -98,9 +98,9 @@ worker_slot_free(WorkerSlot *slot)
 }
 
 /*
- * Give up the slot when the process ends, whatever the reason; unless it left
- * already, when the slot may be another's.  If to_scheduler, no other worker
- * takes what it held before the scheduler has read the black box.
+ * Give up the slot when the process ends, for whatever reason.  The worker may have
+ * left the slot before, and another may have it.  to_scheduler: no worker takes what
+ * this one held before the scheduler has read the crash notes.
  */
 void
 worker_slot_detach(int index, bool to_scheduler)
@@ -115,14 +115,17 @@ worker_slot_detach(int index, bool to_scheduler)
 	LWLockRelease(shared_lock);
 }
 
-/* The place that this process has.  No lock: others change it only for code that does not come back, and that is seen at the next look. */
+/*
+ * The place of this process.  No lock: others change the place only of a worker whose
+ * code does not check for interrupts, and the worker sees this at its next check.
+ */
 Place
 worker_slot_place(int index)
 {
 	return lists->slots[index].place;
 }
 
-/* What the worker has run alone is done. */
+/* What the worker ran alone is done: give up the long place. */
 void
 worker_slot_return(int index)
 {
@@ -132,21 +135,21 @@ worker_slot_return(int index)
 	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
 	if (slot->place == PLACE_LONG)
 	{
-		/* what waits for a lock a second at a time waits all the time */
+		/* a call that gives way, waits for a lock and gives way again has waited all the time */
 		if (!patience_gave_way())
 			queue->gave_way_since = 0;
 		else if (queue->gave_way_since == 0)
 			queue->gave_way_since = GetCurrentTimestamp();
 		place_leave(queue, slot);
 		(void) places_give(InvalidOid);
-		/* a batch place that is still free saves a switch of processes */
+		/* if a batch place is free, the worker goes on and no other process must be woken */
 		if (slot->place == PLACE_NONE && queue_has_work(queue))
 			(void) place_take_batch(queue, slot);
 	}
 	LWLockRelease(shared_lock);
 }
 
-/* Give the batch place to who has waited longest. */
+/* Give the batch place to the role that has waited longest. */
 void
 worker_slot_yield(int index)
 {
@@ -165,7 +168,7 @@ worker_slot_yield(int index)
 	LWLockRelease(shared_lock);
 }
 
-/* Go idle and give up the place, unless there is work for it. */
+/* Go idle and give up the place, unless there is work for it.  Returns whether the worker is idle. */
 bool
 worker_slot_rest(int index)
 {
@@ -179,7 +182,7 @@ worker_slot_rest(int index)
 		!(slot->place == PLACE_BATCH && (queue_has_batch(queue) || places_may_try(queue))))
 	{
 		place_leave(queue, slot);
-		/* one that was lent as well */
+		/* the batch place that was lent */
 		place_leave(queue, slot);
 		worker_slot_set_state(slot, WORKER_IDLE);
 		(void) places_give(InvalidOid);
@@ -190,7 +193,7 @@ worker_slot_rest(int index)
 	return idle;
 }
 
-/* Whether nobody has woken an idle worker yet. */
+/* Whether an idle worker has not been woken yet. */
 bool
 worker_slot_is_idle(int index)
 {
@@ -202,14 +205,14 @@ worker_slot_is_idle(int index)
 	return idle;
 }
 
-/* Whether an idle worker is to leave for another role's. */
+/* Whether an idle worker must leave for a process of another role. */
 bool
 worker_slot_unwanted(int index)
 {
 	return lists->slots[index].retire;
 }
 
-/* Leave for good, unless somebody has just woken this worker. */
+/* Leave for good, unless the worker has just been woken; returns whether it leaves. */
 bool
 worker_slot_leave(int index)
 {
@@ -224,7 +227,7 @@ worker_slot_leave(int index)
 	return leave;
 }
 
-/* Free a reserved slot whose process never came, or ended without a trace. */
+/* Free a reserved slot whose process never came, or ended before it attached. */
 void
 worker_slot_unreserve(int index, uint32 generation)
 {
@@ -236,7 +239,7 @@ worker_slot_unreserve(int index, uint32 generation)
 	LWLockRelease(shared_lock);
 }
 
-/* The scheduler of a database ends. */
+/* The scheduler of a database ends: free the slots whose processes it has not started. */
 void
 worker_slots_forget_wanted(Oid db)
 {

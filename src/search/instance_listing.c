@@ -1,6 +1,6 @@
 /*
  * instance_listing.c
- *	  Searching in the order of creation: groups of the index instances_listing.
+ *	  Searches in the order of creation: groups of the index instances_listing.
  *
  * The header of search.c says what a group is.
  */
@@ -24,7 +24,10 @@
 #include "store/owner.h"
 #include "store/table_access.h"
 
-/* entries of a group that a page looks at in vain before it looks at other groups: at first, and at most */
+/*
+ * how many rows of a group may fail the filter in succession before other
+ * groups are read: at first, and at most
+ */
 #define PATIENCE_FIRST	32
 #define PATIENCE_LAST	1024
 
@@ -37,7 +40,7 @@ enum
 	LISTING_STATE = 1, LISTING_OWNER, LISTING_NAME, LISTING_CREATED, LISTING_ID
 };
 
-/* Make a scan key for what comes after a place, with the two that it consists of. */
+/* Make a scan key for the rows after a place; parts are the two columns of the place. */
 static void
 after_key(ScanKey key, ScanKey parts, const Found *place)
 {
@@ -54,7 +57,7 @@ after_key(ScanKey key, ScanKey parts, const Found *place)
 						   PointerGetDatum(place->instance_id));
 }
 
-/* Begin a scan of what is left of a group within the filter's range of time. */
+/* Begin a scan of the unread rows of a group in the filter's range of time. */
 static void
 group_open(Search *search, RowScan *scan, const RowGroup *group, bool entries, ScanKey keys,
 		   ScanKey parts)
@@ -80,7 +83,7 @@ group_open(Search *search, RowScan *scan, const RowGroup *group, bool entries, S
 	row_scan_open(search, scan, "instances_listing", entries, nkeys, keys);
 }
 
-/* Read on in a group. */
+/* Read further rows of a group. */
 int
 listing_read(Search *search, RowGroup *group, int limit, int64 patience, Found *rows)
 {
@@ -128,7 +131,10 @@ add_group(Search *search, char state, Datum owner, text *name)
 	MemoryContextSwitchTo(old);
 }
 
-/* The first row of a state after an owner, or of one owner after a name: its owner and name. */
+/*
+ * Find the first row of a state after an owner, or of one owner after a name;
+ * replace them with its owner and name.
+ */
 static bool
 next_group(Search *search, char state, Datum *owner, text **name)
 {
@@ -151,7 +157,7 @@ next_group(Search *search, char state, Datum *owner, text **name)
 	return found;
 }
 
-/* Find the groups of a state that pass the filter. */
+/* Find the groups of one state that pass the filter. */
 static void
 find_groups_in(Search *search, char state)
 {
@@ -182,7 +188,7 @@ listing_groups(Search *search)
 		InstanceRow row = {.state = *state};
 		int			statuses = STATUS_BIT(status_of(&row));
 
-		/* rows that are Running have the same states */
+		/* Running instances have the same states as Pending ones */
 		if (statuses == STATUS_BIT(STATUS_PENDING))
 			statuses |= STATUS_BIT(STATUS_RUNNING);
 		if (search->filter->statuses & statuses)
@@ -190,7 +196,7 @@ listing_groups(Search *search)
 	}
 }
 
-/* Read on in a group when all that was read is merged, each time twice as much. */
+/* Read further rows of a group if all rows read so far are merged; twice as many each time. */
 static void
 group_refill(Search *search, RowGroup *group, int limit)
 {
@@ -208,7 +214,7 @@ group_refill(Search *search, RowGroup *group, int limit)
 		group->patience = Min(group->patience * 2, PATIENCE_LAST);
 }
 
-/* For a heap whose first group has the earliest row. */
+/* Comparator of a heap whose first group has the earliest row. */
 static int
 compare_groups(Datum a, Datum b, void *arg)
 {
@@ -218,7 +224,7 @@ compare_groups(Datum a, Datum b, void *arg)
 	return -found_compare(&left->rows[left->next], &right->rows[right->next]);
 }
 
-/* Merge the groups up to the limit. */
+/* Merge the rows of the groups up to the limit. */
 void
 listing_merge(Search *search)
 {
@@ -254,7 +260,10 @@ listing_merge(Search *search)
 	binaryheap_free(heap);
 }
 
-/* Count a group all of whose rows within the range of time pass, from the index alone where it can. */
+/*
+ * Count a group all of whose rows in the range of time pass, from the index
+ * alone where the visibility map allows.
+ */
 static int64
 group_count(Search *search, const RowGroup *group)
 {
@@ -283,7 +292,7 @@ group_count(Search *search, const RowGroup *group)
 	return count;
 }
 
-/* Count the rows of a group that pass. */
+/* Count the rows of a group that pass, by status. */
 static void
 count_group_rows(Search *search, const RowGroup *group, int64 counts[])
 {

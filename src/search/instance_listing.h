@@ -1,7 +1,7 @@
 /*
  * instance_listing.h
- *	  What search.c and instance_listing.c share: a search, its scans, and the groups of
- *	  the index instances_listing.
+ *	  Searches in the order of creation, for search.c: the groups of the index
+ *	  instances_listing.
  */
 #ifndef DURABLE_INSTANCE_LISTING_H
 #define DURABLE_INSTANCE_LISTING_H
@@ -12,32 +12,32 @@
 
 #include "search/search.h"
 
-/* What shares state, owner and name, and how far it has been read. */
+/* the rows with one state, owner and name, and how far they have been read */
 typedef struct RowGroup
 {
 	char		state;
 	Datum		owner;			/* as in the row */
 	text	   *name;
-	Found		last;			/* read up to here; instance_id NULL: nothing yet */
+	Found		last;			/* rows up to this place have been read; instance_id NULL: none */
 	bool		ended;
-	Found	   *rows;			/* read and not merged yet: from next to count */
+	Found	   *rows;			/* rows[next..count - 1] have been read but not merged */
 	int			next;
 	int			count;
 	int			size;
 	int			patience;
 } RowGroup;
 
-/* instance_listing.c: find the groups that pass the filter */
+/* find the groups that pass the filter */
 extern void listing_groups(Search *search);
-/* merge them up to the limit */
+/* merge the groups up to the limit */
 extern void listing_merge(Search *search);
 /*
- * Read the next rows of a group that pass, at most limit.  When none is among
- * as many entries as patience allows, the place to go on from is returned, with
- * the key 0.
+ * Read the next rows of a group that pass, at most limit.  If none passes
+ * among as many entries as patience allows, the place to continue from is
+ * returned, with the key 0.
  */
 extern int	listing_read(Search *search, RowGroup *group, int limit, int64 patience, Found *rows);
-/* add the rows of a group that pass to the counts of their statuses */
+/* count the rows of a group that pass, by status */
 extern void listing_count(Search *search, const RowGroup *group, int64 counts[]);
 
 #endif

@@ -1,6 +1,6 @@
 /*
  * row_scan.c
- *	  Index scans of the table of instances.  See row_scan.h.
+ *	  Index scans of the table of instances; row_scan.h describes them.
  */
 #include "postgres.h"
 
@@ -18,7 +18,7 @@
 #include "store/owner.h"
 #include "store/table_access.h"
 
-/* A relation of the engine. */
+/* The OID of a table or an index of the engine. */
 Oid
 row_scan_relation(Search *search, const char *name)
 {
@@ -46,7 +46,7 @@ row_scan_owner_visible(Search *search, Oid owner)
 	return visible;
 }
 
-/* Begin a scan, of the entries of the index as well as rows if so asked; the keys must stay. */
+/* Begin a scan. */
 void
 row_scan_open(Search *search, RowScan *scan, const char *index, bool entries, int nkeys, ScanKey keys)
 {
@@ -86,7 +86,7 @@ row_scan_nullable(Search *search, int number, bool *isnull)
 	return slot_getattr(search->slot, number + 1, isnull);
 }
 
-/* The same where it cannot be null. */
+/* A column that is never null. */
 Datum
 row_scan_column(Search *search, int number)
 {
@@ -179,7 +179,7 @@ row_scan_status(Search *search)
 	return status_of(&row);
 }
 
-/* Whether the row in the slot passes the filter, and the caller may know it. */
+/* Whether the row in the slot passes the filter and the caller may see it. */
 bool
 row_scan_passes(Search *search)
 {
@@ -202,7 +202,7 @@ row_scan_passes(Search *search)
 	return result;
 }
 
-/* Note the row in the slot; with a prefix only the id counts for the order of pages. */
+/* The place of the row in the slot.  With a prefix, pages are ordered by the id alone. */
 Found
 row_scan_found(Search *search)
 {
@@ -215,7 +215,7 @@ row_scan_found(Search *search)
 	};
 }
 
-/* Add to a list. */
+/* Append a row to a list. */
 void
 found_list_add(FoundList *list, const Found *found)
 {

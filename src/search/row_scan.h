@@ -36,20 +36,20 @@ typedef struct FoundList
 struct Search
 {
 	const Filter *filter;
-	MemoryContext context;		/* for what is found */
-	MemoryContext scratch;		/* for one row */
+	MemoryContext context;		/* of what is found */
+	MemoryContext scratch;		/* of one row, reset after each */
 	Snapshot	snapshot;
 	Oid			namespace;
 	Relation	heap;
 	TupleTableSlot *slot;
 	HTAB	   *owners;			/* of OwnerEntry */
-	Found		after;			/* instance_id NULL: from the first */
+	Found		after;			/* the page begins after this place; instance_id NULL: with the first row */
 	List	   *groups;
-	FoundList	found;			/* the page; while it is collected in any order, some more */
+	FoundList	found;			/* the page; more while rows are collected in any order */
 	int			limit;
 };
 
-/* An index, and a scan of it. */
+/* a scan of an index */
 typedef struct RowScan
 {
 	Relation	index;

@@ -1,32 +1,32 @@
 /*
  * search.c
  *	  Finding instances by what clients know of them: pages, counts, and walks
- *	  over all.
+ *	  over all instances.
  *
- * A view with a security barrier sorts all that its reader may see before it
- * returns the first row.  This reads indexes instead.  It takes ordinary locks
- * for reading only and works on a standby.
+ * A view with a security barrier sorts all rows that its reader may see before it
+ * returns the first one.  These functions read indexes instead.  They take ordinary
+ * locks for reading only and work on a standby.
  *
- * Pages are in the order of creation and read from the index instances_listing,
- * so that the time for a page depends on its size and not on the number of
- * instances, whoever owns them.  That index has the columns state, owner, name,
- * created_time and instance_id.  A *group* is what shares the first three;
- * within it rows are in the order of pages.  There are few groups: owners times
- * functions times states.  One look-up for each finds them, and steps over those
- * whose owner the caller may not see, however many rows they have.  A page
- * merges the groups that pass the filter.  What the index does not have (tags,
- * whether a live instance has begun) is compared row by row: a group that finds
- * nothing among some rows says how far it has looked, and the merge comes back
- * to it only when the others are that far (instance_listing.c).
+ * Pages are in the order of creation and are read from the index instances_listing,
+ * so that the time for a page depends on its size and not on the number of instances.
+ * The index has the columns state, owner, name, created_time and instance_id.  The
+ * rows with the same state, owner and name are a *group*; within a group the rows
+ * are in the order of pages.  There are few groups: owners times functions times
+ * states.  One look-up finds each group and skips those whose owner the caller
+ * may not see, however many rows they have.  A page merges the groups that pass the
+ * filter.  Conditions on other columns (tags, whether a live instance has begun)
+ * are checked row by row.  A group in which many rows fail such conditions reports
+ * how far it has read, and the merge returns to it only when the other groups have
+ * come that far (instance_listing.c).
  *
- * With an id prefix pages are in the order of ids and read from the unique index
- * of ids, where the ids with the prefix are side by side.  That order is the one
- * of bytes (collation "C"), whatever the collation of the database.  The index
- * has no other column, so every row with the prefix is read and compared until
- * the page is full, the rows of other owners too.
+ * With an id prefix, pages are in the order of ids and are read from the unique index
+ * of ids, where the ids with the prefix are neighbours.  Ids are ordered by bytes
+ * (collation "C"), whatever the collation of the database.  The index has no other
+ * column, so every row with the prefix is read and checked until the page is full,
+ * the rows of other owners too.
  *
- * Ids and a parent lead to rows by another index, and the first of those that
- * pass, in the order of the pages, are kept.
+ * With a list of ids, or a parent, other indexes find the rows, and the first ones
+ * that pass, in the order of pages, are kept.
  */
 #include "postgres.h"
 
@@ -66,7 +66,7 @@ struct Walk
 	int			current;
 };
 
-/* Prepare to look for instances. */
+/* Begin a search. */
 Search *
 search_begin(const Filter *filter)
 {
@@ -88,7 +88,7 @@ search_begin(const Filter *filter)
 	return search;
 }
 
-/* Release what it holds; what was found stays. */
+/* Release the search; what was found stays. */
 void
 search_end(Search *search)
 {
@@ -99,7 +99,7 @@ search_end(Search *search)
 	pfree(search);
 }
 
-/* The key of the filter's parent; 0 if there is none. */
+/* The key of the filter's parent; 0 if it does not exist. */
 static int64
 parent_key(Search *search)
 {
@@ -125,7 +125,7 @@ is_child(Search *search, int64 parent)
 	return !isnull && DatumGetInt64(value) == parent;
 }
 
-/* Keep only the first rows of those collected. */
+/* Sort the collected rows and keep only the first ones, up to the limit. */
 static void
 collected_sort(Search *search)
 {
@@ -138,7 +138,7 @@ collected_sort(Search *search)
 	found->count = Min(found->count, search->limit);
 }
 
-/* Add the row in the slot to those collected unless it is before the page. */
+/* Collect the row in the slot unless it is before the page. */
 static void
 collect_row(Search *search)
 {
@@ -157,7 +157,7 @@ collect_row(Search *search)
 
 typedef void (*RowCallback) (Search *search, void *arg);
 
-/* Call back for the rows of one index scan that pass. */
+/* Call back for the rows of an index scan that pass. */
 static void
 scan_index(Search *search, const char *index, int nkeys, ScanKey keys, int64 parent,
 		   RowCallback callback, void *arg)
@@ -171,7 +171,7 @@ scan_index(Search *search, const char *index, int nkeys, ScanKey keys, int64 par
 	row_scan_close(search, &scan);
 }
 
-/* Make the keys of a scan for the ids with the prefix, after the page before; returns how many. */
+/* Make the scan keys for the ids with the prefix that come after the previous page; returns how many. */
 static int
 prefix_keys(Search *search, ScanKeyData keys[PREFIX_KEYS])
 {
@@ -184,7 +184,10 @@ prefix_keys(Search *search, ScanKeyData keys[PREFIX_KEYS])
 	if (search->after.instance_id != NULL)
 		ScanKeyInit(&keys[nkeys++], 1, BTGreaterStrategyNumber, F_TEXT_GT,
 					PointerGetDatum(search->after.instance_id));
-	/* all ids with the prefix are less than the prefix with its last byte one greater; a last byte of 255 is dropped */
+	/*
+	 * all ids with the prefix are less than the prefix with its last byte
+	 * increased; last bytes of 255 are dropped first
+	 */
 	while (length > 0 && (unsigned char) VARDATA(end)[length - 1] == 255)
 		length--;
 	if (length > 0)
@@ -196,7 +199,7 @@ prefix_keys(Search *search, ScanKeyData keys[PREFIX_KEYS])
 	return nkeys;
 }
 
-/* For sorting ids, so as to look each up once. */
+/* Comparator of ids, to look up each id once. */
 static int
 compare_ids(const void *a, const void *b)
 {
@@ -204,7 +207,7 @@ compare_ids(const void *a, const void *b)
 												 *(const Datum *) a, *(const Datum *) b));
 }
 
-/* Call back for the rows with the filter's ids. */
+/* Call back for the rows with the filter's ids that pass. */
 static void
 scan_ids(Search *search, int64 parent, RowCallback callback, void *arg)
 {
@@ -229,7 +232,7 @@ scan_ids(Search *search, int64 parent, RowCallback callback, void *arg)
 	}
 }
 
-/* Call back for the rows that ids, a parent or a prefix lead to. */
+/* Call back for the rows that the filter's ids, parent or prefix lead to. */
 static void
 scan_by_id(Search *search, RowCallback callback, void *arg)
 {
@@ -257,7 +260,7 @@ collect_callback(Search *search, void *arg)
 	collect_row(search);
 }
 
-/* Collect the rows that ids or a parent lead to. */
+/* Collect the page for ids or a parent. */
 static void
 collect_by_id(Search *search)
 {
@@ -265,7 +268,7 @@ collect_by_id(Search *search)
 	collected_sort(search);
 }
 
-/* Read a page of the ids with the prefix. */
+/* Read the page for a prefix. */
 static void
 page_by_prefix(Search *search)
 {
@@ -287,7 +290,7 @@ search_page(Search *search, const Found *after, int size, Found **rows, bool *mo
 
 	if (after != NULL)
 		search->after = *after;
-	/* one more than the page tells whether there is another */
+	/* one row more than the page tells whether there is another page */
 	search->limit = size + 1;
 	if (filter->ids != NULL || filter->parent != NULL)
 		collect_by_id(search);
@@ -366,7 +369,7 @@ walk_next(Walk *walk, int limit, int64 *keys)
 			walk->current++;
 		else if (more > 0)
 		{
-			/* the place outlives this call */
+			/* the place must outlive this call */
 			MemoryContextSwitchTo(walk->context);
 			group->last.instance_id = (text *) DatumGetPointer(
 				datumCopy(PointerGetDatum(group->last.instance_id), false, -1));

@@ -22,7 +22,7 @@
 #include "store/owner.h"
 #include "store/table_access.h"
 
-/* Read a row out of a slot whose columns have been fetched. */
+/* Read a row from a slot whose columns have been fetched. */
 static void
 instance_read(TupleTableSlot *slot, InstanceRow *row)
 {
@@ -63,7 +63,7 @@ set_unless_zero(TupleTableSlot *slot, int column, int64 value)
 		row_set(slot, column, Int64GetDatum(value));
 }
 
-/* Fill a cleared slot from a row. */
+/* Fill a cleared slot with a row. */
 static void
 instance_write(TupleTableSlot *slot, const InstanceRow *row)
 {
@@ -106,7 +106,7 @@ instance_datum(Table *table, const InstanceRow *row)
 	return heap_copy_tuple_as_datum(tuple, slot->tts_tupleDescriptor);
 }
 
-/* Begin a scan for one key of the primary key or of the given index. */
+/* Begin a scan of an index for one value. */
 static void
 scan_instances(TableScan *scan, Store *store, const char *index, Datum value, RegProcedure equal)
 {
@@ -117,9 +117,9 @@ scan_instances(TableScan *scan, Store *store, const char *index, Datum value, Re
 }
 
 /*
- * Find the visible version of an instance's row from where the index led in an
- * earlier transaction.  Much may have come in between: even the block may be
- * gone.
+ * Find the visible version of an instance's row from the place where the index led
+ * in an earlier transaction.  The row may have changed or been removed since then, and
+ * the block may not exist any more.
  */
 static bool
 find_from_root(Table *table, int64 key, const ItemPointerData *root, ItemPointer tid, Oid *owner)
@@ -143,7 +143,7 @@ find_from_root(Table *table, int64 key, const ItemPointerData *root, ItemPointer
 	return found;
 }
 
-/* Find it by the index, and where that leads. */
+/* Find the visible version of an instance's row by the index; root becomes the place where the index led. */
 static bool
 find_by_key(Store *store, int64 key, ItemPointer root, ItemPointer tid, Oid *owner)
 {
@@ -163,10 +163,11 @@ find_by_key(Store *store, int64 key, ItemPointer root, ItemPointer tid, Oid *own
 }
 
 /*
- * Lock the row of an instance for an update and read its newest version.
- * row->root may say where the index led before, which saves the search, or be
- * invalid.  Another role's row is not locked but for one that has just become
- * another's; row->owner then says whose it is.
+ * Lock the row of an instance for an update and read its newest version.  row->root
+ * says where the index led in an earlier transaction, which saves the search, or is
+ * invalid.  owner: only if the row belongs to this role; else the result is
+ * FETCH_FOREIGN and row->owner says whose it is.  Such a row is locked only if
+ * it has just changed its owner.
  */
 static FetchResult
 lock_row(Store *store, int64 key, Oid owner, LockWaitPolicy policy, InstanceRow *row)
@@ -202,17 +203,14 @@ lock_row(Store *store, int64 key, Oid owner, LockWaitPolicy policy, InstanceRow 
 	return result == TM_Ok ? FETCH_FOUND : result == TM_WouldBlock ? FETCH_LOCKED : FETCH_ABSENT;
 }
 
-/* The same for a round, which waits for nobody; owner InvalidOid: whosever it is. */
+/* Lock a row for a worker, which waits for no other transaction.  owner InvalidOid: any. */
 FetchResult
 instance_claim(Store *store, int64 key, Oid owner, InstanceRow *row)
 {
 	return lock_row(store, key, owner, LockWaitSkip, row);
 }
 
-/*
- * Lock the row of an instance for an update other than by a round, and read its
- * newest version.  It does not wait for other transactions unless told to.
- */
+/* Lock a row for a transaction that is not a worker's.  wait: wait for other transactions. */
 FetchResult
 instance_lock(Store *store, int64 key, bool wait, InstanceRow *row)
 {
@@ -220,7 +218,7 @@ instance_lock(Store *store, int64 key, bool wait, InstanceRow *row)
 
 	ItemPointerSetInvalid(&row->root);
 	result = lock_row(store, key, InvalidOid, wait ? LockWaitBlock : LockWaitSkip, row);
-	/* for one that has ended nothing comes that could not wait, but that its parent may rewind one that failed */
+	/* an ended instance gets nothing that could not wait, except that a parent may rewind a failed child */
 	if (result == FETCH_FOUND && (!STATE_IS_TERMINAL(row->state) || (row->state == STATE_FAILED && row->parent_key != 0)))
 		wakeup_locked(row->owner, key);
 	return result;
@@ -263,7 +261,7 @@ instance_find(Store *store, const char *instance_id, InstanceRow *row)
 	return read_by(store, "instances_instance_id", CStringGetTextDatum(instance_id), F_TEXTEQ, row);
 }
 
-/* Whether another transaction has an id.  The unique index would wait for that one. */
+/* Whether another transaction has written a row with this id.  An insert would wait for that transaction. */
 bool
 instance_id_is_held(Store *store, const char *instance_id)
 {
@@ -281,7 +279,7 @@ instance_id_is_held(Store *store, const char *instance_id)
 	return held;
 }
 
-/* Read whose it is, InvalidOid if that role is absent, and nothing else of it. */
+/* Read the owner of an instance, InvalidOid if that role is absent. */
 bool
 instance_owner(Store *store, int64 key, Oid *owner)
 {
@@ -302,7 +300,7 @@ instance_insert(Store *store, const InstanceRow *row)
 	table_add_row(table, slot);
 }
 
-/* Write a changed row that this transaction has locked. */
+/* Write a changed row, which this transaction has locked. */
 void
 instance_update(Store *store, InstanceRow *row)
 {
@@ -323,9 +321,8 @@ instance_delete(Store *store, const InstanceRow *row)
 }
 
 /*
- * Call back for the instances that are ready, owner by owner, but for those of
- * absent roles.  When the callback returns false it has had enough of this
- * owner's.
+ * Call back for the ready instances, owner by owner, except those of absent roles.
+ * When the callback returns false, the rest of this owner's instances is skipped.
  */
 void
 instances_ready(Store *store, bool (*callback) (const InstanceRow *row, void *arg), void *arg)
@@ -355,7 +352,7 @@ instances_ready(Store *store, bool (*callback) (const InstanceRow *row, void *ar
 	} while (!more && row.owner != OID_MAX);
 }
 
-/* Find the instances of an owner in some states. */
+/* Count the instances of an owner in some states and list their keys. */
 int64
 instances_of(Store *store, const char *states, Datum owner, int64 max, int64 *found)
 {
@@ -384,7 +381,7 @@ instances_of(Store *store, const char *states, Datum owner, int64 max, int64 *fo
 	return count;
 }
 
-/* Step to the next owner among the instances of a state. */
+/* The next owner among the instances of a state. */
 bool
 instances_next_owner(Store *store, char state, Datum *owner)
 {
@@ -423,9 +420,9 @@ instance_children(Store *store, int64 parent_key)
 }
 
 /*
- * Give one instance to a role, if it is still the owner's and nobody has it who is
- * not waited for, and note its children: its last turn may just have made some, and
- * none can make more.
+ * Give an instance to a role, if it still belongs to the owner and no other transaction
+ * holds it (wait: after that one has ended).  Its children are added to the list: its
+ * last turn may have made some, and no later turn makes more for this owner.
  */
 static bool
 move_instance(Store *store, int64 key, Datum owner, Oid role, bool wait, List **children)
@@ -454,9 +451,9 @@ move_instance(Store *store, int64 key, Datum owner, Oid role, bool wait, List **
 }
 
 /*
- * Give instances of an owner to a role.  Their rows are locked in the order of
- * their keys, so that two who do this wait for each other and do not block each
- * other; then those of children that were not there yet when the keys were listed.
+ * Give instances of an owner to a role.  The rows are locked in the order of their
+ * keys, so two transactions that do this wait for each other without a deadlock.
+ * Children that did not exist when the keys were listed follow.
  */
 int64
 instances_move(Store *store, Datum owner, Oid role, int64 max, bool wait)
@@ -475,7 +472,7 @@ instances_move(Store *store, Datum owner, Oid role, int64 max, bool wait)
 	return moved;
 }
 
-/* The largest key of an instance that there is or may come to be, 0 if there is none: the last one in the index. */
+/* The largest key in the index, committed or not; 0 if there is none. */
 static int64
 largest_key(Store *store)
 {
@@ -493,9 +490,9 @@ largest_key(Store *store)
 }
 
 /*
- * A number larger than all before.  The counter is lost when the server stops;
- * it begins again with the time in microseconds, since nobody takes a million
- * numbers a second, and beyond what is stored, should the clock stand behind.
+ * A number larger than all before.  The counter is lost when the server stops.  It
+ * begins again with the time in microseconds, since nobody takes a million numbers
+ * in a second, or above the largest stored number if the clock was set back.
  */
 int64
 store_number(Store *store)
@@ -507,7 +504,7 @@ store_number(Store *store)
 	if (bounded)
 		return database_next_number(0);
 	bound = Max(largest_key(store), GetCurrentTimestamp());
-	/* one look at the messages does for all processes */
+	/* the messages are read once, by the first process */
 	if (!database_noted(MyDatabaseId, NOTE_NUMBERED))
 		bound = Max(bound, messages_largest_id(store));
 	number = database_next_number(bound);
