@@ -31,7 +31,7 @@ void
 process_require_role(Oid role)
 {
 	if (process_kind == PROCESS_LAUNCHER || process_kind == PROCESS_SCHEDULER)
-		elog(ERROR, "a process that is trusted was about to run code of a user");
+		elog(ERROR, "a trusted process was about to run code of a user");
 	if (GetUserId() != role)
 		elog(ERROR, "code of role %u was about to run as role %u", role, GetUserId());
 }

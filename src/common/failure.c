@@ -5,8 +5,8 @@
  * A failure is a jsonb object with the parts of an error: sqlstate, message,
  * detail, hint and context.  Other modules add members.  Functions that read a
  * failure accept any jsonb and replace what is missing or has a wrong type.
- * Texts are cut and made valid in the database encoding, so that the making of a
- * failure does not fail itself.
+ * Texts are cut and made valid in the database encoding, so that the making of
+ * a failure does not fail itself.
  */
 #include "postgres.h"
 

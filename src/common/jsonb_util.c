@@ -92,9 +92,9 @@ first_digits(const char *digits)
 
 /*
  * The characters of a number's text.  This reads the number as it is stored,
- * which is the same in all versions: sign, decimal places and weight (the exponent
- * of the first digit, to base 10,000), in two bytes if they are small and else in
- * four, then the digits.
+ * which is the same in all versions: sign, decimal places and weight (the
+ * exponent of the first digit, to base 10,000), in two bytes if they are small
+ * and else in four, then the digits.
  */
 static int64
 number_text_size(Numeric number)

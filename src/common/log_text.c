@@ -2,8 +2,8 @@
  * log_text.c
  *	  Texts of users in lines of the server's log.
  *
- * Users choose ids, names and messages.  log_text makes sure that none of them can
- * forge a line of the log.
+ * Users choose ids, names and messages.  log_text makes sure that none of them
+ * can forge a line of the log.
  */
 #include "postgres.h"
 

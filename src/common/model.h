@@ -39,8 +39,9 @@
 #define ERRCODE_DURABLE_FORBIDDEN			MAKE_SQLSTATE('O','D','0','0','9')
 
 /*
- * The values of instances.state.  The public status is derived: an instance that
- * is ready or waiting is Pending before its first turn and Running afterwards.
+ * The values of instances.state.  The public status is derived: an instance
+ * that is ready or waiting is Pending before its first turn and Running
+ * afterwards.
  *
  *	Ready		a worker has something to do: a turn, or an activity in between
  *	Waiting		for a message or a timer

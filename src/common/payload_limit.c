@@ -40,7 +40,7 @@ unsound(JsonbProblem problem)
 							"A server with a smaller stack could not restore it.",
 							"Store such values in a table and pass their keys.");
 	return failure_make(ERRCODE_CHARACTER_NOT_IN_REPERTOIRE,
-						psprintf("a text is not valid in encoding \"%s\", or UTF8 has not all of its characters", GetDatabaseEncodingName()),
+						psprintf("a text is not valid in encoding \"%s\", or UTF8 lacks some of its characters", GetDatabaseEncodingName()),
 						"It could not be restored from a dump, or be sent to an HTTP client. Functions that cut texts by bytes make such texts.",
 						NULL);
 }

@@ -6,17 +6,19 @@
  * A savepoint that is rolled back takes its cancellations with it.  Its other
  * wake-ups stay: each only makes a process look.
  *
- * Workers skip what another transaction has locked; they do not wait, and nobody
- * would look again.  So a transaction that locks the row of an instance, or a
- * queued activity, which is not its own work, calls wakeup_locked or
- * wakeup_locked_tasks first, and these are announced at the end of the
- * transaction even if it is rolled back.  A worker does not do this for what it
- * has claimed: it looks again itself, and at its end its claims are queued again.
+ * Workers skip what another transaction has locked; they do not wait, and
+ * nobody would look again.  So a transaction that locks the row of an
+ * instance, or a queued activity, which is not its own work, calls
+ * wakeup_locked or wakeup_locked_tasks first, and these are announced at the
+ * end of the transaction even if it is rolled back.  A worker does not do this
+ * for what it has claimed: it looks again itself, and at its end its claims
+ * are queued again.
  *
- * The commit callback would be too early.  PostgreSQL sends the cache invalidations
- * of the transaction and releases its locks later, so a worker that is woken in the
- * callback would run code that a CREATE OR REPLACE FUNCTION has just replaced.
- * The last phase of resource release comes after both.
+ * The commit callback would be too early.  PostgreSQL sends the cache
+ * invalidations of the transaction and releases its locks later, so a worker
+ * that is woken in the callback would run code that a CREATE OR REPLACE
+ * FUNCTION has just replaced.  The last phase of resource release comes after
+ * both.
  */
 #include "postgres.h"
 
@@ -33,20 +35,20 @@
 #include "shmem/crash_notes.h"
 #include "shmem/shmem.h"
 
-#define HINTS_LIMIT 32768
+#define WAKEUPS_LIMIT 32768
 
 static bool registered = false;
-/* wake-ups for workers; if there are more than HINTS_LIMIT, the scheduler's scan finds the rest */
-typedef struct HintList
+/* wake-ups for workers; if there are more than WAKEUPS_LIMIT, the scheduler's scan finds the rest */
+typedef struct WakeupList
 {
 	ReadyHint  *hints;
 	int			count;
 	int			size;
 	bool		overflow;
-} HintList;
+} WakeupList;
 
-static HintList ready;			/* work that the transaction has made ready */
-static HintList locked;			/* rows that workers skip while the transaction holds their locks */
+static WakeupList ready;			/* work that the transaction has made ready */
+static WakeupList locked;			/* rows that workers skip while the transaction holds their locks */
 static int64 *ended = NULL;
 static int	nended = 0;
 static int	ended_size = 0;
@@ -73,7 +75,7 @@ static bool undone = false;		/* a savepoint was rolled back */
 static void
 reset(void)
 {
-	ready = locked = (HintList) {0};
+	ready = locked = (WakeupList) {0};
 	ended = NULL;
 	canceled = NULL;
 	nended = ended_size = ncanceled = canceled_size = 0;
@@ -144,7 +146,7 @@ wakeup_at_transaction_end(XactEvent event, void *arg)
 			over = true;
 			break;
 		case XACT_EVENT_ABORT:
-			ready = (HintList) {0};
+			ready = (WakeupList) {0};
 			nended = ncanceled = 0;
 			first_timer = 0;
 			extension_changed = roles_came = roles_dropped = databases_changed = false;
@@ -212,11 +214,11 @@ ready_to_collect(void)
 
 /* Add a wake-up, unless there are too many. */
 static void
-add(HintList *list, ReadyHint hint)
+add(WakeupList *list, ReadyHint hint)
 {
 	if (!ready_to_collect())
 		return;
-	if (list->count >= HINTS_LIMIT)
+	if (list->count >= WAKEUPS_LIMIT)
 	{
 		list->overflow = true;
 		return;

@@ -2,14 +2,14 @@
  * commit_wakeup.h
  *	  Wake-ups: what a transaction has made ready is announced when it commits.
  *
- * Any session (a client or a worker) calls these functions for what it stores.  At
- * commit, work goes to the ready queues, timers go to the scheduler, and ends of
- * instances go to completion waiters.  The wake-ups of a savepoint that is rolled
- * back do no harm, since a wake-up only makes a process look; cancellations are
- * forgotten with their savepoint.
+ * Any session (a client or a worker) calls these functions for what it stores.
+ * At commit, work goes to the ready queues, timers go to the scheduler, and
+ * ends of instances go to completion waiters.  The wake-ups of a savepoint
+ * that is rolled back do no harm, since a wake-up only makes a process look;
+ * cancellations are forgotten with their savepoint.
  *
- * A prepared transaction announces nothing: COMMIT PREPARED, in whatever session,
- * makes the scheduler scan the tables (utility_hook.c).
+ * A prepared transaction announces nothing: COMMIT PREPARED, in whatever
+ * session, makes the scheduler scan the tables (utility_hook.c).
  */
 #ifndef DURABLE_COMMIT_WAKEUP_H
 #define DURABLE_COMMIT_WAKEUP_H

@@ -2,21 +2,23 @@
  * database_slots.c
  *	  The slots of the databases, and the launcher's latch.
  *
- * The launcher takes a slot when it first looks at a database, and the database
- * keeps the slot while it exists.  There are durable.max_databases slots.
- * shared_lock guards the slots.  Latches are set under shared_lock, too, so a
- * latch never belongs to a process that has left.  database_poke and others may be
- * called by a process that holds shared_lock; lock() takes it only if needed.
+ * The launcher takes a slot when it first looks at a database, and the
+ * database keeps the slot while it exists.  There are durable.max_databases
+ * slots.  shared_lock guards the slots.  Latches are set under shared_lock,
+ * too, so a latch never belongs to a process that has left.  database_poke and
+ * others may be called by a process that holds shared_lock; lock() takes it
+ * only if needed.
  *
  * A scheduler that ends soon after its start is followed by another one after a
  * pause that doubles each time, up to a minute.  A scheduler that lasted for a
  * minute, or a change of the extension, resets the pause.
  *
- * A scheduler leaves a database in which nothing is due.  due_at says when the next
- * one starts: at once when a session wakes the database, before the next timer is
- * due, and after LONGEST_AWAY in any case.  A wake-up that finds a scheduler sets
- * `woken`; if the scheduler ends before it has looked, database_slot_end sets
- * due_at.  A wake-up that finds no scheduler sets due_at itself.
+ * A scheduler leaves a database in which nothing is due.  due_at says when the
+ * next one starts: at once when a session wakes the database, before the next
+ * timer is due, and after LONGEST_AWAY in any case.  A wake-up that finds a
+ * scheduler sets `woken`; if the scheduler ends before it has looked,
+ * database_slot_end sets due_at.  A wake-up that finds no scheduler sets
+ * due_at itself.
  */
 #include "postgres.h"
 
@@ -607,9 +609,10 @@ database_launcher_look(void)
 }
 
 /*
- * A role was created or renamed, or dropped: all schedulers check the owners.  A
- * scheduler that starts does so anyway.  In a database without a scheduler a
- * dropped role may own something; a new role matters only if a role is missing.
+ * A role was created or renamed, or dropped: all schedulers check the owners.
+ * A scheduler that starts does so anyway.  In a database without a scheduler a
+ * dropped role may own something; a new role matters only if a role is
+ * missing.
  */
 void
 database_roles_changed(bool dropped)

@@ -3,8 +3,8 @@
  *	  The databases that have an engine: slots in shared memory through which the
  *	  launcher, the schedulers and committing sessions reach each other.
  *
- * A slot has a scheduler or none.  If it has none, due_at says when the launcher
- * starts one, and state says how the last scheduler left:
+ * A slot has a scheduler or none.  If it has none, due_at says when the
+ * launcher starts one, and state says how the last scheduler left:
  *
  *	Unknown		there was none, or it failed: due at once, not before retry_at
  *	Absent		the extension does not exist: due when this may have changed

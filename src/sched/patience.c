@@ -2,24 +2,27 @@
  * patience.c
  *	  Interrupts user code that makes others wait.
  *
- * A timer checks every TICK_MS how long the call has run, and how long its process
- * has waited for a heavyweight lock.  The timer interrupts the call like a
- * cancellation.  The caller of patience_call_end goes by the interruption, not by
- * the result of the code: code that handles the cancellation is interrupted again
- * at each tick, and after HANDLED of them its process ends.  Its crash note then
- * counts as a call that has killed its worker, and such a call runs alone.
+ * A timer checks every TICK_MS how long the call has run, and how long its
+ * process has waited for a heavyweight lock.  The timer interrupts the call
+ * like a cancellation.  The caller of patience_call_end goes by the
+ * interruption, not by the result of the code: code that handles the
+ * cancellation is interrupted again at each tick, and after HANDLED of them
+ * its process ends.  Its crash note then counts as a call that has killed its
+ * worker, and such a call runs alone.
  *
- * PL/pgSQL can call functions whose effects a rollback does not undo: a volatile
- * function in C (dblink, http), code in an untrusted language, COPY TO PROGRAM.
- * With patience the call is interrupted before this, so that the effect happens once.
- * Functions of pg_catalog and of this extension do not count.
+ * PL/pgSQL can call functions whose effects a rollback does not undo: a
+ * volatile function in C (dblink, http), code in an untrusted language, COPY
+ * TO PROGRAM.  With patience the call is interrupted before this, so that the
+ * effect happens once.  Functions of pg_catalog and of this extension do not
+ * count.
  *
  * A call that runs alone is interrupted only if it has waited for a lock for
- * ALONE_LOCK while other work waits for its place, has done nothing that a rollback
- * does not undo, and has no timeout, which would begin again.  While it waits, the
- * timer checks for deadlocks at each tick, so that the engine, which tries again,
- * becomes the victim and not a client.  Once code outside PostgreSQL may run, the
- * timer is off: its signal would interrupt a sleep of that code.
+ * ALONE_LOCK while other work waits for its place, has done nothing that a
+ * rollback does not undo, and has no timeout, which would begin again.  While
+ * it waits, the timer checks for deadlocks at each tick, so that the engine,
+ * which tries again, becomes the victim and not a client.  Once code outside
+ * PostgreSQL may run, the timer is off: its signal would interrupt a sleep of
+ * that code.
  */
 #include "postgres.h"
 
@@ -143,7 +146,7 @@ leave_to_run_alone(void)
 	interruption = INTERRUPTION_OUTSIDE;
 	ereport(ERROR,
 			(errcode(ERRCODE_QUERY_CANCELED),
-			 errmsg_internal("the function is to run alone")));
+			 errmsg_internal("the function must run alone")));
 }
 
 /* Turn the timer off until the next call. */

@@ -2,10 +2,11 @@
  * patience.h
  *	  How long user code may make others wait.
  *
- * In a batch place code runs *with patience*: the call is interrupted when it has
- * waited for a lock, or has run, for longer than others should wait, and before it
- * does something that a rollback does not undo.  Its savepoint is rolled back, and
- * it runs again *alone*, in a long place (places.h), for as long as it takes.
+ * In a batch place code runs *with patience*: the call is interrupted when it
+ * has waited for a lock, or has run, for longer than others should wait, and
+ * before it does something that a rollback does not undo.  Its savepoint is
+ * rolled back, and it runs again *alone*, in a long place (places.h), for as
+ * long as it takes.
  *
  * All functions are called by the worker itself.
  */

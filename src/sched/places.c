@@ -264,10 +264,10 @@ wake(WorkerSlot *slot)
 }
 
 /*
- * Whether a process may go into a long place: another one must be ready for batch
- * work.  If there is none, one is started.  If the server has no process, the caller
- * waits until a long place is left; if no process is in a long place, the only
- * process does everything in its batch place.
+ * Whether a process may go into a long place: another one must be ready for
+ * batch work.  If there is none, one is started.  If the server has no
+ * process, the caller waits until a long place is left; if no process is in a
+ * long place, the only process does everything in its batch place.
  */
 static bool
 spare_at_hand(Queue *queue, bool one_leaves)
@@ -444,8 +444,8 @@ places_seek(Queue *queue)
 
 /*
  * The queue that has waited longest for a place of a kind, except those in
- * refused; queues without such a place come first.  *soon is set if a queue of the
- * database may wait soon.
+ * refused; queues without such a place come first.  *soon is set if a queue of
+ * the database may wait soon.
  */
 static Queue *
 longest_wait(bool for_long, const bool *refused, Oid db, bool *soon)

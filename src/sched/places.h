@@ -1,23 +1,26 @@
 /*
  * places.h
- *	  Places, which limit how many processes work, and the roles that wait for one.
+ *	  Places, which limit how many processes work, and the roles that wait for
+ *	  one.
  *
  * There are durable.max_workers *batch places* and durable.max_long_activities
- * *long places* in the server.  In a batch place a worker runs many short calls in
- * one transaction, with patience (patience.h); in a long place it runs one call
- * alone.  A worker that works has one place, an idle worker has none.
+ * *long places* in the server.  In a batch place a worker runs many short
+ * calls in one transaction, with patience (patience.h); in a long place it
+ * runs one call alone.  A worker that works has one place, an idle worker has
+ * none.
  *
- * A worker that goes from its batch place into a long place *lends* the batch place.
- * Others may take it after LENT_TIME, so that a call that ends in a moment wakes no
- * process; until then the worker gets it back.
+ * A worker that goes from its batch place into a long place *lends* the batch
+ * place.  Others may take it after LENT_TIME, so that a call that ends in a
+ * moment wakes no process; until then the worker gets it back.
  *
- * Code that does not check for interrupts cannot be interrupted.  After OVERDUE_TIME
- * in a batch place its worker counts as having a long place, even if none is free,
- * and others may take its batch place.
+ * Code that does not check for interrupts cannot be interrupted.  After
+ * OVERDUE_TIME in a batch place its worker counts as having a long place, even
+ * if none is free, and others may take its batch place.
  *
- * A role gets a long place while more of them are free than the role has.  A place
- * goes to the role that has waited longest, but first to a role without such a
- * place.  An idle process of the role gets it; if there is none, one is started.
+ * A role gets a long place while more of them are free than the role has.  A
+ * place goes to the role that has waited longest, but first to a role without
+ * such a place.  An idle process of the role gets it; if there is none, one is
+ * started.
  *
  * The caller holds shared_lock unless a function says otherwise.
  */

@@ -266,15 +266,16 @@ queue_range_to_try(Queue *queue)
 	TimestampTz now = GetCurrentTimestamp();
 	dlist_iter	iter;
 
-	if (queue->may > 0)
-		dlist_foreach(iter, &queue->lone_ranges)
-		{
-			Range	   *range = dlist_container(Range, link, iter.cur);
+	if (queue->may == 0)
+		return NULL;
+	dlist_foreach(iter, &queue->lone_ranges)
+	{
+		Range	   *range = dlist_container(Range, link, iter.cur);
 
-			/* the clock may have been set back */
-			if (range->range.lone == LONE_MAY && (range->range.try_at <= now || range->range.try_at > now + LONGEST_TRY_PAUSE))
-				return range;
-		}
+		/* the clock may have been set back */
+		if (range->range.lone == LONE_MAY && (range->range.try_at <= now || range->range.try_at > now + LONGEST_TRY_PAUSE))
+			return range;
+	}
 	return NULL;
 }
 
@@ -284,10 +285,11 @@ queue_entry_to_try(Queue *queue)
 {
 	dlist_iter	iter;
 
-	if (queue->may > 0)
-		dlist_foreach(iter, &queue->lone_entries)
-			if (dlist_container(Entry, link, iter.cur)->item.lone == LONE_MAY)
-				return dlist_container(Entry, link, iter.cur);
+	if (queue->may == 0)
+		return NULL;
+	dlist_foreach(iter, &queue->lone_entries)
+		if (dlist_container(Entry, link, iter.cur)->item.lone == LONE_MAY)
+			return dlist_container(Entry, link, iter.cur);
 	return NULL;
 }
 

@@ -3,10 +3,10 @@
  *	  The queues, entries and slots in shared memory that ready_queue.c,
  *	  worker_slots.c and places.c share.
  *
- * One hash table holds an entry for each instance that is queued or claimed.  A
- * queued entry is linked into the queue of its (database, role), a claimed entry
- * into the list of its worker's slot.  A crash of the server resets all this and
- * the schedulers fill the queues again from the tables.
+ * One hash table holds an entry for each instance that is queued or claimed.
+ * A queued entry is linked into the queue of its (database, role), a claimed
+ * entry into the list of its worker's slot.  A crash of the server resets all
+ * this and the schedulers fill the queues again from the tables.
  *
  * shared_lock guards everything.  The caller of each function holds the lock,
  * except that of ready_lists_register.

@@ -119,8 +119,8 @@ push_some(Oid db, const ReadyHint *hints, int count)
 
 /*
  * Queue work of one database and wake workers for it.  Hints of the same role
- * should be neighbours.  Returns false if something did not fit: the caller then
- * asks for a scan.  The lock is released from time to time.
+ * should be neighbours.  Returns false if something did not fit: the caller
+ * then asks for a scan.  The lock is released from time to time.
  */
 bool
 ready_push(Oid db, const ReadyHint *hints, int count)
@@ -155,10 +155,11 @@ claim(WorkerSlot *slot, Queue *queue, Entry *entry)
 }
 
 /*
- * Add to the flags of the first `held` items, which the worker still claims, what
- * came for them, and claim others up to `max`.  Returns the number of items.  *yield:
- * the worker must give its place to a role that has none.  step_us: the time that an
- * instance took in the worker's last transactions, 0 if unknown.
+ * Add to the flags of the first `held` items, which the worker still claims,
+ * what came for them, and claim others up to `max`.  Returns the number of
+ * items.  *yield: the worker must give its place to a role that has none.
+ * step_us: the time that an instance took in the worker's last transactions, 0
+ * if unknown.
  */
 int
 ready_take(int index, ReadyItem *items, int held, int max, int step_us, bool *yield)
@@ -299,9 +300,9 @@ ready_queued(int index)
 }
 
 /*
- * End the worker's claim of instances.  An instance whose flags are not zero, or for
- * which something came meanwhile, is queued again, at the head if `late` is set.
- * away: what the worker does next may take long.
+ * End the worker's claim of instances.  An instance whose flags are not zero,
+ * or for which something came meanwhile, is queued again, at the head if
+ * `late` is set.  away: what the worker does next may take long.
  */
 void
 ready_release(int index, const ReadyItem *items, int count, bool away)
@@ -372,9 +373,9 @@ ready_all_listed(Oid db, bool all)
 }
 
 /*
- * Whether another scan may list more than the last one.  A scan finds first what
- * the queues have already, so some queue that lacks work must be less than half
- * as long as it may be.
+ * Whether another scan may list more than the last one.  A scan finds first
+ * what the queues have already, so some queue that lacks work must be less
+ * than half as long as it may be.
  */
 bool
 ready_drained(Oid db)

@@ -3,13 +3,13 @@
  *	  The ready queues: which instances have work, and which worker holds which.
  *
  * An instance with work is *queued* in the queue of its (database, role) or
- * *claimed* by one worker, never both and never twice.  What happens to a claimed
- * instance is added to the `again` flags of its entry, which its worker reads
- * before its next transaction.
+ * *claimed* by one worker, never both and never twice.  What happens to a
+ * claimed instance is added to the `again` flags of its entry, which its
+ * worker reads before its next transaction.
  *
  * Activities that any worker may take (fan-out) are queued as *ranges* of task
- * numbers; row locks keep two workers from running the same activity.  Work that
- * runs alone waits in lists of its own for a long place (places.h).
+ * numbers; row locks keep two workers from running the same activity.  Work
+ * that runs alone waits in lists of its own for a long place (places.h).
  *
  * The queues are advice: if they are full, the scheduler's scan of the tables
  * finds the rest.  Each function takes shared_lock itself.

@@ -2,11 +2,12 @@
  * role_eligibility.c
  *	  Why no worker can run as a role in this database.
  *
- * PostgreSQL checks these conditions when a process connects.  The scheduler checks
- * them first, so that the log has the reason and no process is started for nothing;
- * so does durable.explain.  A worker checks them again when a role or a database
- * has changed: if an administrator takes LOGIN from a role, its work must stop, and
- * if SUPERUSER is taken from it, a process that has connected as a superuser must end.
+ * PostgreSQL checks these conditions when a process connects.  The scheduler
+ * checks them first, so that the log has the reason and no process is started
+ * for nothing; so does durable.explain.  A worker checks them again when a
+ * role or a database has changed: if an administrator takes LOGIN from a role,
+ * its work must stop, and if SUPERUSER is taken from it, a process that has
+ * connected as a superuser must end.
  */
 #include "postgres.h"
 

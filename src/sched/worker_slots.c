@@ -98,9 +98,9 @@ worker_slot_free(WorkerSlot *slot)
 }
 
 /*
- * Give up the slot when the process ends, for whatever reason.  The worker may have
- * left the slot before, and another may have it.  to_scheduler: no worker takes what
- * this one held before the scheduler has read the crash notes.
+ * Give up the slot when the process ends, for whatever reason.  The worker may
+ * have left the slot before, and another may have it.  to_scheduler: no worker
+ * takes what this one held before the scheduler has read the crash notes.
  */
 void
 worker_slot_detach(int index, bool to_scheduler)
@@ -116,8 +116,9 @@ worker_slot_detach(int index, bool to_scheduler)
 }
 
 /*
- * The place of this process.  No lock: others change the place only of a worker whose
- * code does not check for interrupts, and the worker sees this at its next check.
+ * The place of this process.  No lock: others change the place only of a
+ * worker whose code does not check for interrupts, and the worker sees this at
+ * its next check.
  */
 Place
 worker_slot_place(int index)

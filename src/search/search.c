@@ -3,30 +3,31 @@
  *	  Finding instances by what clients know of them: pages, counts, and walks
  *	  over all instances.
  *
- * A view with a security barrier sorts all rows that its reader may see before it
- * returns the first one.  These functions read indexes instead.  They take ordinary
- * locks for reading only and work on a standby.
+ * A view with a security barrier sorts all rows that its reader may see before
+ * it returns the first one.  These functions read indexes instead.  They take
+ * ordinary locks for reading only and work on a standby.
  *
- * Pages are in the order of creation and are read from the index instances_listing,
- * so that the time for a page depends on its size and not on the number of instances.
- * The index has the columns state, owner, name, created_time and instance_id.  The
- * rows with the same state, owner and name are a *group*; within a group the rows
- * are in the order of pages.  There are few groups: owners times functions times
- * states.  One look-up finds each group and skips those whose owner the caller
- * may not see, however many rows they have.  A page merges the groups that pass the
- * filter.  Conditions on other columns (tags, whether a live instance has begun)
- * are checked row by row.  A group in which many rows fail such conditions reports
- * how far it has read, and the merge returns to it only when the other groups have
- * come that far (instance_listing.c).
+ * Pages are in the order of creation and are read from the index
+ * instances_listing, so that the time for a page depends on its size and not
+ * on the number of instances.  The index has the columns state, owner, name,
+ * created_time and instance_id.  The rows with the same state, owner and name
+ * are a *group*; within a group the rows are in the order of pages.  There are
+ * few groups: owners times functions times states.  One look-up finds each
+ * group and skips those whose owner the caller may not see, however many rows
+ * they have.  A page merges the groups that pass the filter.  Conditions on
+ * other columns (tags, whether a live instance has begun) are checked row by
+ * row.  A group in which many rows fail such conditions reports how far it has
+ * read, and the merge returns to it only when the other groups have come that
+ * far (instance_listing.c).
  *
- * With an id prefix, pages are in the order of ids and are read from the unique index
- * of ids, where the ids with the prefix are neighbours.  Ids are ordered by bytes
- * (collation "C"), whatever the collation of the database.  The index has no other
- * column, so every row with the prefix is read and checked until the page is full,
- * the rows of other owners too.
+ * With an id prefix, pages are in the order of ids and are read from the
+ * unique index of ids, where the ids with the prefix are neighbours.  Ids are
+ * ordered by bytes (collation "C"), whatever the collation of the database.
+ * The index has no other column, so every row with the prefix is read and
+ * checked until the page is full, the rows of other owners too.
  *
- * With a list of ids, or a parent, other indexes find the rows, and the first ones
- * that pass, in the order of pages, are kept.
+ * With a list of ids, or a parent, other indexes find the rows, and the first
+ * ones that pass, in the order of pages, are kept.
  */
 #include "postgres.h"
 

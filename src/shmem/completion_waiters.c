@@ -2,13 +2,13 @@
  * completion_waiters.c
  *	  A slot for each process says for which instance the process waits.
  *
- * A waiter fills its slot before it reads the status of the instance, and a worker
- * reads the slots after its commit, so no end is missed.  As long as the waiter
- * does not know the key of the instance it waits for any instance, so it may be
- * woken for nothing.  There is no lock, since a worker that wakes many sessions
- * would hold it for long; a worker that reads a slot while its owner fills it may
- * also wake the owner for nothing.  The count of waiters lets a worker skip the
- * slots if no session waits.
+ * A waiter fills its slot before it reads the status of the instance, and a
+ * worker reads the slots after its commit, so no end is missed.  As long as
+ * the waiter does not know the key of the instance it waits for any instance,
+ * so it may be woken for nothing.  There is no lock, since a worker that wakes
+ * many sessions would hold it for long; a worker that reads a slot while its
+ * owner fills it may also wake the owner for nothing.  The count of waiters
+ * lets a worker skip the slots if no session waits.
  */
 #include "postgres.h"
 

@@ -13,14 +13,14 @@
  * clears its note.
  *
  * The note of a dead process is cleared when its count has been committed: the
- * scheduler may end before it commits, and another transaction may hold the row
- * for long.  A worker that gets the slot meanwhile moves the note to the second
- * half of the file.  shared_lock is held to move a note, and to clear a note that
- * may have been moved.
+ * scheduler may end before it commits, and another transaction may hold the
+ * row for long.  A worker that gets the slot meanwhile moves the note to the
+ * second half of the file.  shared_lock is held to move a note, and to clear a
+ * note that may have been moved.
  *
- * A note also says which process to interrupt when an activity is cancelled.  A
- * signal that arrives too late would interrupt the next call of the worker, so a
- * gate keeps the call from ending while the signal is sent:
+ * A note also says which process to interrupt when an activity is cancelled.
+ * A signal that arrives too late would interrupt the next call of the worker,
+ * so a gate keeps the call from ending while the signal is sent:
  *
  *	worker: writes the note and opens the gate; runs the call; closes the gate,
  *		for which it waits until no sender holds it; lets pending signals arrive
@@ -85,7 +85,7 @@ typedef struct CrashNotes
 	Note		notes[2 * DURABLE_WORKERS_LIMIT];	/* the second half contains moved notes */
 } CrashNotes;
 
-static CrashNotes *box = NULL;
+static CrashNotes *crash_notes = NULL;
 static Note *my_note = NULL;
 
 /*
@@ -99,7 +99,7 @@ open_file(LWLock *own_lock)
 	int			fd;
 	struct stat st;
 
-	if (box != NULL)
+	if (crash_notes != NULL)
 		return;
 	fd = BasicOpenFile(CRASH_NOTES_FILE, O_RDWR | O_CREAT | PG_BINARY);
 	if (fd < 0 || fstat(fd, &st) != 0 ||
@@ -112,19 +112,19 @@ open_file(LWLock *own_lock)
 			close(fd);
 		return;
 	}
-	box = mmap(NULL, sizeof(CrashNotes), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	crash_notes = mmap(NULL, sizeof(CrashNotes), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	close(fd);
-	if (box == MAP_FAILED)
+	if (crash_notes == MAP_FAILED)
 	{
-		box = NULL;
+		crash_notes = NULL;
 		ereport(LOG, (errmsg("could not map file \"%s\": %m", CRASH_NOTES_FILE)));
 		return;
 	}
-	if (box->magic != CRASH_NOTES_MAGIC || box->inode != st.st_ino)
+	if (crash_notes->magic != CRASH_NOTES_MAGIC || crash_notes->inode != st.st_ino)
 	{
-		memset(box, 0, sizeof(CrashNotes));
-		box->magic = CRASH_NOTES_MAGIC;
-		box->inode = st.st_ino;
+		memset(crash_notes, 0, sizeof(CrashNotes));
+		crash_notes->magic = CRASH_NOTES_MAGIC;
+		crash_notes->inode = st.st_ino;
 	}
 }
 
@@ -155,12 +155,12 @@ quit_without_note(SIGNAL_ARGS)
 static void
 move_aside(const Note *left, int slot)
 {
-	Note	   *place = &box->notes[DURABLE_WORKERS_LIMIT + slot];
+	Note	   *place = &crash_notes->notes[DURABLE_WORKERS_LIMIT + slot];
 
 	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
-	for (int i = DURABLE_WORKERS_LIMIT; i < lengthof(box->notes) && place->state != NOTE_NONE; i++)
-		if (box->notes[i].state == NOTE_NONE)
-			place = &box->notes[i];
+	for (int i = DURABLE_WORKERS_LIMIT; i < lengthof(crash_notes->notes) && place->state != NOTE_NONE; i++)
+		if (crash_notes->notes[i].state == NOTE_NONE)
+			place = &crash_notes->notes[i];
 	*place = *left;
 	LWLockRelease(shared_lock);
 }
@@ -169,9 +169,9 @@ move_aside(const Note *left, int slot)
 void
 crash_note_attach(int slot)
 {
-	if (box == NULL)
+	if (crash_notes == NULL)
 		return;
-	my_note = &box->notes[slot];
+	my_note = &crash_notes->notes[slot];
 	if (my_note->state != NOTE_NONE)
 		move_aside(my_note, slot);
 	my_note->state = NOTE_NONE;
@@ -294,9 +294,9 @@ crash_note_leave(void)
 void
 crash_note_excuse(Oid db)
 {
-	for (int i = 0; box != NULL && i < DURABLE_WORKERS_LIMIT; i++)
-		if (box->notes[i].note.db == db)
-			box->notes[i].excused = true;
+	for (int i = 0; crash_notes != NULL && i < DURABLE_WORKERS_LIMIT; i++)
+		if (crash_notes->notes[i].note.db == db)
+			crash_notes->notes[i].excused = true;
 }
 
 /* Whether a worker of this server runs an activity of the instance. */
@@ -320,9 +320,9 @@ cancel(Note *note)
 void
 crash_note_cancel(Oid db, int64 key)
 {
-	for (int i = 0; box != NULL && i < DURABLE_WORKERS_LIMIT; i++)
+	for (int i = 0; crash_notes != NULL && i < DURABLE_WORKERS_LIMIT; i++)
 	{
-		Note	   *note = &box->notes[i];
+		Note	   *note = &crash_notes->notes[i];
 
 		if (!runs_activity_of(note, db, key) || !gate_take(note, GATE_HELD))
 			continue;
@@ -335,15 +335,16 @@ crash_note_cancel(Oid db, int64 key)
 
 /*
  * The note of the worker in a slot.  There is no lock.  The owner changes
- * key, task_id and since only while the state is not RUNNING, so two equal reads
- * with a barrier between them show one call (or two calls that are alike).
+ * key, task_id and since only while the state is not RUNNING, so two equal
+ * reads with a barrier between them show one call (or two calls that are
+ * alike).
  */
 bool
 crash_note_running(int slot, pid_t pid, CrashNote *result)
 {
-	for (int tries = 0; box != NULL && tries < 10; tries++)
+	for (int tries = 0; crash_notes != NULL && tries < 10; tries++)
 	{
-		const Note *note = &box->notes[slot];
+		const Note *note = &crash_notes->notes[slot];
 		const volatile CrashNote *current = &note->note;
 
 		if (note->state != NOTE_RUNNING || note->pid != pid || note->server != PgStartTime)
@@ -366,7 +367,7 @@ crash_note_running(int slot, pid_t pid, CrashNote *result)
 static bool
 note_abandoned(int i, Oid db)
 {
-	const Note *note = &box->notes[i];
+	const Note *note = &crash_notes->notes[i];
 
 	return note->state != NOTE_NONE && note->note.db == db &&
 		(note->server != PgStartTime || BackendPidGetProc(note->pid) == NULL);
@@ -379,9 +380,9 @@ note_abandoned(int i, Oid db)
 int
 crash_note_next(Oid db, int from, CrashNote *result)
 {
-	for (int i = from; box != NULL && i < lengthof(box->notes); i++)
+	for (int i = from; crash_notes != NULL && i < lengthof(crash_notes->notes); i++)
 	{
-		Note	   *note = &box->notes[i];
+		Note	   *note = &crash_notes->notes[i];
 
 		if (!note_abandoned(i, db))
 			continue;
@@ -397,8 +398,8 @@ crash_note_next(Oid db, int from, CrashNote *result)
 bool
 crash_note_pending(Oid db)
 {
-	for (int i = 0; box != NULL && i < lengthof(box->notes); i++)
-		if (box->notes[i].state != NOTE_NONE && box->notes[i].note.db == db)
+	for (int i = 0; crash_notes != NULL && i < lengthof(crash_notes->notes); i++)
+		if (crash_notes->notes[i].state != NOTE_NONE && crash_notes->notes[i].note.db == db)
 			return true;
 	return false;
 }
@@ -407,7 +408,7 @@ crash_note_pending(Oid db)
 static bool
 holds_note(int i, const CrashNote *note)
 {
-	const CrashNote *other = &box->notes[i].note;
+	const CrashNote *other = &crash_notes->notes[i].note;
 
 	return note_abandoned(i, note->db) && other->key == note->key && other->task_id == note->task_id &&
 		other->queued == note->queued && other->overdue == note->overdue;
@@ -418,9 +419,9 @@ void
 crash_note_release(int i, const CrashNote *note)
 {
 	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
-	for (int j = DURABLE_WORKERS_LIMIT; j < lengthof(box->notes) && !holds_note(i, note); j++)
+	for (int j = DURABLE_WORKERS_LIMIT; j < lengthof(crash_notes->notes) && !holds_note(i, note); j++)
 		i = j;
 	if (holds_note(i, note))
-		box->notes[i].state = NOTE_NONE;
+		crash_notes->notes[i].state = NOTE_NONE;
 	LWLockRelease(shared_lock);
 }

@@ -4,13 +4,13 @@
  *
  * The file is mapped into memory: a note costs a few stores, no write and no
  * commit, and is still there after a kill -9 of the worker or a restart of the
- * server.  The scheduler turns the notes of dead workers into delivery counts, so
- * that a function that crashes its process is not tried for ever.
+ * server.  The scheduler turns the notes of dead workers into delivery counts,
+ * so that a function that crashes its process is not tried for ever.
  *
- * A worker that the postmaster stops because another process crashed, or that ends
- * in an orderly shutdown, leaves no note.  A copy of the server has no notes
- * either: backups leave out the directory pg_stat_tmp, where the file is, and a
- * copied file is recognized by its inode.
+ * A worker that the postmaster stops because another process crashed, or that
+ * ends in an orderly shutdown, leaves no note.  A copy of the server has no
+ * notes either: backups leave out the directory pg_stat_tmp, where the file
+ * is, and a copied file is recognized by its inode.
  */
 #ifndef DURABLE_CRASH_NOTES_H
 #define DURABLE_CRASH_NOTES_H

@@ -2,11 +2,11 @@
  * function_durations.c
  *	  A table of mean durations in shared memory.
  *
- * The hash of a function selects its place.  If two functions have the same place,
- * the place belongs to the one that was called last, and the other one counts as
- * unknown until its next call.  There is no lock: each place is one atomic number
- * of 40 bits of the hash and 24 bits of the duration (17 seconds at most, which
- * is slow whatever durable.batch_time is).
+ * The hash of a function selects its place.  If two functions have the same
+ * place, the place belongs to the one that was called last, and the other one
+ * counts as unknown until its next call.  There is no lock: each place is one
+ * atomic number of 40 bits of the hash and 24 bits of the duration (17 seconds
+ * at most, which is slow whatever durable.batch_time is).
  */
 #include "postgres.h"
 

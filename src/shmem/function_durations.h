@@ -2,11 +2,11 @@
  * function_durations.h
  *	  How long functions take, known to all workers through shared memory.
  *
- * A function is *slow* if its calls took a quarter of durable.batch_time or more
- * on average, or if it did something that a rollback does not undo.  A slow
- * function is run alone from the beginning if a long place is free (places.h).
- * The table is only advice: a wrong entry makes a function run earlier or later and
- * never keeps it from running.
+ * A function is *slow* if its calls took a quarter of durable.batch_time or
+ * more on average, or if it did something that a rollback does not undo.  A
+ * slow function is run alone from the beginning if a long place is free
+ * (places.h).  The table is only advice: a wrong entry makes a function run
+ * earlier or later and never keeps it from running.
  */
 #ifndef DURABLE_FUNCTION_DURATIONS_H
 #define DURABLE_FUNCTION_DURATIONS_H

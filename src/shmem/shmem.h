@@ -3,15 +3,15 @@
  *	  Shared memory: one request at server start, one lock, and the parts that
  *	  the modules keep in it.
  *
- * Shared memory contains advice and facts about live processes.  A crash of the
- * server resets it, and the tables contain all that is needed to build it again.
- * shared_lock guards every field of every part unless the part says otherwise.
- * The lock is held for short list operations, never across code that can throw
- * an error or wait.
+ * Shared memory contains advice and facts about live processes.  A crash of
+ * the server resets it, and the tables contain all that is needed to build it
+ * again.  shared_lock guards every field of every part unless the part says
+ * otherwise.  The lock is held for short list operations, never across code
+ * that can throw an error or wait.
  *
  * Readers take their lock in LW_EXCLUSIVE mode, too.  PostgreSQL lets a reader
- * join other readers while a writer waits, so a sequence of readers would keep a
- * worker from the lock.
+ * join other readers while a writer waits, so a sequence of readers would keep
+ * a worker from the lock.
  */
 #ifndef DURABLE_SHMEM_H
 #define DURABLE_SHMEM_H

@@ -3,10 +3,10 @@
  *	  What the workers have done since the server started: counters in shared
  *	  memory, behind the views durable.stats and durable.function_stats.
  *
- * A worker counts in its own memory.  When its transaction commits, it adds the
- * counts to the counters of its role; a rollback counts only itself.  This costs
- * a lock and a few additions for each batch.  A crash of the server resets the
- * counters.
+ * A worker counts in its own memory.  When its transaction commits, it adds
+ * the counts to the counters of its role; a rollback counts only itself.  This
+ * costs a lock and a few additions for each batch.  A crash of the server
+ * resets the counters.
  */
 #ifndef DURABLE_STATS_H
 #define DURABLE_STATS_H

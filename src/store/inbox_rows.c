@@ -84,8 +84,8 @@ messages_delete(Store *store, int64 key)
 }
 
 /*
- * The largest id of a message, 0 if there is none.  This reads only the index, so
- * messages that are dead or not committed count, too.
+ * The largest id of a message, 0 if there is none.  This reads only the index,
+ * so messages that are dead or not committed count, too.
  */
 int64
 messages_largest_id(Store *store)
@@ -108,9 +108,9 @@ messages_largest_id(Store *store)
 }
 
 /*
- * Count the messages of an instance.  A dirty read: messages of transactions that may
- * still commit, prepared ones too, take room.  Rows of this table are never updated,
- * so no message is counted twice.
+ * Count the messages of an instance.  A dirty read: messages of transactions
+ * that may still commit, prepared ones too, take room.  Rows of this table are
+ * never updated, so no message is counted twice.
  */
 int64
 messages_count(Store *store, int64 key, int64 max)

@@ -117,9 +117,9 @@ scan_instances(TableScan *scan, Store *store, const char *index, Datum value, Re
 }
 
 /*
- * Find the visible version of an instance's row from the place where the index led
- * in an earlier transaction.  The row may have changed or been removed since then, and
- * the block may not exist any more.
+ * Find the visible version of an instance's row from the place where the index
+ * led in an earlier transaction.  The row may have changed or been removed
+ * since then, and the block may not exist any more.
  */
 static bool
 find_from_root(Table *table, int64 key, const ItemPointerData *root, ItemPointer tid, Oid *owner)
@@ -163,11 +163,11 @@ find_by_key(Store *store, int64 key, ItemPointer root, ItemPointer tid, Oid *own
 }
 
 /*
- * Lock the row of an instance for an update and read its newest version.  row->root
- * says where the index led in an earlier transaction, which saves the search, or is
- * invalid.  owner: only if the row belongs to this role; else the result is
- * FETCH_FOREIGN and row->owner says whose it is.  Such a row is locked only if
- * it has just changed its owner.
+ * Lock the row of an instance for an update and read its newest version.
+ * row->root says where the index led in an earlier transaction, which saves
+ * the search, or is invalid.  owner: only if the row belongs to this role;
+ * else the result is FETCH_FOREIGN and row->owner says whose it is.  Such a
+ * row is locked only if it has just changed its owner.
  */
 static FetchResult
 lock_row(Store *store, int64 key, Oid owner, LockWaitPolicy policy, InstanceRow *row)
@@ -321,8 +321,9 @@ instance_delete(Store *store, const InstanceRow *row)
 }
 
 /*
- * Call back for the ready instances, owner by owner, except those of absent roles.
- * When the callback returns false, the rest of this owner's instances is skipped.
+ * Call back for the ready instances, owner by owner, except those of absent
+ * roles.  When the callback returns false, the rest of this owner's instances
+ * is skipped.
  */
 void
 instances_ready(Store *store, bool (*callback) (const InstanceRow *row, void *arg), void *arg)
@@ -420,9 +421,10 @@ instance_children(Store *store, int64 parent_key)
 }
 
 /*
- * Give an instance to a role, if it still belongs to the owner and no other transaction
- * holds it (wait: after that one has ended).  Its children are added to the list: its
- * last turn may have made some, and no later turn makes more for this owner.
+ * Give an instance to a role, if it still belongs to the owner and no other
+ * transaction holds it (wait: after that one has ended).  Its children are
+ * added to the list: its last turn may have made some, and no later turn makes
+ * more for this owner.
  */
 static bool
 move_instance(Store *store, int64 key, Datum owner, Oid role, bool wait, List **children)
@@ -451,9 +453,9 @@ move_instance(Store *store, int64 key, Datum owner, Oid role, bool wait, List **
 }
 
 /*
- * Give instances of an owner to a role.  The rows are locked in the order of their
- * keys, so two transactions that do this wait for each other without a deadlock.
- * Children that did not exist when the keys were listed follow.
+ * Give instances of an owner to a role.  The rows are locked in the order of
+ * their keys, so two transactions that do this wait for each other without a
+ * deadlock.  Children that did not exist when the keys were listed follow.
  */
 int64
 instances_move(Store *store, Datum owner, Oid role, int64 max, bool wait)
@@ -490,9 +492,10 @@ largest_key(Store *store)
 }
 
 /*
- * A number larger than all before.  The counter is lost when the server stops.  It
- * begins again with the time in microseconds, since nobody takes a million numbers
- * in a second, or above the largest stored number if the clock was set back.
+ * A number larger than all before.  The counter is lost when the server stops.
+ * It begins again with the time in microseconds, since nobody takes a million
+ * numbers in a second, or above the largest stored number if the clock was set
+ * back.
  */
 int64
 store_number(Store *store)

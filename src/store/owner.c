@@ -3,9 +3,9 @@
  *	  The type durable_internal.owner; owner.h describes it.
  *
  * The text form is the quoted name of the role, (dropped role N), or - for no
- * role.  A name that looks like one of the other forms is in double quotes; digits
- * are a name like any other.  There is no binary form, so clients can only
- * write what the input function accepts.
+ * role.  A name that looks like one of the other forms is in double quotes;
+ * digits are a name like any other.  There is no binary form, so clients can
+ * only write what the input function accepts.
  */
 #include "postgres.h"
 
@@ -197,8 +197,9 @@ dropped_oid(const char *text)
 }
 
 /*
- * The values that have a text form: a role with the name and a missing role with the
- * name; a role that was dropped before a dump and a role that was dropped here.
+ * The values that have a text form: a role with the name and a missing role
+ * with the name; a role that was dropped before a dump and a role that was
+ * dropped here.
  */
 List *
 owner_values(const char *text)
@@ -367,10 +368,10 @@ durable_may_see_role(PG_FUNCTION_ARGS)
 /*
  * durable_internal.may_see_cost(internal): support function of both may_see.
  *
- * PostgreSQL evaluates the cheapest of several leakproof conditions first.  IS NULL,
- * CASE, a boolean column and jsonb subscripts cost nothing, so may_see must cost less
- * than nothing to come first.  The value is the smallest possible: added to any
- * other cost it changes nothing.
+ * PostgreSQL evaluates the cheapest of several leakproof conditions first.  IS
+ * NULL, CASE, a boolean column and jsonb subscripts cost nothing, so may_see
+ * must cost less than nothing to come first.  The value is the smallest
+ * possible: added to any other cost it changes nothing.
  */
 Datum
 durable_may_see_cost(PG_FUNCTION_ARGS)

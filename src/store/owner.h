@@ -3,16 +3,16 @@
  *	  The type durable_internal.owner: the owner of a row, even if that role does
  *	  not exist.
  *
- * A role is stored by its OID and written by its name, so a rename changes no row
- * and a dump contains no OID.  The input function reads a name.  If there is a role
- * with this name, its OID is stored.  Otherwise the role is *missing*: its name is
- * stored until the scheduler finds a role with this name (owner_adoption.c).  The
- * name of a role that was *dropped* is unknown; a dump says so, and rows from such
- * a dump have no owner.
+ * A role is stored by its OID and written by its name, so a rename changes no
+ * row and a dump contains no OID.  The input function reads a name.  If there
+ * is a role with this name, its OID is stored.  Otherwise the role is
+ * *missing*: its name is stored until the scheduler finds a role with this
+ * name (owner_adoption.c).  The name of a role that was *dropped* is unknown;
+ * a dump says so, and rows from such a dump have no owner.
  *
- * A value consists of the OID and, if that is 0, the *absent* text: empty for no
- * role, else a letter and the name of the missing role or the former OID of the
- * dropped role.
+ * A value consists of the OID and, if that is 0, the *absent* text: empty for
+ * no role, else a letter and the name of the missing role or the former OID of
+ * the dropped role.
  */
 #ifndef DURABLE_OWNER_H
 #define DURABLE_OWNER_H

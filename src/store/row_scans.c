@@ -59,11 +59,12 @@ delete_key(Table *table, const char *index, int64 key, int64 max)
 }
 
 /*
- * Step to the first row of the next instance in the order of the scan, and read the
- * two columns of the index.  False at the end of the index.  An instance may have
- * millions of rows that the snapshot does not see (dead ones, or those of a running
- * transaction).  After UNSEEN_MAX of them it counts as having a row, so that a
- * scan takes time by the number of instances, not of rows.
+ * Step to the first row of the next instance in the order of the scan, and
+ * read the two columns of the index.  False at the end of the index.  An
+ * instance may have millions of rows that the snapshot does not see (dead
+ * ones, or those of a running transaction).  After UNSEEN_MAX of them it
+ * counts as having a row, so that a scan takes time by the number of
+ * instances, not of rows.
  */
 bool
 scan_next_key(TableScan *scan, ScanDirection direction, int64 *key, int64 *number)

@@ -5,10 +5,10 @@
  * The engine uses neither SQL nor SPI for its own rows: there is no plan,
  * search_path, user id, trigger or policy between the engine and its rows.
  *
- * A Store is opened in a transaction with an active snapshot and closed before the
- * transaction ends.  Inserts are buffered, and store_flush writes them together;
- * store_sync also makes them visible to scans.  Rows that are read are allocated in
- * the current memory context.
+ * A Store is opened in a transaction with an active snapshot and closed before
+ * the transaction ends.  Inserts are buffered, and store_flush writes them
+ * together; store_sync also makes them visible to scans.  Rows that are read
+ * are allocated in the current memory context.
  */
 #ifndef DURABLE_STORE_H
 #define DURABLE_STORE_H

@@ -30,9 +30,9 @@
 #define PENDING_BYTES	(4 * 1024 * 1024)
 
 /*
- * Open the indexes of a table for writing; reading does not need them.  Expressions of
- * indexes run with the rights of the table's owner, whoever writes a row, since
- * they may call functions that only the owner may execute.
+ * Open the indexes of a table for writing; reading does not need them.
+ * Expressions of indexes run with the rights of the table's owner, whoever
+ * writes a row, since they may call functions that only the owner may execute.
  */
 static void
 open_indexes(Table *table)
@@ -173,8 +173,8 @@ table_add_row(Table *table, TupleTableSlot *slot)
 }
 
 /*
- * Replace a row that this transaction has locked; slot->tts_tid becomes the new tid.
- * Returns whether all indexes have entries for the new version.
+ * Replace a row that this transaction has locked; slot->tts_tid becomes the
+ * new tid.  Returns whether all indexes have entries for the new version.
  */
 bool
 table_update_row(Table *table, ItemPointer tid, TupleTableSlot *slot)
@@ -202,8 +202,8 @@ table_delete_row(Table *table, const ItemPointerData *tid)
 
 /*
  * Begin an ordered scan of an index; keys are numbered by index column.  Unless
- * store_use_snapshot was called, the scan sees what is committed now and what this
- * transaction has flushed, at any isolation level.
+ * store_use_snapshot was called, the scan sees what is committed now and what
+ * this transaction has flushed, at any isolation level.
  */
 void
 scan_begin(TableScan *scan, Table *table, const char *index, int nkeys, ScanKey keys)
@@ -226,11 +226,12 @@ scan_begin_with(TableScan *scan, Table *table, const char *index, int nkeys, Sca
 }
 
 /*
- * Whether the transaction that inserted the current row may still run, according to
- * the commit log.  If a transaction has more subtransactions than a snapshot has room
- * for, the snapshot would climb from the row's subtransaction to the outermost one and
- * read a page for each step, and a user can make this expensive.  The versions of
- * such a row all come from one transaction.
+ * Whether the transaction that inserted the current row may still run,
+ * according to the commit log.  If a transaction has more subtransactions than
+ * a snapshot has room for, the snapshot would climb from the row's
+ * subtransaction to the outermost one and read a page for each step, and a
+ * user can make this expensive.  The versions of such a row all come from one
+ * transaction.
  */
 static bool
 is_pending(IndexScanDesc scan)
@@ -256,8 +257,9 @@ is_pending(IndexScanDesc scan)
 }
 
 /*
- * Fetch the current row of a scan with an MVCC snapshot; false if the snapshot does
- * not see it.  A serializable transaction must read the row, to note the conflict.
+ * Fetch the current row of a scan with an MVCC snapshot; false if the snapshot
+ * does not see it.  A serializable transaction must read the row, to note the
+ * conflict.
  */
 bool
 scan_fetch(IndexScanDesc scan, TupleTableSlot *slot)
@@ -306,7 +308,7 @@ unsound_value(void)
 	ereport(ERROR,
 			(errcode(ERRCODE_CHARACTER_NOT_IN_REPERTOIRE),
 			 errmsg("a value could not be restored from a dump"),
-			 errdetail("A text of it is not valid in encoding \"%s\", or UTF8 has not all of its characters.", GetDatabaseEncodingName())));
+			 errdetail("A text of it is not valid in encoding \"%s\", or UTF8 lacks some of its characters.", GetDatabaseEncodingName())));
 }
 
 /* Set a text column; NULL leaves it null. */

@@ -2,16 +2,17 @@
  * table_check.c
  *	  The check that the engine's tables are as the extension made them.
  *
- * The engine knows columns by number and indexes by name, and writes rows without
- * firing triggers or rules.  So each of its tables must be an ordinary table of
- * the heap access method with exactly these columns and indexes.  It must have no
- * trigger and no rule, since the engine's writes would skip them: a tool that
- * copies changes by triggers, such as pg_repack, would lose rows.  A table that is
- * published needs a replica identity.
+ * The engine knows columns by number and indexes by name, and writes rows
+ * without firing triggers or rules.  So each of its tables must be an ordinary
+ * table of the heap access method with exactly these columns and indexes.  It
+ * must have no trigger and no rule, since the engine's writes would skip them:
+ * a tool that copies changes by triggers, such as pg_repack, would lose rows.
+ * A table that is published needs a replica identity.
  *
- * Whoever opens a table checks it, under a lock that keeps ALTER TABLE and CREATE
- * TRIGGER out until the transaction ends.  A table that fits is checked again
- * only after the relation cache reports a change of the table or of its indexes.
+ * Whoever opens a table checks it, under a lock that keeps ALTER TABLE and
+ * CREATE TRIGGER out until the transaction ends.  A table that fits is checked
+ * again only after the relation cache reports a change of the table or of its
+ * indexes.
  */
 #include "postgres.h"
 
@@ -298,14 +299,14 @@ publication_misfit(Relation rel)
 		return pstrdup("It is published and has no replica identity.");
 	if (!publication.rf_valid_for_update || !publication.rf_valid_for_delete ||
 		!publication.cols_valid_for_update || !publication.cols_valid_for_delete)
-		return pstrdup("A publication of it has a row filter or a list of columns that does not go with its replica identity.");
+		return pstrdup("A publication of it has a row filter or a list of columns that its replica identity does not cover.");
 	return NULL;
 }
 
 /*
- * The owner of a table can add expression indexes, constraints and support functions of
- * indexes.  They run with the rights of the role that writes a row, and the
- * scheduler, which is a superuser, writes rows.
+ * The owner of a table can add expression indexes, constraints and support
+ * functions of indexes.  They run with the rights of the role that writes a
+ * row, and the scheduler, which is a superuser, writes rows.
  */
 static char *
 owner_misfit(Relation rel)
@@ -413,7 +414,7 @@ table_readable(Relation rel, TableId id, int level)
 bool
 table_missing(TableId id, int level)
 {
-	report(level, id, &(Misfit) {.detail = pstrdup("There is no such table, or it has just come."), .hint = SHAPE_HINT});
+	report(level, id, &(Misfit) {.detail = pstrdup("There is no such table, or it was created just now."), .hint = SHAPE_HINT});
 	return false;
 }
 

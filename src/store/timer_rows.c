@@ -126,11 +126,11 @@ timers_take(Store *store, int64 key, TimestampTz now)
 }
 
 /*
- * Call back for the timers from a place on that fire up to a time.  Returns the place
- * of the first timer that was not called back, fire_at 0 if there is none.  Of the later
- * timers a few are read: if the snapshot sees none of UNSEEN_MAX, since their transaction
- * has not ended, the place of the last one is returned.  At most LOOKS_MAX timers are
- * read, visible or not.
+ * Call back for the timers from a place on that fire up to a time.  Returns
+ * the place of the first timer that was not called back, fire_at 0 if there is
+ * none.  Of the later timers a few are read: if the snapshot sees none of
+ * UNSEEN_MAX, since their transaction has not ended, the place of the last one
+ * is returned.  At most LOOKS_MAX timers are read, visible or not.
  */
 TimerPlace
 timers_scan(Store *store, TimerPlace from, TimestampTz until,
