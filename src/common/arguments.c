@@ -13,7 +13,6 @@
 
 #define EVENT_NAME_LENGTH	256
 
-/* Raise an error if an argument is null. */
 void
 require_argument(FunctionCallInfo fcinfo, int number, const char *parameter, const char *function)
 {
@@ -23,7 +22,7 @@ require_argument(FunctionCallInfo fcinfo, int number, const char *parameter, con
 				 errmsg("parameter \"%s\" of %s must not be null", parameter, function)));
 }
 
-/* A text argument as a string, NULL for null; an error if it is longer than durable.max_payload. */
+/* An error if the text is longer than durable.max_payload. */
 char *
 text_argument(FunctionCallInfo fcinfo, int number)
 {
@@ -36,7 +35,6 @@ text_argument(FunctionCallInfo fcinfo, int number)
 	return string;
 }
 
-/* A jsonb argument, NULL for null. */
 Jsonb *
 jsonb_argument(FunctionCallInfo fcinfo, int number)
 {

@@ -14,7 +14,6 @@ ProcessKind process_kind = PROCESS_SESSION;
 ActivityContext *current_activity = NULL;
 void		(*current_orchestrator_refuse) (Jsonb *failure) = NULL;
 
-/* Raise OD009 if an orchestrator runs. */
 void
 orchestrator_forbid(const char *function)
 {
@@ -36,7 +35,6 @@ process_require_role(Oid role)
 		elog(ERROR, "code of role %u was about to run as role %u", role, GetUserId());
 }
 
-/* Whether this process belongs to the engine. */
 bool
 process_is_engine(void)
 {

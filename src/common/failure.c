@@ -31,7 +31,6 @@ failure_with(Jsonb *failure, const char *key, Jsonb *value)
 	return DatumGetJsonbP(DirectFunctionCall2(jsonb_concat, JsonbPGetDatum(failure), JsonbPGetDatum(member)));
 }
 
-/* A copy of a text, cut to max_length bytes. */
 char *
 text_clip(const char *text, int max_length)
 {
@@ -176,7 +175,6 @@ failure_throw(Jsonb *failure)
 			 context ? errcontext_msg("%s", context) : 0));
 }
 
-/* Raise a failure unless it is NULL. */
 void
 failure_throw_any(Jsonb *failure)
 {

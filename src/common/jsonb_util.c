@@ -17,7 +17,6 @@ PG_FUNCTION_INFO_V1(durable_text_size);
 PG_FUNCTION_INFO_V1(durable_is_sound);
 PG_FUNCTION_INFO_V1(durable_is_sound_text);
 
-/* A jsonb string; NULL for NULL. */
 Jsonb *
 jsonb_from_text(const char *text)
 {
@@ -30,7 +29,6 @@ jsonb_from_text(const char *text)
 	return JsonbValueToJsonb(&value);
 }
 
-/* A jsonb number. */
 Jsonb *
 jsonb_from_integer(int64 number)
 {
@@ -40,7 +38,6 @@ jsonb_from_integer(int64 number)
 	return JsonbValueToJsonb(&value);
 }
 
-/* A jsonb boolean. */
 Jsonb *
 jsonb_from_bool(bool value)
 {
@@ -49,7 +46,6 @@ jsonb_from_bool(bool value)
 	return JsonbValueToJsonb(&boolean);
 }
 
-/* A jsonb from JSON text. */
 Jsonb *
 jsonb_parse(const char *text)
 {
@@ -229,7 +225,6 @@ jsonb_problem(const Jsonb *json)
 	return JSONB_SOUND;
 }
 
-/* A copy in a memory context; NULL for NULL. */
 Jsonb *
 jsonb_copy(MemoryContext context, const Jsonb *value)
 {
@@ -264,7 +259,6 @@ jsonb_same(Jsonb *a, Jsonb *b)
 	return compareJsonbContainers(&a->root, &b->root) == 0;
 }
 
-/* The text of a jsonb string. */
 char *
 jsonb_to_text(Jsonb *json)
 {

@@ -23,7 +23,6 @@ too_large(int64 size, int64 stored)
 						"Store large values in a table and pass their keys, or have an administrator raise durable.max_payload.");
 }
 
-/* Whether the text of a payload may be longer than a limit. */
 bool
 payload_may_exceed(const Jsonb *payload, int64 limit)
 {
@@ -45,7 +44,6 @@ unsound(JsonbProblem problem)
 						NULL);
 }
 
-/* The failure if a payload cannot be stored; else NULL. */
 Jsonb *
 payload_limit(const Jsonb *payload)
 {
@@ -59,7 +57,6 @@ payload_limit(const Jsonb *payload)
 	return problem != JSONB_SOUND ? unsound(problem) : NULL;
 }
 
-/* The failure if a text cannot be stored; else NULL. */
 Jsonb *
 text_limit(const char *text)
 {

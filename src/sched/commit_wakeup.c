@@ -135,7 +135,6 @@ forget_removed_tasks(void)
 	locked.count = kept;
 }
 
-/* Transaction callback. */
 static void
 wakeup_at_transaction_end(XactEvent event, void *arg)
 {
@@ -162,7 +161,6 @@ wakeup_at_transaction_end(XactEvent event, void *arg)
 	}
 }
 
-/* Subtransaction callback. */
 static void
 wakeup_at_subtransaction_end(SubXactEvent event, SubTransactionId subid, SubTransactionId parent, void *arg)
 {
@@ -266,7 +264,6 @@ wakeup_tasks(Oid role, int64 key, int low, int high, Lone lone)
 		add(&ready, (ReadyHint) {.role = role, .key = key, .low = low, .high = high, .lone = lone});
 }
 
-/* A timer was stored. */
 void
 wakeup_timer(TimestampTz fire_at)
 {
@@ -277,7 +274,6 @@ wakeup_timer(TimestampTz fire_at)
 		first_timer = fire_at;
 }
 
-/* An instance ended. */
 void
 wakeup_ended(int64 key)
 {
@@ -297,7 +293,6 @@ wakeup_cancel(int64 key)
 	canceled[ncanceled++] = (Cancel) {.key = key, .subid = GetCurrentSubTransactionId()};
 }
 
-/* The extension was created, changed or dropped in this database. */
 void
 wakeup_extension_changed(void)
 {
@@ -314,7 +309,6 @@ wakeup_roles_changed(bool dropped)
 	roles_dropped |= dropped;
 }
 
-/* A database was created or altered. */
 void
 wakeup_databases_changed(void)
 {

@@ -74,7 +74,6 @@ database_slots_size(void)
 	return MAXALIGN(add_size(offsetof(DatabaseShared, slots), mul_size(durable_max_databases, sizeof(DatabaseSlot))));
 }
 
-/* Lay out the slots, all free. */
 static void
 database_slots_init(LWLock *own_lock)
 {
@@ -87,7 +86,6 @@ database_slots_init(LWLock *own_lock)
 	pg_atomic_init_u64(&shared->number, 0);
 }
 
-/* Register the part at server start. */
 void
 database_slots_register(void)
 {
@@ -148,7 +146,6 @@ lock_slot(Oid db)
 	return database_slot_get(db, false);
 }
 
-/* Make the launcher look at the databases. */
 static void
 wake_launcher(void)
 {
@@ -218,7 +215,6 @@ launcher_detach(int code, Datum arg)
 	LWLockRelease(shared_lock);
 }
 
-/* This process is the launcher now. */
 void
 launcher_attach(void)
 {
@@ -280,7 +276,6 @@ database_ask_to_leave(Oid db)
 	LWLockRelease(shared_lock);
 }
 
-/* All slots in use. */
 int
 database_list(DatabaseInfo **infos)
 {
@@ -439,7 +434,6 @@ database_collect(Oid db)
 	return news;
 }
 
-/* Whether a database has a scheduler. */
 bool
 database_served(Oid db)
 {
@@ -485,7 +479,6 @@ database_lack_process(Oid db)
 	LWLockRelease(shared_lock);
 }
 
-/* A note of a database, 0 at first. */
 uint32
 database_noted(Oid db, DatabaseNote note)
 {
@@ -499,7 +492,6 @@ database_noted(Oid db, DatabaseNote note)
 	return value;
 }
 
-/* Set a note of a database; returns the value before. */
 uint32
 database_note(Oid db, DatabaseNote note, uint32 value)
 {
@@ -527,7 +519,6 @@ database_next_number(int64 bound)
 	return pg_atomic_add_fetch_u64(&shared->number, 1);
 }
 
-/* Wake the scheduler of a database. */
 void
 database_poke(Oid db)
 {

@@ -33,7 +33,6 @@ ready_lists_size(void)
 					hash_estimate_size(READY_ENTRIES, sizeof(Entry)));
 }
 
-/* Lay out empty lists. */
 static void
 ready_lists_init(LWLock *own_lock)
 {
@@ -62,7 +61,6 @@ ready_lists_init(LWLock *own_lock)
 		dlist_init(&lists->slots[i].claims);
 }
 
-/* Register the part at server start. */
 void
 ready_lists_register(void)
 {
@@ -106,7 +104,6 @@ queue_has_batch(const Queue *queue)
 	return queue->queued > 0 || queue->nranges > 0;
 }
 
-/* Whether a queue has any work. */
 bool
 queue_has_work(const Queue *queue)
 {
@@ -249,7 +246,6 @@ range_remove(Queue *queue, Range *range)
 		queue->nranges--;
 }
 
-/* Drop all ranges of a queue. */
 void
 queue_drop_ranges(Queue *queue)
 {

@@ -83,7 +83,6 @@ group_open(Search *search, RowScan *scan, const RowGroup *group, bool entries, S
 	row_scan_open(search, scan, "instances_listing", entries, nkeys, keys);
 }
 
-/* Read further rows of a group. */
 int
 listing_read(Search *search, RowGroup *group, int limit, int64 patience, Found *rows)
 {
@@ -117,7 +116,6 @@ listing_read(Search *search, RowGroup *group, int limit, int64 patience, Found *
 	return count;
 }
 
-/* Add a group to the list. */
 static void
 add_group(Search *search, char state, Datum owner, text *name)
 {
@@ -179,7 +177,6 @@ find_groups_in(Search *search, char state)
 	}
 }
 
-/* Find the groups that pass the filter. */
 void
 listing_groups(Search *search)
 {
@@ -307,7 +304,6 @@ count_group_rows(Search *search, const RowGroup *group, int64 counts[])
 	row_scan_close(search, &scan);
 }
 
-/* Count a group. */
 void
 listing_count(Search *search, const RowGroup *group, int64 counts[])
 {

@@ -46,7 +46,6 @@ row_scan_owner_visible(Search *search, Oid owner)
 	return visible;
 }
 
-/* Begin a scan. */
 void
 row_scan_open(Search *search, RowScan *scan, const char *index, bool entries, int nkeys, ScanKey keys)
 {
@@ -57,7 +56,6 @@ row_scan_open(Search *search, RowScan *scan, const char *index, bool entries, in
 	index_rescan(scan->desc, keys, nkeys, NULL, 0);
 }
 
-/* Read the next row into the slot; false at the end. */
 bool
 row_scan_next(Search *search, RowScan *scan)
 {
@@ -70,7 +68,6 @@ row_scan_next(Search *search, RowScan *scan)
 	return false;
 }
 
-/* End a scan. */
 void
 row_scan_close(Search *search, RowScan *scan)
 {
@@ -79,7 +76,6 @@ row_scan_close(Search *search, RowScan *scan)
 	index_close(scan->index, NoLock);
 }
 
-/* A column of the row in the slot. */
 Datum
 row_scan_nullable(Search *search, int number, bool *isnull)
 {
@@ -109,7 +105,6 @@ row_scan_copy(Search *search, Datum value)
 	return copy;
 }
 
-/* The order of pages. */
 int
 found_compare(const void *a, const void *b)
 {
@@ -215,7 +210,6 @@ row_scan_found(Search *search)
 	};
 }
 
-/* Append a row to a list. */
 void
 found_list_add(FoundList *list, const Found *found)
 {

@@ -67,7 +67,6 @@ struct Walk
 	int			current;
 };
 
-/* Begin a search. */
 Search *
 search_begin(const Filter *filter)
 {
@@ -89,7 +88,6 @@ search_begin(const Filter *filter)
 	return search;
 }
 
-/* Release the search; what was found stays. */
 void
 search_end(Search *search)
 {
@@ -283,7 +281,6 @@ page_by_prefix(Search *search)
 	row_scan_close(search, &scan);
 }
 
-/* Find a page. */
 int
 search_page(Search *search, const Found *after, int size, Found **rows, bool *more)
 {
@@ -313,7 +310,6 @@ count_callback(Search *search, void *arg)
 	((int64 *) arg)[row_scan_status(search)]++;
 }
 
-/* Count the instances of each status. */
 void
 search_count(Search *search, int64 counts[STATUS_TERMINATED + 1])
 {

@@ -47,7 +47,6 @@ completion_waiters_size(void)
 	return MAXALIGN(offsetof(WaiterShared, waiters) + WAITERS * sizeof(Waiter));
 }
 
-/* Lay out the slots; no process waits. */
 static void
 completion_waiters_init(LWLock *own_lock)
 {
@@ -62,7 +61,6 @@ completion_waiters_init(LWLock *own_lock)
 		pg_atomic_init_u64(&shared->waiters[i].key, 0);
 }
 
-/* Register the part at server start. */
 void
 completion_waiters_register(void)
 {
@@ -89,7 +87,6 @@ completion_waiter_for(int64 key)
 	pg_atomic_write_u64(&shared->waiters[CompatMyProcNumber].key, key);
 }
 
-/* Wait no longer. */
 void
 completion_waiter_end(void)
 {

@@ -135,7 +135,6 @@ crash_notes_size(void)
 	return 0;
 }
 
-/* Open the file at server start. */
 void
 crash_notes_register(void)
 {
@@ -229,7 +228,6 @@ crash_note_is_cancelled(void)
 	return my_note != NULL && my_note->state == NOTE_RUNNING && my_note->asked;
 }
 
-/* Whether this process runs user code. */
 bool
 crash_note_is_running(void)
 {

@@ -32,7 +32,6 @@ function_durations_size(void)
 	return PLACES * sizeof(pg_atomic_uint64);
 }
 
-/* Lay out an empty table. */
 static void
 function_durations_init(LWLock *own_lock)
 {
@@ -43,7 +42,6 @@ function_durations_init(LWLock *own_lock)
 		pg_atomic_init_u64(&places[i], 0);
 }
 
-/* Register the part at server start. */
 void
 function_durations_register(void)
 {
@@ -120,7 +118,6 @@ duration_alone(const char *search_path, const char *name)
 	pg_atomic_write_u64(place, tag << DURATION_BITS | DURATION_MAX);
 }
 
-/* Nanoseconds since a time. */
 int64
 duration_since_ns(instr_time start)
 {

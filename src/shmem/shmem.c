@@ -52,7 +52,6 @@ startup_hook(void)
 	LWLockRelease(AddinShmemInitLock);
 }
 
-/* Add a part. */
 void
 shmem_add(Size (*size) (void), void (*init) (LWLock *lock))
 {
@@ -67,7 +66,6 @@ shmem_add(Size (*size) (void), void (*init) (LWLock *lock))
 	parts[nparts++] = (ShmemPart) {.size = size, .init = init};
 }
 
-/* Remove the entries of a database from a table. */
 void
 shmem_forget(HTAB *table, Oid db)
 {
@@ -80,14 +78,12 @@ shmem_forget(HTAB *table, Oid db)
 			hash_search(table, key, HASH_REMOVE, NULL);
 }
 
-/* Whether shared memory is there. */
 bool
 shmem_available(void)
 {
 	return shared_lock != NULL;
 }
 
-/* Raise an error that says what to configure if shared memory is not there. */
 void
 shmem_require(void)
 {

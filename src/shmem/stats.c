@@ -82,7 +82,6 @@ stats_size(void)
 					hash_estimate_size(MAX_FUNCTIONS, sizeof(FunctionStats)));
 }
 
-/* Lay out empty tables. */
 static void
 stats_init(LWLock *stats_lock)
 {
@@ -96,14 +95,12 @@ stats_init(LWLock *stats_lock)
 									   HASH_ELEM | HASH_BLOBS | HASH_FIXED_SIZE);
 }
 
-/* Register the part at server start. */
 void
 stats_register(void)
 {
 	shmem_add(stats_size, stats_init);
 }
 
-/* Count an event. */
 void
 stats_count(StatsCounter counter, int64 by)
 {
@@ -236,7 +233,6 @@ stats_call(StatsKind kind, const char *name, int64 time, bool failed)
 	add_calls(&pending[i].calls, &call);
 }
 
-/* Reset the counters of a database. */
 void
 stats_reset(Oid db)
 {

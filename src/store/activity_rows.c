@@ -37,7 +37,6 @@ task_write(TupleTableSlot *slot, const TaskRow *row)
 		row_set(slot, TASK_REWINDS, Int32GetDatum(row->rewinds));
 }
 
-/* Queue an activity. */
 void
 task_insert(Store *store, const TaskRow *row)
 {
@@ -139,7 +138,6 @@ task_set_deliveries(Store *store, TaskRow *row, int deliveries)
 	row->tid = slot->tts_tid;
 }
 
-/* Remove a locked task. */
 void
 task_delete(Store *store, const TaskRow *row)
 {
@@ -157,7 +155,6 @@ tasks_delete(Store *store, int64 key)
 		task_delete(store, lfirst(cell));
 }
 
-/* Count the tasks of a role, up to max. */
 int64
 tasks_count(Store *store, Oid role, int64 max)
 {

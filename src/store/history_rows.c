@@ -57,7 +57,6 @@ durable_event_type(PG_FUNCTION_ARGS)
 	PG_RETURN_TEXT_P(cstring_to_text(event_names[event]));
 }
 
-/* Append an event. */
 void
 history_append(Store *store, const HistoryRow *row)
 {
@@ -125,7 +124,6 @@ history_between(Store *store, int64 key, int first_seq, int last_seq)
 	return rows;
 }
 
-/* Read one event. */
 bool
 history_get(Store *store, int64 key, int seq, HistoryRow *row)
 {
@@ -140,7 +138,6 @@ history_get(Store *store, int64 key, int seq, HistoryRow *row)
 	return slot != NULL;
 }
 
-/* The name in an event of a task. */
 char *
 history_name(Store *store, int64 key, int seq, int task_id)
 {

@@ -76,7 +76,6 @@ messages_take(Store *store, int64 key)
 	return rows;
 }
 
-/* Remove the messages of an instance. */
 void
 messages_delete(Store *store, int64 key)
 {

@@ -239,7 +239,6 @@ read_by(Store *store, const char *index, Datum value, RegProcedure equal, Instan
 	return slot != NULL;
 }
 
-/* Read an instance by key. */
 bool
 instance_get(Store *store, int64 key, InstanceRow *row)
 {
@@ -254,7 +253,6 @@ instance_get_waiting_parent(Store *store, const InstanceRow *row, InstanceRow *p
 		instance_get(store, row->parent_key, parent) && !STATE_IS_TERMINAL(parent->state);
 }
 
-/* Read an instance by id. */
 bool
 instance_find(Store *store, const char *instance_id, InstanceRow *row)
 {
@@ -289,7 +287,6 @@ instance_owner(Store *store, int64 key, Oid *owner)
 	return find_by_key(store, key, &root, &tid, owner);
 }
 
-/* Add an instance. */
 void
 instance_insert(Store *store, const InstanceRow *row)
 {
@@ -313,7 +310,6 @@ instance_update(Store *store, InstanceRow *row)
 	row->tid = slot->tts_tid;
 }
 
-/* Remove an instance's row. */
 void
 instance_delete(Store *store, const InstanceRow *row)
 {
@@ -400,7 +396,6 @@ instances_next_owner(Store *store, char state, Datum *owner)
 	return slot != NULL;
 }
 
-/* Keys of the children of an instance. */
 List *
 instance_children(Store *store, int64 parent_key)
 {

@@ -61,14 +61,12 @@ role_of(struct varlena *value)
 	return role;
 }
 
-/* The role of an owner. */
 Oid
 owner_role(Datum owner)
 {
 	return role_of(unpacked(owner));
 }
 
-/* The absent text of an owner. */
 char *
 owner_absent(Datum owner)
 {
@@ -78,7 +76,6 @@ owner_absent(Datum owner)
 	return length == 0 ? NULL : pnstrdup(VARDATA_ANY(value) + sizeof(Oid), length);
 }
 
-/* Make an owner. */
 Datum
 owner_make(Oid role, const char *absent)
 {
@@ -115,7 +112,6 @@ owner_find(const char *absent)
 	return name != NULL ? get_role_oid(name, true) : InvalidOid;
 }
 
-/* The text form. */
 char *
 owner_text(Oid role, const char *absent)
 {
@@ -128,7 +124,6 @@ owner_text(Oid role, const char *absent)
 	return absent != NULL ? psprintf(DROPPED_TEXT "%s)", owner_dropped(absent)) : pstrdup("-");
 }
 
-/* Compare two owners. */
 int
 owner_compare(Datum a, Datum b)
 {

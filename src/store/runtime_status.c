@@ -38,7 +38,6 @@ static const char *const names[] = {
 	[STATUS_TERMINATED] = "Terminated",
 };
 
-/* The public status of an instance. */
 RuntimeStatus
 status_of(const InstanceRow *row)
 {
@@ -59,7 +58,6 @@ status_of(const InstanceRow *row)
 	elog(ERROR, "instance \"%s\" has unknown state \"%c\"", row->instance_id, row->state);
 }
 
-/* The name of a status in the enum. */
 const char *
 status_name(RuntimeStatus status)
 {

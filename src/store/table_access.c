@@ -282,7 +282,6 @@ scan_next(TableScan *scan)
 	return NULL;
 }
 
-/* End a scan. */
 void
 scan_end(TableScan *scan)
 {
@@ -293,7 +292,6 @@ scan_end(TableScan *scan)
 		UnregisterSnapshot(scan->snapshot);
 }
 
-/* Set a column. */
 void
 row_set(TupleTableSlot *slot, int column, Datum value)
 {

@@ -146,7 +146,6 @@ typedef struct Known
 
 static Known known[TABLES];
 
-/* The name of a table. */
 const char *
 table_name(TableId id)
 {

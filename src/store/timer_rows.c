@@ -72,7 +72,6 @@ timers_tasks(Store *store, int64 key)
 	return tasks;
 }
 
-/* Remove all timers of an instance. */
 void
 timers_delete(Store *store, int64 key)
 {
