@@ -474,7 +474,7 @@ lock_wait(const WorkerSlot *slot)
 static void
 add_worker(QueueInfo *info, const WorkerSlot *slot)
 {
-	QueueWait		wait = {.pid = slot->pid};
+	QueueWait	wait = {.pid = slot->pid};
 
 	info->claimed += slot->nclaims;
 	if (slot->pid == 0)

@@ -93,10 +93,10 @@ typedef struct QueueInfo
 	int			workers;
 	bool		pausing;		/* no worker is started for the moment */
 	bool		lacking;		/* the server had no process for this role */
-	QueueWait		for_batch;		/* batch work that no worker takes; pid is 0 */
-	QueueWait		for_long;		/* work that runs alone; pid is 0 */
-	QueueWait		for_function;	/* claimed instances, while their worker runs a function of another instance */
-	QueueWait		for_lock;		/* a worker that waits for a lock */
+	QueueWait	for_batch;		/* batch work that no worker takes; pid is 0 */
+	QueueWait	for_long;		/* work that runs alone; pid is 0 */
+	QueueWait	for_function;	/* claimed instances, while their worker runs a function of another instance */
+	QueueWait	for_lock;		/* a worker that waits for a lock */
 } QueueInfo;
 
 /* the group of an orchestrator's name */

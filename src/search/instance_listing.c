@@ -120,7 +120,7 @@ static void
 add_group(Search *search, char state, Datum owner, text *name)
 {
 	MemoryContext old = MemoryContextSwitchTo(search->context);
-	RowGroup	   *group = palloc0(sizeof(RowGroup));
+	RowGroup   *group = palloc0(sizeof(RowGroup));
 
 	group->state = state;
 	group->owner = owner;
@@ -215,8 +215,8 @@ group_refill(Search *search, RowGroup *group, int limit)
 static int
 compare_groups(Datum a, Datum b, void *arg)
 {
-	RowGroup	   *left = (RowGroup *) DatumGetPointer(a);
-	RowGroup	   *right = (RowGroup *) DatumGetPointer(b);
+	RowGroup   *left = (RowGroup *) DatumGetPointer(a);
+	RowGroup   *right = (RowGroup *) DatumGetPointer(b);
 
 	return -found_compare(&left->rows[left->next], &right->rows[right->next]);
 }
@@ -241,7 +241,7 @@ listing_merge(Search *search)
 	binaryheap_build(heap);
 	while (search->found.count < search->limit && !binaryheap_empty(heap))
 	{
-		RowGroup	   *group = (RowGroup *) DatumGetPointer(binaryheap_first(heap));
+		RowGroup   *group = (RowGroup *) DatumGetPointer(binaryheap_first(heap));
 		Found		found = group->rows[group->next++];
 
 		if (found.key != 0)

@@ -356,7 +356,7 @@ walk_next(Walk *walk, int limit, int64 *keys)
 
 	while (count < limit && walk->current < list_length(walk->groups))
 	{
-		RowGroup	   *group = list_nth(walk->groups, walk->current);
+		RowGroup   *group = list_nth(walk->groups, walk->current);
 		text	   *place = group->last.instance_id;
 		int			more = listing_read(search, group, limit - count, PG_INT64_MAX, rows);
 
