@@ -372,7 +372,7 @@ patience_check(Oid function)
 	ReleaseSysCache(tuple);
 	if (begins_alone && !alone)
 		leave_to_run_alone();
-	/* patience_outside tells this the caller, for the function's next call */
+	/* patience_outside reports this, so that the caller remembers it for the function's next call */
 	if (begins_alone)
 		outside = true;
 	if (untrusted)
