@@ -179,7 +179,7 @@ user_call_timeout(int64 timeout)
 static void
 overdue_handler(void)
 {
-	blackbox_overdue();
+	crash_note_overdue();
 	ProcDiePending = true;
 	InterruptPending = true;
 	SetLatch(MyLatch);

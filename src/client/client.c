@@ -50,7 +50,7 @@ PG_FUNCTION_INFO_V1(durable_set_custom_status);
 void
 client_begin(const char *function)
 {
-	shared_require();
+	shmem_require();
 	orchestrator_forbid(function);
 	PreventCommandIfReadOnly(function);
 	PreventCommandDuringRecovery(function);
@@ -270,7 +270,7 @@ cancel_descendants(const MessageRow *sent, Oid owner)
 		if (message.key == root)
 			continue;
 		message_send(store, owner, &message);
-		hint_cancel(message.key);
+		wakeup_cancel(message.key);
 	}
 	client_close(store);
 }
@@ -303,7 +303,7 @@ durable_terminate(PG_FUNCTION_ARGS)
 	message.payload = jsonb_from_members(lengthof(values), names, values);
 	owner = send_message(text_argument(fcinfo, 0), "terminate", &message);
 	if (PG_GETARG_BOOL(3))
-		hint_cancel(message.key);
+		wakeup_cancel(message.key);
 	if (PG_GETARG_BOOL(2) && PG_GETARG_BOOL(3))
 		cancel_descendants(&message, owner);
 	PG_RETURN_VOID();
@@ -381,7 +381,7 @@ durable_rewind(PG_FUNCTION_ARGS)
 	message.payload = client_reason(fcinfo, 1);
 	failure_throw_any(quota_payload(row.owner, message.payload));
 	message_send(store, row.owner, &message);
-	hint_instance(row.owner, row.key, row.name, READY_RUN);
+	wakeup_instance(row.owner, row.key, row.name, READY_RUN);
 	client_close(store);
 	PG_RETURN_VOID();
 }

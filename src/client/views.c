@@ -51,17 +51,17 @@ durable_workers(PG_FUNCTION_ARGS)
 	int			count;
 
 	InitMaterializedSRF(fcinfo, 0);
-	count = shared_available() ? slot_list(infos) : 0;
+	count = shmem_available() ? worker_slot_list(infos) : 0;
 	for (int i = 0; i < count; i++)
 	{
 		Datum		values[9];
 		bool		nulls[9] = {false};
-		BlackboxNote note;
+		CrashNote	note;
 		bool		runs;
 
 		if (infos[i].db != MyDatabaseId)
 			continue;
-		runs = blackbox_running(infos[i].slot, infos[i].pid, &note);
+		runs = crash_note_running(infos[i].slot, infos[i].pid, &note);
 		values[0] = Int32GetDatum(infos[i].slot);
 		values[1] = Int32GetDatum(infos[i].pid);
 		values[2] = ObjectIdGetDatum(infos[i].role);
@@ -115,7 +115,7 @@ durable_queues(PG_FUNCTION_ARGS)
 	int			count;
 
 	InitMaterializedSRF(fcinfo, 0);
-	count = shared_available() ? queue_list(MyDatabaseId, &infos) : 0;
+	count = shmem_available() ? queue_list(MyDatabaseId, &infos) : 0;
 	for (int i = 0; i < count; i++)
 	{
 		const char *obstacle = start_obstacle(&infos[i]);
@@ -150,7 +150,7 @@ durable_lone_ranges(PG_FUNCTION_ARGS)
 	int			count;
 
 	InitMaterializedSRF(fcinfo, 0);
-	count = shared_available() ? ready_lone_ranges(MyDatabaseId, &ranges) : 0;
+	count = shmem_available() ? ready_lone_ranges(MyDatabaseId, &ranges) : 0;
 	for (int i = 0; i < count; i++)
 	{
 		Datum		values[3] = {Int64GetDatum(ranges[i].key), Int32GetDatum(ranges[i].low), Int32GetDatum(ranges[i].high)};
@@ -174,7 +174,7 @@ durable_turn_state(PG_FUNCTION_ARGS)
 	const char *state = NULL;
 
 	orchestrator_forbid("durable.turn_state");
-	if (instance_id == NULL || !shared_available())
+	if (instance_id == NULL || !shmem_available())
 		PG_RETURN_NULL();
 	store = client_open();
 	if (instance_find(store, instance_id, &row) && status_may_see(&row))

@@ -103,7 +103,7 @@ find_awaited(Wait *wait, InstanceRow *row)
 				 errhint("COMMIT first.")));
 	wait->key = row->key;
 	wait->found = true;
-	waiter_for(row->key);
+	completion_waiter_for(row->key);
 }
 
 /* Look at the instance: true if it has ended or is gone.  If it has ended, or if this is the last look, store its status. */
@@ -136,7 +136,7 @@ look_at_instance(Wait *wait, bool last, MemoryContext status_context)
 static void
 stop_waiting(int code, Datum arg)
 {
-	waiter_end();
+	completion_waiter_end();
 }
 
 /* Sleep until the instance ends or the deadline comes. */
@@ -148,7 +148,7 @@ sleep_until_end(Wait *wait)
 	MemoryContext old = MemoryContextSwitchTo(scratch);
 	long		pause = LOOK_FIRST;
 
-	waiter_begin();
+	completion_waiter_begin();
 	PG_ENSURE_ERROR_CLEANUP(stop_waiting, (Datum) 0);
 	{
 		for (;;)
@@ -166,7 +166,7 @@ sleep_until_end(Wait *wait)
 		}
 	}
 	PG_END_ENSURE_ERROR_CLEANUP(stop_waiting, (Datum) 0);
-	waiter_end();
+	completion_waiter_end();
 	MemoryContextSwitchTo(old);
 	MemoryContextDelete(scratch);
 }
@@ -178,7 +178,7 @@ durable_wait_for_completion(PG_FUNCTION_ARGS)
 	Wait		wait = {0};
 	TupleDesc	desc;
 
-	shared_require();
+	shmem_require();
 	orchestrator_forbid("durable.wait_for_completion");
 	PreventCommandDuringRecovery("durable.wait_for_completion");
 	require_argument(fcinfo, 0, "instance_id", "durable.wait_for_completion");

@@ -13,7 +13,6 @@
 
 #define EVENT_NAME_LENGTH	256
 
-/* Error for a parameter that is null and must not be. */
 void
 require_argument(FunctionCallInfo fcinfo, int number, const char *parameter, const char *function)
 {
@@ -23,7 +22,7 @@ require_argument(FunctionCallInfo fcinfo, int number, const char *parameter, con
 				 errmsg("parameter \"%s\" of %s must not be null", parameter, function)));
 }
 
-/* A text argument as a string, NULL for null; an error if it is longer than durable.max_payload. */
+/* An error if the text is longer than durable.max_payload. */
 char *
 text_argument(FunctionCallInfo fcinfo, int number)
 {
@@ -36,14 +35,13 @@ text_argument(FunctionCallInfo fcinfo, int number)
 	return string;
 }
 
-/* A jsonb argument, NULL for null. */
 Jsonb *
 jsonb_argument(FunctionCallInfo fcinfo, int number)
 {
 	return PG_ARGISNULL(number) ? NULL : PG_GETARG_JSONB_P(number);
 }
 
-/* A text argument as the name of an event, or an error if it cannot be one. */
+/* A text argument as the name of an event; an error if the name is too short or too long. */
 char *
 event_name_argument(FunctionCallInfo fcinfo, int number)
 {

@@ -14,7 +14,6 @@ ProcessKind process_kind = PROCESS_SESSION;
 ActivityContext *current_activity = NULL;
 void		(*current_orchestrator_refuse) (Jsonb *failure) = NULL;
 
-/* Raise OD009 if an orchestrator runs: clients' functions are not for it. */
 void
 orchestrator_forbid(const char *function)
 {
@@ -26,17 +25,16 @@ orchestrator_forbid(const char *function)
 											 "Call it from an activity: durable.call_activity, or use the orchestrator's own functions such as durable.send_event."));
 }
 
-/* Code of users begins here, as the current user, who must be the given role; the engine's trusted processes run none. */
+/* Check that this process may run code of a role. */
 void
 process_require_role(Oid role)
 {
 	if (process_kind == PROCESS_LAUNCHER || process_kind == PROCESS_SCHEDULER)
-		elog(ERROR, "a process that is trusted was about to run code of a user");
+		elog(ERROR, "a trusted process was about to run code of a user");
 	if (GetUserId() != role)
 		elog(ERROR, "code of role %u was about to run as role %u", role, GetUserId());
 }
 
-/* Whether this process is the engine's. */
 bool
 process_is_engine(void)
 {

@@ -8,7 +8,7 @@
 
 #include "common/model.h"
 
-/* what this process is; any process that the engine did not start is a session */
+/* the kind of this process; a process that the engine did not start is a session */
 typedef enum ProcessKind
 {
 	PROCESS_SESSION,
@@ -20,12 +20,12 @@ typedef enum ProcessKind
 extern ProcessKind process_kind;
 
 /*
- * To be called wherever code of users begins: a look-up of a function, a
- * conversion of an input, a call.  Error unless this process may run such code,
- * and unless it acts as the role whose code it is.
+ * Call this before code of users runs: before a function look-up, a conversion
+ * of an input, or a call.  It raises an error if this process must not run
+ * code of users, or if the current user is not this role.
  */
 extern void process_require_role(Oid role);
-/* whether this is a process of the engine and not a session */
+/* whether this process belongs to the engine */
 extern bool process_is_engine(void);
 
 /* the activity that runs, for instance_id(), execution_id(), task_id(), attempt(), idempotency_key() */
@@ -36,16 +36,19 @@ typedef struct ActivityContext
 	int			task_id;
 	int			attempt;
 	int			rewinds;
-	bool		obstructed;		/* it wanted an id that another transaction holds */
+	bool		obstructed;		/* the activity tried to use an id that another transaction holds */
 } ActivityContext;
 
 /* NULL where no activity runs */
 extern ActivityContext *current_activity;
 
-/* fails the turn that runs, whatever its code catches, by raising this failure; NULL where no orchestrator runs */
+/*
+ * makes the running turn fail with this failure, even if its code catches the
+ * error; NULL where no orchestrator runs
+ */
 extern void (*current_orchestrator_refuse) (Jsonb *failure);
 
-/* error if an orchestrator is running: it must not call this function */
+/* error OD009 if an orchestrator runs: it must not call this function */
 extern void orchestrator_forbid(const char *function);
 
 #endif

@@ -1,6 +1,6 @@
 /*
  * compat.h
- *	  All that differs between PostgreSQL 15 and 19.
+ *	  The differences between PostgreSQL 15 and 19.
  */
 #ifndef DURABLE_COMPAT_H
 #define DURABLE_COMPAT_H
@@ -49,12 +49,12 @@
 	pg_extension_ownercheck((oid), (role))
 #endif
 
-/* later minor versions: a database whose DROP was interrupted */
+/* a database whose DROP was interrupted: some minor versions lack the name */
 #ifndef DATCONNLIMIT_INVALID_DB
 #define DATCONNLIMIT_INVALID_DB (-2)
 #endif
 
-/* 16: an update tells which indexes need entries; 19: that is one of several flags */
+/* 16: an update tells which indexes need entries; 19: the answer is one of several flags */
 #if PG_VERSION_NUM >= 160000
 #define CompatUpdateIndexes TU_UpdateIndexes
 #define compat_update_none(u) ((u) == TU_None)
@@ -78,7 +78,7 @@
 	ExecInsertIndexTuples((rri), (slot), (estate), (is_update), false, NULL, NIL)
 #endif
 
-/* 18: index scans carry instrumentation; 19: whoever begins a scan may give hints */
+/* 18: an index scan has instrumentation; 19: its caller may give hints */
 #if PG_VERSION_NUM >= 190000
 #define compat_index_beginscan(heap, index, snapshot, nkeys) \
 	index_beginscan((heap), (index), (snapshot), NULL, (nkeys), 0, SO_NONE)
@@ -90,14 +90,14 @@
 	index_beginscan((heap), (index), (snapshot), (nkeys), 0)
 #endif
 
-/* 19: whoever fetches by index says how */
+/* 19: a fetch by index takes flags */
 #if PG_VERSION_NUM >= 190000
 #define compat_index_fetch_begin(heap) table_index_fetch_begin((heap), 0)
 #else
 #define compat_index_fetch_begin(heap) table_index_fetch_begin(heap)
 #endif
 
-/* 19: a hash table in shared memory has its full size at once, as ours always had */
+/* 19: a hash table in shared memory always has its full size, as those of the extension always had */
 #if PG_VERSION_NUM >= 190000
 #define compat_shmem_init_hash(name, size, ctl, flags) \
 	ShmemInitHash((name), (size), (ctl), (flags))
@@ -106,7 +106,7 @@
 	ShmemInitHash((name), (size), (size), (ctl), (flags))
 #endif
 
-/* 19: a row type that was made column by column is to be finished */
+/* 19: a row type that is built column by column must be finalized */
 #if PG_VERSION_NUM >= 190000
 #define compat_tuple_desc_finish(desc) TupleDescFinalize(desc)
 #else
@@ -114,9 +114,9 @@
 #endif
 
 /*
- * 17: a transaction that lasts too long ends its session.  One of the engine's
- * holds the calls of many functions, each of which has timeouts of its own, so
- * what a role or the configuration says of transactions is not for it.
+ * 17: transaction_timeout ends the session.  A transaction of the engine
+ * contains the calls of many functions, each with timeouts of its own, so the
+ * timeout that a role or the configuration sets does not apply to it.
  */
 #if PG_VERSION_NUM >= 170000
 #define compat_no_transaction_timeout() \
@@ -125,7 +125,7 @@
 #define compat_no_transaction_timeout() ((void) 0)
 #endif
 
-/* 17: processes are known by their proc number */
+/* 17: a process is identified by its proc number */
 #if PG_VERSION_NUM >= 170000
 #define CompatMyProcNumber MyProcNumber
 #else
@@ -139,14 +139,14 @@
 #define compat_lxid() (MyProc->lxid)
 #endif
 
-/* 17: what kind of process this is has one variable */
+/* 17: one variable holds the kind of the process */
 #if PG_VERSION_NUM >= 170000
 #define compat_is_background_worker() AmBackgroundWorkerProcess()
 #else
 #define compat_is_background_worker() IsBackgroundWorker
 #endif
 
-/* 16: one look-up of a setting for all */
+/* 16: one look-up function for all settings */
 static inline GucSource
 compat_setting_source(const char *name)
 {

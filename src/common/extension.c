@@ -3,10 +3,10 @@
  *	  Calls of SQL functions of the extension by the scheduler and by sessions of
  *	  administrators.
  *
- * The owner of a function can replace it, and need not be a superuser: REASSIGN
+ * The owner of a function can replace it and need not be a superuser: REASSIGN
  * OWNED gives extensions away.  So each call runs with the rights of the owner,
- * as an index expression does in REINDEX: the function cannot take another role,
- * and the call ends with the settings that it began with.
+ * as REINDEX runs index expressions: the function cannot take another role, and
+ * the settings are restored when the call ends.
  */
 #include "postgres.h"
 
@@ -24,9 +24,9 @@
 #include "common/extension.h"
 #include "common/model.h"
 
-/* The owner of the function of this name that takes nothing. */
+/* The owner of a function without parameters. */
 static Oid
-function_owner(const char *name)
+owner_of_function(const char *name)
 {
 	Oid			schema = get_namespace_oid(DURABLE_INTERNAL_SCHEMA, false);
 	oidvector  *none = buildoidvector(NULL, 0);
@@ -40,7 +40,7 @@ function_owner(const char *name)
 	return owner;
 }
 
-/* Call it; returns what a function that returns boolean does.  A snapshot must be active. */
+/* Call a function of the extension.  A snapshot must be active. */
 bool
 extension_call(const char *name)
 {
@@ -52,23 +52,23 @@ extension_call(const char *name)
 	bool		result;
 
 	GetUserIdAndSecContext(&user, &context);
-	SetUserIdAndSecContext(function_owner(name), context | SECURITY_LOCAL_USERID_CHANGE | SECURITY_RESTRICTED_OPERATION);
+	SetUserIdAndSecContext(owner_of_function(name), context | SECURITY_LOCAL_USERID_CHANGE | SECURITY_RESTRICTED_OPERATION);
 	SPI_connect();
 	if (SPI_execute(query, false, 0) != SPI_OK_SELECT)
 		elog(ERROR, "could not call %s.%s", DURABLE_INTERNAL_SCHEMA, name);
 	result = SPI_gettypeid(SPI_tuptable->tupdesc, 1) == BOOLOID &&
 		DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
 	SPI_finish();
-	/* after an error the end of the transaction does the same */
+	/* after an error the end of the transaction does this */
 	SetUserIdAndSecContext(user, context);
 	AtEOXact_GUC(false, level);
 	return result;
 }
 
-/* Take the lock that stands between rounds and what changes the extension, until the end of the transaction. */
+/* Take the lock that keeps workers and changes of the extension apart. */
 void
 extension_lock(Oid extension, LOCKMODE mode)
 {
-	/* the number of a column, which an extension has not, makes it another lock than PostgreSQL's own */
+	/* PostgreSQL itself locks the extension without a column number, so this is another lock */
 	LockDatabaseObject(ExtensionRelationId, extension, 1, mode);
 }

@@ -10,10 +10,17 @@
 
 #include "storage/lockdefs.h"
 
-/* call durable_internal.<name>() as its owner; what it returns, if that is a boolean */
+/*
+ * call durable_internal.<name>() with the rights of its owner; returns its
+ * result if that is boolean, else false
+ */
 extern bool extension_call(const char *name);
 
-/* a lock that each round of a worker shares; what changes or drops the extension takes it alone */
+/*
+ * Take a lock of the extension until the end of the transaction.  Each
+ * transaction of a worker shares the lock; a command that changes or drops the
+ * extension takes it exclusively.
+ */
 extern void extension_lock(Oid extension, LOCKMODE mode);
 
 #endif

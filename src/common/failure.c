@@ -2,11 +2,11 @@
  * failure.c
  *	  Errors as jsonb *failures*, and back.
  *
- * A failure is what is kept of an error: an object of sqlstate, message,
- * detail, hint and context, and of members that others add.  Readers
- * take any jsonb: what is missing or of a wrong type is replaced.
- * Texts are cut and made valid in the database encoding, so that making a
- * failure does not itself fail.
+ * A failure is a jsonb object with the parts of an error: sqlstate, message,
+ * detail, hint and context.  Other modules add members.  Functions that read a
+ * failure accept any jsonb and replace what is missing or has a wrong type.
+ * Texts are cut and made valid in the database encoding, so that the making of
+ * a failure does not fail itself.
  */
 #include "postgres.h"
 
@@ -16,11 +16,11 @@
 #include "common/failure.h"
 #include "common/jsonb_util.h"
 
-/* the most bytes kept of a text; contexts grow with each caller */
+/* the longest text and the longest context that are kept, in bytes; a context grows with each caller */
 #define MAX_TEXT_LENGTH (64 * 1024)
 #define MAX_CONTEXT_LENGTH (8 * 1024)
 
-/* A copy of the failure with the member set; anything but an object is replaced. */
+/* A copy of the failure with the member set; a value that is not an object is replaced. */
 static Jsonb *
 failure_with(Jsonb *failure, const char *key, Jsonb *value)
 {
@@ -31,7 +31,6 @@ failure_with(Jsonb *failure, const char *key, Jsonb *value)
 	return DatumGetJsonbP(DirectFunctionCall2(jsonb_concat, JsonbPGetDatum(failure), JsonbPGetDatum(member)));
 }
 
-/* A copy of a text, cut to so many bytes. */
 char *
 text_clip(const char *text, int max_length)
 {
@@ -83,7 +82,7 @@ failure_from_error(ErrorData *error)
 						 error->context);
 }
 
-/* A failure of our own making. */
+/* A failure that the extension itself raises. */
 Jsonb *
 failure_make(int sqlerrcode, const char *message, const char *detail, const char *hint)
 {
@@ -105,7 +104,7 @@ failure_timed_out(const char *activity, const char *detail)
 						psprintf("activity \"%s\" did not end within its timeout", activity), detail, NULL);
 }
 
-/* A copy of a failure that says of which activity it is. */
+/* A copy of a failure with the activity that it belongs to. */
 Jsonb *
 failure_of_activity(Jsonb *failure, const char *activity, int task_id, int attempt)
 {
@@ -126,7 +125,7 @@ failure_get(Jsonb *failure, const char *key)
 	return JsonbToCString(NULL, &value->root, VARSIZE(value));
 }
 
-/* The failure's SQLSTATE; internal error if it has none that an error can bear. */
+/* The failure's SQLSTATE; internal error if it has none that an error can have. */
 int
 failure_sqlstate(Jsonb *failure)
 {
@@ -139,11 +138,11 @@ failure_sqlstate(Jsonb *failure)
 	return MAKE_SQLSTATE(sqlstate[0], sqlstate[1], sqlstate[2], sqlstate[3], sqlstate[4]);
 }
 
-/* Whether an error comes from what else goes on in the server and not from what was done. */
+/* Whether an error comes from other activity in the server, so that the same action may succeed later. */
 bool
 sqlstate_is_passing(int sqlerrcode)
 {
-	/* a quota is no shortage that passes by itself */
+	/* a quota does not pass by itself */
 	if (sqlerrcode == ERRCODE_CONFIGURATION_LIMIT_EXCEEDED)
 		return false;
 	if (sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE)
@@ -159,7 +158,7 @@ sqlstate_is_passing(int sqlerrcode)
 	return false;
 }
 
-/* Raises the failure as the error it was; our own context lines follow its. */
+/* Raise the failure as the error that it was; its context lines come before those of this process. */
 void
 failure_throw(Jsonb *failure)
 {
@@ -176,7 +175,6 @@ failure_throw(Jsonb *failure)
 			 context ? errcontext_msg("%s", context) : 0));
 }
 
-/* Raise a failure, if there is one. */
 void
 failure_throw_any(Jsonb *failure)
 {

@@ -1,9 +1,9 @@
 /*
  * guc.c
- *	  Definition of every setting.
+ *	  The definition of every setting.
  *
- * Those that the engine's processes read are PGC_SIGHUP: a reload is enough.
- * Only durable.max_databases needs a restart, as it sizes shared memory.
+ * Settings that the engine's processes read are PGC_SIGHUP: a reload is enough.
+ * Only durable.max_databases needs a restart, since it sizes shared memory.
  */
 #include "postgres.h"
 
@@ -34,7 +34,7 @@ char	   *durable_http_base_url = NULL;
 bool		durable_wakeups = true;
 int			durable_log_failures = LOG_FAILURES_TOP;
 
-/* only the SET clauses of functions are looked at (patience.c) */
+/* only SET clauses of functions have an effect, and patience.c reads those */
 static bool run_alone = false;
 
 static const struct config_enum_entry notify_options[] = {
@@ -59,7 +59,7 @@ static const struct config_enum_entry log_failures_options[] = {
 
 /* Whether durable.databases names this database; the empty list names all. */
 bool
-settings_want_database(const char *name)
+guc_want_database(const char *name)
 {
 	char	   *list = pstrdup(durable_databases);
 	List	   *names;
@@ -86,7 +86,7 @@ define_process_settings(void)
 							   "Empty: every database that has the extension.",
 							   &durable_databases, "", PGC_SIGHUP, GUC_LIST_INPUT,
 							   NULL, NULL, NULL);
-	/* PostgreSQL refuses to define it later, when it could not be set any more */
+	/* PostgreSQL does not let a library define this setting later */
 	if (process_shared_preload_libraries_in_progress)
 		DefineCustomIntVariable("durable.max_databases",
 								"Most databases of the server that the engine can look after.",
@@ -194,7 +194,7 @@ define_client_settings(void)
 
 /* Define all settings; called once from _PG_init. */
 void
-settings_define(void)
+guc_define(void)
 {
 	define_process_settings();
 	define_batch_settings();

@@ -1,17 +1,17 @@
 /*
  * guc.h
- *	  The settings (GUCs); what each means stands in guc.c.
+ *	  The settings (GUCs).  guc.c describes each of them.
  */
 #ifndef DURABLE_GUC_H
 #define DURABLE_GUC_H
 
 #include "postgres.h"
 
-/* the most places of each kind that there can be, and as many processes for both */
+/* the upper limit of the number of places of each kind; the number of processes is limited to both together */
 #define DURABLE_PLACES_LIMIT	128
 #define DURABLE_WORKERS_LIMIT	(2 * DURABLE_PLACES_LIMIT)
 
-/* it stands in the SET clause of a function, and nowhere else does it mean anything */
+/* this setting has an effect only in the SET clause of a function */
 #define RUN_ALONE_SETTING		"durable.run_alone"
 
 typedef enum NotifyMode
@@ -54,8 +54,8 @@ extern char *durable_http_base_url;
 extern bool durable_wakeups;
 extern int	durable_log_failures;
 
-extern void settings_define(void);
+extern void guc_define(void);
 /* whether durable.databases lets the engine into this database */
-extern bool settings_want_database(const char *name);
+extern bool guc_want_database(const char *name);
 
 #endif

@@ -17,7 +17,6 @@ PG_FUNCTION_INFO_V1(durable_text_size);
 PG_FUNCTION_INFO_V1(durable_is_sound);
 PG_FUNCTION_INFO_V1(durable_is_sound_text);
 
-/* A jsonb string; NULL for NULL. */
 Jsonb *
 jsonb_from_text(const char *text)
 {
@@ -30,7 +29,6 @@ jsonb_from_text(const char *text)
 	return JsonbValueToJsonb(&value);
 }
 
-/* A jsonb number. */
 Jsonb *
 jsonb_from_integer(int64 number)
 {
@@ -40,7 +38,6 @@ jsonb_from_integer(int64 number)
 	return JsonbValueToJsonb(&value);
 }
 
-/* A jsonb boolean. */
 Jsonb *
 jsonb_from_bool(bool value)
 {
@@ -49,7 +46,6 @@ jsonb_from_bool(bool value)
 	return JsonbValueToJsonb(&boolean);
 }
 
-/* What JSON text says; an error if it is none. */
 Jsonb *
 jsonb_parse(const char *text)
 {
@@ -57,8 +53,9 @@ jsonb_parse(const char *text)
 }
 
 /*
- * An object of members; those whose value is NULL are left out.  It goes
- * through text, which nests values of any kind in every version.
+ * An object of members; those whose value is NULL are left out.  The function
+ * goes through text, which nests values of any kind in every version of
+ * PostgreSQL.
  */
 Jsonb *
 jsonb_from_members(int count, const char *const *names, Jsonb *const *values)
@@ -79,7 +76,7 @@ jsonb_from_members(int count, const char *const *names, Jsonb *const *values)
 	return jsonb_parse(text.data);
 }
 
-/* How many decimal digits the first of a number's digits to base 10,000 has. */
+/* The number of decimal digits of a number's first digit to base 10,000. */
 static int
 first_digits(const char *digits)
 {
@@ -90,10 +87,10 @@ first_digits(const char *digits)
 }
 
 /*
- * The characters of a number's text.  This reads the number as it is on disk,
- * which is the same in all versions: two bytes with the sign, the decimal
- * places and the weight (the exponent of the first digit, to base 10,000) if
- * these are small, or else four, then the digits.
+ * The characters of a number's text.  This reads the number as it is stored,
+ * which is the same in all versions: sign, decimal places and weight (the
+ * exponent of the first digit, to base 10,000), in two bytes if they are small
+ * and else in four, then the digits.
  */
 static int64
 number_text_size(Numeric number)
@@ -120,7 +117,7 @@ number_text_size(Numeric number)
 		(weight < 0 || length == header_length ? 1 : 4 * (int64) weight + first_digits(data + header_length));
 }
 
-/* The characters of a string's text, with its quotes and escapes. */
+/* The characters of a string's text, with quotes and escapes. */
 static int64
 string_text_size(const JsonbValue *string)
 {
@@ -139,8 +136,8 @@ string_text_size(const JsonbValue *string)
 }
 
 /*
- * The text of an array or object has brackets around it, ", " between its
- * members, and ": " in each pair.
+ * The characters around the members of an array or object: brackets, ", "
+ * between members, and ": " in each pair.
  */
 static int64
 container_text_size(int members, bool pairs)
@@ -149,8 +146,9 @@ container_text_size(int members, bool pairs)
 }
 
 /*
- * How long the text of a jsonb is, without making it: numbers with large
- * exponents are written out there, so a few kilobytes may become a gigabyte.
+ * The length of a jsonb's text.  This does not make the text: a number with a
+ * large exponent is written out there, so a few kilobytes may become a
+ * gigabyte.
  */
 int64
 jsonb_text_size(const Jsonb *json)
@@ -181,8 +179,8 @@ jsonb_text_size(const Jsonb *json)
 }
 
 /*
- * Whether a text can be restored from a dump, and be sent to the gateway: whether
- * it is valid in the database's encoding and every character of it is one in UTF8.
+ * Whether a text can be restored from a dump and sent to the gateway: it is
+ * valid in the database's encoding, and UTF8 has all its characters.
  */
 bool
 text_is_sound(const char *text, int length)
@@ -206,7 +204,7 @@ text_is_sound(const char *text, int length)
 	return sound;
 }
 
-/* What keeps a jsonb from being restored; its text may be too long as well. */
+/* Why a jsonb could not be restored.  The length of its text is another matter. */
 JsonbProblem
 jsonb_problem(const Jsonb *json)
 {
@@ -227,7 +225,6 @@ jsonb_problem(const Jsonb *json)
 	return JSONB_SOUND;
 }
 
-/* A copy in a memory context; NULL for NULL. */
 Jsonb *
 jsonb_copy(MemoryContext context, const Jsonb *value)
 {
@@ -240,7 +237,7 @@ jsonb_copy(MemoryContext context, const Jsonb *value)
 	return copy;
 }
 
-/* Whether a jsonb is none or JSON null. */
+/* Whether a jsonb is NULL or JSON null. */
 static bool
 is_null(Jsonb *json)
 {
@@ -251,7 +248,7 @@ is_null(Jsonb *json)
 		 value.type == jbvNull);
 }
 
-/* Whether two are equal. */
+/* Whether two values are equal. */
 bool
 jsonb_same(Jsonb *a, Jsonb *b)
 {
@@ -262,7 +259,6 @@ jsonb_same(Jsonb *a, Jsonb *b)
 	return compareJsonbContainers(&a->root, &b->root) == 0;
 }
 
-/* The text of a jsonb string. */
 char *
 jsonb_to_text(Jsonb *json)
 {
@@ -276,18 +272,18 @@ jsonb_to_text(Jsonb *json)
 
 /* The value of a member, NULL if there is none. */
 static JsonbValue *
-find(Jsonb *object, const char *name)
+find_member(Jsonb *object, const char *name)
 {
 	if (object == NULL || !JB_ROOT_IS_OBJECT(object))
 		return NULL;
 	return getKeyJsonValueFromContainer(&object->root, name, strlen(name), NULL);
 }
 
-/* A member of an object as a jsonb of its own, NULL if it is missing. */
+/* A member of an object as a jsonb value, NULL if it is missing. */
 Jsonb *
 jsonb_member(Jsonb *object, const char *name)
 {
-	JsonbValue *value = find(object, name);
+	JsonbValue *value = find_member(object, name);
 
 	return value ? JsonbValueToJsonb(value) : NULL;
 }
@@ -299,22 +295,22 @@ jsonb_member_text(Jsonb *object, const char *name)
 	return jsonb_to_text(jsonb_member(object, name));
 }
 
-/* A whole number, or what is given if it is missing or something else. */
+/* A whole number, or the default if the member is missing or something else. */
 int64
 jsonb_member_integer(Jsonb *object, const char *name, int64 missing)
 {
-	JsonbValue *value = find(object, name);
+	JsonbValue *value = find_member(object, name);
 
 	if (value == NULL || value->type != jbvNumeric)
 		return missing;
 	return DatumGetInt64(DirectFunctionCall1(numeric_int8, NumericGetDatum(value->val.numeric)));
 }
 
-/* A boolean member, or what is given if it is missing or something else. */
+/* A boolean member, or the default if the member is missing or something else. */
 bool
 jsonb_member_bool(Jsonb *object, const char *name, bool missing)
 {
-	JsonbValue *value = find(object, name);
+	JsonbValue *value = find_member(object, name);
 
 	return value != NULL && value->type == jbvBool ? value->val.boolean : missing;
 }

@@ -12,16 +12,16 @@ extern Jsonb *jsonb_from_text(const char *text);
 /* a jsonb number */
 extern Jsonb *jsonb_from_integer(int64 number);
 extern Jsonb *jsonb_from_bool(bool value);
-/* what JSON text says; an error if it is none */
+/* a jsonb from JSON text; an error if the text is not JSON */
 extern Jsonb *jsonb_parse(const char *text);
 /* an object; members whose value is NULL are left out */
 extern Jsonb *jsonb_from_members(int count, const char *const *names, Jsonb *const *values);
-/* a payload has no more levels, so that all servers can read it, however deep their stacks are */
+/* A payload with more levels is refused: a server with a small stack could not read it. */
 #define JSONB_LEVELS_MAX	1000
 
-/* bytes of the text of a jsonb */
+/* the number of bytes of the jsonb's text */
 extern int64 jsonb_text_size(const Jsonb *json);
-/* what keeps a value, which some function of PostgreSQL has made, from being restored: text that is not valid in the database's encoding, say */
+/* why a value could not be restored from a dump; functions of PostgreSQL can make such values */
 typedef enum JsonbProblem
 {
 	JSONB_SOUND,
@@ -31,17 +31,20 @@ typedef enum JsonbProblem
 
 extern bool text_is_sound(const char *text, int length);
 extern JsonbProblem jsonb_problem(const Jsonb *json);
-/* no jsonb of one byte has more bytes of text: 147,459 are what a number of 14 bytes has at most, with its separator */
+/*
+ * The most bytes of text that one byte of jsonb has.  The maximum is a number
+ * of 14 bytes, whose text has 147,459 bytes with its separator.
+ */
 #define JSONB_TEXT_EXPANSION 10533
 /* a copy in a memory context; NULL for NULL */
 extern Jsonb *jsonb_copy(MemoryContext context, const Jsonb *value);
-/* whether two are equal; none and JSON null are */
+/* whether two values are equal; NULL equals JSON null */
 extern bool jsonb_same(Jsonb *a, Jsonb *b);
 
 /* the text of a jsonb string, NULL for anything else */
 extern char *jsonb_to_text(Jsonb *json);
 
-/* members of an object, with what counts when they are missing */
+/* members of an object; missing is the result if there is no such member */
 extern Jsonb *jsonb_member(Jsonb *object, const char *name);
 extern char *jsonb_member_text(Jsonb *object, const char *name);
 extern int64 jsonb_member_integer(Jsonb *object, const char *name, int64 missing);

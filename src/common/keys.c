@@ -6,7 +6,6 @@
 
 #include "common/keys.h"
 
-/* Order of keys. */
 int
 compare_keys(const void *a, const void *b)
 {

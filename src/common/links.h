@@ -5,7 +5,7 @@
 #ifndef DURABLE_LINKS_H
 #define DURABLE_LINKS_H
 
-/* what follows the URL of an instance; in braces what the client fills in */
+/* the part that follows the URL of an instance; the client replaces the parts in braces */
 static const struct
 {
 	const char *name;

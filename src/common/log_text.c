@@ -2,8 +2,8 @@
  * log_text.c
  *	  Texts of users in lines of the server's log.
  *
- * Ids, names and messages are anybody's.  None of them can make a line of the
- * log that looks like another's: see log_text.
+ * Users choose ids, names and messages.  log_text makes sure that none of them
+ * can forge a line of the log.
  */
 #include "postgres.h"
 
@@ -16,8 +16,9 @@
 #include "common/log_text.h"
 
 /*
- * The length of what may look like a line's end or turn the direction of
- * writing, besides ASCII's control characters: those of Unicode in UTF-8.
+ * The length of a character, other than an ASCII control character, that a
+ * viewer may take for the end of a line or that changes the direction of
+ * writing; else 0.
  */
 static int
 unicode_control(const unsigned char *c)
@@ -37,7 +38,7 @@ unicode_control(const unsigned char *c)
 	return 0;
 }
 
-/* A text of anybody's for one line of the log. */
+/* A text of a user for one line of the log. */
 char *
 log_text(const char *text, int max, bool quoted)
 {
@@ -87,7 +88,7 @@ log_role(Oid role)
 	return name != NULL ? log_text(name, LOG_NAME, true) : psprintf("with OID %u", role);
 }
 
-/* Whether the log may be told again of what it was told of then; the clock may have been set back. */
+/* Whether to log something again that was last logged at *last.  The clock may have been set back. */
 bool
 log_again(TimestampTz *last, int pause_ms)
 {

@@ -10,19 +10,19 @@
 #include "datatype/timestamp.h"
 
 /*
- * A text of anybody's for one line of the log: cut to so many bytes, without
- * control characters and what else may look like a line of its own; quoted: in
- * quotation marks, which it cannot end.
+ * A text for one line of the log.  The result is cut to max bytes, and control
+ * characters are escaped, so that the text cannot look like a line of its own.
+ * quoted: the result stands in quotation marks, which the text cannot end.
  */
 #define LOG_NAME	200			/* bytes of an id or a name */
 #define LOG_MESSAGE	1000
 extern char *log_text(const char *text, int max, bool quoted);
 
-/* the name of a database, quoted so */
+/* the quoted name of a database */
 extern char *log_database(Oid db);
-/* the same of a role, or its OID if it has none */
+/* the quoted name of a role; its OID if there is no such role */
 extern char *log_role(Oid role);
-/* whether so many ms have passed since the log was last told of something; if so, that is noted as now */
+/* whether pause_ms have passed since *last; if so, *last becomes the current time */
 extern bool log_again(TimestampTz *last, int pause_ms);
 
 #endif

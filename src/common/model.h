@@ -4,11 +4,11 @@
  *	  message kinds and SQLSTATEs.
  *
  * An *instance* is one run of an *orchestrator* function.  Its *history* is an
- * append-only list of *events*; a *turn* replays the orchestrator against the
- * history and appends what it newly asks for.  Each thing asked for is a
- * *task*, numbered from 1 in the order of the code.  A *message* is something
- * that happened to an instance and waits to be appended to its history by the
- * worker that holds the instance.
+ * append-only list of *events*.  A *turn* replays the orchestrator against the
+ * history and appends the events of what the orchestrator newly asks for.  Each
+ * thing that it asks for is a *task*; tasks are numbered from 1 in the order of
+ * the code.  A *message* tells an instance that something happened; the worker
+ * that holds the instance appends it to the history.
  */
 #ifndef DURABLE_H
 #define DURABLE_H
@@ -24,7 +24,10 @@
 #define DURABLE_SCHEMA			"durable"
 #define DURABLE_INTERNAL_SCHEMA "durable_internal"
 
-/* docs/errors.tsv has the cause and the cure of each, and of PostgreSQL's SQLSTATEs that the extension raises */
+/*
+ * docs/errors.tsv describes the cause and the cure of each SQLSTATE that the
+ * extension raises, PostgreSQL's too
+ */
 #define ERRCODE_DURABLE_NO_INSTANCE			MAKE_SQLSTATE('O','D','0','0','1')
 #define ERRCODE_DURABLE_WRONG_STATUS		MAKE_SQLSTATE('O','D','0','0','2')
 #define ERRCODE_DURABLE_INSTANCE_EXISTS		MAKE_SQLSTATE('O','D','0','0','3')
@@ -36,10 +39,12 @@
 #define ERRCODE_DURABLE_FORBIDDEN			MAKE_SQLSTATE('O','D','0','0','9')
 
 /*
- * instances.state.  Ready: a worker has something to do (first turn, or an
- * activity between two turns); Waiting: for a message or a timer.  The public
- * status is derived: Ready or Waiting is Pending before the first turn of the
- * instance and Running after it.
+ * The values of instances.state.  The public status is derived: an instance
+ * that is ready or waiting is Pending before its first turn and Running
+ * afterwards.
+ *
+ *	Ready		a worker has something to do: a turn, or an activity in between
+ *	Waiting		for a message or a timer
  *
  *	Ready <-> Waiting <-> Suspended;  each of them -> Completed | Failed |
  *	Terminated;  Failed -> Ready by rewind.
@@ -61,7 +66,7 @@ typedef enum InstanceState
 #define STATE_IS_TERMINAL(s) \
 	((s) == STATE_COMPLETED || (s) == STATE_FAILED || (s) == STATE_TERMINATED)
 
-/* history.event: stored on disk, so numbers never change; names in history_rows.c */
+/* history.event: the numbers are stored on disk and never change; history_rows.c has the names */
 typedef enum EventType
 {
 	EVENT_EXECUTION_STARTED = 1,
@@ -91,11 +96,11 @@ typedef enum EventType
 
 #define EVENT_TYPE_LAST EVENT_TASK_CANCELED
 
-/* messages.kind: stored on disk as well */
+/* messages.kind: the numbers are stored on disk and never change */
 typedef enum MessageKind
 {
-	MESSAGE_TASK_COMPLETED = 1, /* a queued activity's result */
-	MESSAGE_TASK_FAILED = 2,	/* its failure */
+	MESSAGE_TASK_COMPLETED = 1, /* the result of a queued activity */
+	MESSAGE_TASK_FAILED = 2,	/* the failure of a queued activity */
 	MESSAGE_CHILD_COMPLETED = 3,
 	MESSAGE_CHILD_FAILED = 4,
 	MESSAGE_EVENT = 5,			/* raise_event, send_event */
@@ -104,12 +109,12 @@ typedef enum MessageKind
 	MESSAGE_RESUME = 8,
 	MESSAGE_CUSTOM_STATUS = 9,	/* an operator's set_custom_status */
 	MESSAGE_REWIND = 10,
-	MESSAGE_TASK_PUT_OFF = 11,	/* a queued activity met an obstacle that passes */
-	MESSAGE_WORKER_LOST = 12,	/* a worker died while running a turn (task_id 0) or an activity of it */
-	MESSAGE_TURN_OVERDUE = 13	/* a worker ended itself, as a turn had ignored its timeout */
+	MESSAGE_TASK_PUT_OFF = 11,	/* a queued activity met an obstacle that may pass */
+	MESSAGE_WORKER_LOST = 12,	/* a worker died while it ran a turn (task_id 0) or an activity of a turn */
+	MESSAGE_TURN_OVERDUE = 13	/* a worker ended itself because a turn ignored its timeout */
 } MessageKind;
 
-/* have room for one more element in an array of a memory context, NULL as long as it is empty */
+/* make room for one more element in an array, which is NULL as long as it is empty */
 static inline void *
 grow(MemoryContext context, void *array, int count, int *size, Size width)
 {
@@ -119,7 +124,7 @@ grow(MemoryContext context, void *array, int count, int *size, Size width)
 	return array == NULL ? MemoryContextAllocHuge(context, *size * width) : repalloc_huge(array, *size * width);
 }
 
-/* timers.task_id of a turn that is to be run again; 0 is the delayed start of the instance */
+/* timers.task_id of a turn that will be run again; 0 is the delayed start of the instance */
 #define TURN_TIMER (-1)
 
 #endif

@@ -1,6 +1,6 @@
 /*
  * payload_limit.c
- *	  What is too large to be stored, whosever it is, or could not be restored.
+ *	  The check that a value can be stored and restored, whoever owns it.
  */
 #include "postgres.h"
 
@@ -11,7 +11,7 @@
 #include "common/jsonb_util.h"
 #include "common/payload_limit.h"
 
-/* The failure of something too large for anybody; stored: its bytes as jsonb, or 0. */
+/* The failure of a value that is too large; stored: its bytes as jsonb, or 0. */
 static Jsonb *
 too_large(int64 size, int64 stored)
 {
@@ -23,14 +23,13 @@ too_large(int64 size, int64 stored)
 						"Store large values in a table and pass their keys, or have an administrator raise durable.max_payload.");
 }
 
-/* Whether the text of a payload may be longer than a limit: if not, it need not be measured. */
 bool
 payload_may_exceed(const Jsonb *payload, int64 limit)
 {
 	return payload != NULL && (int64) VARSIZE(payload) * JSONB_TEXT_EXPANSION > limit;
 }
 
-/* The failure of something that could not be restored from a dump. */
+/* The failure of a value that could not be restored from a dump. */
 static Jsonb *
 unsound(JsonbProblem problem)
 {
@@ -40,12 +39,11 @@ unsound(JsonbProblem problem)
 							"A server with a smaller stack could not restore it.",
 							"Store such values in a table and pass their keys.");
 	return failure_make(ERRCODE_CHARACTER_NOT_IN_REPERTOIRE,
-						psprintf("a text is not valid in encoding \"%s\", or UTF8 has not all of its characters", GetDatabaseEncodingName()),
+						psprintf("a text is not valid in encoding \"%s\", or UTF8 lacks some of its characters", GetDatabaseEncodingName()),
 						"It could not be restored from a dump, or be sent to an HTTP client. Functions that cut texts by bytes make such texts.",
 						NULL);
 }
 
-/* NULL, or the failure if a payload is too large for anybody. */
 Jsonb *
 payload_limit(const Jsonb *payload)
 {
@@ -59,7 +57,6 @@ payload_limit(const Jsonb *payload)
 	return problem != JSONB_SOUND ? unsound(problem) : NULL;
 }
 
-/* NULL, or the failure if a text cannot be stored, whosever it is. */
 Jsonb *
 text_limit(const char *text)
 {

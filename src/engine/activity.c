@@ -87,19 +87,19 @@ activity_run(ActivityRun *run)
 	current_activity = &context;
 	debug_query_string = run->name;
 	pgstat_report_activity(STATE_RUNNING, run->name);
-	blackbox_write(run->instance->key, run->task_id, run->queued);
+	crash_note_write(run->instance->key, run->task_id, run->queued);
 	user_call(&call);
-	run->canceled = blackbox_clear();
+	run->canceled = crash_note_clear();
 	debug_query_string = NULL;
 	current_activity = NULL;
 	run->wrote = call.wrote;
 	if (call.error != NULL && (!run->alone || run->tries < MAX_CONFLICTS) && is_conflict(call.error))
 		return ACTIVITY_AGAIN;
-	time = timing_since_ns(start);
+	time = duration_since_ns(start);
 	if (patience_outside())
-		timing_alone(run->instance->search_path, run->name);
+		duration_alone(run->instance->search_path, run->name);
 	else if (call.interruption != INTERRUPTION_PLACE)
-		timing_add(run->instance->search_path, run->name, time / 1000,
+		duration_add(run->instance->search_path, run->name, time / 1000,
 				   call.error != NULL && call.error->sqlerrcode == ERRCODE_QUERY_CANCELED);
 	/* an activity that was canceled with its instance is not repeated */
 	run->interruption = call.interruption;

@@ -255,6 +255,6 @@ void
 failure_log_forget(Oid db)
 {
 	LWLockAcquire(lock, LW_EXCLUSIVE);
-	shared_forget(windows, db);
+	shmem_forget(windows, db);
 	LWLockRelease(lock);
 }

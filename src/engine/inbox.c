@@ -235,7 +235,7 @@ instance_load(WorkerTransaction *txn, int64 key, int flags, FetchResult *result)
 	{
 		instance_forget(key);
 		if (*result == FETCH_FOREIGN)
-			hint_instance(row.owner, key, NULL, READY_ALL);
+			wakeup_instance(row.owner, key, NULL, READY_ALL);
 		return NULL;
 	}
 	if (flags & READY_MESSAGE)

@@ -343,7 +343,7 @@ instance_create(Store *store, CreateRequest *request)
 	if (row->state == STATE_WAITING)
 		timer_insert(store, row->key, 0, row->scheduled_start_time);
 	else
-		hint_instance(row->owner, row->key, row->name, READY_RUN);
+		wakeup_instance(row->owner, row->key, row->name, READY_RUN);
 	lifecycle_notify_status(row, NULL, request->now);
 	request->instance_id = row->instance_id;
 	request->key = row->key;

@@ -128,7 +128,7 @@ instance_remove(Store *store, const InstanceRow *row, bool wait, TimestampTz now
 	if (!STATE_IS_TERMINAL(row->state))
 	{
 		tell_waiting_parent(store, row, now);
-		hint_ended(row->key);
+		wakeup_ended(row->key);
 		lifecycle_notify(row, STATUS_TERMINATED, "replaced by another", now);
 		foreach(cell, live)
 			terminate_child(store, lfirst(cell), now);

@@ -96,7 +96,7 @@ finish(WorkerTransaction *txn, Instance *instance, InstanceState state, Jsonb *r
 	if (instance->open_timers > 0 || instance->row.scheduled_start_time != 0)
 		timers_delete(txn->store, instance->row.key);
 	tell_parent_result(txn, instance, result);
-	hint_ended(instance->row.key);
+	wakeup_ended(instance->row.key);
 	lifecycle_notify_status(&instance->row, reason, txn->now);
 }
 
@@ -189,7 +189,7 @@ instance_terminate(WorkerTransaction *txn, Instance *instance, Jsonb *payload)
 	instance_append(txn, instance, &row);
 	tasks_delete(txn->store, instance->row.key);
 	if (jsonb_member_bool(payload, "cancelActivities", false))
-		hint_cancel(instance->row.key);
+		wakeup_cancel(instance->row.key);
 	if (jsonb_member_bool(payload, "recursive", true))
 		terminate_children(txn, instance, payload);
 	finish(txn, instance, STATE_TERMINATED,

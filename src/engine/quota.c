@@ -489,7 +489,7 @@ quota_take(Store *store, Oid role, QuotaKind kind)
 	Use		   *use;
 	bool		below = false;
 
-	if (limit < 0 || !shared_available())
+	if (limit < 0 || !shmem_available())
 		return NULL;
 	/* remember() must not throw while the lock is held */
 	taken = grow(TopMemoryContext, taken, ntaken, &taken_size, sizeof(Taken));
@@ -603,7 +603,7 @@ quota_take_message(Store *store, const InstanceRow *row, int64 (*unstored) (int6
 	int64		limit = limit_of(row->owner, QUOTA_HISTORY);
 	int64		ticket;
 
-	if (limit < 0 || !shared_available() || inbox_take(row->key, limit - history_length(row), &ticket))
+	if (limit < 0 || !shmem_available() || inbox_take(row->key, limit - history_length(row), &ticket))
 		return NULL;
 	return inbox_exceeded(store, row, limit, unstored != NULL ? unstored(row->key) : 0, ticket);
 }

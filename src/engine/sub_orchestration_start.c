@@ -72,9 +72,9 @@ find_function(Instance *parent, Task *task, char **signature, Jsonb **failure)
 		.timeout = durable_turn_timeout
 	};
 
-	blackbox_write(parent->row.key, 0, false);
+	crash_note_write(parent->row.key, 0, false);
 	user_call(&call);
-	(void) blackbox_clear();
+	(void) crash_note_clear();
 	*signature = call.signature;
 	if (call.interruption != INTERRUPTION_NONE)
 		return START_INTERRUPTED;

@@ -475,15 +475,15 @@ turn_call(UserCall *call, Jsonb **failure)
 
 	INSTR_TIME_SET_CURRENT(start);
 	error_context_stack = &callback;
-	blackbox_write(instance->row.key, 0, false);
+	crash_note_write(instance->row.key, 0, false);
 	user_call(call);
 	error_context_stack = callback.previous;
-	time = timing_since_ns(start);
-	(void) blackbox_clear();
+	time = duration_since_ns(start);
+	(void) crash_note_clear();
 	if (call->interruption == INTERRUPTION_OUTSIDE)
-		timing_alone(instance->row.search_path, instance->row.function);
+		duration_alone(instance->row.search_path, instance->row.function);
 	else if (call->interruption != INTERRUPTION_PLACE)
-		timing_add(instance->row.search_path, instance->row.function, time / 1000, false);
+		duration_add(instance->row.search_path, instance->row.function, time / 1000, false);
 	if (call->interruption != INTERRUPTION_NONE)
 		return TURN_INTERRUPTED;
 	current_turn->txn->now = Max(current_turn->txn->now, GetCurrentTimestamp());

@@ -51,9 +51,9 @@ instance_queue_activity(WorkerTransaction *txn, Instance *instance, Task *task, 
 	task_insert(txn->store, &queued);
 	if (queued.deliveries > 0)
 		lone = LONE_MUST;
-	else if (lone == LONE_NO && timing_is_slow(instance->row.search_path, task->name))
+	else if (lone == LONE_NO && duration_is_slow(instance->row.search_path, task->name))
 		lone = LONE_MAY;
-	hint_tasks(instance->row.owner, instance->row.key, task->id, task->id, lone);
+	wakeup_tasks(instance->row.owner, instance->row.key, task->id, task->id, lone);
 }
 
 /* Append the cancellation of a task to the history. */
@@ -184,7 +184,7 @@ instance_runs_own(Instance *instance, int first_new)
 			return false;
 		if (count > 1)
 		{
-			int64		mean = timing_mean(instance->row.search_path, task->name);
+			int64		mean = duration_mean(instance->row.search_path, task->name);
 
 			if (mean < 0)
 				return false;

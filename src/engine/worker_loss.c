@@ -26,7 +26,7 @@
  * another transaction has locked it (*locked).
  */
 static TaskRow *
-seize_task(Store *store, const BlackboxNote *note, bool *locked)
+seize_task(Store *store, const CrashNote *note, bool *locked)
 {
 	List	   *tasks = tasks_seize(store, note->key, note->task_id, note->task_id);
 
@@ -36,7 +36,7 @@ seize_task(Store *store, const BlackboxNote *note, bool *locked)
 
 /* A worker died while running a queued activity. */
 static bool
-count_task(Store *store, const BlackboxNote *note)
+count_task(Store *store, const CrashNote *note)
 {
 	bool		locked;
 	TaskRow    *task = seize_task(store, note, &locked);
@@ -47,13 +47,13 @@ count_task(Store *store, const BlackboxNote *note)
 	task_set_deliveries(store, task, task->deliveries + 1);
 	/* queued again, because a worker may have skipped the row while it was locked */
 	if (instance_owner(store, note->key, &owner))
-		hint_tasks(owner, task->key, task->task_id, task->task_id, LONE_MUST);
+		wakeup_tasks(owner, task->key, task->task_id, task->task_id, LONE_MUST);
 	return true;
 }
 
 /* An activity has ignored its timeout, and its worker was ended for that: the activity fails. */
 static bool
-fail_overdue_task(Store *store, const BlackboxNote *note)
+fail_overdue_task(Store *store, const CrashNote *note)
 {
 	bool		locked;
 	TaskRow    *task = seize_task(store, note, &locked);
@@ -75,7 +75,7 @@ fail_overdue_task(Store *store, const BlackboxNote *note)
 
 /* A worker died while running a turn, or an activity between two turns. */
 static void
-tell_instance(Store *store, const BlackboxNote *note)
+tell_instance(Store *store, const CrashNote *note)
 {
 	Oid			owner;
 	MessageRow	message = {
@@ -90,7 +90,7 @@ tell_instance(Store *store, const BlackboxNote *note)
 }
 
 bool
-worker_loss_count(Store *store, const BlackboxNote *note)
+worker_loss_count(Store *store, const CrashNote *note)
 {
 	if (note->queued)
 		return note->overdue ? fail_overdue_task(store, note) : count_task(store, note);

@@ -10,7 +10,7 @@
 #include "store/inbox_rows.h"
 
 /* for the scheduler: count what a dead worker was running; false if another transaction has locked the queued activity */
-extern bool worker_loss_count(Store *store, const BlackboxNote *note);
+extern bool worker_loss_count(Store *store, const CrashNote *note);
 /* for workers: apply MESSAGE_WORKER_LOST or MESSAGE_TURN_OVERDUE */
 extern void worker_loss_receive(WorkerTransaction *txn, Instance *instance, const MessageRow *message);
 

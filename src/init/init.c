@@ -87,12 +87,12 @@ object_access(ObjectAccessType access, Oid classId, Oid objectId, int subId, voi
 		previous_object_access_hook(access, classId, objectId, subId, arg);
 	if ((access == OAT_DROP || access == OAT_POST_ALTER) && classId == ExtensionRelationId &&
 		objectId == get_extension_oid("durable", true))
-		hint_extension_changed();
+		wakeup_extension_changed();
 	/* utility_hook.c sees ALTER ROLE ... RENAME; here that would be each ALTER ROLE, which any user may execute for a password */
 	if (classId == AuthIdRelationId && (access == OAT_POST_CREATE || access == OAT_DROP))
-		hint_roles_changed(access == OAT_DROP);
+		wakeup_roles_changed(access == OAT_DROP);
 	if (classId == DatabaseRelationId && (access == OAT_POST_CREATE || access == OAT_POST_ALTER))
-		hint_databases_changed();
+		wakeup_databases_changed();
 	if (classId == NamespaceRelationId && (access == OAT_POST_CREATE || access == OAT_POST_ALTER))
 		check_schema_name(objectId);
 }
@@ -101,7 +101,7 @@ object_access(ObjectAccessType access, Oid classId, Oid objectId, int subId, voi
 void
 _PG_init(void)
 {
-	settings_define();
+	guc_define();
 	if (!process_shared_preload_libraries_in_progress)
 		return;
 	crash_notes_register();
@@ -124,11 +124,11 @@ _PG_init(void)
 Datum
 durable_extension_changed(PG_FUNCTION_ARGS)
 {
-	if (!shared_available())
+	if (!shmem_available())
 		ereport(WARNING,
 				(errmsg("durable is not in shared_preload_libraries: nothing will run"),
 				 errhint("Add 'durable' to shared_preload_libraries in postgresql.conf and restart the server.")));
-	hint_extension_changed();
+	wakeup_extension_changed();
 	PG_RETURN_VOID();
 }
 
@@ -144,7 +144,7 @@ durable_databases_known(PG_FUNCTION_ARGS)
 	int			count;
 
 	InitMaterializedSRF(fcinfo, 0);
-	count = shared_available() ? database_list(&infos) : 0;
+	count = shmem_available() ? database_list(&infos) : 0;
 	for (int i = 0; i < count; i++)
 	{
 		const DatabaseInfo *info = &infos[i];
@@ -177,5 +177,5 @@ durable_databases_known(PG_FUNCTION_ARGS)
 Datum
 durable_database_wanted(PG_FUNCTION_ARGS)
 {
-	PG_RETURN_BOOL(settings_want_database(NameStr(*PG_GETARG_NAME(0))));
+	PG_RETURN_BOOL(guc_want_database(NameStr(*PG_GETARG_NAME(0))));
 }

@@ -139,7 +139,7 @@ wait_until_left(Oid db)
 	initStringInfo(&pids);
 	while (!database_left(db, &pids))
 	{
-		if (timing_since_ns(start) > LONGEST_WAIT)
+		if (duration_since_ns(start) > LONGEST_WAIT)
 			ereport(ERROR,
 					(errcode(ERRCODE_OBJECT_IN_USE),
 					 errmsg("durable could not end its processes in database \"%s\"", get_database_name(db)),
@@ -263,9 +263,9 @@ utility_hook(PlannedStmt *pstmt, const char *query, bool read_only, ProcessUtili
 	bool		updates = OidIsValid(extension) && updates_extension(pstmt->utilityStmt);
 
 	if (fills_table(pstmt->utilityStmt))
-		hint_look();
+		wakeup_look();
 	if (IsA(pstmt->utilityStmt, RenameStmt) && ((RenameStmt *) pstmt->utilityStmt)->renameType == OBJECT_ROLE)
-		hint_roles_changed(false);
+		wakeup_roles_changed(false);
 	if (OidIsValid(extension))
 		lock_out_workers(extension);
 	else if (OidIsValid(db) && db != MyDatabaseId && compat_database_ownercheck(db, GetUserId()))

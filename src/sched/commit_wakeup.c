@@ -1,21 +1,24 @@
 /*
  * commit_wakeup.c
- *	  Collects the hints of the current transaction in TopTransactionContext
- *	  and announces them when it has committed, where nothing may throw.  A
- *	  savepoint that is rolled back takes its cancellations with it; other
- *	  hints are only asked to look, so one too many does no harm.
+ *	  Collects the wake-ups of a transaction in TopTransactionContext and
+ *	  announces them after its commit, where nothing may throw.
  *
- * What a transaction locks, workers pass over instead of waiting for it, and
- * then nobody would look again.  So who locks the row of an instance, or a
- * queued activity, that is not its own work says so before it does, and what
- * it has locked is announced at its end, whether it commits or not: hint_locked
- * and hint_locked_tasks.  Workers need not for what they hold: they look again
- * themselves, and what they hold when they end goes back to the lists.
+ * A savepoint that is rolled back takes its cancellations with it.  Its other
+ * wake-ups stay: each only makes a process look.
  *
- * The commit callback would be too early: only after it does PostgreSQL send
- * the transaction's cache invalidations and release its locks, and a worker
- * woken before runs the code that a CREATE OR REPLACE FUNCTION has replaced.
- * The last phase of resource release comes after both.
+ * Workers skip what another transaction has locked; they do not wait, and
+ * nobody would look again.  So a transaction that locks the row of an
+ * instance, or a queued activity, which is not its own work, calls
+ * wakeup_locked or wakeup_locked_tasks first, and these are announced at the
+ * end of the transaction even if it is rolled back.  A worker does not do this
+ * for what it has claimed: it looks again itself, and at its end its claims
+ * are queued again.
+ *
+ * The commit callback would be too early.  PostgreSQL sends the cache
+ * invalidations of the transaction and releases its locks later, so a worker
+ * that is woken in the callback would run code that a CREATE OR REPLACE
+ * FUNCTION has just replaced.  The last phase of resource release comes after
+ * both.
  */
 #include "postgres.h"
 
@@ -32,24 +35,24 @@
 #include "shmem/crash_notes.h"
 #include "shmem/shmem.h"
 
-#define HINTS_LIMIT 32768
+#define WAKEUPS_LIMIT 32768
 
 static bool registered = false;
-/* what is told to workers; beyond HINTS_LIMIT the scheduler's scan finds the rest */
-typedef struct HintList
+/* wake-ups for workers; if there are more than WAKEUPS_LIMIT, the scheduler's scan finds the rest */
+typedef struct WakeupList
 {
 	ReadyHint  *hints;
 	int			count;
 	int			size;
 	bool		overflow;
-} HintList;
+} WakeupList;
 
-static HintList ready;			/* what the transaction has made ready */
-static HintList locked;			/* rows that workers pass over while we hold them */
+static WakeupList ready;			/* work that the transaction has made ready */
+static WakeupList locked;			/* rows that workers skip while the transaction holds their locks */
 static int64 *ended = NULL;
 static int	nended = 0;
 static int	ended_size = 0;
-/* activities to be interrupted, which is not to happen for a savepoint that is rolled back */
+/* activities to be interrupted, unless this savepoint is rolled back */
 typedef struct Cancel
 {
 	int64		key;
@@ -64,15 +67,15 @@ static bool extension_changed = false;
 static bool roles_came = false;
 static bool roles_dropped = false;
 static bool databases_changed = false;
-static bool look = false;		/* into the tables */
-static bool over = false;		/* to be announced when all is released */
-static bool undone = false;		/* something of the transaction was rolled back */
+static bool look = false;		/* the scheduler scans the tables */
+static bool over = false;		/* the transaction ended; announce when its locks are released */
+static bool undone = false;		/* a savepoint was rolled back */
 
 /* Forget everything; the memory goes with the transaction. */
 static void
 reset(void)
 {
-	ready = locked = (HintList) {0};
+	ready = locked = (WakeupList) {0};
 	ended = NULL;
 	canceled = NULL;
 	nended = ended_size = ncanceled = canceled_size = 0;
@@ -80,7 +83,7 @@ reset(void)
 	extension_changed = roles_came = roles_dropped = databases_changed = look = over = undone = false;
 }
 
-/* Announce what there is to be done. */
+/* Announce work for workers. */
 static void
 announce_work(void)
 {
@@ -94,7 +97,7 @@ announce_work(void)
 		database_request_scan(MyDatabaseId);
 }
 
-/* Announce what has been collected. */
+/* Announce everything. */
 static void
 announce(void)
 {
@@ -107,15 +110,18 @@ announce(void)
 	if (look)
 		database_request_look(MyDatabaseId);
 	if (nended > 0)
-		waiter_wake(ended, nended);
+		completion_waiter_wake(ended, nended);
 	if (durable_wakeups)
 		announce_work();
-	/* last, so that a worker whose activity is interrupted looks at the termination first */
+	/* last, so that a worker whose activity is interrupted finds the termination */
 	for (int i = 0; i < ncanceled; i++)
-		blackbox_cancel(MyDatabaseId, canceled[i].key);
+		crash_note_cancel(MyDatabaseId, canceled[i].key);
 }
 
-/* Queued activities that were locked to be removed are gone, unless something was rolled back. */
+/*
+ * Queued activities that this transaction has locked and removed are gone,
+ * unless a savepoint was rolled back.
+ */
 static void
 forget_removed_tasks(void)
 {
@@ -129,9 +135,8 @@ forget_removed_tasks(void)
 	locked.count = kept;
 }
 
-/* Transaction callback. */
 static void
-at_transaction_end(XactEvent event, void *arg)
+wakeup_at_transaction_end(XactEvent event, void *arg)
 {
 	switch (event)
 	{
@@ -140,7 +145,7 @@ at_transaction_end(XactEvent event, void *arg)
 			over = true;
 			break;
 		case XACT_EVENT_ABORT:
-			ready = (HintList) {0};
+			ready = (WakeupList) {0};
 			nended = ncanceled = 0;
 			first_timer = 0;
 			extension_changed = roles_came = roles_dropped = databases_changed = false;
@@ -156,9 +161,8 @@ at_transaction_end(XactEvent event, void *arg)
 	}
 }
 
-/* Subtransaction callback. */
 static void
-at_subtransaction_end(SubXactEvent event, SubTransactionId subid, SubTransactionId parent, void *arg)
+wakeup_at_subtransaction_end(SubXactEvent event, SubTransactionId subid, SubTransactionId parent, void *arg)
 {
 	int			kept = 0;
 
@@ -190,29 +194,29 @@ at_release(ResourceReleasePhase phase, bool is_commit, bool is_top_level, void *
 	reset();
 }
 
-/* Register the callbacks once; false where there is no engine to tell. */
+/* Register the callbacks once; false if there is no engine to wake. */
 static bool
 ready_to_collect(void)
 {
-	if (!shared_available())
+	if (!shmem_available())
 		return false;
 	if (!registered)
 	{
-		RegisterXactCallback(at_transaction_end, NULL);
-		RegisterSubXactCallback(at_subtransaction_end, NULL);
+		RegisterXactCallback(wakeup_at_transaction_end, NULL);
+		RegisterSubXactCallback(wakeup_at_subtransaction_end, NULL);
 		RegisterResourceReleaseCallback(at_release, NULL);
 	}
 	registered = true;
 	return true;
 }
 
-/* Add a hint, unless there are too many already. */
+/* Add a wake-up, unless there are too many. */
 static void
-add(HintList *list, ReadyHint hint)
+add(WakeupList *list, ReadyHint hint)
 {
 	if (!ready_to_collect())
 		return;
-	if (list->count >= HINTS_LIMIT)
+	if (list->count >= WAKEUPS_LIMIT)
 	{
 		list->overflow = true;
 		return;
@@ -221,9 +225,9 @@ add(HintList *list, ReadyHint hint)
 	list->hints[list->count++] = hint;
 }
 
-/* An instance has something to do, for these reasons. */
+/* An instance has something to do. */
 void
-hint_instance(Oid role, int64 key, const char *name, int flags)
+wakeup_instance(Oid role, int64 key, const char *name, int flags)
 {
 	ReadyHint  *last = ready.count > 0 ? &ready.hints[ready.count - 1] : NULL;
 
@@ -233,26 +237,23 @@ hint_instance(Oid role, int64 key, const char *name, int flags)
 		add(&ready, (ReadyHint) {.role = role, .key = key, .name = name != NULL ? ready_name(name) : 0, .flags = flags});
 }
 
-/*
- * This transaction locks the row of an instance.  What comes for the instance
- * meanwhile, workers pass over, so they are told at its end, even by rollback.
- */
+/* This transaction locks the row of an instance. */
 void
-hint_locked(Oid role, int64 key)
+wakeup_locked(Oid role, int64 key)
 {
 	add(&locked, (ReadyHint) {.role = role, .key = key, .flags = READY_ALL});
 }
 
-/* It locks queued activities to remove them: if it is rolled back, they are still to be run. */
+/* This transaction locks queued activities to remove them. */
 void
-hint_locked_tasks(Oid role, int64 key, int low, int high)
+wakeup_locked_tasks(Oid role, int64 key, int low, int high)
 {
 	add(&locked, (ReadyHint) {.role = role, .key = key, .low = low, .high = high});
 }
 
-/* Activities of an instance wait for any worker. */
+/* Activities of an instance were queued. */
 void
-hint_tasks(Oid role, int64 key, int low, int high, Lone lone)
+wakeup_tasks(Oid role, int64 key, int low, int high, Lone lone)
 {
 	ReadyHint  *last = ready.count > 0 ? &ready.hints[ready.count - 1] : NULL;
 
@@ -263,20 +264,18 @@ hint_tasks(Oid role, int64 key, int low, int high, Lone lone)
 		add(&ready, (ReadyHint) {.role = role, .key = key, .low = low, .high = high, .lone = lone});
 }
 
-/* A timer was stored. */
 void
-hint_timer(TimestampTz fire_at)
+wakeup_timer(TimestampTz fire_at)
 {
-	/* 0 is none; it has passed, as has what comes before it */
+	/* 0 means no timer; such an early timer is due anyway */
 	if (fire_at == 0)
 		fire_at = -1;
 	if (ready_to_collect() && (first_timer == 0 || fire_at < first_timer))
 		first_timer = fire_at;
 }
 
-/* An instance ended. */
 void
-hint_ended(int64 key)
+wakeup_ended(int64 key)
 {
 	if (!ready_to_collect())
 		return;
@@ -284,9 +283,9 @@ hint_ended(int64 key)
 	ended[nended++] = key;
 }
 
-/* Running activities of the instance are to be interrupted. */
+/* Running activities of the instance will be interrupted. */
 void
-hint_cancel(int64 key)
+wakeup_cancel(int64 key)
 {
 	if (!ready_to_collect())
 		return;
@@ -294,16 +293,15 @@ hint_cancel(int64 key)
 	canceled[ncanceled++] = (Cancel) {.key = key, .subid = GetCurrentSubTransactionId()};
 }
 
-/* The extension came or went in this database. */
 void
-hint_extension_changed(void)
+wakeup_extension_changed(void)
 {
 	extension_changed = ready_to_collect();
 }
 
-/* A role was created or renamed, or dropped, which concerns all databases. */
+/* A role was created or renamed, or dropped.  This concerns all databases. */
 void
-hint_roles_changed(bool dropped)
+wakeup_roles_changed(bool dropped)
 {
 	if (!ready_to_collect())
 		return;
@@ -311,16 +309,15 @@ hint_roles_changed(bool dropped)
 	roles_dropped |= dropped;
 }
 
-/* A database was created or altered. */
 void
-hint_databases_changed(void)
+wakeup_databases_changed(void)
 {
 	databases_changed = ready_to_collect();
 }
 
-/* Have the scheduler look for all that there may be when this transaction ends. */
+/* The scheduler scans the tables when this transaction ends. */
 void
-hint_look(void)
+wakeup_look(void)
 {
 	look = ready_to_collect();
 }

@@ -2,22 +2,23 @@
  * database_slots.c
  *	  The slots of the databases, and the launcher's latch.
  *
- * A slot is taken when the launcher first looks at a database and kept while
- * the database exists.  There are durable.max_databases.  Latches are set under
- * shared_lock too, so that they are never those of a process that has left.
- * Functions called with shared_lock held by this process (database_poke,
- * database_request_scan) know that and do not take it again.
+ * The launcher takes a slot when it first looks at a database, and the
+ * database keeps the slot while it exists.  There are durable.max_databases
+ * slots.  shared_lock guards the slots.  Latches are set under shared_lock,
+ * too, so a latch never belongs to a process that has left.  database_poke and
+ * others may be called by a process that holds shared_lock; lock() takes it
+ * only if needed.
  *
- * A scheduler that ends soon after it was started, whatever of, is followed by
- * another after a pause that doubles each time, up to a minute; one that has
- * lasted for a minute, or news of the extension, ends that.
+ * A scheduler that ends soon after its start is followed by another one after a
+ * pause that doubles each time, up to a minute.  A scheduler that lasted for a
+ * minute, or a change of the extension, resets the pause.
  *
- * A scheduler leaves a database in which nothing is due.  The slot says when the
- * next one is to come (due_at): at once when somebody wakes the database, before
- * the next timer is due, and after LONGEST_AWAY in any case.  shared_lock guards
- * the slot.  A wake-up that finds a scheduler sets `woken`; if the scheduler ends
- * before it has looked, slot_end sets due_at.  A wake-up that finds no scheduler
- * sets due_at itself.
+ * A scheduler leaves a database in which nothing is due.  due_at says when the
+ * next one starts: at once when a session wakes the database, before the next
+ * timer is due, and after LONGEST_AWAY in any case.  A wake-up that finds a
+ * scheduler sets `woken`; if the scheduler ends before it has looked,
+ * database_slot_end sets due_at.  A wake-up that finds no scheduler sets
+ * due_at itself.
  */
 #include "postgres.h"
 
@@ -34,63 +35,64 @@
 #include "shmem/crash_notes.h"
 #include "shmem/shmem.h"
 
-/* pauses between schedulers that end soon */
+/* pause after a scheduler that ended soon, at first and at most */
 #define FIRST_PAUSE		USECS_PER_SEC
 #define LONGEST_PAUSE	(60 * USECS_PER_SEC)
-/* one that has lasted for so long has not failed */
+/* a scheduler that has run for this long did not fail */
 #define LASTING			(60 * USECS_PER_SEC)
-/* a scheduler is started so long before a timer is due: a start takes much less, and schedulers stay while a timer is nearer than a second */
+/*
+ * A scheduler is started this long before a timer is due.  A start takes much
+ * less; a scheduler stays while a timer is due within a second.
+ */
 #define START_TIME		(USECS_PER_SEC / 2)
-/* a database that a scheduler has left is looked at after this, should something be due of which nobody has told */
+/* a database without a scheduler gets one after this, in case a wake-up was lost */
 #define LONGEST_AWAY	(3600 * USECS_PER_SEC)
 
-typedef struct Slot
+typedef struct DatabaseSlot
 {
 	DatabaseInfo info;
-	Latch	   *scheduler;		/* NULL: none runs */
-	DatabaseNews news;			/* since the scheduler last collected */
-	bool		missing;		/* something there belongs to a role that does not exist */
+	Latch	   *scheduler;		/* NULL: there is none */
+	DatabaseNews news;			/* since the scheduler last called database_collect */
+	bool		missing;		/* something in the database belongs to a role that does not exist */
 	uint32		notes[DATABASE_NOTES];
-} Slot;
+} DatabaseSlot;
 
 typedef struct DatabaseShared
 {
-	Latch	   *launcher;		/* NULL: it does not run */
-	pg_atomic_uint64 number;	/* last one given out; no lock */
-	int			used;			/* slots beyond these have never been used */
-	Slot		slots[FLEXIBLE_ARRAY_MEMBER];
+	Latch	   *launcher;		/* NULL: the launcher does not run */
+	pg_atomic_uint64 number;	/* the last number that was given out; not guarded by the lock */
+	int			used;			/* slots beyond these were never used */
+	DatabaseSlot slots[FLEXIBLE_ARRAY_MEMBER];
 } DatabaseShared;
 
 static DatabaseShared *shared = NULL;
 
 /* Bytes of shared memory that the slots take. */
 static Size
-shmem_size(void)
+database_slots_size(void)
 {
-	return MAXALIGN(add_size(offsetof(DatabaseShared, slots), mul_size(durable_max_databases, sizeof(Slot))));
+	return MAXALIGN(add_size(offsetof(DatabaseShared, slots), mul_size(durable_max_databases, sizeof(DatabaseSlot))));
 }
 
-/* Lay the slots out, all free. */
 static void
-shmem_init(LWLock *own_lock)
+database_slots_init(LWLock *own_lock)
 {
 	bool		found;
 
-	shared = ShmemInitStruct("durable databases", shmem_size(), &found);
+	shared = ShmemInitStruct("durable databases", database_slots_size(), &found);
 	if (found)
 		return;
-	memset(shared, 0, shmem_size());
+	memset(shared, 0, database_slots_size());
 	pg_atomic_init_u64(&shared->number, 0);
 }
 
-/* Have the part laid out at the start of the server. */
 void
 database_slots_register(void)
 {
-	shmem_add(shmem_size, shmem_init);
+	shmem_add(database_slots_size, database_slots_init);
 }
 
-/* Take shared_lock unless this process has it; tells whether to release it. */
+/* Take shared_lock unless this process holds it; returns whether unlock must release it. */
 static bool
 lock(void)
 {
@@ -108,15 +110,18 @@ unlock(bool taken)
 		LWLockRelease(shared_lock);
 }
 
-/* The slot of a database; with create a free one becomes its. */
-static Slot *
-slot_get(Oid db, bool create)
+/*
+ * The slot of a database; if there is none and create is set, a free slot
+ * becomes its slot.  NULL if there is none.
+ */
+static DatabaseSlot *
+database_slot_get(Oid db, bool create)
 {
-	Slot	   *free_slot = NULL;
+	DatabaseSlot *free_slot = NULL;
 
 	for (int i = 0; i < shared->used; i++)
 	{
-		Slot	   *slot = &shared->slots[i];
+		DatabaseSlot *slot = &shared->slots[i];
 
 		if (slot->info.db == db)
 			return slot;
@@ -127,21 +132,20 @@ slot_get(Oid db, bool create)
 		free_slot = &shared->slots[shared->used++];
 	if (!create || free_slot == NULL)
 		return NULL;
-	memset(free_slot, 0, sizeof(Slot));
+	memset(free_slot, 0, sizeof(DatabaseSlot));
 	free_slot->info.db = db;
 	free_slot->info.since = free_slot->info.due_at = GetCurrentTimestamp();
 	return free_slot;
 }
 
-/* Take shared_lock, for the slot of a database; NULL if it has none. */
-static Slot *
+/* Take shared_lock and find the slot of a database; NULL if it has none. */
+static DatabaseSlot *
 lock_slot(Oid db)
 {
 	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
-	return slot_get(db, false);
+	return database_slot_get(db, false);
 }
 
-/* Have the launcher look at the databases. */
 static void
 wake_launcher(void)
 {
@@ -149,9 +153,9 @@ wake_launcher(void)
 		SetLatch(shared->launcher);
 }
 
-/* Have the launcher start a scheduler at a time, or before; where the extension is not none has anything to do. */
+/* Make the launcher start a scheduler at this time at the latest, unless the extension does not exist there. */
 static void
-slot_due(Slot *slot, TimestampTz at)
+database_slot_due(DatabaseSlot *slot, TimestampTz at)
 {
 	if (slot->info.due_at <= at || slot->info.state == DATABASE_ABSENT)
 		return;
@@ -159,27 +163,27 @@ slot_due(Slot *slot, TimestampTz at)
 	wake_launcher();
 }
 
-/* Wake the scheduler, or have the launcher start one. */
+/* Wake the scheduler; if there is none, make the launcher start one. */
 static void
-slot_wake(Slot *slot)
+database_slot_wake(DatabaseSlot *slot)
 {
 	slot->info.woken = true;
 	if (slot->scheduler != NULL)
 		SetLatch(slot->scheduler);
 	else
-		slot_due(slot, GetCurrentTimestamp());
+		database_slot_due(slot, GetCurrentTimestamp());
 }
 
-/* Have a scheduler come before a timer is due; all times may have passed. */
+/* Make a scheduler start before a timer is due.  The start may be in the past. */
 static void
-slot_due_for_timer(Slot *slot, TimestampTz timer)
+database_slot_due_for_timer(DatabaseSlot *slot, TimestampTz timer)
 {
-	slot_due(slot, timer > START_TIME ? timer - START_TIME : 0);
+	database_slot_due(slot, timer > START_TIME ? timer - START_TIME : 0);
 }
 
-/* The scheduler ends: what it says of the database, and when the next one is to come. */
+/* The scheduler ends: note why, and when the next one starts. */
 static void
-slot_end(Slot *slot, DatabaseState state)
+database_slot_end(DatabaseSlot *slot, DatabaseState state)
 {
 	DatabaseInfo *info = &slot->info;
 	TimestampTz now = GetCurrentTimestamp();
@@ -189,10 +193,10 @@ slot_end(Slot *slot, DatabaseState state)
 	if (!failed || now - info->since >= LASTING)
 		info->failures = 0;
 	info->failures += failed;
-	/* after the first end there may be nothing wrong; tables are */
+	/* no pause after the first failure of unknown cause; unfit tables need one */
 	doublings = info->failures - (state == DATABASE_UNFIT ? 1 : 2);
 	info->retry_at = failed && doublings >= 0 ? now + Min(FIRST_PAUSE << Min(doublings, 16), LONGEST_PAUSE) : 0;
-	/* a wake-up that the scheduler has not looked at is left to the next one */
+	/* a wake-up that this scheduler has not seen is left to the next one */
 	info->due_at = failed || info->woken ? now : state == DATABASE_ABSENT ? DT_NOEND : now + LONGEST_AWAY;
 	info->state = state;
 	info->since = now;
@@ -202,7 +206,7 @@ slot_end(Slot *slot, DatabaseState state)
 	slot->scheduler = NULL;
 }
 
-/* Clear the launcher's latch when it ends. */
+/* on_shmem_exit callback of the launcher. */
 static void
 launcher_detach(int code, Datum arg)
 {
@@ -211,7 +215,6 @@ launcher_detach(int code, Datum arg)
 	LWLockRelease(shared_lock);
 }
 
-/* This process is the launcher now. */
 void
 launcher_attach(void)
 {
@@ -221,23 +224,23 @@ launcher_attach(void)
 	LWLockRelease(shared_lock);
 }
 
-/* Have a slot for a database; false when there is none left. */
+/* Give a slot to a database; false if none is free. */
 bool
 database_add(Oid db)
 {
 	bool		added;
 
 	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
-	added = slot_get(db, true) != NULL;
+	added = database_slot_get(db, true) != NULL;
 	LWLockRelease(shared_lock);
 	return added;
 }
 
-/* A scheduler was started: should it never come, the next one is started after a pause. */
+/* A scheduler was started.  If it never comes, the next one is started after a pause. */
 void
 database_put_off(Oid db)
 {
-	Slot	   *slot = lock_slot(db);
+	DatabaseSlot *slot = lock_slot(db);
 
 	/* it may have come already */
 	if (slot != NULL && slot->scheduler == NULL)
@@ -245,22 +248,25 @@ database_put_off(Oid db)
 	LWLockRelease(shared_lock);
 }
 
-/* The database has gone, or is not to have an engine: forget what is known, but that it is paused. */
+/*
+ * The database was dropped, or durable.databases excludes it: free the slot
+ * unless a session keeps the engine out.
+ */
 void
 database_forget(Oid db)
 {
-	Slot	   *slot = lock_slot(db);
+	DatabaseSlot *slot = lock_slot(db);
 
 	if (slot != NULL && slot->scheduler == NULL && slot->info.pauses == 0)
-		memset(slot, 0, sizeof(Slot));
+		memset(slot, 0, sizeof(DatabaseSlot));
 	LWLockRelease(shared_lock);
 }
 
-/* Ask the scheduler of a database to make way for another. */
+/* Ask the scheduler of a database to make way for another database's. */
 void
 database_ask_to_leave(Oid db)
 {
-	Slot	   *slot = lock_slot(db);
+	DatabaseSlot *slot = lock_slot(db);
 
 	if (slot != NULL && slot->scheduler != NULL)
 	{
@@ -270,7 +276,6 @@ database_ask_to_leave(Oid db)
 	LWLockRelease(shared_lock);
 }
 
-/* All slots in use. */
 int
 database_list(DatabaseInfo **infos)
 {
@@ -286,21 +291,21 @@ database_list(DatabaseInfo **infos)
 	return count;
 }
 
-/* Keep the engine out of a database; false if it has no slot and so no engine. */
+/* Keep the engine out of a database; false if the database has no slot and so no engine. */
 bool
 database_pause(Oid db)
 {
-	Slot	   *slot;
+	DatabaseSlot *slot;
 
 	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
-	slot = slot_get(db, true);
+	slot = database_slot_get(db, true);
 	if (slot != NULL)
 		slot->info.pauses++;
 	LWLockRelease(shared_lock);
 	return slot != NULL;
 }
 
-/* End a process of the engine and add its pid to those that have not ended. */
+/* Send SIGTERM to a process of the engine and append its pid. */
 static void
 end_process(pid_t pid, StringInfo pids)
 {
@@ -308,15 +313,18 @@ end_process(pid_t pid, StringInfo pids)
 	appendStringInfo(pids, "%s%d", pids->len > 0 ? ", " : "", (int) pid);
 }
 
-/* End the workers of a database, by the scheduler that leaves it too; as database_left. */
+/*
+ * End the workers of a database; also called by its scheduler when it leaves.
+ * Returns and appends as database_left does.
+ */
 bool
 database_end_workers(Oid db, StringInfo pids)
 {
 	WorkerInfo	workers[DURABLE_WORKERS_LIMIT];
-	int			count = slot_list(workers);
+	int			count = worker_slot_list(workers);
 	bool		gone = true;
 
-	blackbox_excuse(db);
+	crash_note_excuse(db);
 	for (int i = 0; i < count; i++)
 	{
 		if (workers[i].db != db)
@@ -329,40 +337,40 @@ database_end_workers(Oid db, StringInfo pids)
 }
 
 /*
- * End the engine's processes in a database that is paused, or not to have an
- * engine: true when none is left, to be called again until then.  pids gets those
- * that are left and have a pid.
+ * End the engine's processes in a database that is paused or excluded.
+ * Returns true if none is left; the caller repeats the call until then.  pids
+ * gets the pids of those that are left.
  */
 bool
 database_left(Oid db, StringInfo pids)
 {
-	Slot	   *slot = lock_slot(db);
-	/* one that is being started goes by itself: see scheduler_attach */
+	DatabaseSlot *slot = lock_slot(db);
+	/* a scheduler that is starting ends by itself: see scheduler_attach */
 	bool		gone = slot == NULL || slot->scheduler == NULL;
 
 	resetStringInfo(pids);
 	if (!gone)
 		end_process(slot->info.scheduler_pid, pids);
 	LWLockRelease(shared_lock);
-	/* nobody starts what a worker that ends now leaves to others; the next scheduler looks into the tables */
+	/* nobody starts processes for what is queued; the next scheduler scans the tables */
 	if (gone)
 	{
 		ready_forget(db);
-		slots_forget_wanted(db);
+		worker_slots_forget_wanted(db);
 	}
 	return database_end_workers(db, pids) && gone;
 }
 
-/* Let the engine in again, unless another session keeps it out too. */
+/* Let the engine in again, unless another session keeps it out, too. */
 void
 database_resume(Oid db)
 {
-	Slot	   *slot = lock_slot(db);
+	DatabaseSlot *slot = lock_slot(db);
 
 	if (slot != NULL && slot->info.pauses > 0)
 	{
 		slot->info.pauses--;
-		/* that it was ended is no failure */
+		/* the scheduler did not fail, it was ended */
 		slot->info.failures = 0;
 		slot->info.retry_at = 0;
 	}
@@ -370,11 +378,11 @@ database_resume(Oid db)
 	LWLockRelease(shared_lock);
 }
 
-/* This process is the scheduler of the database; false when there is one, or none is to be. */
+/* This process becomes the scheduler of the database; false if there is another, or the engine is kept out. */
 bool
 scheduler_attach(Oid db)
 {
-	Slot	   *slot = lock_slot(db);
+	DatabaseSlot *slot = lock_slot(db);
 	bool		attached = slot != NULL && slot->scheduler == NULL && slot->info.pauses == 0;
 
 	if (attached)
@@ -383,7 +391,7 @@ scheduler_attach(Oid db)
 		slot->info.scheduler_pid = MyProcPid;
 		slot->info.since = GetCurrentTimestamp();
 		slot->info.retry_at = 0;
-		/* one that nobody has woken leaves when it has looked and found nothing */
+		/* a scheduler that was not woken leaves as soon as it finds nothing to do */
 		slot->info.idle_since = slot->info.woken ? 0 : 1;
 		slot->info.woken = false;
 		slot->news.scan = true;
@@ -394,31 +402,30 @@ scheduler_attach(Oid db)
 }
 
 /*
- * The scheduler ends; the launcher starts another as the state says, in time for
- * the next timer (0: there is none) if it is away.  missing: something in the
- * database belongs to a role that does not exist.
+ * The scheduler ends.  next_timer: the earliest timer, 0 if there is none.
+ * missing: something in the database belongs to a role that does not exist.
  */
 void
 scheduler_detach(Oid db, DatabaseState state, TimestampTz next_timer, bool missing)
 {
-	Slot	   *slot = lock_slot(db);
+	DatabaseSlot *slot = lock_slot(db);
 
 	if (slot != NULL)
 	{
-		slot_end(slot, state);
+		database_slot_end(slot, state);
 		slot->missing = missing;
 		if (next_timer != 0)
-			slot_due_for_timer(slot, next_timer);
+			database_slot_due_for_timer(slot, next_timer);
 	}
 	wake_launcher();
 	LWLockRelease(shared_lock);
 }
 
-/* What sessions have told the scheduler since it last asked. */
+/* What sessions have told the scheduler since the last call. */
 DatabaseNews
 database_collect(Oid db)
 {
-	Slot	   *slot = lock_slot(db);
+	DatabaseSlot *slot = lock_slot(db);
 	DatabaseNews news = slot->news;
 
 	memset(&slot->news, 0, sizeof(DatabaseNews));
@@ -427,12 +434,11 @@ database_collect(Oid db)
 	return news;
 }
 
-/* Whether a database has a scheduler. */
 bool
 database_served(Oid db)
 {
 	bool		taken = lock();
-	Slot	   *slot = slot_get(db, false);
+	DatabaseSlot *slot = database_slot_get(db, false);
 	bool		served = slot != NULL && slot->scheduler != NULL;
 
 	unlock(taken);
@@ -440,10 +446,10 @@ database_served(Oid db)
 }
 
 /*
- * The scheduler has done what there was to do, and says whether nothing else is
- * due for a while; returns since when that is so, 0 if it is not.  *leave: it is to
- * make way for another; *sleep: nobody has woken it meanwhile, should its latch say
- * so or not.
+ * The scheduler has done its work and says whether it is idle.  Returns since
+ * when it is idle, 0 if it is not.  *leave: it must make way for another
+ * scheduler; *sleep: no session has woken it meanwhile, whatever its latch
+ * says.
  */
 TimestampTz
 database_rest(Oid db, bool idle, bool *leave, bool *sleep)
@@ -461,7 +467,10 @@ database_rest(Oid db, bool idle, bool *leave, bool *sleep)
 	return since;
 }
 
-/* The scheduler has found no process for a worker: the launcher starts no scheduler until it has, and asks one to leave. */
+/*
+ * The scheduler has found no process for a worker: the launcher starts no
+ * further scheduler and asks one to leave.
+ */
 void
 database_lack_process(Oid db)
 {
@@ -470,25 +479,23 @@ database_lack_process(Oid db)
 	LWLockRelease(shared_lock);
 }
 
-/* What was noted of a database; 0: nothing. */
 uint32
 database_noted(Oid db, DatabaseNote note)
 {
-	Slot	   *slot;
+	DatabaseSlot *slot;
 	uint32		value;
 
 	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
-	slot = slot_get(db, false);
+	slot = database_slot_get(db, false);
 	value = slot != NULL ? slot->notes[note] : 0;
 	LWLockRelease(shared_lock);
 	return value;
 }
 
-/* Note something of a database; returns what was noted before. */
 uint32
 database_note(Oid db, DatabaseNote note, uint32 value)
 {
-	Slot	   *slot = lock_slot(db);
+	DatabaseSlot *slot = lock_slot(db);
 	uint32		before = 0;
 
 	if (slot != NULL)
@@ -500,7 +507,7 @@ database_note(Oid db, DatabaseNote note, uint32 value)
 	return before;
 }
 
-/* The next number of the server, larger than all before and than the bound. */
+/* The next number of the server; takes no lock. */
 int64
 database_next_number(int64 bound)
 {
@@ -512,52 +519,51 @@ database_next_number(int64 bound)
 	return pg_atomic_add_fetch_u64(&shared->number, 1);
 }
 
-/* Wake the scheduler of a database. */
 void
 database_poke(Oid db)
 {
 	bool		taken = lock();
-	Slot	   *slot = slot_get(db, false);
+	DatabaseSlot *slot = database_slot_get(db, false);
 
 	if (slot != NULL)
-		slot_wake(slot);
+		database_slot_wake(slot);
 	unlock(taken);
 }
 
-/* Have the scheduler look into the tables, since the lists were full. */
+/* Make the scheduler scan the tables, since the queues lack some work. */
 void
 database_request_scan(Oid db)
 {
 	bool		taken = lock();
-	Slot	   *slot = slot_get(db, false);
+	DatabaseSlot *slot = database_slot_get(db, false);
 
 	if (slot != NULL)
 	{
 		slot->news.scan = true;
-		slot_wake(slot);
+		database_slot_wake(slot);
 	}
 	unlock(taken);
 }
 
-/* Tell the scheduler of a timer that is the earliest so far; where there is none it comes for the timer. */
+/* Tell the scheduler of a timer.  If there is no scheduler, one is started in time. */
 void
 database_announce_timer(Oid db, TimestampTz fire_at)
 {
 	bool		taken = lock();
-	Slot	   *slot = slot_get(db, false);
+	DatabaseSlot *slot = database_slot_get(db, false);
 
 	if (slot != NULL && (slot->news.timer == 0 || fire_at < slot->news.timer))
 	{
 		slot->news.timer = fire_at;
 		if (slot->scheduler == NULL)
-			slot_due_for_timer(slot, fire_at);
+			database_slot_due_for_timer(slot, fire_at);
 		else
-			slot_wake(slot);
+			database_slot_wake(slot);
 	}
 	unlock(taken);
 }
 
-/* Have the scheduler look for all that there may be, also for timers, of whatever time. */
+/* Make the scheduler scan the tables and look for timers of any time. */
 void
 database_request_look(Oid db)
 {
@@ -565,11 +571,11 @@ database_request_look(Oid db)
 	database_request_scan(db);
 }
 
-/* Something about the extension or the database changed: look again. */
+/* The extension or the database has changed. */
 void
 database_changed(Oid db)
 {
-	Slot	   *slot = lock_slot(db);
+	DatabaseSlot *slot = lock_slot(db);
 
 	if (slot != NULL)
 	{
@@ -578,13 +584,13 @@ database_changed(Oid db)
 		slot->info.failures = 0;
 		slot->info.retry_at = 0;
 		slot->news.changed = true;
-		slot_wake(slot);
+		database_slot_wake(slot);
 	}
 	wake_launcher();
 	LWLockRelease(shared_lock);
 }
 
-/* A database was created, or can be connected to now: the launcher looks. */
+/* A database was created, or can be connected to now. */
 void
 database_launcher_look(void)
 {
@@ -594,9 +600,10 @@ database_launcher_look(void)
 }
 
 /*
- * A role has come, got another name, or was dropped: have all schedulers look at
- * the owners; one that begins does so anyway.  In a database that is away a
- * dropped role may own something, a new one only where a role is missing.
+ * A role was created or renamed, or dropped: all schedulers check the owners.
+ * A scheduler that starts does so anyway.  In a database without a scheduler a
+ * dropped role may own something; a new role matters only if a role is
+ * missing.
  */
 void
 database_roles_changed(bool dropped)
@@ -604,15 +611,15 @@ database_roles_changed(bool dropped)
 	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
 	for (int i = 0; i < shared->used; i++)
 	{
-		Slot	   *slot = &shared->slots[i];
+		DatabaseSlot *slot = &shared->slots[i];
 
 		if (slot->scheduler != NULL)
 		{
 			slot->news.roles = true;
-			slot_wake(slot);
+			database_slot_wake(slot);
 		}
 		else if (dropped || slot->missing)
-			slot_due(slot, GetCurrentTimestamp());
+			database_slot_due(slot, GetCurrentTimestamp());
 	}
 	LWLockRelease(shared_lock);
 }

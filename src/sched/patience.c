@@ -1,25 +1,28 @@
 /*
  * patience.c
- *	  Interrupts user code that keeps others waiting.
+ *	  Interrupts user code that makes others wait.
  *
- * A timer looks, every TICK_MS, how long the call has run, and how long its
- * process has waited for a heavyweight lock.  It interrupts as a cancellation
- * does; but that it did counts, not what the code made of it.  Code that
- * handles the cancellation is interrupted again at each tick, and when it has
- * handled HANDLED of them its process ends: the note in the black box then counts
- * it as a call that has killed its worker, and such a one runs alone.
+ * A timer checks every TICK_MS how long the call has run, and how long its
+ * process has waited for a heavyweight lock.  The timer interrupts the call
+ * like a cancellation.  The caller of patience_call_end goes by the
+ * interruption, not by the result of the code: code that handles the
+ * cancellation is interrupted again at each tick, and after HANDLED of them
+ * its process ends.  Its crash note then counts as a call that has killed its
+ * worker, and such a call runs alone.
  *
- * PL/pgSQL can call what no rollback takes back: a volatile function in C (dblink,
- * http), code in an untrusted language, COPY TO PROGRAM.  With patience such a call
- * is stopped before it happens, so that it happens once.  Functions of pg_catalog
- * and of this extension do not count.
+ * PL/pgSQL can call functions whose effects a rollback does not undo: a
+ * volatile function in C (dblink, http), code in an untrusted language, COPY
+ * TO PROGRAM.  With patience the call is interrupted before this, so that the
+ * effect happens once.  Functions of pg_catalog and of this extension do not
+ * count.
  *
- * A call that runs alone is interrupted only where it has waited for a lock for
- * ALONE_LOCK while others wait for its place, has done nothing that no rollback
- * takes back, and has no timeout, which would begin anew.  While the call waits
- * it looks for deadlocks at each tick, so that the engine, which tries again, is
- * the victim and no client is.  Once the call has left PostgreSQL the timer is
- * silent: a signal would end the pause of other code.
+ * A call that runs alone is interrupted only if it has waited for a lock for
+ * ALONE_LOCK while other work waits for its place, has done nothing that a
+ * rollback does not undo, and has no timeout, which would begin again.  While
+ * it waits, the timer checks for deadlocks at each tick, so that the engine,
+ * which tries again, becomes the victim and not a client.  Once code outside
+ * PostgreSQL may run, the timer is off: its signal would interrupt a sleep of
+ * that code.
  */
 #include "postgres.h"
 
@@ -50,18 +53,18 @@
 
 #define TICK_MS			5
 #define TICK_ALONE_MS	20
-/* a lock for which a call with patience waits, and one that runs alone */
+/* the longest wait for a lock, of a call with patience and of one that runs alone */
 #define LOCK_TIME		(10 * INT64CONST(1000))
 #define ALONE_LOCK		USECS_PER_SEC
-/* a call that was cancelled and goes on ends its process after this */
+/* a call that was cancelled and still runs after this ends its process */
 #define CANCEL_GRACE	(10 * USECS_PER_SEC)
-/* interruptions that a call handles and goes on */
+/* a call may handle this many interruptions */
 #define HANDLED			20
 
 static TimeoutId timer = MAX_TIMEOUTS;
 static bool ticking = false;
-static bool constraints_set = false;	/* the call has set when constraints are checked */
-static bool alone = false;		/* the round is that of something that runs alone */
+static bool constraints_set = false;	/* the call ran SET CONSTRAINTS */
+static bool alone = false;		/* the worker's transaction runs a call alone */
 static fmgr_hook_type next_fmgr_hook = NULL;
 static needs_fmgr_hook_type next_needs_fmgr_hook = NULL;
 static ProcessUtility_hook_type next_utility_hook = NULL;
@@ -69,14 +72,14 @@ static ProcessUtility_hook_type next_utility_hook = NULL;
 /* read and written by the timer's handler */
 static volatile sig_atomic_t calling = false;
 static volatile sig_atomic_t interruption = INTERRUPTION_NONE;
-static volatile sig_atomic_t outside = false;	/* the call has done what no rollback takes back */
-static bool guarded = false;	/* the call may write, and so reach outside; a turn may not, and is replayed anyway */
-static bool limited = false;	/* the call has a timeout, which would begin anew */
+static volatile sig_atomic_t outside = false;	/* the call has done something that a rollback does not undo */
+static bool guarded = false;	/* the call may have effects outside; a turn may not, and is replayed anyway */
+static bool limited = false;	/* the call has a timeout, which would begin again */
 static volatile TimestampTz call_start;
-static volatile TimestampTz cancelled_at;	/* the call was found to be cancelled; 0: it was not */
-static volatile sig_atomic_t interruptions; /* that the process has noticed during the call, and one more */
+static volatile TimestampTz cancelled_at;	/* when the call was found to be cancelled; 0: it was not */
+static volatile sig_atomic_t interruptions; /* interruptions that the process has noticed during the call, plus one */
 
-/* How long this process has waited for a heavyweight lock, us. */
+/* How long this process has waited for a heavyweight lock, in microseconds. */
 static int64
 lock_time(TimestampTz now)
 {
@@ -88,7 +91,7 @@ lock_time(TimestampTz now)
 	return since == 0 ? 0 : now - since;
 }
 
-/* Why the call is to be interrupted now. */
+/* Why the call must be interrupted now. */
 static Interruption
 reason(TimestampTz now)
 {
@@ -114,7 +117,7 @@ tick(void)
 	if (!calling || MyProc == NULL || proc_exit_inprogress)
 		return;
 	now = GetCurrentTimestamp();
-	if (blackbox_is_cancelled())
+	if (crash_note_is_cancelled())
 	{
 		if (cancelled_at == 0)
 			cancelled_at = now;
@@ -136,17 +139,17 @@ tick(void)
 	SetLatch(MyLatch);
 }
 
-/* Leave the call, which is to run alone. */
+/* Leave the call, which must run alone. */
 static void
-stop(void)
+leave_to_run_alone(void)
 {
 	interruption = INTERRUPTION_OUTSIDE;
 	ereport(ERROR,
 			(errcode(ERRCODE_QUERY_CANCELED),
-			 errmsg_internal("the function is to run alone")));
+			 errmsg_internal("the function must run alone")));
 }
 
-/* The timer is silent until the next call. */
+/* Turn the timer off until the next call. */
 static void
 be_silent(void)
 {
@@ -155,19 +158,19 @@ be_silent(void)
 	ticking = false;
 }
 
-/* The call is about to do something that no rollback takes back. */
+/* The call is about to do something that a rollback does not undo. */
 static void
 go_outside(void)
 {
 	if (!calling)
 		return;
 	if (!alone)
-		stop();
+		leave_to_run_alone();
 	outside = true;
 	be_silent();
 }
 
-/* Whether a language is one whose functions may do anything. */
+/* Whether functions of a language may do anything. */
 static bool
 language_is_untrusted(Oid language)
 {
@@ -184,7 +187,7 @@ language_is_untrusted(Oid language)
 	return untrusted;
 }
 
-/* Whether a function has durable.run_alone. */
+/* Whether a function has durable.run_alone in its SET clauses. */
 static bool
 wants_to_be_alone(HeapTuple function)
 {
@@ -210,7 +213,7 @@ wants_to_be_alone(HeapTuple function)
 	return result;
 }
 
-/* Whether a function is one that may do what no rollback takes back, or is said to be one. */
+/* Whether a function may have effects that a rollback does not undo. */
 static bool
 tuple_is_outside(HeapTuple tuple)
 {
@@ -227,7 +230,7 @@ tuple_is_outside(HeapTuple tuple)
 	return schema == NULL || (strcmp(schema, DURABLE_SCHEMA) != 0 && strcmp(schema, DURABLE_INTERNAL_SCHEMA) != 0);
 }
 
-/* The same of a function that may have been dropped. */
+/* The same for a function that may have been dropped. */
 static bool
 function_is_outside(Oid function)
 {
@@ -241,7 +244,10 @@ function_is_outside(Oid function)
 	return result;
 }
 
-/* Whether calls of a function are to be told of: asked when the function is looked up. */
+/*
+ * fmgr hook: whether function_called wants to know of a function's calls.
+ * Asked at the look-up of the function.
+ */
 static bool
 needs_hook(Oid function)
 {
@@ -249,7 +255,7 @@ needs_hook(Oid function)
 		(IsTransactionState() && function_is_outside(function));
 }
 
-/* Such a function is called, or another that some other module wants to know of. */
+/* fmgr hook: a function is called, perhaps one that another library's hook asked for. */
 static void
 function_called(FmgrHookEventType event, FmgrInfo *info, Datum *arg)
 {
@@ -279,9 +285,9 @@ command_is_outside(Node *statement)
 	return false;
 }
 
-/* A command is run. */
+/* ProcessUtility hook. */
 static void
-process_utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree, ProcessUtilityContext context,
+patience_process_utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree, ProcessUtilityContext context,
 				ParamListInfo params, QueryEnvironment *queryEnv, DestReceiver *dest, QueryCompletion *qc)
 {
 	if (calling && guarded && command_is_outside(pstmt->utilityStmt))
@@ -293,7 +299,7 @@ process_utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree, 
 		standard_ProcessUtility(pstmt, queryString, readOnlyTree, context, params, queryEnv, dest, qc);
 }
 
-/* Get ready in a worker, before it has looked any function up. */
+/* Install the hooks and the timer, before the worker looks up any function. */
 void
 patience_install(void)
 {
@@ -303,12 +309,12 @@ patience_install(void)
 	next_needs_fmgr_hook = needs_fmgr_hook;
 	needs_fmgr_hook = needs_hook;
 	next_utility_hook = ProcessUtility_hook;
-	ProcessUtility_hook = process_utility;
-	/* each look for a deadlock would say so; what waits for long the scheduler tells */
+	ProcessUtility_hook = patience_process_utility;
+	/* each deadlock check would log the wait; the scheduler logs long waits */
 	SetConfigOption("log_lock_waits", "off", PGC_SUSET, PGC_S_OVERRIDE);
 }
 
-/* A round begins. */
+/* A transaction of the worker begins. */
 void
 patience_begin(bool runs_alone)
 {
@@ -316,7 +322,7 @@ patience_begin(bool runs_alone)
 	alone = runs_alone;
 }
 
-/* It has ended. */
+/* The transaction ends. */
 void
 patience_end(void)
 {
@@ -343,7 +349,7 @@ patience_call_begin(bool has_limit, bool may_write)
 	ticking = true;
 }
 
-/* It has ended, one way or the other. */
+/* A call ended, with or without an error. */
 Interruption
 patience_call_end(void)
 {
@@ -351,7 +357,7 @@ patience_call_end(void)
 	return interruption;
 }
 
-/* The call is one of this function. */
+/* The call is of this function. */
 void
 patience_check(Oid function)
 {
@@ -365,15 +371,18 @@ patience_check(Oid function)
 	begins_alone = untrusted || wants_to_be_alone(tuple);
 	ReleaseSysCache(tuple);
 	if (begins_alone && !alone)
-		stop();
-	/* remembered for the next call of it */
+		leave_to_run_alone();
+	/* patience_outside reports this, so that the caller remembers it for the function's next call */
 	if (begins_alone)
 		outside = true;
 	if (untrusted)
 		be_silent();
 }
 
-/* Whether the last call did what no rollback takes back, or is one that begins alone. */
+/*
+ * Whether the last call did something that a rollback does not undo, or is of
+ * a function that must run alone.
+ */
 bool
 patience_outside(void)
 {
@@ -387,7 +396,7 @@ patience_gave_way(void)
 	return interruption == INTERRUPTION_PLACE;
 }
 
-/* Whether the last call has set when constraints are checked, which lasts until the end of the transaction. */
+/* Whether the last call ran SET CONSTRAINTS. */
 bool
 patience_constraints_set(void)
 {

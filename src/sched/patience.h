@@ -1,11 +1,14 @@
 /*
  * patience.h
- *	  How long user code may keep others waiting.
+ *	  How long user code may make others wait.
  *
- * In a batch place code runs with patience: it is interrupted when it has
- * waited for a lock, or has run, for longer than others should wait, and
- * before it does what no rollback takes back.  Its savepoint is rolled back, and
- * it runs again alone, in a long place, for as long as it takes.
+ * In a batch place code runs *with patience*: the call is interrupted when it
+ * has waited for a lock, or has run, for longer than others should wait, and
+ * before it does something that a rollback does not undo.  Its savepoint is
+ * rolled back, and it runs again *alone*, in a long place (places.h), for as
+ * long as it takes.
+ *
+ * All functions are called by the worker itself.
  */
 #ifndef DURABLE_PATIENCE_H
 #define DURABLE_PATIENCE_H
@@ -16,28 +19,32 @@
 typedef enum Interruption
 {
 	INTERRUPTION_NONE,
-	INTERRUPTION_TIME,			/* it has run for durable.batch_time */
-	INTERRUPTION_LOCK,			/* it waited for a lock */
-	INTERRUPTION_OUTSIDE,		/* it was about to do what no rollback takes back, or is to begin alone */
-	INTERRUPTION_PLACE			/* alone, it waited for a lock while others wait for its place */
+	INTERRUPTION_TIME,			/* the call has run for durable.batch_time */
+	INTERRUPTION_LOCK,			/* the call waited for a lock */
+	INTERRUPTION_OUTSIDE,		/* the call was about to do something that a rollback does not undo, or its function must run alone */
+	INTERRUPTION_PLACE			/* the call runs alone and waited for a lock while others wait for its place */
 } Interruption;
 
-/* in a worker, once it is connected */
+/* called once in a worker, after it has connected */
 extern void patience_install(void);
-/* a round begins, of something that runs alone or not; it ends, or is undone */
+/* a transaction of a worker begins, which runs a call alone or not; patience_end: it ends or is rolled back */
 extern void patience_begin(bool alone);
 extern void patience_end(void);
 
-/* around a call of user code, within its savepoint, with or without a timeout of its own; why it was interrupted */
+/*
+ * A call of user code begins and ends, within its savepoint.  has_limit: it
+ * has a timeout of its own; may_write: it may have effects.  patience_call_end
+ * returns why the call was interrupted.
+ */
 extern void patience_call_begin(bool has_limit, bool may_write);
 extern Interruption patience_call_end(void);
-/* the function that the call is of; throws if it is to begin alone and does not run so */
+/* the call is of this function; throws if the function must run alone and the call does not */
 extern void patience_check(Oid function);
-/* whether the last call, alone, was rolled back for others, as it waited for a lock */
+/* whether the last call ran alone and was rolled back because it waited for a lock while others wait */
 extern bool patience_gave_way(void);
-/* whether the last call did something that no rollback takes back */
+/* whether the last call did something that a rollback does not undo */
 extern bool patience_outside(void);
-/* whether it has set when constraints are checked, which lasts until the end of the transaction */
+/* whether the last call ran SET CONSTRAINTS, which lasts until the end of the transaction */
 extern bool patience_constraints_set(void);
 
 #endif

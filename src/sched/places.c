@@ -1,6 +1,8 @@
 /*
  * places.c
- *	  Gives places to processes.  See places.h for the rules.
+ *	  Gives places to processes.  places.h has the rules.
+ *
+ * The caller of each static function holds shared_lock.
  */
 #include "postgres.h"
 
@@ -13,21 +15,33 @@
 #include "shmem/crash_notes.h"
 #include "shmem/shmem.h"
 
-/* a place that a worker has lent is taken by others after this */
+/* how long a worker that has lent its batch place can still get it back */
 #define LENT_TIME		(20 * INT64CONST(1000))
-/* code in a batch place that has not come back for so long does not look for interrupts; so many of a role keep it from further batch places */
+/*
+ * Code that has been in a batch place for this long does not check for
+ * interrupts.  A role with this many such workers gets no further batch place.
+ */
 #define OVERDUE_TIME	(500 * INT64CONST(1000))
 #define OVERDUE_MOST	2
-/* a role's backlog lasts that long before another process comes, and lone work before one other than its worker takes it */
+/*
+ * how long a role's backlog must last before another process comes, and work
+ * that runs alone before another worker takes it
+ */
 #define BACKLOG_TIME	(10 * INT64CONST(1000))
-/* how long a role keeps its only batch place while others have none: if the next one's process is there, and if it is to be started */
+/*
+ * how long a role keeps its only batch place while another role has none: if
+ * that role has an idle process, and if not
+ */
 #define RESIDENCY_WARM	(50 * INT64CONST(1000))
 #define RESIDENCY		(500 * INT64CONST(1000))
-/* the server had no process: for so long none is asked for but for batch work of a role that has none */
+/*
+ * for this long after the server had no process, none is asked for except for
+ * batch work of a role without a process
+ */
 #define NO_PROCESS_TIME	(10 * USECS_PER_SEC)
 #define LONGEST_PAUSE	(10 * USECS_PER_SEC)
 
-/* How many processes there may be. */
+/* The most workers that there may be. */
 static int
 process_limit(void)
 {
@@ -37,15 +51,15 @@ process_limit(void)
 
 /* Whether a worker has lent its batch place for so long that others may take it. */
 static bool
-has_lent(const Slot *slot, TimestampTz now)
+has_lent(const WorkerSlot *slot, TimestampTz now)
 {
 	/* the clock may have been set back */
 	return slot->lends && (slot->placed > now || now - slot->placed >= LENT_TIME);
 }
 
-/* A long place for a slot that has none. */
+/* Give a long place to a slot that has none. */
 static void
-take_long(Queue *queue, Slot *slot)
+take_long(Queue *queue, WorkerSlot *slot)
 {
 	lists->long_used++;
 	queue->longs++;
@@ -53,32 +67,35 @@ take_long(Queue *queue, Slot *slot)
 	slot->placed = GetCurrentTimestamp();
 }
 
-/* Whether the code of a worker with a batch place has not come back for so long that it does not look for interrupts. */
+/* Whether the code of a worker in a batch place does not check for interrupts. */
 static bool
 is_overdue(int index, TimestampTz now)
 {
-	const Slot *slot = &lists->slots[index];
-	BlackboxNote note;
+	const WorkerSlot *slot = &lists->slots[index];
+	CrashNote	note;
 
 	return slot->state == WORKER_BUSY && slot->place == PLACE_BATCH &&
-		blackbox_running(index, slot->pid, &note) && now - note.since >= OVERDUE_TIME;
+		crash_note_running(index, slot->pid, &note) && now - note.since >= OVERDUE_TIME;
 }
 
-/* What it runs is long, and its batch place is for others; it takes no long place either, whether one is free or not. */
+/*
+ * The worker's code does not check for interrupts: it counts as having a long
+ * place, and others get its batch place.
+ */
 static void
 make_long(int index)
 {
-	Slot	   *slot = &lists->slots[index];
+	WorkerSlot *slot = &lists->slots[index];
 
 	lists->batch_used--;
 	slot->queue->batch--;
 	take_long(slot->queue, slot);
-	/* it takes no long place from others */
+	/* the place is counted for its role, but does not reduce the free long places */
 	lists->long_used--;
 	slot->overdue = true;
 }
 
-/* Whether a batch place is free or can be had from those who hold one and do not need it. */
+/* Whether a batch place is free, or can be taken from a worker that does not need it. */
 static bool
 batch_free(TimestampTz now)
 {
@@ -89,9 +106,9 @@ batch_free(TimestampTz now)
 	return used < durable_max_workers;
 }
 
-/* Take a batch place for a slot that has none. */
+/* Give a batch place to a slot that has none. */
 bool
-place_take_batch(Queue *queue, Slot *slot)
+place_take_batch(Queue *queue, WorkerSlot *slot)
 {
 	TimestampTz now = GetCurrentTimestamp();
 
@@ -114,7 +131,10 @@ place_take_batch(Queue *queue, Slot *slot)
 	return true;
 }
 
-/* How many long places a role has, in all databases, or how many of them with code that did not leave a batch place in time. */
+/*
+ * The number of long places of a role in all databases; only_overdue: of those
+ * that code got because it did not leave its batch place.
+ */
 static int
 longs_of(Oid role, bool only_overdue)
 {
@@ -122,21 +142,24 @@ longs_of(Oid role, bool only_overdue)
 
 	for (int i = 0; i < lists->nslots; i++)
 	{
-		const Slot *slot = &lists->slots[i];
+		const WorkerSlot *slot = &lists->slots[i];
 
 		count += slot->place == PLACE_LONG && slot->queue->role == role && (slot->overdue || !only_overdue);
 	}
 	return count;
 }
 
-/* Whether a long place is free for a queue: more of them are than its role has, so that there is one for the next role. */
+/*
+ * Whether a queue may get a long place: more are free than its role has, so
+ * that one remains for the next role.
+ */
 static bool
 places_long_free(const Queue *queue)
 {
 	return durable_max_long_activities - lists->long_used > longs_of(queue->role, false);
 }
 
-/* How many processes work or could, and are in no long place. */
+/* The number of processes that are ready to work and are in no long place. */
 static int
 processes_at_hand(void)
 {
@@ -144,7 +167,7 @@ processes_at_hand(void)
 
 	for (int i = 0; i < lists->nslots; i++)
 	{
-		const Slot *slot = &lists->slots[i];
+		const WorkerSlot *slot = &lists->slots[i];
 
 		count += (slot->state == WORKER_BUSY || slot->state == WORKER_IDLE) && slot->place != PLACE_LONG;
 	}
@@ -152,12 +175,12 @@ processes_at_hand(void)
 }
 
 /* An idle process of a queue; NULL: none. */
-static Slot *
+static WorkerSlot *
 idle_process(const Queue *queue)
 {
 	for (int i = 0; queue->idle > 0 && i < lists->nslots; i++)
 	{
-		Slot	   *slot = &lists->slots[i];
+		WorkerSlot *slot = &lists->slots[i];
 
 		if (slot->state == WORKER_IDLE && slot->queue == queue && !(slot->retire && lists->no_process != 0))
 			return slot;
@@ -165,15 +188,15 @@ idle_process(const Queue *queue)
 	return NULL;
 }
 
-/* The process that has been idle for longest, of whatever queue, is to leave; false if none is idle. */
+/* Make the process that has been idle for longest leave; false if none is idle. */
 static bool
 retire_idle(void)
 {
-	Slot	   *oldest = NULL;
+	WorkerSlot *oldest = NULL;
 
 	for (int i = 0; i < lists->nslots; i++)
 	{
-		Slot	   *slot = &lists->slots[i];
+		WorkerSlot *slot = &lists->slots[i];
 
 		if (slot->state != WORKER_IDLE)
 			continue;
@@ -190,14 +213,14 @@ retire_idle(void)
 	return true;
 }
 
-/* Reserve a slot for a new process of a queue, for its scheduler to start; NULL: not now. */
-static Slot *
+/* Reserve a slot for a new process of a queue, which the scheduler starts; NULL: not now. */
+static WorkerSlot *
 reserve(Queue *queue)
 {
 	int			used = 0;
 	int			free_slot = -1;
 
-	/* nobody would start it */
+	/* without a scheduler nobody would start the process */
 	if (!database_served(queue->db))
 	{
 		database_poke(queue->db);
@@ -225,26 +248,26 @@ reserve(Queue *queue)
 	lists->slots[free_slot].place = PLACE_NONE;
 	lists->slots[free_slot].retire = false;
 	lists->slots[free_slot].generation++;
-	slot_set_state(&lists->slots[free_slot], WORKER_WANTED);
+	worker_slot_set_state(&lists->slots[free_slot], WORKER_WANTED);
 	database_poke(queue->db);
 	return &lists->slots[free_slot];
 }
 
 /* Wake an idle process that has got a place. */
 static void
-wake(Slot *slot)
+wake(WorkerSlot *slot)
 {
-	slot_set_state(slot, WORKER_BUSY);
-	/* it does not leave now; whoever wants its place will ask again when it is idle */
+	worker_slot_set_state(slot, WORKER_BUSY);
+	/* it does not leave now; a role that needs a process will ask again when it is idle */
 	slot->retire = false;
 	SetLatch(slot->latch);
 }
 
 /*
- * Whether a process may go into a long place: another one has to be at hand for
- * what comes in batches.  If there is none one is started; where the server has
- * none, those in long places are waited for, or, if there are none, the only
- * process does everything in its batch place.
+ * Whether a process may go into a long place: another one must be ready for
+ * batch work.  If there is none, one is started.  If the server has no
+ * process, the caller waits until a long place is left; if no process is in a
+ * long place, the only process does everything in its batch place.
  */
 static bool
 spare_at_hand(Queue *queue, bool one_leaves)
@@ -256,7 +279,10 @@ spare_at_hand(Queue *queue, bool one_leaves)
 	return false;
 }
 
-/* Whether a batch place does for some of what is to run alone: it may be tried with patience, as it would have to wait. */
+/*
+ * Whether a worker may try some LONE_MAY work with patience in a batch place,
+ * since no long place can be had.
+ */
 bool
 places_may_try(Queue *queue)
 {
@@ -264,16 +290,16 @@ places_may_try(Queue *queue)
 		(queue_range_to_try(queue) != NULL || queue_entry_to_try(queue) != NULL);
 }
 
-/* Whether the only process that the server has must do everything in its batch place. */
+/* Whether the server has only one process, which must do everything in its batch place. */
 static bool
 is_only_process(void)
 {
 	return lists->no_process != 0 && lists->long_used == 0 && processes_at_hand() == 1;
 }
 
-/* Go from a batch place into a long one, which stays in the batch place if that is the only way. */
+/* Change from the batch place to a long place; true also if the only process stays in its batch place. */
 bool
-place_go_long(Queue *queue, Slot *slot)
+place_go_long(Queue *queue, WorkerSlot *slot)
 {
 	if (slot->place == PLACE_LONG)
 		return true;
@@ -287,9 +313,12 @@ place_go_long(Queue *queue, Slot *slot)
 	return true;
 }
 
-/* Give up whatever place a slot has; back from a long place into the batch place that nobody has taken. */
+/*
+ * Give up the place of a slot.  From a long place the worker goes back to the
+ * batch place that it lends, if nobody has taken it.
+ */
 void
-place_leave(Queue *queue, Slot *slot)
+place_leave(Queue *queue, WorkerSlot *slot)
 {
 	if (slot->place == PLACE_LONG)
 	{
@@ -312,7 +341,7 @@ place_leave(Queue *queue, Slot *slot)
 typedef enum Want
 {
 	WANT_NOTHING,
-	WANT_SOON,					/* it may do so soon */
+	WANT_SOON,					/* it may wait soon */
 	WANT_NOW
 } Want;
 
@@ -323,16 +352,16 @@ has_process(const Queue *queue, TimestampTz now)
 	return queue->db != InvalidOid && (queue->idle > 0 || queue->retry_at <= now);
 }
 
-/* Whether it waits for a batch place. */
+/* Whether a queue waits for a batch place. */
 static Want
 wants_batch(Queue *queue, TimestampTz now)
 {
 	if (!queue_has_batch(queue) && !places_may_try(queue))
-		/* what waited for a lock is tried again after a while */
+		/* a call that waited for a lock is tried again after a while */
 		return queue->may > 0 ? WANT_SOON : WANT_NOTHING;
 	if (!has_process(queue, now) || (queue->batch > 0 && queue->starting > 0))
 		return WANT_NOTHING;
-	/* a role whose code does not look for interrupts does not get all processes one by one */
+	/* a role whose code does not check for interrupts must not get all processes one by one */
 	if (longs_of(queue->role, true) >= OVERDUE_MOST)
 		return WANT_NOTHING;
 	if (queue->batch == 0)
@@ -342,7 +371,7 @@ wants_batch(Queue *queue, TimestampTz now)
 	return queue->idle > 0 || now - queue->backlog_since >= BACKLOG_TIME ? WANT_NOW : WANT_SOON;
 }
 
-/* Whether it waits for a long place; its worker takes that if it comes to it in a moment. */
+/* Whether a queue waits for a long place.  A worker with a batch place may come to the work in a moment. */
 static Want
 wants_long(const Queue *queue, TimestampTz now)
 {
@@ -351,11 +380,11 @@ wants_long(const Queue *queue, TimestampTz now)
 	return queue->batch == 0 || now - queue->lone_since >= BACKLOG_TIME ? WANT_NOW : WANT_SOON;
 }
 
-/* Give a batch place to a queue; false if there is none, or no process for it. */
+/* Give a batch place to a queue; false if there is no place or no process. */
 static bool
 give_batch(Queue *queue)
 {
-	Slot	   *slot = idle_process(queue);
+	WorkerSlot *slot = idle_process(queue);
 
 	if (!batch_free(GetCurrentTimestamp()))
 		return false;
@@ -368,11 +397,11 @@ give_batch(Queue *queue)
 	return true;
 }
 
-/* The same for a long place. */
+/* Give a long place to a queue; false if there is no place or no process. */
 static bool
 give_long(Queue *queue)
 {
-	Slot	   *slot = idle_process(queue);
+	WorkerSlot *slot = idle_process(queue);
 
 	if (!places_long_free(queue))
 		return false;
@@ -387,7 +416,7 @@ give_long(Queue *queue)
 	return slot != NULL;
 }
 
-/* Something has come to a queue: see that somebody takes it. */
+/* A queue got work: find a worker for it. */
 void
 places_seek(Queue *queue)
 {
@@ -404,7 +433,7 @@ places_seek(Queue *queue)
 	if (lone == WANT_NOW && give_long(queue))
 		lone = WANT_NOTHING;
 	lists->long_wanted |= lone == WANT_NOW;
-	/* the scheduler looks after it as long as there is anything to be seen to, and tells the log of what waits for long */
+	/* the scheduler watches a queue as long as its work waits, and logs long waits */
 	if (!queue->watched && (batch != WANT_NOTHING || lone != WANT_NOTHING ||
 							(queue->batch == 0 && queue->starting == 0 && queue_has_work(queue))))
 	{
@@ -414,9 +443,9 @@ places_seek(Queue *queue)
 }
 
 /*
- * Of the queues that wait for a place of a kind the one that has waited longest,
- * those first that have none; but for those that were refused.  *soon is set if
- * one of the database may want one soon.
+ * The queue that has waited longest for a place of a kind, except those in
+ * refused; queues without such a place come first.  *soon is set if a queue of
+ * the database may wait soon.
  */
 static Queue *
 longest_wait(bool for_long, const bool *refused, Oid db, bool *soon)
@@ -441,7 +470,7 @@ longest_wait(bool for_long, const bool *refused, Oid db, bool *soon)
 	return first;
 }
 
-/* Give places of a kind to those who wait; whether to look again soon for the database. */
+/* Give places of a kind to the queues that wait; returns whether to look again soon for the database. */
 static bool
 give_all(bool for_long, Oid db)
 {
@@ -456,14 +485,14 @@ give_all(bool for_long, Oid db)
 		refused[queue - lists->queues] = true;
 		lists->long_wanted |= for_long;
 		lists->crowded |= !for_long && queue->batch == 0;
-		/* a place that is free is kept for who comes first, whose process may have to come first */
+		/* the free place is kept for this queue until its process comes */
 		if (!for_long)
 			break;
 	}
 	return soon;
 }
 
-/* Give all free places to those who wait; whether to look again soon for a database. */
+/* Give all free places to the queues that wait. */
 bool
 places_give(Oid db)
 {
@@ -475,7 +504,7 @@ places_give(Oid db)
 	return soon || lists->crowded;
 }
 
-/* Of the roles without a batch place that the server had no process for, the one that has waited longest; NULL: none. */
+/* The queue without a process, because the server had none, whose batch work has waited longest; NULL: none. */
 static Queue *
 longest_lack(void)
 {
@@ -492,9 +521,9 @@ longest_lack(void)
 	return first;
 }
 
-/* Whether a worker is to give its place, or its process, to a role that has none. */
+/* Whether a worker must give its place, or its process, to a role that has none. */
 bool
-place_is_due(const Queue *queue, const Slot *slot)
+place_is_due(const Queue *queue, const WorkerSlot *slot)
 {
 	TimestampTz now = GetCurrentTimestamp();
 	bool		refused[READY_QUEUES] = {false};
@@ -519,7 +548,7 @@ place_is_due(const Queue *queue, const Slot *slot)
 	return slot->placed > now || now - slot->placed >= (next->idle > 0 ? RESIDENCY_WARM : RESIDENCY);
 }
 
-/* Whether its process, which goes idle, is to leave as well. */
+/* Whether a worker that goes idle must leave. */
 bool
 process_is_due(void)
 {
@@ -527,8 +556,8 @@ process_is_due(void)
 }
 
 /*
- * The scheduler of a database looks: gives places, and gets the processes that it
- * is to start.  Returns whether to look again soon.
+ * The scheduler of a database looks: gives places, and gets the processes that
+ * it must start.  Returns whether to look again soon.
  */
 bool
 places_look(Oid db, WantedProcess *wanted, int max, int *count)
@@ -551,11 +580,11 @@ places_look(Oid db, WantedProcess *wanted, int max, int *count)
 		lists->queues[i].watched |= soon && lists->queues[i].db == db;
 	for (int i = 0; i < lists->nslots && *count < max; i++)
 	{
-		Slot	   *slot = &lists->slots[i];
+		WorkerSlot *slot = &lists->slots[i];
 
 		if (slot->state != WORKER_WANTED || slot->queue->db != db)
 			continue;
-		slot_set_state(slot, WORKER_STARTING);
+		worker_slot_set_state(slot, WORKER_STARTING);
 		wanted[(*count)++] = (WantedProcess) {.slot = i, .generation = slot->generation, .role = slot->queue->role};
 	}
 	LWLockRelease(shared_lock);
@@ -563,9 +592,9 @@ places_look(Oid db, WantedProcess *wanted, int max, int *count)
 }
 
 /*
- * When to look again for work of a database that nobody else wakes the scheduler
- * for; 0: for none.  The pause of a role may end, and code may by then have kept
- * a batch place for too long, if the place is one of the role's own.
+ * When the scheduler must look again although nobody wakes it; 0: never.  The
+ * pause of a role may end, and code may stay in the role's own batch place
+ * until it is overdue.
  */
 TimestampTz
 places_look_at(Oid db)
@@ -592,7 +621,10 @@ places_look_at(Oid db)
 	return first;
 }
 
-/* Start no process for this role before the given time, or before there is one again. */
+/*
+ * Start no process for this role before the given time, or, if lacking, before
+ * a process of the engine has ended.
+ */
 void
 places_back_off(Oid db, Oid role, TimestampTz until, bool lacking)
 {
@@ -610,7 +642,7 @@ places_back_off(Oid db, Oid role, TimestampTz until, bool lacking)
 	LWLockRelease(shared_lock);
 }
 
-/* The server had no process: have an idle one leave. */
+/* The server had no process: make an idle one leave. */
 bool
 places_make_room(void)
 {
@@ -622,7 +654,7 @@ places_make_room(void)
 	return found;
 }
 
-/* A process has ended: those who could not get one may get one now. */
+/* A process has ended: roles that lacked a process may get one. */
 void
 places_process_ended(void)
 {

@@ -1,6 +1,8 @@
 /*
  * ready_lists.c
- *	  The queues of ready work: what is in them.
+ *	  The queues of ready work: counts, entries and ranges.
+ *
+ * The caller of each function holds shared_lock.
  */
 #include "postgres.h"
 
@@ -10,10 +12,10 @@
 #include "shmem/shmem.h"
 
 /*
- * A worker that advances instances comes back for more in a moment.  What it
- * can do in CHUNK_US is left to it rather than given to another, since a few
- * large transactions cost less than many small ones; unless it is away for
- * longer than BACK_SOON_US.
+ * A worker that advances instances comes back for more soon.  Instances that
+ * it can advance in CHUNK_US are left to it and not given to another worker,
+ * since a few large transactions cost less than many small ones.  This holds
+ * until the worker has been away for BACK_SOON_US.
  */
 #define CHUNK_US		2000
 #define CHUNK_MAX		16
@@ -25,15 +27,14 @@ HTAB	   *lists_entries = NULL;
 
 /* Bytes of shared memory that the lists take. */
 static Size
-shmem_size(void)
+ready_lists_size(void)
 {
 	return add_size(MAXALIGN(sizeof(Lists)),
 					hash_estimate_size(READY_ENTRIES, sizeof(Entry)));
 }
 
-/* Lay the lists out, empty. */
 static void
-shmem_init(LWLock *own_lock)
+ready_lists_init(LWLock *own_lock)
 {
 	bool		found;
 	HASHCTL		ctl = {.keysize = sizeof(EntryKey), .entrysize = sizeof(Entry)};
@@ -60,14 +61,13 @@ shmem_init(LWLock *own_lock)
 		dlist_init(&lists->slots[i].claims);
 }
 
-/* Have the part laid out at the start of the server. */
 void
 ready_lists_register(void)
 {
-	shmem_add(shmem_size, shmem_init);
+	shmem_add(ready_lists_size, ready_lists_init);
 }
 
-/* The queue of a role, made if there is none; NULL when all are taken. */
+/* The queue of a role.  If there is none and create is set, one is made; NULL if all are in use. */
 Queue *
 queue_get(Oid db, Oid role, bool create)
 {
@@ -97,28 +97,27 @@ queue_get(Oid db, Oid role, bool create)
 	return free_queue;
 }
 
-/* Whether there is work in a queue for a process with a batch place, other than to try what is to run alone. */
+/* Whether a queue has batch work.  Work that may be tried with patience does not count. */
 bool
 queue_has_batch(const Queue *queue)
 {
 	return queue->queued > 0 || queue->nranges > 0;
 }
 
-/* Whether there is anything in a queue. */
 bool
 queue_has_work(const Queue *queue)
 {
 	return queue_has_batch(queue) || queue->lone > 0;
 }
 
-/* How many instances one worker may as well take alone. */
+/* The number of instances that are left to one worker. */
 int
 queue_chunk(const Queue *queue)
 {
 	return queue->step_us == 0 ? 1 : Min(Max(CHUNK_US / queue->step_us, 1), CHUNK_MAX);
 }
 
-/* Whether a worker is back in time for all that a queue holds. */
+/* Whether a worker comes back in time for all instances of a queue. */
 bool
 queue_can_wait(const Queue *queue)
 {
@@ -128,7 +127,7 @@ queue_can_wait(const Queue *queue)
 		queue->last_take <= now && now - queue->last_take < BACK_SOON_US;
 }
 
-/* Something may have come into a queue: keep the times since when it waits. */
+/* A queue may have got work: update the times since when its work waits. */
 void
 queue_came(Queue *queue)
 {
@@ -144,7 +143,7 @@ queue_came(Queue *queue)
 		queue->lone_since = now;
 }
 
-/* Something was taken from it: what is left waits anew. */
+/* Work was taken from a queue: the waiting time of the rest begins again. */
 void
 queue_taken(Queue *queue, bool lone)
 {
@@ -157,9 +156,9 @@ queue_taken(Queue *queue, bool lone)
 	queue_came(queue);
 }
 
-/* Note whether a slot's worker advances instances. */
+/* Set whether a slot's worker advances instances. */
 void
-slot_set_advancing(Queue *queue, Slot *slot, bool advancing)
+worker_slot_set_advancing(Queue *queue, WorkerSlot *slot, bool advancing)
 {
 	queue->advancing += advancing - slot->advancing;
 	slot->advancing = advancing;
@@ -167,9 +166,9 @@ slot_set_advancing(Queue *queue, Slot *slot, bool advancing)
 		slot->taken = queue->last_take = GetCurrentTimestamp();
 }
 
-/* Set the state of a slot, keeping its queue's counts. */
+/* Set the state of a slot and update the counts of its queue. */
 void
-slot_set_state(Slot *slot, WorkerState state)
+worker_slot_set_state(WorkerSlot *slot, WorkerState state)
 {
 	Queue	   *queue = slot->queue;
 
@@ -182,8 +181,8 @@ slot_set_state(Slot *slot, WorkerState state)
 }
 
 /*
- * Put an entry into its queue, at the end; at its head, where it was, if a worker
- * has taken it and not got to it.  aside: it waits for a long place.
+ * Put an entry into its queue: at the end, or at the head if a worker claimed
+ * the entry and did not get to it.  aside: into lone_entries.
  */
 void
 entry_enqueue(Queue *queue, Entry *entry, bool aside)
@@ -221,7 +220,7 @@ entry_dequeue(Queue *queue, Entry *entry)
 	entry->aside = false;
 }
 
-/* The next entry for a worker with a batch place; there is one.  Names take turns. */
+/* The next entry for a worker with a batch place; the queue has one.  The groups of names take turns. */
 Entry *
 entry_next(Queue *queue)
 {
@@ -231,7 +230,7 @@ entry_next(Queue *queue)
 	return dlist_container(Entry, link, dlist_head_node(&queue->entries[queue->next_name]));
 }
 
-/* Take a range out of its queue: it is free. */
+/* Take a range out of its queue and put it on the free list. */
 void
 range_remove(Queue *queue, Range *range)
 {
@@ -247,7 +246,6 @@ range_remove(Queue *queue, Range *range)
 		queue->nranges--;
 }
 
-/* Drop all ranges of a queue. */
 void
 queue_drop_ranges(Queue *queue)
 {
@@ -257,39 +255,41 @@ queue_drop_ranges(Queue *queue)
 		range_remove(queue, dlist_container(Range, link, dlist_head_node(&queue->lone_ranges)));
 }
 
-/* The first activities that wait for a long place and may be tried with patience now; NULL: none. */
+/* The first range that may be tried with patience now; NULL: none. */
 Range *
 queue_range_to_try(Queue *queue)
 {
 	TimestampTz now = GetCurrentTimestamp();
 	dlist_iter	iter;
 
-	if (queue->may > 0)
-		dlist_foreach(iter, &queue->lone_ranges)
-		{
-			Range	   *range = dlist_container(Range, link, iter.cur);
+	if (queue->may == 0)
+		return NULL;
+	dlist_foreach(iter, &queue->lone_ranges)
+	{
+		Range	   *range = dlist_container(Range, link, iter.cur);
 
-			/* the clock may have been set back */
-			if (range->range.lone == LONE_MAY && (range->range.try_at <= now || range->range.try_at > now + LONGEST_TRY_PAUSE))
-				return range;
-		}
+		/* the clock may have been set back */
+		if (range->range.lone == LONE_MAY && (range->range.try_at <= now || range->range.try_at > now + LONGEST_TRY_PAUSE))
+			return range;
+	}
 	return NULL;
 }
 
-/* The same of instances. */
+/* The first instance that may be tried with patience; NULL: none. */
 Entry *
 queue_entry_to_try(Queue *queue)
 {
 	dlist_iter	iter;
 
-	if (queue->may > 0)
-		dlist_foreach(iter, &queue->lone_entries)
-			if (dlist_container(Entry, link, iter.cur)->item.lone == LONE_MAY)
-				return dlist_container(Entry, link, iter.cur);
+	if (queue->may == 0)
+		return NULL;
+	dlist_foreach(iter, &queue->lone_entries)
+		if (dlist_container(Entry, link, iter.cur)->item.lone == LONE_MAY)
+			return dlist_container(Entry, link, iter.cur);
 	return NULL;
 }
 
-/* Whether a range is to be run alone already, as a scan finds it again. */
+/* Whether a range is in lone_ranges already; a scan finds it again. */
 static bool
 is_lone_already(Queue *queue, const ReadyRange *wanted)
 {
@@ -305,7 +305,10 @@ is_lone_already(Queue *queue, const ReadyRange *wanted)
 	return false;
 }
 
-/* Announce a range of tasks, joined to one of the same instance that it touches, or any if they may share transactions. */
+/*
+ * Queue a range of tasks.  It is joined with a range of the same instance;
+ * with LONE_MAY or LONE_MUST, only if they touch.
+ */
 bool
 range_push(Queue *queue, const ReadyRange *wanted)
 {
@@ -328,7 +331,7 @@ range_push(Queue *queue, const ReadyRange *wanted)
 			return true;
 		}
 	}
-	/* as with entries: no queue has more than is left */
+	/* as in push_entry: a queue has no more ranges than are free, so that others have room */
 	if (lists->nfree_ranges == 0 || queue->nranges + queue->lone > lists->nfree_ranges)
 	{
 		queue->ranges_left = true;

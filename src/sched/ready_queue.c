@@ -1,21 +1,21 @@
 /*
  * ready_queue.c
- *	  Announces work, and gives it to workers and takes it back from them.
+ *	  Queues work, gives it to workers and takes it back from them.
  */
 #include "postgres.h"
 
 #include "common/hashfn.h"
+#include "miscadmin.h"
+#include "utils/timestamp.h"
+#include "utils/wait_event.h"
+
 #include "sched/database_slots.h"
 #include "sched/places.h"
 #include "sched/ready_lists.h"
 #include "sched/ready_queue.h"
 #include "shmem/shmem.h"
-#include "miscadmin.h"
-#include "utils/timestamp.h"
-#include "utils/wait_event.h"
 
-
-/* hints for which the lock is held */
+/* hints that are queued while the lock is held once */
 #define PUSHED_AT_ONCE	64
 
 /* The group of an orchestrator's name. */
@@ -25,14 +25,14 @@ ready_name(const char *name)
 	return 1 + hash_bytes((const unsigned char *) name, strlen(name)) % (READY_NAMES - 1);
 }
 
-/* How many entries the hash table has room for. */
+/* The number of free entries in the hash table. */
 static int
 entries_free(void)
 {
 	return READY_ENTRIES - hash_get_num_entries(lists_entries);
 }
 
-/* Announce one instance; false when it does not fit. */
+/* Queue an instance; false if it does not fit. */
 static bool
 push_entry(Queue *queue, const ReadyHint *hint)
 {
@@ -42,7 +42,7 @@ push_entry(Queue *queue, const ReadyHint *hint)
 
 	if (entry == NULL || (!found && queue->queued + queue->lone > entries_free()))
 	{
-		/* no queue has more than is left, so that there is room for the others */
+		/* a queue has no more entries than are free, so that others have room */
 		if (entry != NULL)
 			(void) hash_search(lists_entries, &tag, HASH_REMOVE, NULL);
 		queue->entries_left = true;
@@ -58,7 +58,7 @@ push_entry(Queue *queue, const ReadyHint *hint)
 		entry->again |= hint->flags;
 	else
 	{
-		/* a termination, say, does not wait for the place that the turn waits for */
+		/* a message, such as a termination, does not wait for the long place that the turn waits for */
 		bool		news = (hint->flags & ~entry->item.flags) != 0;
 
 		entry->item.flags |= hint->flags;
@@ -71,7 +71,7 @@ push_entry(Queue *queue, const ReadyHint *hint)
 	return true;
 }
 
-/* Announce some of it. */
+/* Queue some hints while the lock is held once. */
 static bool
 push_some(Oid db, const ReadyHint *hints, int count)
 {
@@ -79,7 +79,7 @@ push_some(Oid db, const ReadyHint *hints, int count)
 	bool		all = true;
 
 	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
-	/* where there is no scheduler nobody would take it, and the one that comes looks into the tables */
+	/* without a scheduler nobody starts workers, and a new scheduler scans the tables */
 	if (!database_served(db))
 	{
 		database_poke(db);
@@ -89,7 +89,7 @@ push_some(Oid db, const ReadyHint *hints, int count)
 	{
 		const ReadyHint *hint = &hints[i];
 
-		/* what belongs to an absent role waits in the tables */
+		/* work of an absent role waits in the tables */
 		if (!OidIsValid(hint->role))
 			continue;
 		if (queue == NULL || queue->role != hint->role)
@@ -118,9 +118,9 @@ push_some(Oid db, const ReadyHint *hints, int count)
 }
 
 /*
- * Announce work of one database and wake those who take it.  Hints of the same
- * role should be neighbours.  Returns false when something did not fit: the
- * caller then asks for a scan.  However much it is, others come to the lock.
+ * Queue work of one database and wake workers for it.  Hints of the same role
+ * should be neighbours.  Returns false if something did not fit: the caller
+ * then asks for a scan.  The lock is released from time to time.
  */
 bool
 ready_push(Oid db, const ReadyHint *hints, int count)
@@ -132,7 +132,7 @@ ready_push(Oid db, const ReadyHint *hints, int count)
 	return all;
 }
 
-/* How many entries a worker takes: its share, so that others find some too. */
+/* The number of entries that a worker claims: its share, so that others find some, too. */
 static int
 fair_share(const Queue *queue, int max)
 {
@@ -143,7 +143,7 @@ fair_share(const Queue *queue, int max)
 
 /* Claim a queued instance for a worker. */
 static ReadyItem
-claim(Slot *slot, Queue *queue, Entry *entry)
+claim(WorkerSlot *slot, Queue *queue, Entry *entry)
 {
 	entry->item.late = Max(entry->item.late, 1);
 	entry->item.rounds = 0;
@@ -155,15 +155,16 @@ claim(Slot *slot, Queue *queue, Entry *entry)
 }
 
 /*
- * Add to the flags of the `held` instances, which the worker still claims, what
- * has come for them, and claim others up to `max`.  Returns how many items there are now.  *yield is
- * set when the worker is to give its place to a role that has none.  step_us is
- * what an instance took in the worker's last rounds, 0 if it does not know.
+ * Add to the flags of the first `held` items, which the worker still claims,
+ * what came for them, and claim others up to `max`.  Returns the number of
+ * items.  *yield: the worker must give its place to a role that has none.
+ * step_us: the time that an instance took in the worker's last transactions, 0
+ * if unknown.
  */
 int
 ready_take(int index, ReadyItem *items, int held, int max, int step_us, bool *yield)
 {
-	Slot	   *slot = &lists->slots[index];
+	WorkerSlot *slot = &lists->slots[index];
 	Queue	   *queue = slot->queue;
 	int			count = held;
 	int			share;
@@ -174,7 +175,7 @@ ready_take(int index, ReadyItem *items, int held, int max, int step_us, bool *yi
 		EntryKey	tag = {.db = queue->db, .role = queue->role, .key = items[i].key};
 		Entry	   *entry = hash_search(lists_entries, &tag, HASH_FIND, NULL);
 
-		/* what a round that failed has given back is still to be taken */
+		/* the flags of a transaction that was rolled back are still set */
 		items[i].flags |= entry->again;
 		entry->again = 0;
 	}
@@ -191,7 +192,7 @@ ready_take(int index, ReadyItem *items, int held, int max, int step_us, bool *yi
 		if (entry != NULL)
 			items[count++] = claim(slot, queue, entry);
 	}
-	slot_set_advancing(queue, slot, count > 0);
+	worker_slot_set_advancing(queue, slot, count > 0);
 	if (count > held)
 	{
 		queue_taken(queue, false);
@@ -201,9 +202,9 @@ ready_take(int index, ReadyItem *items, int held, int max, int step_us, bool *yi
 	return count;
 }
 
-/* Take up to max task numbers off a range. */
+/* Take up to max task numbers from a range. */
 static ReadyRange
-take_tasks(Slot *slot, Queue *queue, Range *range, int max)
+take_tasks(WorkerSlot *slot, Queue *queue, Range *range, int max)
 {
 	ReadyRange	taken = range->range;
 
@@ -217,17 +218,17 @@ take_tasks(Slot *slot, Queue *queue, Range *range, int max)
 	else
 		range_remove(queue, range);
 	slot->range = taken;
-	slot_set_advancing(queue, slot, false);
+	worker_slot_set_advancing(queue, slot, false);
 	queue_taken(queue, taken.lone != LONE_NO);
 	places_seek(queue);
 	return taken;
 }
 
-/* Take up to max task numbers off the first range of the worker's queue. */
+/* Take up to max task numbers from the first range of the worker's queue. */
 bool
 ready_take_range(int index, int max, ReadyRange *range)
 {
-	Slot	   *slot = &lists->slots[index];
+	WorkerSlot *slot = &lists->slots[index];
 	Queue	   *queue = slot->queue;
 	Range	   *first;
 
@@ -240,11 +241,11 @@ ready_take_range(int index, int max, ReadyRange *range)
 	return first != NULL;
 }
 
-/* Take something that is to run alone, and the long place for it if the worker has none. */
+/* Take an instance or an activity that runs alone.  The worker gets a long place for it unless it has one. */
 LoneWork
 ready_take_lone(int index, ReadyItem *item, ReadyRange *range)
 {
-	Slot	   *slot = &lists->slots[index];
+	WorkerSlot *slot = &lists->slots[index];
 	Queue	   *queue = slot->queue;
 	LoneWork	result = LONE_NOTHING;
 
@@ -257,7 +258,7 @@ ready_take_lone(int index, ReadyItem *item, ReadyRange *range)
 		if (queue->lone_turn)
 		{
 			*item = claim(slot, queue, dlist_container(Entry, link, dlist_head_node(&queue->lone_entries)));
-			slot_set_advancing(queue, slot, false);
+			worker_slot_set_advancing(queue, slot, false);
 			queue_taken(queue, true);
 			places_seek(queue);
 		}
@@ -268,7 +269,7 @@ ready_take_lone(int index, ReadyItem *item, ReadyRange *range)
 	return result;
 }
 
-/* Of the range last taken only this task is in work: the worker gives the others away. */
+/* The worker runs only this task of its range; it queues the others again. */
 void
 ready_range_narrow(int index, int task_id)
 {
@@ -277,7 +278,7 @@ ready_range_narrow(int index, int task_id)
 	LWLockRelease(shared_lock);
 }
 
-/* The range last taken is done. */
+/* The worker's range is done. */
 void
 ready_range_done(int index)
 {
@@ -286,7 +287,7 @@ ready_range_done(int index)
 	LWLockRelease(shared_lock);
 }
 
-/* Whether instances wait in the queue of this worker. */
+/* Whether instances wait in this worker's queue. */
 bool
 ready_queued(int index)
 {
@@ -299,20 +300,20 @@ ready_queued(int index)
 }
 
 /*
- * Let go of instances.  One whose flags are not zero, or to which something
- * happened meanwhile, goes back to the queue, to its head if it is late.
- * away: the worker turns to something that may take long.
+ * End the worker's claim of instances.  An instance whose flags are not zero,
+ * or for which something came meanwhile, is queued again, at the head if
+ * `late` is set.  away: what the worker does next may take long.
  */
 void
 ready_release(int index, const ReadyItem *items, int count, bool away)
 {
-	Slot	   *slot = &lists->slots[index];
+	WorkerSlot *slot = &lists->slots[index];
 	Queue	   *queue = slot->queue;
 
 	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
 	if (away)
-		slot_set_advancing(queue, slot, false);
-	/* backwards, so that what goes to the head of the queue is in order there */
+		worker_slot_set_advancing(queue, slot, false);
+	/* backwards, so that instances at the head of the queue keep their order */
 	for (int i = count - 1; i >= 0; i--)
 	{
 		EntryKey	tag = {.db = queue->db, .role = queue->role, .key = items[i].key};
@@ -326,7 +327,7 @@ ready_release(int index, const ReadyItem *items, int count, bool away)
 		{
 			entry->item = items[i];
 			entry->item.flags = flags;
-			/* what has come is taken in first */
+			/* a message is taken in before the next turn runs alone */
 			entry_enqueue(queue, entry, items[i].lone != LONE_NO && again == 0 && (flags & READY_MESSAGE) == 0);
 		}
 		else
@@ -336,7 +337,7 @@ ready_release(int index, const ReadyItem *items, int count, bool away)
 	LWLockRelease(shared_lock);
 }
 
-/* A scan begins, which says anew of what it leaves something out. */
+/* A scan of the tables begins; it will report again what it leaves out. */
 void
 ready_scan_begins(Oid db)
 {
@@ -347,7 +348,7 @@ ready_scan_begins(Oid db)
 	LWLockRelease(shared_lock);
 }
 
-/* A scan has found so many instances of a role that it leaves out the rest. */
+/* A scan leaves out the rest of a role's instances, since it has found so many. */
 void
 ready_leave_out(Oid db, Oid role)
 {
@@ -360,7 +361,7 @@ ready_leave_out(Oid db, Oid role)
 	LWLockRelease(shared_lock);
 }
 
-/* Whether the scheduler's last look into the tables of a database has announced all that it found. */
+/* Set whether the last scan of a database listed everything that it found. */
 void
 ready_all_listed(Oid db, bool all)
 {
@@ -372,9 +373,9 @@ ready_all_listed(Oid db, bool all)
 }
 
 /*
- * Whether a scan that did not fit may get further now: it comes first by what
- * is in the lists already, which is therefore to be the smaller part of what
- * some queue could have of which something was left out.
+ * Whether another scan may list more than the last one.  A scan finds first
+ * what the queues have already, so some queue that lacks work must be less
+ * than half as long as it may be.
  */
 bool
 ready_drained(Oid db)
@@ -394,11 +395,11 @@ ready_drained(Oid db)
 		drained |= queue->ranges_left && queue->nranges < lists->nfree_ranges / 2;
 	}
 	LWLockRelease(shared_lock);
-	/* if no queue tells, there was none for some role */
+	/* if no queue lacks work, some role got no queue */
 	return drained || !left;
 }
 
-/* Drop the instances of a list. */
+/* Drop the instances of a list; lock held. */
 static void
 drop_entries(Queue *queue, dlist_head *list)
 {
@@ -411,7 +412,7 @@ drop_entries(Queue *queue, dlist_head *list)
 	}
 }
 
-/* Drop all that is queued in a queue; lock held. */
+/* Drop all work of a queue; lock held. */
 static void
 drop_queued(Queue *queue)
 {
@@ -422,7 +423,7 @@ drop_queued(Queue *queue)
 	queue_came(queue);
 }
 
-/* Drop all that is queued for a role that does not exist any more. */
+/* Drop the queued work of a role that does not exist any more. */
 void
 ready_drop(Oid db, Oid role)
 {
@@ -435,7 +436,7 @@ ready_drop(Oid db, Oid role)
 	LWLockRelease(shared_lock);
 }
 
-/* Drop all that is queued in a database that the scheduler has left; true if there was something. */
+/* Drop the queued work of a database that has no scheduler; true if there was some. */
 bool
 ready_forget(Oid db)
 {
@@ -460,27 +461,27 @@ longer_wait(QueueWait a, QueueWait b)
 	return a.since == 0 || (b.since != 0 && b.since < a.since) ? b : a;
 }
 
-/* Since when a worker has waited for a lock (a heavy one, as pg_locks shows them); 0: it does not. */
+/* Since when a worker has waited for a heavyweight lock; 0: it does not wait. */
 static TimestampTz
-lock_wait(const Slot *slot)
+lock_wait(const WorkerSlot *slot)
 {
 	uint32		event = *(volatile uint32 *) &slot->proc->wait_event_info;
 
 	return (event & 0xFF000000) == PG_WAIT_LOCK ? pg_atomic_read_u64(&slot->proc->waitStart) : 0;
 }
 
-/* Add a worker of the queue to what is known of it. */
+/* Add a worker of the queue to the info. */
 static void
-add_worker(QueueInfo *info, const Slot *slot)
+add_worker(QueueInfo *info, const WorkerSlot *slot)
 {
-	QueueWait		wait = {.pid = slot->pid};
+	QueueWait	wait = {.pid = slot->pid};
 
 	info->claimed += slot->nclaims;
 	if (slot->pid == 0)
 		return;
 	wait.since = lock_wait(slot);
 	info->for_lock = longer_wait(info->for_lock, wait);
-	/* a round lasts no longer than durable.batch_time unless a function does */
+	/* a transaction lasts longer than durable.batch_time only because of a function */
 	wait.since = slot->advancing && slot->nclaims > 1 ? slot->taken : 0;
 	info->for_function = longer_wait(info->for_function, wait);
 }
@@ -492,13 +493,13 @@ queue_waiting_since(const QueueInfo *info)
 	return longer_wait(longer_wait(longer_wait(info->for_batch, info->for_long), info->for_function), info->for_lock).since;
 }
 
-/* Whether all of a range is in work: a scan announces again what a worker runs. */
+/* Whether a worker runs all activities of a range.  A scan queues running activities again. */
 static bool
 in_work(Oid db, const ReadyRange *range)
 {
 	for (int i = 0; i < lists->nslots; i++)
 	{
-		const Slot *slot = &lists->slots[i];
+		const WorkerSlot *slot = &lists->slots[i];
 
 		if (slot->queue != NULL && slot->queue->db == db && slot->range.key == range->key &&
 			slot->range.low <= range->low && slot->range.high >= range->high)
@@ -507,7 +508,7 @@ in_work(Oid db, const ReadyRange *range)
 	return false;
 }
 
-/* How many activities of a list nobody has taken. */
+/* The number of activities in a list that no worker has taken. */
 static int
 activities_in(Oid db, dlist_head *ranges)
 {
@@ -524,7 +525,7 @@ activities_in(Oid db, dlist_head *ranges)
 	return count;
 }
 
-/* What is queued for each role of a database, and how long some of it has waited. */
+/* The queued work of each role of a database, and how long it has waited. */
 int
 queue_list(Oid db, QueueInfo **infos)
 {
@@ -580,7 +581,7 @@ ready_turn_state(Oid db, Oid role, int64 key)
 	return state;
 }
 
-/* Which activities of a database wait for a long place. */
+/* The activities of a database that wait for a long place. */
 int
 ready_lone_ranges(Oid db, ReadyRange **ranges)
 {

@@ -2,12 +2,12 @@
  * role_eligibility.c
  *	  Why no worker can run as a role in this database.
  *
- * PostgreSQL looks at these things when somebody connects.  The scheduler looks
- * first, so that the log has the reason and no process is started in vain, and
- * so does durable.explain.  A worker looks again whenever a role or database
- * has changed: an administrator who takes the right to log in from a role does
- * not want its work to go on, and one who takes superuser from it does not want
- * a process that has connected as one.
+ * PostgreSQL checks these conditions when a process connects.  The scheduler
+ * checks them first, so that the log has the reason and no process is started
+ * for nothing; so does durable.explain.  A worker checks them again when a
+ * role or a database has changed: if an administrator takes LOGIN from a role,
+ * its work must stop, and if SUPERUSER is taken from it, a process that has
+ * connected as a superuser must end.
  */
 #include "postgres.h"
 
@@ -33,9 +33,9 @@
 PG_FUNCTION_INFO_V1(durable_role_obstacle);
 PG_FUNCTION_INFO_V1(durable_scheduler_obstacle);
 
-static bool unchanged = false;	/* no role or database since role_still_welcome last looked */
+static bool unchanged = false;	/* no role or database has changed since role_still_welcome last checked */
 
-/* What PostgreSQL asks of the role; NULL: nothing in the way. */
+/* What keeps PostgreSQL from letting the role in; NULL: nothing. */
 static char *
 role_refused(Form_pg_authid role)
 {
@@ -46,7 +46,7 @@ role_refused(Form_pg_authid role)
 	return NULL;
 }
 
-/* Limits that were lowered below the number of sessions; workers themselves do not count. */
+/* A connection limit that was lowered below the number of sessions.  Workers do not count. */
 static char *
 limit_exceeded(Form_pg_authid role, Form_pg_database database)
 {
@@ -59,7 +59,7 @@ limit_exceeded(Form_pg_authid role, Form_pg_database database)
 	return NULL;
 }
 
-/* Why no worker can start as a role now. */
+/* Why no worker can start as a role now; NULL: nothing. */
 char *
 role_obstacle(Oid role)
 {
@@ -87,14 +87,14 @@ role_obstacle(Oid role)
 	return obstacle;
 }
 
-/* Some role, membership or database has changed. */
+/* Syscache callback: a role, a membership or a database has changed. */
 static void
 note_change(Datum arg, int cacheid, uint32 hashvalue)
 {
 	unchanged = false;
 }
 
-/* Whether this worker's process is one that could be started now, with the same rights. */
+/* Whether a process could start now as this worker did, with the same rights. */
 bool
 role_still_welcome(void)
 {
@@ -107,7 +107,7 @@ role_still_welcome(void)
 		return true;
 	if (!registered)
 	{
-		/* the cast is for PostgreSQL 19, where cacheid is of an enum type */
+		/* in PostgreSQL 19 cacheid has an enum type */
 		SyscacheCallbackFunction callback = (SyscacheCallbackFunction) note_change;
 
 		CacheRegisterSyscacheCallback(AUTHOID, callback, (Datum) 0);
@@ -126,7 +126,7 @@ role_still_welcome(void)
 	return welcome;
 }
 
-/* Why a database has no scheduler although it is to have one; NULL: it has one, or needs none. */
+/* Why a database lacks its scheduler; NULL: it has one, or needs none. */
 static const char *
 scheduler_obstacle(const DatabaseInfo *info)
 {
@@ -143,12 +143,12 @@ scheduler_obstacle(const DatabaseInfo *info)
 	return info->due_at <= now ? "the database waits for its scheduler; if this lasts, no process is free: see max_worker_processes" : NULL;
 }
 
-/* The same of this database. */
+/* Why this database lacks its scheduler. */
 static const char *
 obstacle_here(void)
 {
 	DatabaseInfo *infos;
-	int			count = shared_available() ? database_list(&infos) : 0;
+	int			count = shmem_available() ? database_list(&infos) : 0;
 
 	for (int i = 0; i < count; i++)
 		if (infos[i].db == MyDatabaseId)
@@ -178,7 +178,7 @@ durable_role_obstacle(PG_FUNCTION_ARGS)
 	const char *obstacle;
 
 	orchestrator_forbid("durable.role_obstacle");
-	if (!settings_want_database(get_database_name(MyDatabaseId)))
+	if (!guc_want_database(get_database_name(MyDatabaseId)))
 		obstacle = "the setting durable.databases does not name this database";
 	else
 		obstacle = role_obstacle(PG_GETARG_OID(0));

@@ -7,10 +7,10 @@
 
 #include "postgres.h"
 
-/* a text for people, NULL when nothing is in the way; in a transaction */
+/* the obstacle as a text, NULL if a worker can start; called in a transaction */
 extern char *role_obstacle(Oid role);
 
-/* called by a worker: whether its process may go on to run what is its role's */
+/* called by a worker: whether it may go on to run code as its role */
 extern bool role_still_welcome(void);
 
 #endif

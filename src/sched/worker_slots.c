@@ -1,9 +1,9 @@
 /*
  * worker_slots.c
- *	  The slots of workers: each worker's state, and what it holds.
+ *	  The slots of workers: the state of each worker, and what it holds.
  *
- * A worker that ends in whatever way gives back what it holds (slot_detach, an
- * on_shmem_exit callback).
+ * A worker gives back what it holds when it ends, for whatever reason: an
+ * on_shmem_exit callback calls worker_slot_detach.
  */
 #include "postgres.h"
 
@@ -19,11 +19,11 @@
 
 #define FAILED_START_PAUSE	(5 * USECS_PER_SEC)
 
-/* Take over a reserved slot: this process is the worker now. */
+/* This process becomes the worker of a reserved slot. */
 void
-slot_attach(int index)
+worker_slot_attach(int index)
 {
-	Slot	   *slot = &lists->slots[index];
+	WorkerSlot *slot = &lists->slots[index];
 
 	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
 	slot->pid = MyProcPid;
@@ -32,22 +32,22 @@ slot_attach(int index)
 	LWLockRelease(shared_lock);
 }
 
-/* The process has connected and can work now. */
+/* The process has connected and can work. */
 void
-slot_connected(int index)
+worker_slot_connected(int index)
 {
-	Slot	   *slot = &lists->slots[index];
+	WorkerSlot *slot = &lists->slots[index];
 
 	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
-	slot_set_state(slot, WORKER_BUSY);
-	/* a batch place is kept for a while from now on */
+	worker_slot_set_state(slot, WORKER_BUSY);
+	/* the role keeps a batch place for a while, counted from now */
 	slot->placed = GetCurrentTimestamp();
 	LWLockRelease(shared_lock);
 }
 
-/* Drop all that a slot holds, for the scheduler to find it again; lock held. */
+/* Drop what a slot holds, so that the scheduler's scan finds it again; lock held. */
 static void
-slot_drop_claims(Slot *slot)
+worker_slot_drop_claims(WorkerSlot *slot)
 {
 	while (!dlist_is_empty(&slot->claims))
 	{
@@ -59,23 +59,23 @@ slot_drop_claims(Slot *slot)
 	database_request_scan(slot->queue->db);
 }
 
-/* Return all that a slot holds to its queue and free it; lock held. */
+/* Return what a slot holds to its queue and free the slot; lock held. */
 static void
-slot_free(Slot *slot)
+worker_slot_free(WorkerSlot *slot)
 {
 	Queue	   *queue = slot->queue;
 	bool		idle;
 
-	/* one that could not even connect is not replaced at once */
+	/* after a process that could not connect the next one is started after a pause */
 	if (slot->state == WORKER_STARTING)
 		queue->retry_at = GetCurrentTimestamp() + FAILED_START_PAUSE;
 	idle = slot->state == WORKER_IDLE;
 	place_leave(queue, slot);
-	/* a batch place that was lent */
+	/* the batch place that was lent */
 	place_leave(queue, slot);
-	slot_set_advancing(queue, slot, false);
+	worker_slot_set_advancing(queue, slot, false);
 	if (!database_served(queue->db) && (slot->nclaims > 0 || slot->range.key != 0))
-		slot_drop_claims(slot);
+		worker_slot_drop_claims(slot);
 	while (!dlist_is_empty(&slot->claims))
 	{
 		Entry	   *entry = dlist_container(Entry, link, dlist_pop_head_node(&slot->claims));
@@ -87,9 +87,9 @@ slot_free(Slot *slot)
 	if (slot->range.key != 0 && !range_push(queue, &slot->range))
 		database_request_scan(queue->db);
 	slot->range.key = 0;
-	slot_set_state(slot, WORKER_FREE);
+	worker_slot_set_state(slot, WORKER_FREE);
 	queue_came(queue);
-	/* the scheduler reads the black box, but for one that was idle */
+	/* the scheduler reads the crash notes; an idle worker has none */
 	if (!idle)
 		database_poke(queue->db);
 	slot->queue = NULL;
@@ -98,66 +98,70 @@ slot_free(Slot *slot)
 }
 
 /*
- * Give up the slot when the process ends, whatever the reason; unless it left
- * already, when the slot may be another's.  If to_scheduler, no other worker
- * takes what it held before the scheduler has read the black box.
+ * Give up the slot when the process ends, for whatever reason.  The worker may
+ * have left the slot before, and another may have it.  to_scheduler: no worker
+ * takes what this one held before the scheduler has read the crash notes.
  */
 void
-slot_detach(int index, bool to_scheduler)
+worker_slot_detach(int index, bool to_scheduler)
 {
 	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
 	if (lists->slots[index].pid == MyProcPid)
 	{
 		if (to_scheduler)
-			slot_drop_claims(&lists->slots[index]);
-		slot_free(&lists->slots[index]);
+			worker_slot_drop_claims(&lists->slots[index]);
+		worker_slot_free(&lists->slots[index]);
 	}
 	LWLockRelease(shared_lock);
 }
 
-/* The place that this process has.  No lock: others change it only for code that does not come back, and that is seen at the next look. */
+/*
+ * The place of this process.  No lock: others change the place only of a
+ * worker whose code does not check for interrupts, and the worker sees this at
+ * its next check.
+ */
 Place
-slot_place(int index)
+worker_slot_place(int index)
 {
 	return lists->slots[index].place;
 }
 
-/* What the worker has run alone is done. */
+/* What the worker ran alone is done: give up the long place. */
 void
-slot_return(int index)
+worker_slot_return(int index)
 {
-	Slot	   *slot = &lists->slots[index];
+	WorkerSlot *slot = &lists->slots[index];
 	Queue	   *queue = slot->queue;
 
 	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
 	if (slot->place == PLACE_LONG)
 	{
-		/* what waits for a lock a second at a time waits all the time */
+		/* a call that gives way, waits for a lock and gives way again has waited all the time */
 		if (!patience_gave_way())
 			queue->gave_way_since = 0;
 		else if (queue->gave_way_since == 0)
 			queue->gave_way_since = GetCurrentTimestamp();
 		place_leave(queue, slot);
 		(void) places_give(InvalidOid);
-		/* a batch place that is still free saves a switch of processes */
+		/* if a batch place is free, the worker goes on and no other process must be woken */
 		if (slot->place == PLACE_NONE && queue_has_work(queue))
 			(void) place_take_batch(queue, slot);
 	}
 	LWLockRelease(shared_lock);
 }
 
-/* Give the batch place to who has waited longest. */
+/* Give the batch place to the role that has waited longest. */
 void
-slot_yield(int index)
+worker_slot_yield(int index)
 {
-	Slot	   *slot = &lists->slots[index];
+	WorkerSlot *slot = &lists->slots[index];
 	Queue	   *queue = slot->queue;
 
 	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
 	queue_taken(queue, false);
-	slot_set_advancing(queue, slot, false);
+	worker_slot_set_advancing(queue, slot, false);
 	place_leave(queue, slot);
-	slot_set_state(slot, WORKER_IDLE);
+	worker_slot_set_state(slot, WORKER_IDLE);
 	slot->retire = process_is_due();
 	if (slot->retire)
 		SetLatch(slot->latch);
@@ -165,23 +169,23 @@ slot_yield(int index)
 	LWLockRelease(shared_lock);
 }
 
-/* Go idle and give up the place, unless there is work for it. */
+/* Go idle and give up the place, unless there is work for it.  Returns whether the worker is idle. */
 bool
-slot_rest(int index)
+worker_slot_rest(int index)
 {
-	Slot	   *slot = &lists->slots[index];
+	WorkerSlot *slot = &lists->slots[index];
 	Queue	   *queue = slot->queue;
 	bool		idle;
 
 	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
-	slot_set_advancing(queue, slot, false);
+	worker_slot_set_advancing(queue, slot, false);
 	if (slot->state != WORKER_IDLE &&
 		!(slot->place == PLACE_BATCH && (queue_has_batch(queue) || places_may_try(queue))))
 	{
 		place_leave(queue, slot);
-		/* one that was lent as well */
+		/* the batch place that was lent */
 		place_leave(queue, slot);
-		slot_set_state(slot, WORKER_IDLE);
+		worker_slot_set_state(slot, WORKER_IDLE);
 		(void) places_give(InvalidOid);
 		places_seek(queue);
 	}
@@ -190,9 +194,9 @@ slot_rest(int index)
 	return idle;
 }
 
-/* Whether nobody has woken an idle worker yet. */
+/* Whether an idle worker has not been woken yet. */
 bool
-slot_is_idle(int index)
+worker_slot_is_idle(int index)
 {
 	bool		idle;
 
@@ -202,61 +206,61 @@ slot_is_idle(int index)
 	return idle;
 }
 
-/* Whether an idle worker is to leave for another role's. */
+/* Whether an idle worker must leave for a process of another role. */
 bool
-slot_unwanted(int index)
+worker_slot_unwanted(int index)
 {
 	return lists->slots[index].retire;
 }
 
-/* Leave for good, unless somebody has just woken this worker. */
+/* Leave for good, unless the worker has just been woken; returns whether it leaves. */
 bool
-slot_leave(int index)
+worker_slot_leave(int index)
 {
-	Slot	   *slot = &lists->slots[index];
+	WorkerSlot *slot = &lists->slots[index];
 	bool		leave;
 
 	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
 	leave = slot->state == WORKER_IDLE;
 	if (leave)
-		slot_free(slot);
+		worker_slot_free(slot);
 	LWLockRelease(shared_lock);
 	return leave;
 }
 
-/* Free a reserved slot whose process never came, or ended without a trace. */
+/* Free a reserved slot whose process never came, or ended before it attached. */
 void
-slot_unreserve(int index, uint32 generation)
+worker_slot_unreserve(int index, uint32 generation)
 {
-	Slot	   *slot = &lists->slots[index];
+	WorkerSlot *slot = &lists->slots[index];
 
 	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
 	if (slot->generation == generation && slot->state != WORKER_FREE)
-		slot_free(slot);
+		worker_slot_free(slot);
 	LWLockRelease(shared_lock);
 }
 
-/* The scheduler of a database ends. */
+/* The scheduler of a database ends: free the slots whose processes it has not started. */
 void
-slots_forget_wanted(Oid db)
+worker_slots_forget_wanted(Oid db)
 {
 	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
 	for (int i = 0; i < lists->nslots; i++)
 		if (lists->slots[i].state == WORKER_WANTED && lists->slots[i].queue->db == db)
-			slot_free(&lists->slots[i]);
+			worker_slot_free(&lists->slots[i]);
 	LWLockRelease(shared_lock);
 }
 
 /* All slots in use; infos has room for DURABLE_WORKERS_LIMIT. */
 int
-slot_list(WorkerInfo *infos)
+worker_slot_list(WorkerInfo *infos)
 {
 	int			count = 0;
 
 	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
 	for (int i = 0; i < lists->nslots; i++)
 	{
-		Slot	   *slot = &lists->slots[i];
+		WorkerSlot *slot = &lists->slots[i];
 
 		if (slot->state != WORKER_FREE)
 			infos[count++] = (WorkerInfo)

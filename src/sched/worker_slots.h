@@ -1,6 +1,9 @@
 /*
  * worker_slots.h
- *	  A slot for each worker there can be, in shared memory.
+ *	  A slot in shared memory for each possible worker.
+ *
+ * Each function takes shared_lock itself, except worker_slot_place and
+ * worker_slot_unwanted, which read one field.
  */
 #ifndef DURABLE_WORKER_SLOTS_H
 #define DURABLE_WORKER_SLOTS_H
@@ -10,7 +13,7 @@
 typedef enum WorkerState
 {
 	WORKER_FREE,
-	WORKER_WANTED,				/* reserved; the scheduler is to start its process */
+	WORKER_WANTED,				/* reserved: the scheduler will start the process */
 	WORKER_STARTING,
 	WORKER_BUSY,
 	WORKER_IDLE
@@ -34,30 +37,30 @@ typedef struct WorkerInfo
 	Oid			role;
 	pid_t		pid;
 	int			claims;
-	TimestampTz since;			/* of the state */
+	TimestampTz since;			/* since when it has this state */
 } WorkerInfo;
 
-/* the worker's side */
-extern void slot_attach(int slot);
-extern void slot_connected(int slot);
-extern void slot_detach(int slot, bool to_scheduler);
-/* the place that it has */
-extern Place slot_place(int slot);
-/* lone work is done: back into the batch place, or to none */
-extern void slot_return(int slot);
-/* another role is to have its batch place */
-extern void slot_yield(int slot);
-/* go idle, without a place; false when there is work after all */
-extern bool slot_rest(int slot);
-extern bool slot_is_idle(int slot);
-extern bool slot_unwanted(int slot);
-extern bool slot_leave(int slot);
+/* for the worker itself */
+extern void worker_slot_attach(int slot);
+extern void worker_slot_connected(int slot);
+extern void worker_slot_detach(int slot, bool to_scheduler);
+/* the place of the worker */
+extern Place worker_slot_place(int slot);
+/* what it ran alone is done: back into the batch place, or into none */
+extern void worker_slot_return(int slot);
+/* give the batch place to another role and go idle */
+extern void worker_slot_yield(int slot);
+/* go idle, without a place; false if there is work */
+extern bool worker_slot_rest(int slot);
+extern bool worker_slot_is_idle(int slot);
+extern bool worker_slot_unwanted(int slot);
+extern bool worker_slot_leave(int slot);
 
-/* the scheduler's side */
-extern void slot_unreserve(int slot, uint32 generation);
-/* the scheduler of a database ends: what it has not started nobody will */
-extern void slots_forget_wanted(Oid db);
-/* all in use; room for DURABLE_WORKERS_LIMIT */
-extern int	slot_list(WorkerInfo *infos);
+/* for the scheduler */
+extern void worker_slot_unreserve(int slot, uint32 generation);
+/* the scheduler of a database ends: free the slots whose processes it has not started */
+extern void worker_slots_forget_wanted(Oid db);
+/* all slots in use; infos has room for DURABLE_WORKERS_LIMIT */
+extern int	worker_slot_list(WorkerInfo *infos);
 
 #endif

@@ -1,6 +1,6 @@
 /*
  * instance_listing.c
- *	  Searching in the order of creation: groups of the index instances_listing.
+ *	  Searches in the order of creation: groups of the index instances_listing.
  *
  * The header of search.c says what a group is.
  */
@@ -19,11 +19,15 @@
 #include "utils/rel.h"
 
 #include "search/instance_listing.h"
+#include "search/row_scan.h"
 #include "store/instance_rows.h"
 #include "store/owner.h"
 #include "store/table_access.h"
 
-/* entries of a group that a page looks at in vain before it looks at other groups: at first, and at most */
+/*
+ * how many rows of a group may fail the filter in succession before other
+ * groups are read: at first, and at most
+ */
 #define PATIENCE_FIRST	32
 #define PATIENCE_LAST	1024
 
@@ -36,7 +40,7 @@ enum
 	LISTING_STATE = 1, LISTING_OWNER, LISTING_NAME, LISTING_CREATED, LISTING_ID
 };
 
-/* Make a scan key for what comes after a place, with the two that it consists of. */
+/* Make a scan key for the rows after a place; parts are the two columns of the place. */
 static void
 after_key(ScanKey key, ScanKey parts, const Found *place)
 {
@@ -53,7 +57,7 @@ after_key(ScanKey key, ScanKey parts, const Found *place)
 						   PointerGetDatum(place->instance_id));
 }
 
-/* Begin a scan of what is left of a group within the filter's range of time. */
+/* Begin a scan of the unread rows of a group in the filter's range of time. */
 static void
 group_open(Search *search, RowScan *scan, const RowGroup *group, bool entries, ScanKey keys,
 		   ScanKey parts)
@@ -76,10 +80,9 @@ group_open(Search *search, RowScan *scan, const RowGroup *group, bool entries, S
 		ScanKeyInit(&keys[nkeys++], LISTING_CREATED, BTLessEqualStrategyNumber,
 					F_TIMESTAMPTZ_LE, TimestampTzGetDatum(filter->to));
 	Assert(nkeys <= GROUP_KEYS);
-	search_scan_open(search, scan, "instances_listing", entries, nkeys, keys);
+	row_scan_open(search, scan, "instances_listing", entries, nkeys, keys);
 }
 
-/* Read on in a group. */
 int
 listing_read(Search *search, RowGroup *group, int limit, int64 patience, Found *rows)
 {
@@ -94,14 +97,14 @@ listing_read(Search *search, RowGroup *group, int limit, int64 patience, Found *
 	group->ended = false;
 	while (count < limit && vain < patience && !group->ended)
 	{
-		if (!search_scan_row(search, &scan))
+		if (!row_scan_next(search, &scan))
 			group->ended = true;
-		else if (search_row_passes(search))
-			place = rows[count++] = search_found(search);
+		else if (row_scan_passes(search))
+			place = rows[count++] = row_scan_found(search);
 		else if (++vain == patience)
-			place = search_found(search);
+			place = row_scan_found(search);
 	}
-	search_scan_close(search, &scan);
+	row_scan_close(search, &scan);
 	if (count == 0 && !group->ended)
 	{
 		if (place.instance_id == NULL)
@@ -113,12 +116,11 @@ listing_read(Search *search, RowGroup *group, int limit, int64 patience, Found *
 	return count;
 }
 
-/* Add a group to the list. */
 static void
 add_group(Search *search, char state, Datum owner, text *name)
 {
 	MemoryContext old = MemoryContextSwitchTo(search->context);
-	RowGroup	   *group = palloc0(sizeof(RowGroup));
+	RowGroup   *group = palloc0(sizeof(RowGroup));
 
 	group->state = state;
 	group->owner = owner;
@@ -127,7 +129,10 @@ add_group(Search *search, char state, Datum owner, text *name)
 	MemoryContextSwitchTo(old);
 }
 
-/* The first row of a state after an owner, or of one owner after a name: its owner and name. */
+/*
+ * Find the first row of a state after an owner, or of one owner after a name;
+ * replace them with its owner and name.
+ */
 static bool
 next_group(Search *search, char state, Datum *owner, text **name)
 {
@@ -139,18 +144,18 @@ next_group(Search *search, char state, Datum *owner, text **name)
 	owner_scan_key(&keys[1], LISTING_OWNER,
 				   *name == NULL ? BTGreaterStrategyNumber : BTEqualStrategyNumber, *owner);
 	ScanKeyInit(&keys[2], LISTING_NAME, BTGreaterStrategyNumber, F_TEXT_GT, PointerGetDatum(*name));
-	search_scan_open(search, &scan, "instances_listing", false, *name == NULL ? 2 : 3, keys);
-	found = search_scan_row(search, &scan);
+	row_scan_open(search, &scan, "instances_listing", false, *name == NULL ? 2 : 3, keys);
+	found = row_scan_next(search, &scan);
 	if (found)
 	{
-		*owner = PointerGetDatum(search_copy(search, search_column(search, COL_OWNER)));
-		*name = search_copy(search, search_column(search, COL_NAME));
+		*owner = PointerGetDatum(row_scan_copy(search, row_scan_column(search, COL_OWNER)));
+		*name = row_scan_copy(search, row_scan_column(search, COL_NAME));
 	}
-	search_scan_close(search, &scan);
+	row_scan_close(search, &scan);
 	return found;
 }
 
-/* Find the groups of a state that pass the filter. */
+/* Find the groups of one state that pass the filter. */
 static void
 find_groups_in(Search *search, char state)
 {
@@ -159,7 +164,7 @@ find_groups_in(Search *search, char state)
 
 	while (next_group(search, state, &owner, &name))
 	{
-		if (search_owner_visible(search, owner_role(owner)))
+		if (row_scan_owner_visible(search, owner_role(owner)))
 		{
 			if (search->filter->name != NULL)
 				add_group(search, state, owner, cstring_to_text(search->filter->name));
@@ -172,7 +177,6 @@ find_groups_in(Search *search, char state)
 	}
 }
 
-/* Find the groups that pass the filter. */
 void
 listing_groups(Search *search)
 {
@@ -181,7 +185,7 @@ listing_groups(Search *search)
 		InstanceRow row = {.state = *state};
 		int			statuses = STATUS_BIT(status_of(&row));
 
-		/* rows that are Running have the same states */
+		/* Running instances have the same states as Pending ones */
 		if (statuses == STATUS_BIT(STATUS_PENDING))
 			statuses |= STATUS_BIT(STATUS_RUNNING);
 		if (search->filter->statuses & statuses)
@@ -189,7 +193,7 @@ listing_groups(Search *search)
 	}
 }
 
-/* Read on in a group when all that was read is merged, each time twice as much. */
+/* Read further rows of a group if all rows read so far are merged; twice as many each time. */
 static void
 group_refill(Search *search, RowGroup *group, int limit)
 {
@@ -207,17 +211,17 @@ group_refill(Search *search, RowGroup *group, int limit)
 		group->patience = Min(group->patience * 2, PATIENCE_LAST);
 }
 
-/* For a heap whose first group has the earliest row. */
+/* Comparator of a heap whose first group has the earliest row. */
 static int
 compare_groups(Datum a, Datum b, void *arg)
 {
-	RowGroup	   *left = (RowGroup *) DatumGetPointer(a);
-	RowGroup	   *right = (RowGroup *) DatumGetPointer(b);
+	RowGroup   *left = (RowGroup *) DatumGetPointer(a);
+	RowGroup   *right = (RowGroup *) DatumGetPointer(b);
 
-	return -search_compare(&left->rows[left->next], &right->rows[right->next]);
+	return -found_compare(&left->rows[left->next], &right->rows[right->next]);
 }
 
-/* Merge the groups up to the limit. */
+/* Merge the rows of the groups up to the limit. */
 void
 listing_merge(Search *search)
 {
@@ -237,11 +241,11 @@ listing_merge(Search *search)
 	binaryheap_build(heap);
 	while (search->found.count < search->limit && !binaryheap_empty(heap))
 	{
-		RowGroup	   *group = (RowGroup *) DatumGetPointer(binaryheap_first(heap));
+		RowGroup   *group = (RowGroup *) DatumGetPointer(binaryheap_first(heap));
 		Found		found = group->rows[group->next++];
 
 		if (found.key != 0)
-			search_add(&search->found, &found);
+			found_list_add(&search->found, &found);
 		if (search->found.count == search->limit)
 			break;
 		group_refill(search, group, search->limit - search->found.count);
@@ -253,7 +257,10 @@ listing_merge(Search *search)
 	binaryheap_free(heap);
 }
 
-/* Count a group all of whose rows within the range of time pass, from the index alone where it can. */
+/*
+ * Count a group all of whose rows in the range of time pass, from the index
+ * alone where the visibility map allows.
+ */
 static int64
 group_count(Search *search, const RowGroup *group)
 {
@@ -276,13 +283,13 @@ group_count(Search *search, const RowGroup *group)
 			continue;
 		count++;
 	}
-	search_scan_close(search, &scan);
+	row_scan_close(search, &scan);
 	if (map != InvalidBuffer)
 		ReleaseBuffer(map);
 	return count;
 }
 
-/* Count the rows of a group that pass. */
+/* Count the rows of a group that pass, by status. */
 static void
 count_group_rows(Search *search, const RowGroup *group, int64 counts[])
 {
@@ -291,13 +298,12 @@ count_group_rows(Search *search, const RowGroup *group, int64 counts[])
 	RowScan		scan;
 
 	group_open(search, &scan, group, false, keys, parts);
-	while (search_scan_row(search, &scan))
-		if (search_row_passes(search))
-			counts[search_row_status(search)]++;
-	search_scan_close(search, &scan);
+	while (row_scan_next(search, &scan))
+		if (row_scan_passes(search))
+			counts[row_scan_status(search)]++;
+	row_scan_close(search, &scan);
 }
 
-/* Count a group. */
 void
 listing_count(Search *search, const RowGroup *group, int64 counts[])
 {

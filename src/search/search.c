@@ -1,32 +1,33 @@
 /*
  * search.c
  *	  Finding instances by what clients know of them: pages, counts, and walks
- *	  over all.
+ *	  over all instances.
  *
- * A view with a security barrier sorts all that its reader may see before it
- * returns the first row.  This reads indexes instead.  It takes ordinary locks
- * for reading only and works on a standby.
+ * A view with a security barrier sorts all rows that its reader may see before
+ * it returns the first one.  These functions read indexes instead.  They take
+ * ordinary locks for reading only and work on a standby.
  *
- * Pages are in the order of creation and read from the index instances_listing,
- * so that the time for a page depends on its size and not on the number of
- * instances, whoever owns them.  That index has the columns state, owner, name,
- * created_time and instance_id.  A *group* is what shares the first three;
- * within it rows are in the order of pages.  There are few groups: owners times
- * functions times states.  One look-up for each finds them, and steps over those
- * whose owner the caller may not see, however many rows they have.  A page
- * merges the groups that pass the filter.  What the index does not have (tags,
- * whether a live instance has begun) is compared row by row: a group that finds
- * nothing among some rows says how far it has looked, and the merge comes back
- * to it only when the others are that far (instance_listing.c).
+ * Pages are in the order of creation and are read from the index
+ * instances_listing, so that the time for a page depends on its size and not
+ * on the number of instances.  The index has the columns state, owner, name,
+ * created_time and instance_id.  The rows with the same state, owner and name
+ * are a *group*; within a group the rows are in the order of pages.  There are
+ * few groups: owners times functions times states.  One look-up finds each
+ * group and skips those whose owner the caller may not see, however many rows
+ * they have.  A page merges the groups that pass the filter.  Conditions on
+ * other columns (tags, whether a live instance has begun) are checked row by
+ * row.  A group in which many rows fail such conditions reports how far it has
+ * read, and the merge returns to it only when the other groups have come that
+ * far (instance_listing.c).
  *
- * With an id prefix pages are in the order of ids and read from the unique index
- * of ids, where the ids with the prefix are side by side.  That order is the one
- * of bytes (collation "C"), whatever the collation of the database.  The index
- * has no other column, so every row with the prefix is read and compared until
- * the page is full, the rows of other owners too.
+ * With an id prefix, pages are in the order of ids and are read from the
+ * unique index of ids, where the ids with the prefix are neighbours.  Ids are
+ * ordered by bytes (collation "C"), whatever the collation of the database.
+ * The index has no other column, so every row with the prefix is read and
+ * checked until the page is full, the rows of other owners too.
  *
- * Ids and a parent lead to rows by another index, and the first of those that
- * pass, in the order of the pages, are kept.
+ * With a list of ids, or a parent, other indexes find the rows, and the first
+ * ones that pass, in the order of pages, are kept.
  */
 #include "postgres.h"
 
@@ -49,6 +50,7 @@
 #include "utils/snapmgr.h"
 
 #include "search/instance_listing.h"
+#include "search/row_scan.h"
 #include "store/instance_rows.h"
 #include "store/owner.h"
 #include "store/table_access.h"
@@ -56,12 +58,6 @@
 
 /* keys of a scan of the ids with a prefix, at most */
 #define PREFIX_KEYS		3
-
-typedef struct OwnerEntry
-{
-	Oid			owner;			/* hash key */
-	bool		visible;
-} OwnerEntry;
 
 struct Walk
 {
@@ -71,18 +67,6 @@ struct Walk
 	int			current;
 };
 
-/* A relation of the engine. */
-static Oid
-relation_oid(Search *search, const char *name)
-{
-	Oid			relation = get_relname_relid(name, search->namespace);
-
-	if (!OidIsValid(relation))
-		elog(ERROR, "relation \"%s.%s\" does not exist", DURABLE_INTERNAL_SCHEMA, name);
-	return relation;
-}
-
-/* Prepare to look for instances. */
 Search *
 search_begin(const Filter *filter)
 {
@@ -97,14 +81,13 @@ search_begin(const Filter *filter)
 											ALLOCSET_DEFAULT_SIZES);
 	search->snapshot = GetActiveSnapshot();
 	search->namespace = get_namespace_oid(DURABLE_INTERNAL_SCHEMA, false);
-	search->heap = relation_open(relation_oid(search, table_name(TABLE_INSTANCES)), AccessShareLock);
+	search->heap = relation_open(row_scan_relation(search, table_name(TABLE_INSTANCES)), AccessShareLock);
 	(void) table_readable(search->heap, TABLE_INSTANCES, ERROR);
 	search->slot = table_slot_create(search->heap, NULL);
 	search->owners = hash_create("durable owners", 16, &info, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 	return search;
 }
 
-/* Release what it holds; what was found stays. */
 void
 search_end(Search *search)
 {
@@ -115,180 +98,7 @@ search_end(Search *search)
 	pfree(search);
 }
 
-/* Whether the caller may see, or manage, the instances of an owner. */
-bool
-search_owner_visible(Search *search, Oid owner)
-{
-	bool		known;
-	OwnerEntry *entry = hash_search(search->owners, &owner, HASH_FIND, &known);
-	InstanceRow row = {.owner = owner};
-	bool		visible;
-
-	if (known)
-		return entry->visible;
-	visible = search->filter->manage ? status_may_manage(&row) : status_may_see(&row);
-	entry = hash_search(search->owners, &owner, HASH_ENTER, &known);
-	entry->visible = visible;
-	return visible;
-}
-
-/* Begin a scan, of the entries of the index as well as rows if so asked; the keys must stay. */
-void
-search_scan_open(Search *search, RowScan *scan, const char *index, bool entries, int nkeys, ScanKey keys)
-{
-	memset(scan, 0, sizeof(RowScan));
-	scan->index = index_open(relation_oid(search, index), AccessShareLock);
-	scan->desc = compat_index_beginscan(search->heap, scan->index, search->snapshot, nkeys);
-	scan->desc->xs_want_itup = entries;
-	index_rescan(scan->desc, keys, nkeys, NULL, 0);
-}
-
-/* Read the next row into the slot; false at the end. */
-bool
-search_scan_row(Search *search, RowScan *scan)
-{
-	while (index_getnext_tid(scan->desc, ForwardScanDirection) != NULL)
-	{
-		CHECK_FOR_INTERRUPTS();
-		if (scan_fetch(scan->desc, search->slot))
-			return true;
-	}
-	return false;
-}
-
-/* End a scan. */
-void
-search_scan_close(Search *search, RowScan *scan)
-{
-	ExecClearTuple(search->slot);
-	index_endscan(scan->desc);
-	index_close(scan->index, NoLock);
-}
-
-/* A column of the row in the slot. */
-static Datum
-column(Search *search, int number, bool *isnull)
-{
-	return slot_getattr(search->slot, number + 1, isnull);
-}
-
-/* The same where it cannot be null. */
-Datum
-search_column(Search *search, int number)
-{
-	bool		isnull;
-	Datum		value = slot_getattr(search->slot, number + 1, &isnull);
-
-	Assert(!isnull);
-	return value;
-}
-
-/* A plain copy of a text, or of another value of variable length, in the search's context. */
-text *
-search_copy(Search *search, Datum value)
-{
-	MemoryContext old = MemoryContextSwitchTo(search->context);
-	text	   *from = DatumGetTextPP(value);
-	text	   *copy = cstring_to_text_with_len(VARDATA_ANY(from), VARSIZE_ANY_EXHDR(from));
-
-	MemoryContextSwitchTo(old);
-	return copy;
-}
-
-/* The order of pages. */
-int
-search_compare(const void *a, const void *b)
-{
-	const Found *left = a;
-	const Found *right = b;
-	Size		left_size,
-				right_size;
-	int			result;
-
-	if (left->created_time != right->created_time)
-		return left->created_time < right->created_time ? -1 : 1;
-	left_size = VARSIZE_ANY_EXHDR(left->instance_id);
-	right_size = VARSIZE_ANY_EXHDR(right->instance_id);
-	result = memcmp(VARDATA_ANY(left->instance_id), VARDATA_ANY(right->instance_id),
-					Min(left_size, right_size));
-	return result != 0 ? result : left_size < right_size ? -1 : left_size > right_size;
-}
-
-/* Whether the id in the slot has the filter's prefix. */
-static bool
-has_prefix(Search *search)
-{
-	const char *prefix = search->filter->prefix;
-	text	   *id = DatumGetTextPP(search_column(search, COL_INSTANCE_ID));
-	Size		length = strlen(prefix);
-
-	return VARSIZE_ANY_EXHDR(id) >= length && memcmp(VARDATA_ANY(id), prefix, length) == 0;
-}
-
-/* Whether the tags in the slot contain the filter's. */
-static bool
-has_tags(Search *search)
-{
-	bool		isnull;
-	Datum		tags = column(search, COL_TAGS, &isnull);
-
-	if (isnull)
-		return JB_ROOT_COUNT(search->filter->tags) == 0;
-	return DatumGetBool(DirectFunctionCall2(jsonb_contains, tags,
-											JsonbPGetDatum(search->filter->tags)));
-}
-
-/* Whether the name in the slot is the filter's. */
-static bool
-has_name(Search *search)
-{
-	const char *name = search->filter->name;
-	text	   *value = DatumGetTextPP(search_column(search, COL_NAME));
-
-	return VARSIZE_ANY_EXHDR(value) == strlen(name) &&
-		memcmp(VARDATA_ANY(value), name, VARSIZE_ANY_EXHDR(value)) == 0;
-}
-
-/* The public status of the row in the slot. */
-RuntimeStatus
-search_row_status(Search *search)
-{
-	InstanceRow row = {.state = DatumGetChar(search_column(search, COL_STATE))};
-	bool		isnull;
-
-	if (!STATE_IS_TERMINAL(row.state))
-	{
-		row.started_time = DatumGetTimestampTz(column(search, COL_STARTED, &isnull));
-		if (isnull)
-			row.started_time = 0;
-	}
-	return status_of(&row);
-}
-
-/* Whether the row in the slot passes the filter, and the caller may know it. */
-bool
-search_row_passes(Search *search)
-{
-	const Filter *filter = search->filter;
-	TimestampTz created = DatumGetTimestampTz(search_column(search, COL_CREATED));
-	MemoryContext old;
-	bool		result;
-
-	if ((filter->has_from && created < filter->from) || (filter->has_to && created > filter->to))
-		return false;
-	if (!search_owner_visible(search, owner_role(search_column(search, COL_OWNER))))
-		return false;
-	old = MemoryContextSwitchTo(search->scratch);
-	result = (filter->prefix == NULL || has_prefix(search)) &&
-		(filter->statuses & STATUS_BIT(search_row_status(search))) != 0 &&
-		(filter->name == NULL || has_name(search)) &&
-		(filter->tags == NULL || has_tags(search));
-	MemoryContextSwitchTo(old);
-	MemoryContextReset(search->scratch);
-	return result;
-}
-
-/* The key of the filter's parent; 0 if there is none. */
+/* The key of the filter's parent; 0 if it does not exist. */
 static int64
 parent_key(Search *search)
 {
@@ -297,10 +107,10 @@ parent_key(Search *search)
 	int64		result = 0;
 
 	ScanKeyInit(&key, 1, BTEqualStrategyNumber, F_TEXTEQ, CStringGetTextDatum(search->filter->parent));
-	search_scan_open(search, &scan, "instances_instance_id", false, 1, &key);
-	if (search_scan_row(search, &scan))
-		result = DatumGetInt64(search_column(search, COL_KEY));
-	search_scan_close(search, &scan);
+	row_scan_open(search, &scan, "instances_instance_id", false, 1, &key);
+	if (row_scan_next(search, &scan))
+		result = DatumGetInt64(row_scan_column(search, COL_KEY));
+	row_scan_close(search, &scan);
 	return result;
 }
 
@@ -309,84 +119,58 @@ static bool
 is_child(Search *search, int64 parent)
 {
 	bool		isnull;
-	Datum		value = column(search, COL_PARENT_KEY, &isnull);
+	Datum		value = row_scan_nullable(search, COL_PARENT_KEY, &isnull);
 
 	return !isnull && DatumGetInt64(value) == parent;
 }
 
-/* Note the row in the slot; with a prefix only the id counts for the order of pages. */
-Found
-search_found(Search *search)
-{
-	return (Found)
-	{
-		.created_time = search->filter->prefix != NULL ? TIME_BY_ID :
-			DatumGetTimestampTz(search_column(search, COL_CREATED)),
-		.instance_id = search_copy(search, search_column(search, COL_INSTANCE_ID)),
-		.key = DatumGetInt64(search_column(search, COL_KEY))
-	};
-}
-
-/* Add to a list. */
-void
-search_add(FoundList *list, const Found *found)
-{
-	if (list->count == list->size)
-	{
-		list->size = Max(128, list->size * 2);
-		list->rows = list->rows == NULL ? palloc(list->size * sizeof(Found)) :
-			repalloc_huge(list->rows, list->size * sizeof(Found));
-	}
-	list->rows[list->count++] = *found;
-}
-
-/* Keep only the first rows of those collected. */
+/* Sort the collected rows and keep only the first ones, up to the limit. */
 static void
 collected_sort(Search *search)
 {
 	FoundList  *found = &search->found;
 
 	if (found->count > 0)
-		qsort(found->rows, found->count, sizeof(Found), search_compare);
+		qsort(found->rows, found->count, sizeof(Found), found_compare);
 	for (int i = search->limit; i < found->count; i++)
 		pfree(found->rows[i].instance_id);
 	found->count = Min(found->count, search->limit);
 }
 
-/* Add the row in the slot to those collected unless it is before the page. */
+/* Collect the row in the slot unless it is before the page. */
 static void
 collect_row(Search *search)
 {
 	FoundList  *list = &search->found;
-	Found		found = search_found(search);
+	Found		found = row_scan_found(search);
 
-	if (search->after.instance_id != NULL && search_compare(&found, &search->after) <= 0)
+	if (search->after.instance_id != NULL && found_compare(&found, &search->after) <= 0)
 	{
 		pfree(found.instance_id);
 		return;
 	}
 	if (list->count == list->size && list->count / 2 >= search->limit)
 		collected_sort(search);
-	search_add(list, &found);
+	found_list_add(list, &found);
 }
 
 typedef void (*RowCallback) (Search *search, void *arg);
 
-/* Call back for the rows of one index scan that pass. */
+/* Call back for the rows of an index scan that pass. */
 static void
 scan_index(Search *search, const char *index, int nkeys, ScanKey keys, int64 parent,
 		   RowCallback callback, void *arg)
 {
 	RowScan		scan;
 
-	search_scan_open(search, &scan, index, false, nkeys, keys);
-	while (search_scan_row(search, &scan))
-		if (search_row_passes(search) && (search->filter->parent == NULL || is_child(search, parent)))
+	row_scan_open(search, &scan, index, false, nkeys, keys);
+	while (row_scan_next(search, &scan))
+		if (row_scan_passes(search) && (search->filter->parent == NULL || is_child(search, parent)))
 			callback(search, arg);
-	search_scan_close(search, &scan);
+	row_scan_close(search, &scan);
 }
 
-/* Make the keys of a scan for the ids with the prefix, after the page before; returns how many. */
+/* Make the scan keys for the ids with the prefix that come after the previous page; returns how many. */
 static int
 prefix_keys(Search *search, ScanKeyData keys[PREFIX_KEYS])
 {
@@ -399,7 +183,10 @@ prefix_keys(Search *search, ScanKeyData keys[PREFIX_KEYS])
 	if (search->after.instance_id != NULL)
 		ScanKeyInit(&keys[nkeys++], 1, BTGreaterStrategyNumber, F_TEXT_GT,
 					PointerGetDatum(search->after.instance_id));
-	/* all ids with the prefix are less than the prefix with its last byte one greater; a last byte of 255 is dropped */
+	/*
+	 * all ids with the prefix are less than the prefix with its last byte
+	 * increased; last bytes of 255 are dropped first
+	 */
 	while (length > 0 && (unsigned char) VARDATA(end)[length - 1] == 255)
 		length--;
 	if (length > 0)
@@ -411,7 +198,7 @@ prefix_keys(Search *search, ScanKeyData keys[PREFIX_KEYS])
 	return nkeys;
 }
 
-/* For sorting ids, so as to look each up once. */
+/* Comparator of ids, to look up each id once. */
 static int
 compare_ids(const void *a, const void *b)
 {
@@ -419,7 +206,7 @@ compare_ids(const void *a, const void *b)
 												 *(const Datum *) a, *(const Datum *) b));
 }
 
-/* Call back for the rows with the filter's ids. */
+/* Call back for the rows with the filter's ids that pass. */
 static void
 scan_ids(Search *search, int64 parent, RowCallback callback, void *arg)
 {
@@ -444,7 +231,7 @@ scan_ids(Search *search, int64 parent, RowCallback callback, void *arg)
 	}
 }
 
-/* Call back for the rows that ids, a parent or a prefix lead to. */
+/* Call back for the rows that the filter's ids, parent or prefix lead to. */
 static void
 scan_by_id(Search *search, RowCallback callback, void *arg)
 {
@@ -472,7 +259,7 @@ collect_callback(Search *search, void *arg)
 	collect_row(search);
 }
 
-/* Collect the rows that ids or a parent lead to. */
+/* Collect the page for ids or a parent. */
 static void
 collect_by_id(Search *search)
 {
@@ -480,21 +267,20 @@ collect_by_id(Search *search)
 	collected_sort(search);
 }
 
-/* Read a page of the ids with the prefix. */
+/* Read the page for a prefix. */
 static void
 page_by_prefix(Search *search)
 {
 	ScanKeyData keys[PREFIX_KEYS];
 	RowScan		scan;
 
-	search_scan_open(search, &scan, "instances_instance_id", false, prefix_keys(search, keys), keys);
-	while (search->found.count < search->limit && search_scan_row(search, &scan))
-		if (search_row_passes(search))
+	row_scan_open(search, &scan, "instances_instance_id", false, prefix_keys(search, keys), keys);
+	while (search->found.count < search->limit && row_scan_next(search, &scan))
+		if (row_scan_passes(search))
 			collect_row(search);
-	search_scan_close(search, &scan);
+	row_scan_close(search, &scan);
 }
 
-/* Find a page. */
 int
 search_page(Search *search, const Found *after, int size, Found **rows, bool *more)
 {
@@ -502,7 +288,7 @@ search_page(Search *search, const Found *after, int size, Found **rows, bool *mo
 
 	if (after != NULL)
 		search->after = *after;
-	/* one more than the page tells whether there is another */
+	/* one row more than the page tells whether there is another page */
 	search->limit = size + 1;
 	if (filter->ids != NULL || filter->parent != NULL)
 		collect_by_id(search);
@@ -521,10 +307,9 @@ search_page(Search *search, const Found *after, int size, Found **rows, bool *mo
 static void
 count_callback(Search *search, void *arg)
 {
-	((int64 *) arg)[search_row_status(search)]++;
+	((int64 *) arg)[row_scan_status(search)]++;
 }
 
-/* Count the instances of each status. */
 void
 search_count(Search *search, int64 counts[STATUS_TERMINATED + 1])
 {
@@ -571,7 +356,7 @@ walk_next(Walk *walk, int limit, int64 *keys)
 
 	while (count < limit && walk->current < list_length(walk->groups))
 	{
-		RowGroup	   *group = list_nth(walk->groups, walk->current);
+		RowGroup   *group = list_nth(walk->groups, walk->current);
 		text	   *place = group->last.instance_id;
 		int			more = listing_read(search, group, limit - count, PG_INT64_MAX, rows);
 
@@ -581,7 +366,7 @@ walk_next(Walk *walk, int limit, int64 *keys)
 			walk->current++;
 		else if (more > 0)
 		{
-			/* the place outlives this call */
+			/* the place must outlive this call */
 			MemoryContextSwitchTo(walk->context);
 			group->last.instance_id = (text *) DatumGetPointer(
 				datumCopy(PointerGetDatum(group->last.instance_id), false, -1));

@@ -11,26 +11,26 @@
 
 #include "store/runtime_status.h"
 
-/* What instances must have; NULL and 0 stand for anything. */
+/* What instances must match; NULL and 0 stand for anything, except in statuses. */
 typedef struct Filter
 {
-	int			statuses;		/* STATUS_BITs; this one always counts */
+	int			statuses;		/* STATUS_BITs */
 	bool		has_from;
 	bool		has_to;
 	TimestampTz from;			/* both inclusive */
 	TimestampTz to;
 	const char *name;
-	const char *prefix;			/* of the id */
-	Jsonb	   *tags;			/* contained in its tags */
-	const char *parent;			/* id */
+	const char *prefix;			/* prefix of the id */
+	Jsonb	   *tags;			/* the instance's tags contain these */
+	const char *parent;			/* id of the parent */
 	ArrayType  *ids;			/* text[] */
-	bool		manage;			/* the caller may manage it, not only see it */
+	bool		manage;			/* the caller must be allowed to manage the instance, not only to see it */
 } Filter;
 
-/* the created_time of places in the order of ids; no instance has it */
+/* created_time of a place in the order of ids; no instance has this time */
 #define TIME_BY_ID		DT_NOBEGIN
 
-/* An instance found, or the place of one in the order of pages. */
+/* An instance that was found, or its place in the order of pages. */
 typedef struct Found
 {
 	TimestampTz created_time;
@@ -40,28 +40,29 @@ typedef struct Found
 
 typedef struct Search Search;
 
-/* for the current user and the active snapshot, in the current memory context */
+/* a search for the current user with the active snapshot, in the current memory context */
 extern Search *search_begin(const Filter *filter);
 extern void search_end(Search *search);
 
 /*
- * The first instances after a place (NULL: of all) in the order of created_time
- * and id, with a prefix of id alone; returns how many, at most size, and whether
- * there may be more.
+ * The first instances after a place (NULL: of all) in the order of
+ * created_time and id, or, with a prefix, in the order of ids.  Returns their
+ * number, at most size; *more: whether there may be further ones.
  */
 extern int	search_page(Search *search, const Found *after, int size, Found **rows, bool *more);
-/* how many there are of each status */
+/* count the instances of each status */
 extern void search_count(Search *search, int64 counts[STATUS_TERMINATED + 1]);
 
 /*
- * All in no particular order, piece by piece: each call goes on where the last
- * ended, with the snapshot and the locks of its own transaction, so there may
- * be commits between calls.  Only for status, time and name.
+ * All instances in no particular order, piece by piece.  Each call continues
+ * where the last one ended, with the snapshot and the locks of its own
+ * transaction, so there may be commits between the calls.  Only for filters by
+ * status, time and name.
  */
 typedef struct Walk Walk;
 
 extern Walk *walk_begin(const Filter *filter);
-/* keys of the next instances, at most limit; 0 at the end */
+/* the keys of the next instances, at most limit; returns 0 at the end */
 extern int	walk_next(Walk *walk, int limit, int64 *keys);
 
 #endif

@@ -1,13 +1,14 @@
 /*
  * completion_waiters.c
- *	  One slot a backend says for which instance it waits.
+ *	  A slot for each process says for which instance the process waits.
  *
- * A waiter fills its slot before it reads the instance's status, and a worker
- * looks at the slots after its commit, so no end is missed.  As long as the
- * waiter does not know the instance's key it waits for any, in vain now and
- * then.  There is no lock, which a worker would hold while it wakes many: who
- * reads a slot that is just being filled wakes its owner in vain, too.  The
- * count of waiters lets a worker pass by when nobody waits.
+ * A waiter fills its slot before it reads the status of the instance, and a
+ * worker reads the slots after its commit, so no end is missed.  As long as
+ * the waiter does not know the key of the instance it waits for any instance,
+ * so it may be woken for nothing.  There is no lock, since a worker that wakes
+ * many sessions would hold it for long; a worker that reads a slot while its
+ * owner fills it may also wake the owner for nothing.  The count of waiters
+ * lets a worker skip the slots if no session waits.
  */
 #include "postgres.h"
 
@@ -39,68 +40,65 @@ static WaiterShared *shared = NULL;
 
 #define WAITERS (MaxBackends + NUM_AUXILIARY_PROCS)
 
-/* Bytes of shared memory: a slot for each process there can be. */
+/* Bytes of shared memory: a slot for each possible process. */
 static Size
-shmem_size(void)
+completion_waiters_size(void)
 {
 	return MAXALIGN(offsetof(WaiterShared, waiters) + WAITERS * sizeof(Waiter));
 }
 
-/* Lay the slots out, nobody waiting. */
 static void
-shmem_init(LWLock *own_lock)
+completion_waiters_init(LWLock *own_lock)
 {
 	bool		found;
 
-	shared = ShmemInitStruct("durable waiters", shmem_size(), &found);
+	shared = ShmemInitStruct("durable waiters", completion_waiters_size(), &found);
 	if (found)
 		return;
-	memset(shared, 0, shmem_size());
+	memset(shared, 0, completion_waiters_size());
 	pg_atomic_init_u32(&shared->count, 0);
 	for (int i = 0; i < WAITERS; i++)
 		pg_atomic_init_u64(&shared->waiters[i].key, 0);
 }
 
-/* Have the part laid out at the start of the server. */
 void
 completion_waiters_register(void)
 {
-	shmem_add(shmem_size, shmem_init);
+	shmem_add(completion_waiters_size, completion_waiters_init);
 }
 
 /* Wait for any instance of the current database from now on. */
 void
-waiter_begin(void)
+completion_waiter_begin(void)
 {
 	Waiter	   *waiter = &shared->waiters[CompatMyProcNumber];
 
 	waiter->db = MyDatabaseId;
 	pg_write_barrier();
 	pg_atomic_write_u64(&waiter->key, ANY_KEY);
-	/* a full barrier, before the status is read */
+	/* a full barrier: the caller reads the status after this */
 	pg_atomic_fetch_add_u32(&shared->count, 1);
 }
 
-/* Wait for this one only, whose status was read since waiter_begin. */
+/* Wait only for this instance, whose status the caller has read since completion_waiter_begin. */
 void
-waiter_for(int64 key)
+completion_waiter_for(int64 key)
 {
 	pg_atomic_write_u64(&shared->waiters[CompatMyProcNumber].key, key);
 }
 
-/* Wait no longer. */
 void
-waiter_end(void)
+completion_waiter_end(void)
 {
 	pg_atomic_write_u64(&shared->waiters[CompatMyProcNumber].key, 0);
 	pg_atomic_fetch_sub_u32(&shared->count, 1);
 }
 
-/* Wake all who wait for one of these instances; sorts the keys. */
+/* Wake the sessions that wait for one of these instances. */
 void
-waiter_wake(int64 *keys, int count)
+completion_waiter_wake(int64 *keys, int count)
 {
-	/* after the commit */
+	/* orders the commit before the reads below */
 	pg_memory_barrier();
 	if (pg_atomic_read_u32(&shared->count) == 0)
 		return;

@@ -1,6 +1,10 @@
 /*
  * completion_waiters.h
- *	  Sessions that wait for an instance to end, woken through shared memory.
+ *	  Sessions that wait for an instance to end are woken through shared memory.
+ *
+ * A waiting session calls completion_waiter_begin, reads the status of the
+ * instance, calls completion_waiter_for with its key, and waits on its latch;
+ * completion_waiter_end ends this.  No lock is needed.
  */
 #ifndef DURABLE_COMPLETION_WAITERS_H
 #define DURABLE_COMPLETION_WAITERS_H
@@ -9,10 +13,10 @@
 
 extern void completion_waiters_register(void);
 
-extern void waiter_begin(void);
-extern void waiter_for(int64 key);
-extern void waiter_end(void);
-/* set the latches of all who wait for one of these instances of this database; sorts the keys */
-extern void waiter_wake(int64 *keys, int count);
+extern void completion_waiter_begin(void);
+extern void completion_waiter_for(int64 key);
+extern void completion_waiter_end(void);
+/* wake the sessions that wait for one of these instances of the current database; sorts the keys */
+extern void completion_waiter_wake(int64 *keys, int count);
 
 #endif

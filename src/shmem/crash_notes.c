@@ -1,27 +1,34 @@
 /*
  * crash_notes.c
- *	  The mapped file of notes, one a worker slot.
+ *	  The mapped file of crash notes, with one note for each worker slot.
  *
- * A note's state is written last and cleared first.  RUNNING left behind by a
- * process that is no more means that it vanished (crash, kill -9); EXITED that
- * it left in order while running user code, which counts only as long as the
- * same server runs, or an orderly shutdown would count.  SIGQUIT comes from
- * the postmaster because of another process's crash and clears the note.
+ * The state of a note is written last and cleared first.  A dead process leaves
  *
- * A note left behind is cleared when its count is committed, not before: the
- * scheduler that counts may itself be ended in between, and somebody may hold
- * the row for long.  A worker that gets the slot meanwhile moves it aside; who
- * does that, or clears a note that may have been moved, holds shared_lock.
+ *	RUNNING		if it vanished (crash, kill -9);
+ *	EXITED		if it ended in order while it ran user code.  This counts only
+ *				as long as the same server runs, since an orderly shutdown
+ *				would count otherwise.
  *
- * The note also says whom to interrupt when an activity is cancelled.
- *  A signal that comes late would be the failure of whatever its worker
- * runs by then, so a gate keeps the call from ending while the signal is sent:
- *	worker: writes the note, opens the gate; runs the call; closes the gate,
- *		waiting for who holds it, and has what was sent by then delivered
- *	sender: holds an open gate; looks whether it is still the call that is
- *		meant; says what is asked for and sends the signal; lets go
- * So a call that is interrupted without being asked to was interrupted by an
- * administrator or by its own doing.  A turn's gate is never open.
+ * The postmaster sends SIGQUIT because another process crashed; the worker then
+ * clears its note.
+ *
+ * The note of a dead process is cleared when its count has been committed: the
+ * scheduler may end before it commits, and another transaction may hold the
+ * row for long.  A worker that gets the slot meanwhile moves the note to the
+ * second half of the file.  shared_lock is held to move a note, and to clear a
+ * note that may have been moved.
+ *
+ * A note also says which process to interrupt when an activity is cancelled.
+ * A signal that arrives too late would interrupt the next call of the worker,
+ * so a gate keeps the call from ending while the signal is sent:
+ *
+ *	worker: writes the note and opens the gate; runs the call; closes the gate,
+ *		for which it waits until no sender holds it; lets pending signals arrive
+ *	sender: holds an open gate; checks that the note is still that of the
+ *		call; sets `asked` and sends the signal; opens the gate
+ *
+ * So a call that is interrupted while `asked` is not set was interrupted by an
+ * administrator or by itself.  The gate of a turn is never open.
  */
 #include "postgres.h"
 
@@ -41,11 +48,11 @@
 #include "shmem/crash_notes.h"
 #include "shmem/shmem.h"
 
-/* PostgreSQL's documentation says that backups may leave out what is in this directory */
-#define BLACKBOX_FILE	PG_STAT_TMP_DIR "/durable.blackbox"
-#define BLACKBOX_MAGIC	0x44524238
+/* PostgreSQL documents that backups may leave out this directory */
+#define CRASH_NOTES_FILE	PG_STAT_TMP_DIR "/durable.blackbox"
+#define CRASH_NOTES_MAGIC	0x44524238
 
-/* microseconds between two tries at a gate that another process holds, for the time of a few instructions */
+/* microseconds between two attempts to take a gate that another process holds for a few instructions */
 #define GATE_WAIT		20
 
 /* states of the gate */
@@ -64,27 +71,27 @@ typedef struct Note
 {
 	volatile uint32 state;
 	pid_t		pid;
-	TimestampTz server;			/* PgStartTime of the server it ran in */
-	volatile bool excused;		/* it is being stopped by the engine itself */
+	TimestampTz server;			/* PgStartTime of the server in which the process ran */
+	volatile bool excused;		/* the engine itself stops the process */
 	pg_atomic_uint32 gate;
-	volatile bool asked;		/* the call is to be cancelled; written by who holds the gate */
-	BlackboxNote note;
+	volatile bool asked;		/* the call was cancelled; written by the process that holds the gate */
+	CrashNote	note;
 } Note;
 
-typedef struct Blackbox
+typedef struct CrashNotes
 {
 	uint32		magic;
-	ino_t		inode;			/* of the file in which it was written: that of a copy is another */
-	Note		notes[2 * DURABLE_WORKERS_LIMIT];	/* the second half: moved aside */
-} Blackbox;
+	ino_t		inode;			/* inode of the file when it was written; a copy has another inode */
+	Note		notes[2 * DURABLE_WORKERS_LIMIT];	/* the second half contains moved notes */
+} CrashNotes;
 
-static Blackbox *box = NULL;
+static CrashNotes *crash_notes = NULL;
 static Note *my_note = NULL;
 
 /*
- * Map the file, making it if it is missing, of another version or a copy.  Children
- * inherit the mapping.  A server that cannot map it runs without: then only
- * the counting of crashes is lost.
+ * Map the file; create it if it is missing, comes from another version or is a
+ * copy.  Child processes inherit the mapping.  A server that cannot map the
+ * file runs without it and does not count crashes.
  */
 static void
 open_file(LWLock *own_lock)
@@ -92,50 +99,49 @@ open_file(LWLock *own_lock)
 	int			fd;
 	struct stat st;
 
-	if (box != NULL)
+	if (crash_notes != NULL)
 		return;
-	fd = BasicOpenFile(BLACKBOX_FILE, O_RDWR | O_CREAT | PG_BINARY);
+	fd = BasicOpenFile(CRASH_NOTES_FILE, O_RDWR | O_CREAT | PG_BINARY);
 	if (fd < 0 || fstat(fd, &st) != 0 ||
-		(st.st_size != sizeof(Blackbox) &&
-		 (ftruncate(fd, 0) != 0 || posix_fallocate(fd, 0, sizeof(Blackbox)) != 0)))
+		(st.st_size != sizeof(CrashNotes) &&
+		 (ftruncate(fd, 0) != 0 || posix_fallocate(fd, 0, sizeof(CrashNotes)) != 0)))
 	{
 		ereport(LOG, (errcode_for_file_access(),
-					  errmsg("could not open file \"%s\": %m", BLACKBOX_FILE)));
+					  errmsg("could not open file \"%s\": %m", CRASH_NOTES_FILE)));
 		if (fd >= 0)
 			close(fd);
 		return;
 	}
-	box = mmap(NULL, sizeof(Blackbox), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	crash_notes = mmap(NULL, sizeof(CrashNotes), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	close(fd);
-	if (box == MAP_FAILED)
+	if (crash_notes == MAP_FAILED)
 	{
-		box = NULL;
-		ereport(LOG, (errmsg("could not map file \"%s\": %m", BLACKBOX_FILE)));
+		crash_notes = NULL;
+		ereport(LOG, (errmsg("could not map file \"%s\": %m", CRASH_NOTES_FILE)));
 		return;
 	}
-	if (box->magic != BLACKBOX_MAGIC || box->inode != st.st_ino)
+	if (crash_notes->magic != CRASH_NOTES_MAGIC || crash_notes->inode != st.st_ino)
 	{
-		memset(box, 0, sizeof(Blackbox));
-		box->magic = BLACKBOX_MAGIC;
-		box->inode = st.st_ino;
+		memset(crash_notes, 0, sizeof(CrashNotes));
+		crash_notes->magic = CRASH_NOTES_MAGIC;
+		crash_notes->inode = st.st_ino;
 	}
 }
 
-/* The notes are in a file, which outlives a crash: they take no memory of the server's. */
+/* The notes are in a file, so they take no shared memory. */
 static Size
-shmem_size(void)
+crash_notes_size(void)
 {
 	return 0;
 }
 
-/* Have the file opened at the start of the server. */
 void
 crash_notes_register(void)
 {
-	shmem_add(shmem_size, open_file);
+	shmem_add(crash_notes_size, open_file);
 }
 
-/* Leave at once because another process crashed: not this worker's doing. */
+/* SIGQUIT handler: end at once because another process crashed. */
 static void
 quit_without_note(SIGNAL_ARGS)
 {
@@ -144,27 +150,27 @@ quit_without_note(SIGNAL_ARGS)
 	_exit(2);
 }
 
-/* Move a note that was left behind to a free place, or where that of an earlier worker in the slot is, if all are taken. */
+/* Move the note of a dead process to a free place; if there is none, over an older note of the same slot. */
 static void
 move_aside(const Note *left, int slot)
 {
-	Note	   *place = &box->notes[DURABLE_WORKERS_LIMIT + slot];
+	Note	   *place = &crash_notes->notes[DURABLE_WORKERS_LIMIT + slot];
 
 	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
-	for (int i = DURABLE_WORKERS_LIMIT; i < lengthof(box->notes) && place->state != NOTE_NONE; i++)
-		if (box->notes[i].state == NOTE_NONE)
-			place = &box->notes[i];
+	for (int i = DURABLE_WORKERS_LIMIT; i < lengthof(crash_notes->notes) && place->state != NOTE_NONE; i++)
+		if (crash_notes->notes[i].state == NOTE_NONE)
+			place = &crash_notes->notes[i];
 	*place = *left;
 	LWLockRelease(shared_lock);
 }
 
-/* Use the note of this slot from now on. */
+/* Use the note of this slot from now on; called by a worker at its start. */
 void
-blackbox_attach(int slot)
+crash_note_attach(int slot)
 {
-	if (box == NULL)
+	if (crash_notes == NULL)
 		return;
-	my_note = &box->notes[slot];
+	my_note = &crash_notes->notes[slot];
 	if (my_note->state != NOTE_NONE)
 		move_aside(my_note, slot);
 	my_note->state = NOTE_NONE;
@@ -175,13 +181,16 @@ blackbox_attach(int slot)
 	pqsignal(SIGQUIT, quit_without_note);
 }
 
-/* This worker is about to run user code for an instance. */
+/*
+ * This worker is about to run user code for an instance.  The caller calls
+ * crash_note_clear when the code returns.
+ */
 void
-blackbox_write(int64 key, int task_id, bool queued)
+crash_note_write(int64 key, int task_id, bool queued)
 {
 	if (my_note == NULL)
 		return;
-	/* what came before cannot be meant for this call */
+	/* a cancellation that is pending now was not meant for this call */
 	QueryCancelPending = false;
 	pg_write_barrier();
 	my_note->note.key = key;
@@ -197,36 +206,35 @@ blackbox_write(int64 key, int task_id, bool queued)
 		pg_atomic_write_u32(&my_note->gate, GATE_OPEN);
 }
 
-/* What runs has ignored its timeout for too long.  Called by a signal handler. */
+/* The call has ignored its timeout for too long.  Called by a signal handler. */
 void
-blackbox_overdue(void)
+crash_note_overdue(void)
 {
 	if (my_note != NULL && my_note->state == NOTE_RUNNING)
 		my_note->note.overdue = true;
 }
 
-/* Whether this process ends because of that. */
+/* Whether this process ends because its call ignored the timeout. */
 bool
-blackbox_is_overdue(void)
+crash_note_is_overdue(void)
 {
 	return my_note != NULL && my_note->state == NOTE_RUNNING && my_note->note.overdue;
 }
 
-/* Whether what this process runs was cancelled.  Called by a signal handler. */
+/* Whether the call of this process was cancelled.  Called by a signal handler. */
 bool
-blackbox_is_cancelled(void)
+crash_note_is_cancelled(void)
 {
 	return my_note != NULL && my_note->state == NOTE_RUNNING && my_note->asked;
 }
 
-/* Whether this process runs user code. */
 bool
-blackbox_is_running(void)
+crash_note_is_running(void)
 {
 	return my_note != NULL && my_note->state == NOTE_RUNNING;
 }
 
-/* Take an open gate, to hold it or to close it; false if it is closed. */
+/* Take an open gate, to hold or to close it; false if it is closed. */
 static bool
 gate_take(Note *note, uint32 to)
 {
@@ -243,8 +251,9 @@ gate_take(Note *note, uint32 to)
 }
 
 /*
- * Close the gate.  What has been sent is pending by then and is delivered when
- * a system call returns, if not before; it was meant for the call that is over.
+ * Close the gate.  A signal that was sent before is pending and is delivered
+ * at the latest when a system call returns.  It was meant for the call that is
+ * over.
  */
 static void
 gate_close(void)
@@ -255,9 +264,9 @@ gate_close(void)
 	QueryCancelPending = false;
 }
 
-/* User code has returned.  Whether it was cancelled. */
+/* User code has returned. */
 bool
-blackbox_clear(void)
+crash_note_clear(void)
 {
 	if (my_note == NULL)
 		return false;
@@ -266,9 +275,9 @@ blackbox_clear(void)
 	return my_note->asked;
 }
 
-/* The process ends in order, perhaps in the middle of user code.  The slot may be another's already. */
+/* The process ends in order, perhaps within user code.  Another process may have the slot already. */
 void
-blackbox_leave(void)
+crash_note_leave(void)
 {
 	if (my_note != NULL && my_note->pid == MyProcPid)
 	{
@@ -279,13 +288,13 @@ blackbox_leave(void)
 	my_note = NULL;
 }
 
-/* Do not count it when the workers of a database end now. */
+/* The engine stops the workers of a database: do not count their notes. */
 void
-blackbox_excuse(Oid db)
+crash_note_excuse(Oid db)
 {
-	for (int i = 0; box != NULL && i < DURABLE_WORKERS_LIMIT; i++)
-		if (box->notes[i].note.db == db)
-			box->notes[i].excused = true;
+	for (int i = 0; crash_notes != NULL && i < DURABLE_WORKERS_LIMIT; i++)
+		if (crash_notes->notes[i].note.db == db)
+			crash_notes->notes[i].excused = true;
 }
 
 /* Whether a worker of this server runs an activity of the instance. */
@@ -296,7 +305,7 @@ runs_activity_of(const Note *note, Oid db, int64 key)
 		note->note.db == db && note->note.key == key && note->note.task_id != 0;
 }
 
-/* Cancel the call whose gate is held, and let go. */
+/* Cancel the call; the caller holds its gate, which is opened again. */
 static void
 cancel(Note *note)
 {
@@ -305,13 +314,13 @@ cancel(Note *note)
 	pg_atomic_write_u32(&note->gate, GATE_OPEN);
 }
 
-/* Interrupt the workers that are running activities of an instance. */
+/* Interrupt the workers that run activities of an instance. */
 void
-blackbox_cancel(Oid db, int64 key)
+crash_note_cancel(Oid db, int64 key)
 {
-	for (int i = 0; box != NULL && i < DURABLE_WORKERS_LIMIT; i++)
+	for (int i = 0; crash_notes != NULL && i < DURABLE_WORKERS_LIMIT; i++)
 	{
-		Note	   *note = &box->notes[i];
+		Note	   *note = &crash_notes->notes[i];
 
 		if (!runs_activity_of(note, db, key) || !gate_take(note, GATE_HELD))
 			continue;
@@ -323,17 +332,18 @@ blackbox_cancel(Oid db, int64 key)
 }
 
 /*
- * What the worker in a slot is running now.  The note changes without a lock,
- * but never while its state says that something runs, so that two equal looks
- * with a barrier between them are at one and the same call, or at two alike.
+ * The note of the worker in a slot.  There is no lock.  The owner changes
+ * key, task_id and since only while the state is not RUNNING, so two equal
+ * reads with a barrier between them show one call (or two calls that are
+ * alike).
  */
 bool
-blackbox_running(int slot, pid_t pid, BlackboxNote *result)
+crash_note_running(int slot, pid_t pid, CrashNote *result)
 {
-	for (int tries = 0; box != NULL && tries < 10; tries++)
+	for (int tries = 0; crash_notes != NULL && tries < 10; tries++)
 	{
-		const Note *note = &box->notes[slot];
-		const volatile BlackboxNote *current = &note->note;
+		const Note *note = &crash_notes->notes[slot];
+		const volatile CrashNote *current = &note->note;
 
 		if (note->state != NOTE_RUNNING || note->pid != pid || note->server != PgStartTime)
 			return false;
@@ -349,25 +359,28 @@ blackbox_running(int slot, pid_t pid, BlackboxNote *result)
 
 /*
  * Whether a note is one that a dead worker of this database left.  Until the
- * postmaster has cleared up after a crash, the dead process still has its
- * transaction and its locks, so that its row could not be counted on.
+ * postmaster has cleaned up after a crash, the dead process still has its
+ * transaction and its locks, so its row could not be locked to be counted.
  */
 static bool
 note_abandoned(int i, Oid db)
 {
-	const Note *note = &box->notes[i];
+	const Note *note = &crash_notes->notes[i];
 
 	return note->state != NOTE_NONE && note->note.db == db &&
 		(note->server != PgStartTime || BackendPidGetProc(note->pid) == NULL);
 }
 
-/* The next note, from a place on, that a dead worker of this database left, or -1; to be released when it is counted. */
+/*
+ * The index of the next note, from an index on, that a dead worker of this
+ * database left; -1 if there is none.
+ */
 int
-blackbox_next(Oid db, int from, BlackboxNote *result)
+crash_note_next(Oid db, int from, CrashNote *result)
 {
-	for (int i = from; box != NULL && i < lengthof(box->notes); i++)
+	for (int i = from; crash_notes != NULL && i < lengthof(crash_notes->notes); i++)
 	{
-		Note	   *note = &box->notes[i];
+		Note	   *note = &crash_notes->notes[i];
 
 		if (!note_abandoned(i, db))
 			continue;
@@ -379,34 +392,34 @@ blackbox_next(Oid db, int from, BlackboxNote *result)
 	return -1;
 }
 
-/* Whether there is any note of a database: a worker that is about to end may not have left it yet. */
+/* Whether there is any note of a database.  A worker that is about to end may still have one. */
 bool
-blackbox_pending(Oid db)
+crash_note_pending(Oid db)
 {
-	for (int i = 0; box != NULL && i < lengthof(box->notes); i++)
-		if (box->notes[i].state != NOTE_NONE && box->notes[i].note.db == db)
+	for (int i = 0; crash_notes != NULL && i < lengthof(crash_notes->notes); i++)
+		if (crash_notes->notes[i].state != NOTE_NONE && crash_notes->notes[i].note.db == db)
 			return true;
 	return false;
 }
 
-/* Whether a place has a note like this, which a dead worker left. */
+/* Whether the note at an index is equal to this one and was left by a dead worker. */
 static bool
-holds_note(int i, const BlackboxNote *note)
+holds_note(int i, const CrashNote *note)
 {
-	const BlackboxNote *other = &box->notes[i].note;
+	const CrashNote *other = &crash_notes->notes[i].note;
 
 	return note_abandoned(i, note->db) && other->key == note->key && other->task_id == note->task_id &&
 		other->queued == note->queued && other->overdue == note->overdue;
 }
 
-/* A note has been counted.  A worker that has got its slot meanwhile has moved it aside. */
+/* A note has been counted.  A worker that got the slot meanwhile may have moved the note. */
 void
-blackbox_release(int i, const BlackboxNote *note)
+crash_note_release(int i, const CrashNote *note)
 {
 	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
-	for (int j = DURABLE_WORKERS_LIMIT; j < lengthof(box->notes) && !holds_note(i, note); j++)
+	for (int j = DURABLE_WORKERS_LIMIT; j < lengthof(crash_notes->notes) && !holds_note(i, note); j++)
 		i = j;
 	if (holds_note(i, note))
-		box->notes[i].state = NOTE_NONE;
+		crash_notes->notes[i].state = NOTE_NONE;
 	LWLockRelease(shared_lock);
 }

@@ -2,22 +2,22 @@
  * function_durations.c
  *	  A table of mean durations in shared memory.
  *
- * Each function has one place in it, by its hash; of two functions with the
- * same place the one called last has it, and the other counts as unknown until
- * it is called again.  Entries are read and written without a lock, hash and
- * duration packed into one atomic number: 40 bits of one, 24 bits of the other
- * (17 seconds at most, which is slow whatever durable.batch_time is).
+ * The hash of a function selects its place.  If two functions have the same
+ * place, the place belongs to the one that was called last, and the other one
+ * counts as unknown until its next call.  There is no lock: each place is one
+ * atomic number of 40 bits of the hash and 24 bits of the duration (17 seconds
+ * at most, which is slow whatever durable.batch_time is).
  */
 #include "postgres.h"
 
-#include "common/guc.h"
 #include "common/hashfn.h"
-#include "shmem/function_durations.h"
-#include "shmem/shmem.h"
 #include "miscadmin.h"
 #include "port/atomics.h"
 #include "storage/shmem.h"
 
+#include "common/guc.h"
+#include "shmem/function_durations.h"
+#include "shmem/shmem.h"
 
 #define PLACES			8192
 #define DURATION_BITS	24
@@ -27,30 +27,28 @@ static pg_atomic_uint64 *places = NULL;
 
 /* Bytes of shared memory that the table takes. */
 static Size
-shmem_size(void)
+function_durations_size(void)
 {
 	return PLACES * sizeof(pg_atomic_uint64);
 }
 
-/* Lay the table out, empty. */
 static void
-shmem_init(LWLock *own_lock)
+function_durations_init(LWLock *own_lock)
 {
 	bool		found;
 
-	places = ShmemInitStruct("durable timings", shmem_size(), &found);
+	places = ShmemInitStruct("durable timings", function_durations_size(), &found);
 	for (int i = 0; !found && i < PLACES; i++)
 		pg_atomic_init_u64(&places[i], 0);
 }
 
-/* Have the part laid out at the start of the server. */
 void
 function_durations_register(void)
 {
-	shmem_add(shmem_size, shmem_init);
+	shmem_add(function_durations_size, function_durations_init);
 }
 
-/* The place of a function, and the part of its hash that is kept there. */
+/* The place of a function, and the part of its hash that is stored there. */
 static pg_atomic_uint64 *
 place_of(const char *search_path, const char *name, uint64 *tag)
 {
@@ -62,9 +60,9 @@ place_of(const char *search_path, const char *name, uint64 *tag)
 	return &places[hash % PLACES];
 }
 
-/* What is known of a function's duration. */
+/* The mean duration of a function; -1: unknown. */
 int64
-timing_mean(const char *search_path, const char *name)
+duration_mean(const char *search_path, const char *name)
 {
 	uint64		tag;
 	uint64		entry = pg_atomic_read_u64(place_of(search_path, name, &tag));
@@ -74,7 +72,7 @@ timing_mean(const char *search_path, const char *name)
 	return entry & DURATION_MAX;
 }
 
-/* Whether a call that takes so many microseconds is quick. */
+/* Whether a call that takes this many microseconds is quick. */
 static bool
 is_quick(int64 time)
 {
@@ -83,19 +81,20 @@ is_quick(int64 time)
 
 /* Whether a function is known to be slow. */
 bool
-timing_is_slow(const char *search_path, const char *name)
+duration_is_slow(const char *search_path, const char *name)
 {
-	int64		mean = timing_mean(search_path, name);
+	int64		mean = duration_mean(search_path, name);
 
 	return mean >= 0 && !is_quick(mean);
 }
 
 /*
- * Count a call that took this many microseconds; later ones weigh more.  One
- * that was interrupted would have taken longer, and does not pass for quick.
+ * Count a call that took this many microseconds; later calls weigh more.  An
+ * interrupted call would have taken longer, so its time does not count as
+ * quick.
  */
 void
-timing_add(const char *search_path, const char *name, int64 time, bool interrupted)
+duration_add(const char *search_path, const char *name, int64 time, bool interrupted)
 {
 	uint64		tag;
 	pg_atomic_uint64 *place = place_of(search_path, name, &tag);
@@ -109,9 +108,9 @@ timing_add(const char *search_path, const char *name, int64 time, bool interrupt
 	pg_atomic_write_u64(place, tag << DURATION_BITS | Max(duration, 1));
 }
 
-/* The function is to be called alone, whatever it takes, as it does what no rollback takes back. */
+/* The function must run alone, however long it takes, since it does something that a rollback does not undo. */
 void
-timing_alone(const char *search_path, const char *name)
+duration_alone(const char *search_path, const char *name)
 {
 	uint64		tag;
 	pg_atomic_uint64 *place = place_of(search_path, name, &tag);
@@ -119,9 +118,8 @@ timing_alone(const char *search_path, const char *name)
 	pg_atomic_write_u64(place, tag << DURATION_BITS | DURATION_MAX);
 }
 
-/* Nanoseconds since a time. */
 int64
-timing_since_ns(instr_time start)
+duration_since_ns(instr_time start)
 {
 	instr_time	end;
 

@@ -1,11 +1,12 @@
 /*
  * function_durations.h
- *	  How long functions take: known to all workers, through shared memory.
+ *	  How long functions take, known to all workers through shared memory.
  *
- * A function is *slow* if its calls so far took a quarter of durable.batch_time
- * or more on average, or do what no rollback takes back.  That is a hint: it is
- * run alone at once if there is a place for that.  Whatever is not true of it any
- * more makes it run sooner or later, and never keeps it from running.
+ * A function is *slow* if its calls took a quarter of durable.batch_time or
+ * more on average, or if it did something that a rollback does not undo.  A
+ * slow function is run alone from the beginning if a long place is free
+ * (places.h).  The table is only advice: a wrong entry makes a function run
+ * earlier or later and never keeps it from running.
  */
 #ifndef DURABLE_FUNCTION_DURATIONS_H
 #define DURABLE_FUNCTION_DURATIONS_H
@@ -16,14 +17,14 @@
 
 extern void function_durations_register(void);
 
-/* a name means a function together with the search_path that it is looked up with */
-extern bool timing_is_slow(const char *search_path, const char *name);
-/* microseconds that a call takes on average; -1: nothing is known */
-extern int64 timing_mean(const char *search_path, const char *name);
-/* a call of the current role has ended that took so many microseconds */
-extern void timing_add(const char *search_path, const char *name, int64 time, bool interrupted);
-/* it is to be called alone */
-extern void timing_alone(const char *search_path, const char *name);
-extern int64 timing_since_ns(instr_time start);
+/* a function is identified by its name, the search_path of the look-up, the database and the session's role */
+extern bool duration_is_slow(const char *search_path, const char *name);
+/* the average time of a call in microseconds; -1: unknown */
+extern int64 duration_mean(const char *search_path, const char *name);
+/* count a call; time in microseconds */
+extern void duration_add(const char *search_path, const char *name, int64 time, bool interrupted);
+/* the function must run alone from now on */
+extern void duration_alone(const char *search_path, const char *name);
+extern int64 duration_since_ns(instr_time start);
 
 #endif

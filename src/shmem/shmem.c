@@ -25,7 +25,7 @@ static int	nparts = 0;
 static shmem_request_hook_type previous_request_hook = NULL;
 static shmem_startup_hook_type previous_startup_hook = NULL;
 
-/* Ask for the memory and the locks: shared_lock and one for each part. */
+/* Request the memory and the locks: shared_lock and one lock for each part. */
 static void
 request_hook(void)
 {
@@ -36,7 +36,7 @@ request_hook(void)
 	RequestNamedLWLockTranche("durable", 1 + nparts);
 }
 
-/* Lay out the parts, or find them where another process has. */
+/* Lay out the parts, or find them if another process has laid them out. */
 static void
 startup_hook(void)
 {
@@ -52,7 +52,6 @@ startup_hook(void)
 	LWLockRelease(AddinShmemInitLock);
 }
 
-/* Add a part, from _PG_init under shared_preload_libraries. */
 void
 shmem_add(Size (*size) (void), void (*init) (LWLock *lock))
 {
@@ -67,9 +66,8 @@ shmem_add(Size (*size) (void), void (*init) (LWLock *lock))
 	parts[nparts++] = (ShmemPart) {.size = size, .init = init};
 }
 
-/* Remove from a table what belongs to a database. */
 void
-shared_forget(HTAB *table, Oid db)
+shmem_forget(HTAB *table, Oid db)
 {
 	HASH_SEQ_STATUS scan;
 	RoleKey    *key;
@@ -80,18 +78,16 @@ shared_forget(HTAB *table, Oid db)
 			hash_search(table, key, HASH_REMOVE, NULL);
 }
 
-/* Tell whether shared memory is there. */
 bool
-shared_available(void)
+shmem_available(void)
 {
 	return shared_lock != NULL;
 }
 
-/* Throw the error that says what to configure where it is not. */
 void
-shared_require(void)
+shmem_require(void)
 {
-	if (!shared_available())
+	if (!shmem_available())
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("durable must be loaded via shared_preload_libraries"),

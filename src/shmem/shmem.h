@@ -3,13 +3,15 @@
  *	  Shared memory: one request at server start, one lock, and the parts that
  *	  the modules keep in it.
  *
- * Everything in shared memory is a hint or a fact about living processes; a
- * crash resets it and the tables say all that is needed to build it anew.
- * shared_lock guards every field of every part unless the part says
- * otherwise.  It is held for short list operations only, never across
- * anything that can throw or wait.  Readers take their lock in LW_EXCLUSIVE as
- * well, here and elsewhere: PostgreSQL lets a reader in beside others while a
- * writer waits, so readers who come one after another would keep a worker out.
+ * Shared memory contains advice and facts about live processes.  A crash of
+ * the server resets it, and the tables contain all that is needed to build it
+ * again.  shared_lock guards every field of every part unless the part says
+ * otherwise.  The lock is held for short list operations, never across code
+ * that can throw an error or wait.
+ *
+ * Readers take their lock in LW_EXCLUSIVE mode, too.  PostgreSQL lets a reader
+ * join other readers while a writer waits, so a sequence of readers would keep
+ * a worker from the lock.
  */
 #ifndef DURABLE_SHMEM_H
 #define DURABLE_SHMEM_H
@@ -21,24 +23,25 @@
 
 extern LWLock *shared_lock;
 
-/* what hash tables in shared memory that have an entry for each role of a database begin their keys with */
+/* the first part of the key of a hash table in shared memory with an entry for each role of a database */
 typedef struct RoleKey
 {
 	Oid			db;
 	Oid			role;
 } RoleKey;
 
-/* remove from such a table what belongs to a database; its lock is held */
-extern void shared_forget(HTAB *table, Oid db);
+/* remove the entries of a database from such a table; the caller holds the table's lock */
+extern void shmem_forget(HTAB *table, Oid db);
 
 /*
- * Add a part, from _PG_init under shared_preload_libraries: how many bytes it
- * takes, and what lays it out or finds it, which gets a lock of the part's own.
+ * Add a part; called from _PG_init under shared_preload_libraries.  size
+ * returns the bytes that the part needs.  init lays out the part, or finds it
+ * if another process has laid it out, and gets a lock for the part.
  */
 extern void shmem_add(Size (*size) (void), void (*init) (LWLock *lock));
-/* false where the library isn't in shared_preload_libraries */
-extern bool shared_available(void);
-/* error saying what to add where shared memory is missing */
-extern void shared_require(void);
+/* false if the library is not in shared_preload_libraries */
+extern bool shmem_available(void);
+/* error 55000 with a hint if it is not */
+extern void shmem_require(void);
 
 #endif

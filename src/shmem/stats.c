@@ -1,10 +1,12 @@
 /*
  * stats.c
- *	  Counters in shared memory, one set a (database, role) and one a function.
+ *	  Counters in shared memory: one set for each (database, role) and one for
+ *	  each function.
  *
- * Two hash tables, entered under their lock and added to under it as well: it
- * is taken once a batch.  When there is no room for another function, or a role
- * has its share of them already, its calls count under OTHER_FUNCTIONS.
+ * Both hash tables are guarded by the part's lock, which is taken once for each
+ * batch.  If there is no room for another function, or a role has
+ * ROLE_FUNCTIONS of them, the calls of further functions count under
+ * OTHER_FUNCTIONS.
  */
 #include "postgres.h"
 
@@ -23,17 +25,17 @@
 
 #define MAX_ROLES		1024
 #define MAX_FUNCTIONS	8192
-#define ROLE_FUNCTIONS	512		/* of one role */
-#define MAX_PENDING		64		/* functions in one transaction */
+#define ROLE_FUNCTIONS	512		/* entries of one role, at most */
+#define MAX_PENDING		64		/* functions that are counted in one transaction */
 #define NAME_SIZE		128
 #define OTHER_FUNCTIONS "(others)"
 
 typedef struct RoleStats
 {
 	RoleKey		key;			/* hash key, must be first */
-	int			functions;		/* that have an entry */
+	int			functions;		/* entries in functions */
 	int64		counters[STATS_COUNTERS];
-	int64		max_lateness;	/* us */
+	int64		max_lateness;	/* microseconds */
 	TimestampTz since;
 } RoleStats;
 
@@ -48,7 +50,7 @@ typedef struct Calls
 {
 	int64		calls;
 	int64		failures;
-	int64		time;			/* ns */
+	int64		time;			/* nanoseconds */
 	int64		max_time;
 } Calls;
 
@@ -62,7 +64,7 @@ static LWLock *lock = NULL;
 static HTAB *roles = NULL;
 static HTAB *functions = NULL;
 
-/* what this transaction has done */
+/* counts of the current transaction */
 static int64 counters[STATS_COUNTERS];
 static int64 max_lateness;
 static int	npending = 0;
@@ -74,15 +76,14 @@ PG_FUNCTION_INFO_V1(durable_reset_stats);
 
 /* Bytes of shared memory that the counters take. */
 static Size
-shmem_size(void)
+stats_size(void)
 {
 	return add_size(hash_estimate_size(MAX_ROLES, sizeof(RoleStats)),
 					hash_estimate_size(MAX_FUNCTIONS, sizeof(FunctionStats)));
 }
 
-/* Lay the tables out, empty. */
 static void
-shmem_init(LWLock *stats_lock)
+stats_init(LWLock *stats_lock)
 {
 	HASHCTL		role_ctl = {.keysize = sizeof(RoleKey), .entrysize = sizeof(RoleStats)};
 	HASHCTL		function_ctl = {.keysize = sizeof(FunctionKey), .entrysize = sizeof(FunctionStats)};
@@ -94,14 +95,12 @@ shmem_init(LWLock *stats_lock)
 									   HASH_ELEM | HASH_BLOBS | HASH_FIXED_SIZE);
 }
 
-/* Have the part laid out at the start of the server. */
 void
 stats_register(void)
 {
-	shmem_add(shmem_size, shmem_init);
+	shmem_add(stats_size, stats_init);
 }
 
-/* Count something. */
 void
 stats_count(StatsCounter counter, int64 by)
 {
@@ -119,7 +118,7 @@ stats_timer(TimestampTz due, TimestampTz now)
 	max_lateness = Max(max_lateness, lateness);
 }
 
-/* Add some calls to others. */
+/* Add calls to the counts of a function. */
 static void
 add_calls(Calls *to, const Calls *calls)
 {
@@ -129,7 +128,7 @@ add_calls(Calls *to, const Calls *calls)
 	to->max_time = Max(to->max_time, calls->max_time);
 }
 
-/* Add what is pending to a role's counters and to its functions'. */
+/* Add the counts of this transaction to a role and its functions.  The caller holds the lock. */
 static void
 add_pending(void)
 {
@@ -168,7 +167,7 @@ add_pending(void)
 	}
 }
 
-/* Count from zero again. */
+/* Reset the counts of this transaction. */
 static void
 clear_pending(void)
 {
@@ -178,11 +177,11 @@ clear_pending(void)
 }
 
 /*
- * Transaction callback.  Whoever the commit wakes finds the work counted; a
- * rollback waits for the next commit.
+ * Transaction callback.  A session that the commit wakes finds the work
+ * counted; a rollback is counted with the next commit.
  */
 static void
-at_transaction_end(XactEvent event, void *arg)
+stats_at_transaction_end(XactEvent event, void *arg)
 {
 	if (event == XACT_EVENT_COMMIT && counters[STATS_BATCHES] > 0)
 	{
@@ -200,11 +199,11 @@ at_transaction_end(XactEvent event, void *arg)
 	}
 }
 
-/* Let the transactions of this process count. */
+/* Make the transactions of this process count. */
 void
 stats_begin(void)
 {
-	RegisterXactCallback(at_transaction_end, NULL);
+	RegisterXactCallback(stats_at_transaction_end, NULL);
 }
 
 /* Count a call of a function that took this many nanoseconds. */
@@ -234,13 +233,12 @@ stats_call(StatsKind kind, const char *name, int64 time, bool failed)
 	add_calls(&pending[i].calls, &call);
 }
 
-/* The counters of a database begin anew. */
 void
 stats_reset(Oid db)
 {
 	LWLockAcquire(lock, LW_EXCLUSIVE);
-	shared_forget(functions, db);
-	shared_forget(roles, db);
+	shmem_forget(functions, db);
+	shmem_forget(roles, db);
 	LWLockRelease(lock);
 }
 
@@ -248,23 +246,20 @@ stats_reset(Oid db)
 Datum
 durable_reset_stats(PG_FUNCTION_ARGS)
 {
-	shared_require();
+	shmem_require();
 	orchestrator_forbid("durable.reset_stats");
 	stats_reset(MyDatabaseId);
 	PG_RETURN_VOID();
 }
 
-/* Milliseconds, as statistics views show times. */
+/* A time in milliseconds, the unit of statistics views. */
 static Datum
 milliseconds(double us)
 {
 	return Float8GetDatum(us / 1000.0);
 }
 
-/*
- * Copies of what a table has for this database; the rows are made when the lock
- * is free again.  Even a reader takes the lock alone, see shmem.h.
- */
+/* Copies of a table's entries for this database, so that the caller makes rows without the lock. */
 static char *
 copy_entries(HTAB *table, long max, Size size, int *count)
 {
@@ -291,7 +286,7 @@ durable_role_stats(PG_FUNCTION_ARGS)
 	int			count;
 
 	InitMaterializedSRF(fcinfo, 0);
-	if (!shared_available())
+	if (!shmem_available())
 		return (Datum) 0;
 	copies = (RoleStats *) copy_entries(roles, MAX_ROLES, sizeof(RoleStats), &count);
 	for (RoleStats *role = copies; role < copies + count; role++)
@@ -319,7 +314,7 @@ durable_function_stats(PG_FUNCTION_ARGS)
 	int			count;
 
 	InitMaterializedSRF(fcinfo, 0);
-	if (!shared_available())
+	if (!shmem_available())
 		return (Datum) 0;
 	copies = (FunctionStats *) copy_entries(functions, MAX_FUNCTIONS, sizeof(FunctionStats), &count);
 	for (FunctionStats *function = copies; function < copies + count; function++)

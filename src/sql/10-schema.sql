@@ -126,7 +126,7 @@ CREATE TABLE durable_internal.instances (
 ) USING heap WITH (fillfactor = 50);
 -- Of the column's collation "C", so that ids with a prefix are side by side; for pages by id prefix too.
 CREATE UNIQUE INDEX instances_instance_id ON durable_internal.instances (instance_id) WITH (fillfactor = 50);
--- For pages and counts (src/search/search.c), except by id prefix; each state, owner and name is a group in the order of pages.
+-- For pages and counts (src/search), except by id prefix; each state, owner and name is a group in the order of pages.
 -- It also leads the scheduler to what is ready.
 CREATE INDEX instances_listing ON durable_internal.instances
     (state, owner, name COLLATE "C", created_time, instance_id) WITH (fillfactor = 50);

@@ -23,7 +23,7 @@ enum
 	TASK_KEY, TASK_TASK_ID, TASK_SEQ, TASK_ATTEMPT, TASK_DELIVERIES, TASK_REWINDS
 };
 
-/* Fill a cleared slot from a task. */
+/* Fill a cleared slot with a task. */
 static void
 task_write(TupleTableSlot *slot, const TaskRow *row)
 {
@@ -32,12 +32,11 @@ task_write(TupleTableSlot *slot, const TaskRow *row)
 	row_set(slot, TASK_SEQ, Int32GetDatum(row->seq));
 	row_set(slot, TASK_ATTEMPT, Int32GetDatum(row->attempt));
 	row_set(slot, TASK_DELIVERIES, Int32GetDatum(row->deliveries));
-	/* few have been rewound, and a null takes no room */
+	/* most tasks were not rewound, and a null takes no room */
 	if (row->rewinds != 0)
 		row_set(slot, TASK_REWINDS, Int32GetDatum(row->rewinds));
 }
 
-/* Queue an activity. */
 void
 task_insert(Store *store, const TaskRow *row)
 {
@@ -48,7 +47,7 @@ task_insert(Store *store, const TaskRow *row)
 	table_add_row(table, slot);
 }
 
-/* Lock the newest version of the row in the slot unless somebody else has it. */
+/* Lock the newest version of the row in the slot, unless another transaction holds it. */
 static bool
 lock_task(Table *table, TupleTableSlot *slot)
 {
@@ -63,7 +62,7 @@ lock_task(Table *table, TupleTableSlot *slot)
 	return true;
 }
 
-/* Lock those of the tasks low..high that nobody else has. */
+/* Lock the tasks low..high that no other transaction holds. */
 List *
 tasks_lock(Store *store, int64 key, int low, int high)
 {
@@ -98,8 +97,9 @@ tasks_lock(Store *store, int64 key, int low, int high)
 }
 
 /*
- * The same for a transaction that is to remove them or to change them.  Workers
- * pass over what it has locked, so that it is announced if it stays.
+ * Lock tasks to remove or change them, not to run them.  Workers skip what
+ * this transaction has locked, so the tasks that remain are announced at its
+ * end.
  */
 List *
 tasks_seize(Store *store, int64 key, int low, int high)
@@ -108,11 +108,11 @@ tasks_seize(Store *store, int64 key, int low, int high)
 	InstanceRow instance;
 
 	if (rows != NIL && instance_get(store, key, &instance))
-		hint_locked_tasks(instance.owner, key, ((TaskRow *) linitial(rows))->task_id, ((TaskRow *) llast(rows))->task_id);
+		wakeup_locked_tasks(instance.owner, key, ((TaskRow *) linitial(rows))->task_id, ((TaskRow *) llast(rows))->task_id);
 	return rows;
 }
 
-/* Whether a task is queued, whoever has it. */
+/* Whether a task is queued, even if another transaction has locked it. */
 bool
 task_exists(Store *store, int64 key, int task_id)
 {
@@ -125,7 +125,7 @@ task_exists(Store *store, int64 key, int task_id)
 	return exists;
 }
 
-/* Remember how many workers have died with a locked task. */
+/* Store how many workers have died with a locked task. */
 void
 task_set_deliveries(Store *store, TaskRow *row, int deliveries)
 {
@@ -138,7 +138,6 @@ task_set_deliveries(Store *store, TaskRow *row, int deliveries)
 	row->tid = slot->tts_tid;
 }
 
-/* Remove a locked task. */
 void
 task_delete(Store *store, const TaskRow *row)
 {
@@ -156,7 +155,6 @@ tasks_delete(Store *store, int64 key)
 		task_delete(store, lfirst(cell));
 }
 
-/* Count the tasks of a role. */
 int64
 tasks_count(Store *store, Oid role, int64 max)
 {
@@ -181,7 +179,7 @@ tasks_count(Store *store, Oid role, int64 max)
 	return count;
 }
 
-/* The same for instances that have queued activities, with their range. */
+/* Call back for each instance that has queued activities, with their range. */
 int64
 tasks_scan(Store *store, int64 from, bool (*callback) (int64 key, int low, int high, void *arg), void *arg)
 {

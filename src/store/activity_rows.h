@@ -14,24 +14,28 @@ typedef struct TaskRow
 	int			seq;
 	int			attempt;
 	int			deliveries;
-	int			rewinds;		/* how often it was begun anew by a rewind */
+	int			rewinds;		/* how often a rewind began the task again */
 	ItemPointerData tid;
 } TaskRow;
 
 extern void task_insert(Store *store, const TaskRow *row);
-/* the rows low..high that no other worker has, locked */
+/* lock the rows low..high that no other transaction holds */
 extern List *tasks_lock(Store *store, int64 key, int low, int high);
-/* the same, for who does not run them */
+/* the same, to remove or change the rows */
 extern List *tasks_seize(Store *store, int64 key, int low, int high);
-/* whether it is there, locked or not */
+/* whether the row exists, locked or not */
 extern bool task_exists(Store *store, int64 key, int task_id);
 extern void task_set_deliveries(Store *store, TaskRow *row, int deliveries);
 extern void task_delete(Store *store, const TaskRow *row);
 extern void tasks_delete(Store *store, int64 key);
-/* how many are queued for a role, up to a maximum */
+/* the number of queued tasks of a role, at most max */
 extern int64 tasks_count(Store *store, Oid role, int64 max);
 
-/* a scan for the scheduler; the callback returns false to stop, and then the next scan is to begin with the key returned */
+/*
+ * A scan for the scheduler, from a key on.  The callback returns false to
+ * stop; the result is the key with which the next scan begins, 0: the scan is
+ * complete.
+ */
 extern int64 tasks_scan(Store *store, int64 from, bool (*callback) (int64 key, int low, int high, void *arg), void *arg);
 
 #endif

@@ -57,7 +57,6 @@ durable_event_type(PG_FUNCTION_ARGS)
 	PG_RETURN_TEXT_P(cstring_to_text(event_names[event]));
 }
 
-/* Append an event. */
 void
 history_append(Store *store, const HistoryRow *row)
 {
@@ -80,7 +79,7 @@ history_append(Store *store, const HistoryRow *row)
 
 /* Read a row out of a slot. */
 static void
-row_read(TupleTableSlot *slot, HistoryRow *row)
+history_read(TupleTableSlot *slot, HistoryRow *row)
 {
 	row->key = row_int64(slot, COL_KEY);
 	row->seq = row_int(slot, COL_SEQ);
@@ -118,14 +117,13 @@ history_between(Store *store, int64 key, int first_seq, int last_seq)
 	{
 		HistoryRow *row = palloc(sizeof(HistoryRow));
 
-		row_read(slot, row);
+		history_read(slot, row);
 		rows = lappend(rows, row);
 	}
 	scan_end(&scan);
 	return rows;
 }
 
-/* Read one event. */
 bool
 history_get(Store *store, int64 key, int seq, HistoryRow *row)
 {
@@ -135,12 +133,11 @@ history_get(Store *store, int64 key, int seq, HistoryRow *row)
 	scan_between(&scan, store, key, seq, seq);
 	slot = scan_next(&scan);
 	if (slot != NULL)
-		row_read(slot, row);
+		history_read(slot, row);
 	scan_end(&scan);
 	return slot != NULL;
 }
 
-/* The name in an event of a task. */
 char *
 history_name(Store *store, int64 key, int seq, int task_id)
 {

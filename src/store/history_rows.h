@@ -23,7 +23,7 @@ typedef struct HistoryRow
 extern void history_append(Store *store, const HistoryRow *row);
 extern bool history_get(Store *store, int64 key, int seq, HistoryRow *row);
 extern List *history_between(Store *store, int64 key, int first_seq, int last_seq);
-/* the name in one event of a task, without its payloads, which may be large; NULL if there is none */
+/* the name in an event of a task, NULL if there is none; does not read the payloads, which may be large */
 extern char *history_name(Store *store, int64 key, int seq, int task_id);
 extern void history_delete(Store *store, int64 key, int after_seq);
 

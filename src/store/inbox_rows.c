@@ -1,6 +1,6 @@
 /*
  * inbox_rows.c
- *	  Rows of durable_internal.messages: what instances have yet to take in.
+ *	  Rows of durable_internal.messages: the inboxes of instances.
  */
 #include "postgres.h"
 
@@ -44,7 +44,7 @@ message_send(Store *store, Oid owner, MessageRow *row)
 	row_set_text(slot, MESSAGE_NAME, row->name);
 	row_set_jsonb(slot, MESSAGE_PAYLOAD, row->payload);
 	table_add_row(table, slot);
-	hint_instance(owner, row->key, NULL, READY_MESSAGE);
+	wakeup_instance(owner, row->key, NULL, READY_MESSAGE);
 }
 
 /* Take the messages of an instance out of its inbox, in order. */
@@ -76,7 +76,6 @@ messages_take(Store *store, int64 key)
 	return rows;
 }
 
-/* Remove the messages of an instance. */
 void
 messages_delete(Store *store, int64 key)
 {
@@ -84,8 +83,8 @@ messages_delete(Store *store, int64 key)
 }
 
 /*
- * The largest id of a message, 0 if there is none.  It reads the index alone, so
- * that of messages that are gone or not committed counts too.
+ * The largest id of a message, 0 if there is none.  This reads only the index,
+ * so messages that are dead or not committed count, too.
  */
 int64
 messages_largest_id(Store *store)
@@ -108,9 +107,9 @@ messages_largest_id(Store *store)
 }
 
 /*
- * Count the messages of an instance.  A dirty read, since those of transactions
- * that may still commit, prepared ones too, take room; rows of this table are
- * never updated, so none is seen twice.
+ * Count the messages of an instance.  A dirty read: messages of transactions
+ * that may still commit, prepared ones too, take room.  Rows of this table are
+ * never updated, so no message is counted twice.
  */
 int64
 messages_count(Store *store, int64 key, int64 max)
@@ -132,7 +131,7 @@ messages_count(Store *store, int64 key, int64 max)
 	return count;
 }
 
-/* Remove rows that belong to an instance which does not exist. */
+/* Remove rows of an instance that does not exist. */
 bool
 queue_remove_orphans(Store *store, int64 key, int64 max)
 {
@@ -143,7 +142,7 @@ queue_remove_orphans(Store *store, int64 key, int64 max)
 
 /*
  * Call back once for each instance that has messages, from a key on.  Returns
- * the first key that was refused, 0 if none was.
+ * the key at which the callback stopped, 0 if it did not.
  */
 int64
 messages_scan(Store *store, int64 from, bool (*callback) (int64 key, void *arg), void *arg)

@@ -1,6 +1,6 @@
 /*
  * inbox_rows.h
- *	  Rows of durable_internal.messages: what instances have yet to take in.
+ *	  Rows of durable_internal.messages: the inboxes of instances.
  */
 #ifndef DURABLE_INBOX_ROWS_H
 #define DURABLE_INBOX_ROWS_H
@@ -20,19 +20,26 @@ typedef struct MessageRow
 } MessageRow;
 
 extern void message_send(Store *store, Oid owner, MessageRow *row);
-/* the messages of an instance in order, deleted */
+/* read the messages of an instance in order, and delete them */
 extern List *messages_take(Store *store, int64 key);
-/* the same without reading them */
+/* delete the messages of an instance without reading them */
 extern void messages_delete(Store *store, int64 key);
 /* the largest id of a message of any instance */
 extern int64 messages_largest_id(Store *store);
-/* how many there are, up to a maximum, with those of transactions that have not ended */
+/* the number of messages, at most max; those of transactions that may still commit count, too */
 extern int64 messages_count(Store *store, int64 key, int64 max);
 
-/* a scan for the scheduler; the callback returns false to stop, and then the next scan is to begin with the key returned */
+/*
+ * A scan for the scheduler, from a key on.  The callback returns false to
+ * stop; the result is the key with which the next scan begins, 0: the scan is
+ * complete.
+ */
 extern int64 messages_scan(Store *store, int64 from, bool (*callback) (int64 key, void *arg), void *arg);
 
-/* delete at most so many rows of each of these tables that belong to an instance which does not exist; false if there may be more */
+/*
+ * delete rows of an instance that does not exist, at most max from each of the
+ * tables messages, tasks and timers; false if there may be more
+ */
 extern bool queue_remove_orphans(Store *store, int64 key, int64 max);
 
 #endif

@@ -22,9 +22,9 @@
 #include "store/owner.h"
 #include "store/table_access.h"
 
-/* Read a row out of a slot whose columns have been fetched. */
+/* Read a row from a slot whose columns have been fetched. */
 static void
-row_read(TupleTableSlot *slot, InstanceRow *row)
+instance_read(TupleTableSlot *slot, InstanceRow *row)
 {
 	memset(row, 0, sizeof(InstanceRow));
 	row->key = row_int64(slot, COL_KEY);
@@ -63,9 +63,9 @@ set_unless_zero(TupleTableSlot *slot, int column, int64 value)
 		row_set(slot, column, Int64GetDatum(value));
 }
 
-/* Fill a cleared slot from a row. */
+/* Fill a cleared slot with a row. */
 static void
-row_write(TupleTableSlot *slot, const InstanceRow *row)
+instance_write(TupleTableSlot *slot, const InstanceRow *row)
 {
 	row_set(slot, COL_KEY, Int64GetDatum(row->key));
 	row_set_text(slot, COL_INSTANCE_ID, row->instance_id);
@@ -101,14 +101,14 @@ instance_datum(Table *table, const InstanceRow *row)
 	TupleTableSlot *slot = table_new_row(table);
 	HeapTuple	tuple;
 
-	row_write(slot, row);
+	instance_write(slot, row);
 	tuple = heap_form_tuple(slot->tts_tupleDescriptor, slot->tts_values, slot->tts_isnull);
 	return heap_copy_tuple_as_datum(tuple, slot->tts_tupleDescriptor);
 }
 
-/* Begin a scan for one key of the primary key or of the given index. */
+/* Begin a scan of an index for one value. */
 static void
-scan_key(TableScan *scan, Store *store, const char *index, Datum value, RegProcedure equal)
+scan_instances(TableScan *scan, Store *store, const char *index, Datum value, RegProcedure equal)
 {
 	ScanKeyData key;
 
@@ -117,9 +117,9 @@ scan_key(TableScan *scan, Store *store, const char *index, Datum value, RegProce
 }
 
 /*
- * Find the visible version of an instance's row from where the index led in an
- * earlier transaction.  Much may have come in between: even the block may be
- * gone.
+ * Find the visible version of an instance's row from the place where the index
+ * led in an earlier transaction.  The row may have changed or been removed
+ * since then, and the block may not exist any more.
  */
 static bool
 find_from_root(Table *table, int64 key, const ItemPointerData *root, ItemPointer tid, Oid *owner)
@@ -143,14 +143,14 @@ find_from_root(Table *table, int64 key, const ItemPointerData *root, ItemPointer
 	return found;
 }
 
-/* Find it by the index, and where that leads. */
+/* Find the visible version of an instance's row by the index; root becomes the place where the index led. */
 static bool
 find_by_key(Store *store, int64 key, ItemPointer root, ItemPointer tid, Oid *owner)
 {
 	TableScan	scan;
 	TupleTableSlot *slot;
 
-	scan_key(&scan, store, "instances_pkey", Int64GetDatum(key), F_INT8EQ);
+	scan_instances(&scan, store, "instances_pkey", Int64GetDatum(key), F_INT8EQ);
 	slot = scan_next(&scan);
 	if (slot != NULL)
 	{
@@ -164,9 +164,10 @@ find_by_key(Store *store, int64 key, ItemPointer root, ItemPointer tid, Oid *own
 
 /*
  * Lock the row of an instance for an update and read its newest version.
- * row->root may say where the index led before, which saves the search, or be
- * invalid.  Another role's row is not locked but for one that has just become
- * another's; row->owner then says whose it is.
+ * row->root says where the index led in an earlier transaction, which saves
+ * the search, or is invalid.  owner: only if the row belongs to this role;
+ * else the result is FETCH_FOREIGN and row->owner says whose it is.  Such a
+ * row is locked only if it has just changed its owner.
  */
 static FetchResult
 lock_row(Store *store, int64 key, Oid owner, LockWaitPolicy policy, InstanceRow *row)
@@ -193,7 +194,7 @@ lock_row(Store *store, int64 key, Oid owner, LockWaitPolicy policy, InstanceRow 
 	if (result == TM_Ok)
 	{
 		slot_getallattrs(table->slot);
-		row_read(table->slot, row);
+		instance_read(table->slot, row);
 		row->root = root;
 	}
 	ExecClearTuple(table->slot);
@@ -202,17 +203,14 @@ lock_row(Store *store, int64 key, Oid owner, LockWaitPolicy policy, InstanceRow 
 	return result == TM_Ok ? FETCH_FOUND : result == TM_WouldBlock ? FETCH_LOCKED : FETCH_ABSENT;
 }
 
-/* The same for a round, which waits for nobody; owner InvalidOid: whosever it is. */
+/* Lock a row for a worker, which waits for no other transaction.  owner InvalidOid: any. */
 FetchResult
 instance_claim(Store *store, int64 key, Oid owner, InstanceRow *row)
 {
 	return lock_row(store, key, owner, LockWaitSkip, row);
 }
 
-/*
- * Lock the row of an instance for an update other than by a round, and read its
- * newest version.  It does not wait for other transactions unless told to.
- */
+/* Lock a row for a transaction that is not a worker's.  wait: wait for other transactions. */
 FetchResult
 instance_lock(Store *store, int64 key, bool wait, InstanceRow *row)
 {
@@ -220,9 +218,9 @@ instance_lock(Store *store, int64 key, bool wait, InstanceRow *row)
 
 	ItemPointerSetInvalid(&row->root);
 	result = lock_row(store, key, InvalidOid, wait ? LockWaitBlock : LockWaitSkip, row);
-	/* for one that has ended nothing comes that could not wait, but that its parent may rewind one that failed */
+	/* an ended instance gets nothing that could not wait, except that a parent may rewind a failed child */
 	if (result == FETCH_FOUND && (!STATE_IS_TERMINAL(row->state) || (row->state == STATE_FAILED && row->parent_key != 0)))
-		hint_locked(row->owner, key);
+		wakeup_locked(row->owner, key);
 	return result;
 }
 
@@ -233,15 +231,14 @@ read_by(Store *store, const char *index, Datum value, RegProcedure equal, Instan
 	TableScan	scan;
 	TupleTableSlot *slot;
 
-	scan_key(&scan, store, index, value, equal);
+	scan_instances(&scan, store, index, value, equal);
 	slot = scan_next(&scan);
 	if (slot != NULL)
-		row_read(slot, row);
+		instance_read(slot, row);
 	scan_end(&scan);
 	return slot != NULL;
 }
 
-/* Read an instance by key. */
 bool
 instance_get(Store *store, int64 key, InstanceRow *row)
 {
@@ -256,14 +253,13 @@ instance_get_waiting_parent(Store *store, const InstanceRow *row, InstanceRow *p
 		instance_get(store, row->parent_key, parent) && !STATE_IS_TERMINAL(parent->state);
 }
 
-/* Read an instance by id. */
 bool
 instance_find(Store *store, const char *instance_id, InstanceRow *row)
 {
 	return read_by(store, "instances_instance_id", CStringGetTextDatum(instance_id), F_TEXTEQ, row);
 }
 
-/* Whether another transaction has an id.  The unique index would wait for that one. */
+/* Whether another transaction has written a row with this id.  An insert would wait for that transaction. */
 bool
 instance_id_is_held(Store *store, const char *instance_id)
 {
@@ -281,7 +277,7 @@ instance_id_is_held(Store *store, const char *instance_id)
 	return held;
 }
 
-/* Read whose it is, InvalidOid if that role is absent, and nothing else of it. */
+/* Read the owner of an instance, InvalidOid if that role is absent. */
 bool
 instance_owner(Store *store, int64 key, Oid *owner)
 {
@@ -291,31 +287,29 @@ instance_owner(Store *store, int64 key, Oid *owner)
 	return find_by_key(store, key, &root, &tid, owner);
 }
 
-/* Add an instance. */
 void
 instance_insert(Store *store, const InstanceRow *row)
 {
 	Table	   *table = table_get(store, TABLE_INSTANCES);
 	TupleTableSlot *slot = table_new_row(table);
 
-	row_write(slot, row);
+	instance_write(slot, row);
 	table_add_row(table, slot);
 }
 
-/* Write a changed row that this transaction has locked. */
+/* Write a changed row, which this transaction has locked. */
 void
 instance_update(Store *store, InstanceRow *row)
 {
 	Table	   *table = table_get(store, TABLE_INSTANCES);
 	TupleTableSlot *slot = table_new_row(table);
 
-	row_write(slot, row);
+	instance_write(slot, row);
 	if (table_update_row(table, &row->tid, slot))
 		row->root = slot->tts_tid;
 	row->tid = slot->tts_tid;
 }
 
-/* Remove an instance's row. */
 void
 instance_delete(Store *store, const InstanceRow *row)
 {
@@ -323,9 +317,9 @@ instance_delete(Store *store, const InstanceRow *row)
 }
 
 /*
- * Call back for the instances that are ready, owner by owner, but for those of
- * absent roles.  When the callback returns false it has had enough of this
- * owner's.
+ * Call back for the ready instances, owner by owner, except those of absent
+ * roles.  When the callback returns false, the rest of this owner's instances
+ * is skipped.
  */
 void
 instances_ready(Store *store, bool (*callback) (const InstanceRow *row, void *arg), void *arg)
@@ -355,7 +349,7 @@ instances_ready(Store *store, bool (*callback) (const InstanceRow *row, void *ar
 	} while (!more && row.owner != OID_MAX);
 }
 
-/* Find the instances of an owner in some states. */
+/* Count the instances of an owner in some states and list their keys. */
 int64
 instances_of(Store *store, const char *states, Datum owner, int64 max, int64 *found)
 {
@@ -384,7 +378,7 @@ instances_of(Store *store, const char *states, Datum owner, int64 max, int64 *fo
 	return count;
 }
 
-/* Step to the next owner among the instances of a state. */
+/* The next owner among the instances of a state. */
 bool
 instances_next_owner(Store *store, char state, Datum *owner)
 {
@@ -402,7 +396,6 @@ instances_next_owner(Store *store, char state, Datum *owner)
 	return slot != NULL;
 }
 
-/* Keys of the children of an instance. */
 List *
 instance_children(Store *store, int64 parent_key)
 {
@@ -410,7 +403,7 @@ instance_children(Store *store, int64 parent_key)
 	TupleTableSlot *slot;
 	List	   *children = NIL;
 
-	scan_key(&scan, store, "instances_parent", Int64GetDatum(parent_key), F_INT8EQ);
+	scan_instances(&scan, store, "instances_parent", Int64GetDatum(parent_key), F_INT8EQ);
 	while ((slot = scan_next(&scan)) != NULL)
 	{
 		int64	   *key = palloc(sizeof(int64));
@@ -423,9 +416,10 @@ instance_children(Store *store, int64 parent_key)
 }
 
 /*
- * Give one instance to a role, if it is still the owner's and nobody has it who is
- * not waited for, and note its children: its last turn may just have made some, and
- * none can make more.
+ * Give an instance to a role, if it still belongs to the owner and no other
+ * transaction holds it (wait: after that one has ended).  Its children are
+ * added to the list: its last turn may have made some, and no later turn makes
+ * more for this owner.
  */
 static bool
 move_instance(Store *store, int64 key, Datum owner, Oid role, bool wait, List **children)
@@ -454,9 +448,9 @@ move_instance(Store *store, int64 key, Datum owner, Oid role, bool wait, List **
 }
 
 /*
- * Give instances of an owner to a role.  Their rows are locked in the order of
- * their keys, so that two who do this wait for each other and do not block each
- * other; then those of children that were not there yet when the keys were listed.
+ * Give instances of an owner to a role.  The rows are locked in the order of
+ * their keys, so two transactions that do this wait for each other without a
+ * deadlock.  Children that did not exist when the keys were listed follow.
  */
 int64
 instances_move(Store *store, Datum owner, Oid role, int64 max, bool wait)
@@ -475,7 +469,7 @@ instances_move(Store *store, Datum owner, Oid role, int64 max, bool wait)
 	return moved;
 }
 
-/* The largest key of an instance that there is or may come to be, 0 if there is none: the last one in the index. */
+/* The largest key in the index, committed or not; 0 if there is none. */
 static int64
 largest_key(Store *store)
 {
@@ -493,9 +487,10 @@ largest_key(Store *store)
 }
 
 /*
- * A number larger than all before.  The counter is lost when the server stops;
- * it begins again with the time in microseconds, since nobody takes a million
- * numbers a second, and beyond what is stored, should the clock stand behind.
+ * A number larger than all before.  The counter is lost when the server stops.
+ * It begins again with the time in microseconds, since nobody takes a million
+ * numbers in a second, or above the largest stored number if the clock was set
+ * back.
  */
 int64
 store_number(Store *store)
@@ -507,7 +502,7 @@ store_number(Store *store)
 	if (bounded)
 		return database_next_number(0);
 	bound = Max(largest_key(store), GetCurrentTimestamp());
-	/* one look at the messages does for all processes */
+	/* the messages are read once, by the first process */
 	if (!database_noted(MyDatabaseId, NOTE_NUMBERED))
 		bound = Max(bound, messages_largest_id(store));
 	number = database_next_number(bound);

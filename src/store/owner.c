@@ -1,11 +1,11 @@
 /*
  * owner.c
- *	  The type durable_internal.owner.  See owner.h for what it is.
+ *	  The type durable_internal.owner; owner.h describes it.
  *
- * Its text form is the quoted name of the role, (dropped role N), or - for no
- * role.  A name that looks like one of these others is in double quotes; a
- * number is a name like any other.  There is no binary form, so a client can
- * only write what the input function makes.
+ * The text form is the quoted name of the role, (dropped role N), or - for no
+ * role.  A name that looks like one of the other forms is in double quotes;
+ * digits are a name like any other.  There is no binary form, so clients can
+ * only write what the input function accepts.
  */
 #include "postgres.h"
 
@@ -42,7 +42,7 @@ PG_FUNCTION_INFO_V1(durable_may_see_owner);
 PG_FUNCTION_INFO_V1(durable_may_see_role);
 PG_FUNCTION_INFO_V1(durable_may_see_cost);
 
-/* The bytes of a value; that of a role in a row is always short. */
+/* The bytes of a value.  A stored value of a role has always a short header. */
 static inline struct varlena *
 unpacked(Datum owner)
 {
@@ -61,14 +61,12 @@ role_of(struct varlena *value)
 	return role;
 }
 
-/* The role of an owner. */
 Oid
 owner_role(Datum owner)
 {
 	return role_of(unpacked(owner));
 }
 
-/* Its absent text. */
 char *
 owner_absent(Datum owner)
 {
@@ -78,7 +76,6 @@ owner_absent(Datum owner)
 	return length == 0 ? NULL : pnstrdup(VARDATA_ANY(value) + sizeof(Oid), length);
 }
 
-/* Make an owner. */
 Datum
 owner_make(Oid role, const char *absent)
 {
@@ -92,21 +89,21 @@ owner_make(Oid role, const char *absent)
 	return PointerGetDatum(value);
 }
 
-/* The name of a role that is missing. */
+/* The name of a missing role. */
 const char *
 owner_missing(const char *absent)
 {
 	return absent != NULL && absent[0] == MISSING ? absent + 1 : NULL;
 }
 
-/* The OID that a dropped role had where the dump was made, as text. */
+/* The OID of a dropped role on the server where the dump was made, as text. */
 const char *
 owner_dropped(const char *absent)
 {
 	return absent != NULL && absent[0] == DROPPED ? absent + 1 : NULL;
 }
 
-/* The role that has the name of a missing one now. */
+/* The role that now has the name of a missing role. */
 Oid
 owner_find(const char *absent)
 {
@@ -115,7 +112,6 @@ owner_find(const char *absent)
 	return name != NULL ? get_role_oid(name, true) : InvalidOid;
 }
 
-/* The text form. */
 char *
 owner_text(Oid role, const char *absent)
 {
@@ -128,7 +124,6 @@ owner_text(Oid role, const char *absent)
 	return absent != NULL ? psprintf(DROPPED_TEXT "%s)", owner_dropped(absent)) : pstrdup("-");
 }
 
-/* Compare two owners. */
 int
 owner_compare(Datum a, Datum b)
 {
@@ -150,7 +145,7 @@ owner_compare(Datum a, Datum b)
 	return result != 0 ? result : (x_size > y_size) - (x_size < y_size);
 }
 
-/* The error for a text that is no owner. */
+/* Raise the error for a text that is not the text form of an owner. */
 static void
 invalid(const char *text)
 {
@@ -197,8 +192,9 @@ dropped_oid(const char *text)
 }
 
 /*
- * The values with a text form: a role of that name as well as one that was
- * missing, and one that was dropped before a dump as well as one dropped here.
+ * The values that have a text form: a role with the name and a missing role
+ * with the name; a role that was dropped before a dump and a role that was
+ * dropped here.
  */
 List *
 owner_values(const char *text)
@@ -217,7 +213,7 @@ owner_values(const char *text)
 	return lappend(values, DatumGetPointer(owner));
 }
 
-/* Input function: the role of a name, if there is one now. */
+/* Input function: the role with the name if there is one, else a missing role. */
 Datum
 durable_owner_in(PG_FUNCTION_ARGS)
 {
@@ -236,7 +232,7 @@ durable_owner_in(PG_FUNCTION_ARGS)
 	PG_RETURN_DATUM(owner_make(role, OidIsValid(role) ? NULL : psprintf("%c%s", MISSING, name)));
 }
 
-/* Output function: the name that the role has now. */
+/* Output function: the current name of the role. */
 Datum
 durable_owner_out(PG_FUNCTION_ARGS)
 {
@@ -282,7 +278,7 @@ durable_owner_cmp(PG_FUNCTION_ARGS)
 	PG_RETURN_INT32(owner_compare(PG_GETARG_DATUM(0), PG_GETARG_DATUM(1)));
 }
 
-/* Fill in a scan key; the functions are called directly, so that no name is looked up. */
+/* Fill in a scan key.  The functions are called directly; no name is looked up. */
 void
 owner_scan_key(ScanKey key, AttrNumber column, StrategyNumber strategy, Datum owner)
 {
@@ -320,7 +316,7 @@ durable_owner_role(PG_FUNCTION_ARGS)
 	PG_RETURN_OID(role);
 }
 
-/* durable_internal.owner_found(owner): for a missing role whose name a role has now, that one, else NULL */
+/* durable_internal.owner_found(owner): the role that now has the name of a missing role, else NULL */
 Datum
 durable_owner_found(PG_FUNCTION_ARGS)
 {
@@ -338,7 +334,7 @@ durable_owner_current(PG_FUNCTION_ARGS)
 	PG_RETURN_DATUM(owner_make(GetUserId(), NULL));
 }
 
-/* Whether the current user may see what a role has. */
+/* Whether the current user may see what belongs to a role. */
 static bool
 may_see(Oid role)
 {
@@ -367,9 +363,10 @@ durable_may_see_role(PG_FUNCTION_ARGS)
 /*
  * durable_internal.may_see_cost(internal): support function of both may_see.
  *
- * Of conditions that it takes for leakproof PostgreSQL looks at the cheapest first.  IS NULL, CASE, a boolean column and
- * jsonb subscripts cost nothing, so may_see costs less than nothing.  That is the least that there is: added to any other
- * cost it changes nothing.
+ * PostgreSQL evaluates the cheapest of several leakproof conditions first.  IS
+ * NULL, CASE, a boolean column and jsonb subscripts cost nothing, so may_see
+ * must cost less than nothing to come first.  The value is the smallest
+ * possible: added to any other cost it changes nothing.
  */
 Datum
 durable_may_see_cost(PG_FUNCTION_ARGS)

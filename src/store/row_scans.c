@@ -3,9 +3,8 @@
  *	  Scans by the key of an instance, for messages, activities and timers.
  *
  * Rows are looked up by the key of their instance, never from the head of the
- * table, so dead rows that a long transaction keeps from being vacuumed cost
- * nothing on the hot path.  None of them is ever updated but for the count of
- * deliveries.
+ * table.  So dead rows that a long transaction keeps from being vacuumed cost
+ * nothing.  These rows are never updated, except for the count of deliveries.
  */
 #include "postgres.h"
 
@@ -20,7 +19,6 @@
 #include "store/row_scans.h"
 #include "store/table_access.h"
 
-
 /* Begin a scan of the rows of one instance in the order of the primary key. */
 void
 scan_key(TableScan *scan, Table *table, const char *index, int64 key)
@@ -31,7 +29,7 @@ scan_key(TableScan *scan, Table *table, const char *index, int64 key)
 	scan_begin(scan, table, index, 1, &scankey);
 }
 
-/* Begin a scan for the row of one of its tasks. */
+/* Begin a scan for the row of one task. */
 void
 scan_task(TableScan *scan, Table *table, const char *index, int64 key, int task_id)
 {
@@ -42,7 +40,7 @@ scan_task(TableScan *scan, Table *table, const char *index, int64 key, int task_
 	scan_begin(scan, table, index, 2, keys);
 }
 
-/* Delete rows of one instance, at most so many; false if there are more. */
+/* Delete rows of one instance, at most max; false if there are more. */
 bool
 delete_key(Table *table, const char *index, int64 key, int64 max)
 {
@@ -61,11 +59,12 @@ delete_key(Table *table, const char *index, int64 key, int64 max)
 }
 
 /*
- * Step to the first row of an instance in the order of the scan, and read the
- * two columns of the index.  False if the index ends before.  Of rows that
- * nobody sees, as they are dead or their transaction has not ended, an instance
- * may have millions: after a few of them it counts as having one.  So a scan
- * takes as long as there are instances, however many rows each has.
+ * Step to the first row of the next instance in the order of the scan, and
+ * read the two columns of the index.  False at the end of the index.  An
+ * instance may have millions of rows that the snapshot does not see (dead
+ * ones, or those of a running transaction).  After UNSEEN_MAX of them it
+ * counts as having a row, so that a scan takes time by the number of
+ * instances, not of rows.
  */
 bool
 scan_next_key(TableScan *scan, ScanDirection direction, int64 *key, int64 *number)
@@ -91,7 +90,7 @@ scan_next_key(TableScan *scan, ScanDirection direction, int64 *key, int64 *numbe
 	return false;
 }
 
-/* Put a scan where an instance's rows are (F_INT8EQ), or those from a key on. */
+/* Move a scan to the rows of one instance (F_INT8EQ), or to those from a key on (F_INT8GE). */
 void
 scan_move(TableScan *scan, RegProcedure compare, int64 key)
 {
@@ -102,7 +101,7 @@ scan_move(TableScan *scan, RegProcedure compare, int64 key)
 	index_rescan(scan->scan, &scankey, 1, NULL, 0);
 }
 
-/* Begin a scan that scan_next_key reads, from a key on. */
+/* Begin a scan for scan_next_key, from a key on. */
 void
 scan_keys_from(TableScan *scan, Table *table, const char *index, int64 from)
 {

@@ -7,7 +7,7 @@
 
 #include "store/table_access.h"
 
-/* rows, one after the other, that nobody sees before a scan takes one of them for seen */
+/* after so many invisible rows in succession a scan takes one as visible */
 #define UNSEEN_MAX	64
 
 extern void scan_key(TableScan *scan, Table *table, const char *index, int64 key);

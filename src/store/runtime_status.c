@@ -1,7 +1,7 @@
 /*
  * runtime_status.c
- *	  Public status of an instance, derived from its row as the view
- *	  durable.instances does, and the rule of who may see and manage it.
+ *	  The public status of an instance, derived from its row as the view
+ *	  durable.instances does, and the rule who may see and manage it.
  */
 #include "postgres.h"
 
@@ -38,7 +38,6 @@ static const char *const names[] = {
 	[STATUS_TERMINATED] = "Terminated",
 };
 
-/* The public status of an instance. */
 RuntimeStatus
 status_of(const InstanceRow *row)
 {
@@ -59,7 +58,6 @@ status_of(const InstanceRow *row)
 	elog(ERROR, "instance \"%s\" has unknown state \"%c\"", row->instance_id, row->state);
 }
 
-/* Its name in the enum. */
 const char *
 status_name(RuntimeStatus status)
 {
@@ -93,7 +91,7 @@ status_set(ArrayType *statuses, const char *parameter)
 	return set;
 }
 
-/* Set an attribute of a status; none is null. */
+/* Set an attribute of a status; NULL and 0 become SQL null. */
 static void
 set_text(Datum *values, bool *nulls, int attribute, const char *text)
 {
@@ -116,7 +114,10 @@ set_time(Datum *values, bool *nulls, int attribute, TimestampTz time)
 	values[attribute] = TimestampTzGetDatum(time);
 }
 
-/* The status of an instance, the same as durable.get_status makes of the view, which costs a waiter several times as much. */
+/*
+ * The status of an instance, equal to that of durable.get_status, which reads
+ * the view.  The view costs a waiter several times as much.
+ */
 Datum
 status_record(Store *store, const InstanceRow *row, TupleDesc desc)
 {
@@ -162,14 +163,14 @@ status_record(Store *store, const InstanceRow *row, TupleDesc desc)
 	return HeapTupleGetDatum(heap_form_tuple(desc, values, nulls));
 }
 
-/* Whether the current user may change an instance. */
+/* Whether the current user may manage an instance. */
 bool
 status_may_manage(const InstanceRow *row)
 {
 	return row->owner == GetUserId() || is_member_of_role(GetUserId(), row->owner);
 }
 
-/* Whether the current user may see it; the views have the same rule. */
+/* Whether the current user may see an instance; the views have the same rule. */
 bool
 status_may_see(const InstanceRow *row)
 {

@@ -31,13 +31,16 @@ typedef enum RuntimeStatus
 
 extern RuntimeStatus status_of(const InstanceRow *row);
 extern const char *status_name(RuntimeStatus status);
-/* the statuses of a durable.runtime_status[] as STATUS_BITs */
+/* a durable.runtime_status[] as a set of STATUS_BITs; a null element is an error */
 extern int	status_set(ArrayType *statuses, const char *parameter);
 
-/* a durable.orchestration_status, of which desc is the row type, without history; read the row and this as of one moment */
+/*
+ * A durable.orchestration_status without history; desc is its row type.  The
+ * row must have been read with the store's snapshot.
+ */
 extern Datum status_record(Store *store, const InstanceRow *row, TupleDesc desc);
 
-/* for the current user: the owner and members of that role; to see, pg_monitor too */
+/* whether the current user is, or is a member of, the owner; members of pg_monitor may see, too */
 extern bool status_may_manage(const InstanceRow *row);
 extern bool status_may_see(const InstanceRow *row);
 

@@ -1,6 +1,7 @@
 /*
  * store.c
- *	  The tables of the engine in one transaction, and what is buffered for them.
+ *	  The tables of the engine in one transaction, and the rows that are buffered
+ *	  for them.
  */
 #include "postgres.h"
 
@@ -29,8 +30,8 @@ store_open(void)
 }
 
 /*
- * Open the store and all tables for a worker's round: what has begun finds no
- * table that does not fit.
+ * Open the store and all tables for a worker's transaction.  NULL if a table
+ * does not fit, so that nothing begins.
  */
 Store *
 store_open_all(void)
@@ -65,20 +66,23 @@ store_discard(Store *store)
 
 		table->npending = 0;
 		table->pending_bytes = 0;
-		/* the rollback has released the pin of a scan that it broke off */
+		/* the rollback has released the buffer pin of an interrupted scan */
 		if (table->rel != NULL && TTS_IS_BUFFERTUPLE(table->slot))
 			((BufferHeapTupleTableSlot *) table->slot)->buffer = InvalidBuffer;
 	}
 }
 
-/* Have scans see this snapshot, which the caller keeps; with NULL each sees what is committed when it begins. */
+/*
+ * Make scans use this snapshot, which the caller keeps.  NULL: each scan sees
+ * what is committed when it begins.
+ */
 void
 store_use_snapshot(Store *store, Snapshot snapshot)
 {
 	store->snapshot = snapshot;
 }
 
-/* Flush, and let later scans see what was written. */
+/* Flush, and let later scans see the written rows. */
 void
 store_sync(Store *store)
 {

@@ -1,10 +1,10 @@
 /*
  * table_access.c
- *	  Opens the engine's tables, inserts, updates, deletes and scans rows with
- *	  the table and index access methods, the way COPY and logical replication
- *	  do.  All indexes are kept, also those that an administrator adds.
+ *	  Opens the engine's tables, and inserts, updates, deletes and scans rows
+ *	  with the table and index access methods, as COPY and logical replication
+ *	  do.  All indexes are maintained, also those that an administrator adds.
  *
- * Buffered rows point to memory of the caller, which must stay until
+ * Buffered rows point to memory of the caller, which must stay valid until
  * store_flush.
  */
 #include "postgres.h"
@@ -30,9 +30,9 @@
 #define PENDING_BYTES	(4 * 1024 * 1024)
 
 /*
- * Get a table ready for writing: open its indexes, which reading does not need.
- * Their expressions may call what only the owner of the table may execute,
- * whoever writes a row.
+ * Open the indexes of a table for writing; reading does not need them.
+ * Expressions of indexes run with the rights of the table's owner, whoever
+ * writes a row, since they may call functions that only the owner may execute.
  */
 static void
 open_indexes(Table *table)
@@ -46,7 +46,7 @@ open_indexes(Table *table)
 	if (table->rri != NULL)
 		return;
 	old = MemoryContextSwitchTo(table->store->estate->es_query_cxt);
-	/* they stay open when a subtransaction that uses them first ends */
+	/* the indexes stay open when the subtransaction that opened them ends */
 	CurrentResourceOwner = table->store->owner;
 	rri = makeNode(ResultRelInfo);
 	InitResultRelInfo(rri, table->rel, 0, NULL, 0);
@@ -65,14 +65,11 @@ open_indexes(Table *table)
 	SetUserIdAndSecContext(user, context);
 	CurrentResourceOwner = owner;
 	MemoryContextSwitchTo(old);
-	/* only now: an error that a subtransaction ends with must not leave half of the indexes */
+	/* set at the end, so that an error cannot leave half of the indexes open */
 	table->rri = rri;
 }
 
-/*
- * Open a table.  One that does not fit is reported at this level; false if that
- * is 0.
- */
+/* Open a table.  If it does not fit, report this at the level; at level 0 return false. */
 bool
 table_open_at(Store *store, TableId id, int level)
 {
@@ -89,10 +86,10 @@ table_open_at(Store *store, TableId id, int level)
 	if (!OidIsValid(relid))
 		return table_missing(id, level);
 	old = MemoryContextSwitchTo(store->estate->es_query_cxt);
-	/* it stays open when a subtransaction that uses it first ends */
+	/* the table stays open when the subtransaction that opened it ends */
 	CurrentResourceOwner = store->owner;
 	rel = relation_open(relid, RowExclusiveLock);
-	/* whoever had it may have put another in its place */
+	/* before the lock was granted, the table may have been replaced */
 	fits = get_relname_relid(table_name(id), store->namespace) == relid ?
 		table_fits(rel, id, level) : table_missing(id, level);
 	if (fits)
@@ -108,7 +105,7 @@ table_open_at(Store *store, TableId id, int level)
 	return fits;
 }
 
-/* The table, opened at the first use in a transaction. */
+/* The table, which is opened at its first use in a transaction. */
 Table *
 table_get(Store *store, TableId id)
 {
@@ -116,7 +113,7 @@ table_get(Store *store, TableId id)
 	return &store->tables[id];
 }
 
-/* A cleared slot, all columns null, that becomes a row with table_add_row. */
+/* A cleared slot, all columns null.  table_add_row makes a row of it. */
 TupleTableSlot *
 table_new_row(Table *table)
 {
@@ -176,8 +173,8 @@ table_add_row(Table *table, TupleTableSlot *slot)
 }
 
 /*
- * Replace a row that this transaction has locked; the slot learns the new tid.
- * Returns whether it has index entries of its own.
+ * Replace a row that this transaction has locked; slot->tts_tid becomes the
+ * new tid.  Returns whether all indexes have entries for the new version.
  */
 bool
 table_update_row(Table *table, ItemPointer tid, TupleTableSlot *slot)
@@ -194,7 +191,7 @@ table_update_row(Table *table, ItemPointer tid, TupleTableSlot *slot)
 	return compat_update_all(update_indexes);
 }
 
-/* Delete a row; one that another transaction has deleted meanwhile is an error. */
+/* Delete a row; an error if another transaction has deleted it meanwhile. */
 void
 table_delete_row(Table *table, const ItemPointerData *tid)
 {
@@ -204,9 +201,9 @@ table_delete_row(Table *table, const ItemPointerData *tid)
 }
 
 /*
- * Begin an ordered scan of an index; keys are numbered by index column.  It
- * sees what is committed now and what this transaction has flushed, whatever
- * the isolation level of the transaction, unless store_use_snapshot says else.
+ * Begin an ordered scan of an index; keys are numbered by index column.  Unless
+ * store_use_snapshot was called, the scan sees what is committed now and what
+ * this transaction has flushed, at any isolation level.
  */
 void
 scan_begin(TableScan *scan, Table *table, const char *index, int nkeys, ScanKey keys)
@@ -217,7 +214,7 @@ scan_begin(TableScan *scan, Table *table, const char *index, int nkeys, ScanKey 
 					RegisterSnapshot(snapshot != NULL ? snapshot : GetLatestSnapshot()));
 }
 
-/* The same with a snapshot that is registered, or needs not be. */
+/* Begin a scan with a snapshot that is registered, or needs no registration. */
 void
 scan_begin_with(TableScan *scan, Table *table, const char *index, int nkeys, ScanKey keys, Snapshot snapshot)
 {
@@ -229,11 +226,12 @@ scan_begin_with(TableScan *scan, Table *table, const char *index, int nkeys, Sca
 }
 
 /*
- * Whether the transaction that has inserted the row at hand may still run, as
- * the commit log has it.  Where some transaction has more subtransactions than a
- * snapshot has room for, the snapshot would climb from the row's subtransaction to
- * the outermost one, with a page to be read for each step: some users make that
- * dear.  Updated versions of such a row are of the same transaction.
+ * Whether the transaction that inserted the current row may still run,
+ * according to the commit log.  If a transaction has more subtransactions than
+ * a snapshot has room for, the snapshot would climb from the row's
+ * subtransaction to the outermost one and read a page for each step, and a
+ * user can make this expensive.  The versions of such a row all come from one
+ * transaction.
  */
 static bool
 is_pending(IndexScanDesc scan)
@@ -259,8 +257,9 @@ is_pending(IndexScanDesc scan)
 }
 
 /*
- * Fetch the row that a scan with an MVCC snapshot has come to; false if the
- * snapshot does not see it.  A serializable transaction has to look at it.
+ * Fetch the current row of a scan with an MVCC snapshot; false if the snapshot
+ * does not see it.  A serializable transaction must read the row, to note the
+ * conflict.
  */
 bool
 scan_fetch(IndexScanDesc scan, TupleTableSlot *slot)
@@ -283,7 +282,6 @@ scan_next(TableScan *scan)
 	return NULL;
 }
 
-/* End a scan. */
 void
 scan_end(TableScan *scan)
 {
@@ -294,7 +292,6 @@ scan_end(TableScan *scan)
 		UnregisterSnapshot(scan->snapshot);
 }
 
-/* Set a column. */
 void
 row_set(TupleTableSlot *slot, int column, Datum value)
 {
@@ -302,14 +299,14 @@ row_set(TupleTableSlot *slot, int column, Datum value)
 	slot->tts_isnull[column] = false;
 }
 
-/* One row that cannot be restored would keep a dump of everybody's from being restored. */
+/* A value that cannot be restored would break the restore of a dump with everybody's rows. */
 static void
 unsound_value(void)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_CHARACTER_NOT_IN_REPERTOIRE),
 			 errmsg("a value could not be restored from a dump"),
-			 errdetail("A text of it is not valid in encoding \"%s\", or UTF8 has not all of its characters.", GetDatabaseEncodingName())));
+			 errdetail("A text of it is not valid in encoding \"%s\", or UTF8 lacks some of its characters.", GetDatabaseEncodingName())));
 }
 
 /* Set a text column; NULL leaves it null. */

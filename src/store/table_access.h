@@ -1,7 +1,6 @@
 /*
  * table_access.h
- *	  Common ground of the modules that implement store.h: open tables,
- *	  buffered inserts, index scans.
+ *	  For the files of src/store: open tables, buffered inserts, index scans.
  */
 #ifndef DURABLE_TABLE_ACCESS_H
 #define DURABLE_TABLE_ACCESS_H
@@ -17,13 +16,13 @@
 #include "store/table_check.h"
 #include "store/store.h"
 
-#define PENDING_ROWS	256		/* buffered at most */
+#define PENDING_ROWS	256		/* buffered rows of one table, at most */
 
 struct Table
 {
 	Store	   *store;
 	Relation	rel;			/* NULL: not opened yet */
-	ResultRelInfo *rri;			/* with the indexes; NULL: nothing was written yet */
+	ResultRelInfo *rri;			/* with open indexes; NULL: nothing was written yet */
 	TupleTableSlot *slot;		/* for reading and updating */
 	TupleTableSlot **pending;	/* rows to be inserted; NULL: none yet */
 	int			npending;
@@ -34,8 +33,8 @@ struct Store
 {
 	Oid			namespace;
 	EState	   *estate;
-	Snapshot	snapshot;		/* of scans; NULL: the latest */
-	ResourceOwner owner;		/* of tables and slots, whoever is current */
+	Snapshot	snapshot;		/* for scans; NULL: the latest */
+	ResourceOwner owner;		/* owner of tables and slots, whichever is current */
 	Table		tables[TABLES];
 };
 
@@ -50,10 +49,10 @@ typedef struct TableScan
 extern bool table_open_at(Store *store, TableId id, int level);
 extern void table_flush(Table *table);
 extern Table *table_get(Store *store, TableId id);
-/* a cleared slot to fill with values; table_add_row buffers it */
+/* a cleared slot for a row; table_add_row buffers the row */
 extern TupleTableSlot *table_new_row(Table *table);
 extern void table_add_row(Table *table, TupleTableSlot *slot);
-/* returns whether the new version has index entries of its own */
+/* returns whether all indexes have entries for the new version */
 extern bool table_update_row(Table *table, ItemPointer tid, TupleTableSlot *slot);
 extern void table_delete_row(Table *table, const ItemPointerData *tid);
 
@@ -63,7 +62,7 @@ extern TupleTableSlot *scan_next(TableScan *scan);
 extern bool scan_fetch(IndexScanDesc scan, TupleTableSlot *slot);
 extern void scan_end(TableScan *scan);
 
-/* values in and out of slots; columns count from 0 */
+/* set and read columns of slots; columns are counted from 0 */
 extern void row_set(TupleTableSlot *slot, int column, Datum value);
 extern void row_set_text(TupleTableSlot *slot, int column, const char *value);
 extern void row_set_jsonb(TupleTableSlot *slot, int column, Jsonb *value);

@@ -1,18 +1,18 @@
 /*
  * table_check.c
- *	  Whether the engine's tables are as the extension made them.
+ *	  The check that the engine's tables are as the extension made them.
  *
  * The engine knows columns by number and indexes by name, and writes rows
- * without firing triggers or rules.  So each of its tables has to be an
- * ordinary table of the heap access method with exactly these columns and
- * indexes, and must have no trigger or rule that the engine's writes would
- * pass by: a tool that copies changes by triggers, such as pg_repack, would
- * lose them.  A table that is published needs a replica identity.
+ * without firing triggers or rules.  So each of its tables must be an ordinary
+ * table of the heap access method with exactly these columns and indexes.  It
+ * must have no trigger and no rule, since the engine's writes would skip them:
+ * a tool that copies changes by triggers, such as pg_repack, would lose rows.
+ * A table that is published needs a replica identity.
  *
  * Whoever opens a table checks it, under a lock that keeps ALTER TABLE and
- * CREATE TRIGGER out until the transaction ends.  A table that was found to fit
- * is not looked at again until the relation cache says that it or one of its
- * indexes has changed.
+ * CREATE TRIGGER out until the transaction ends.  A table that fits is checked
+ * again only after the relation cache reports a change of the table or of its
+ * indexes.
  */
 #include "postgres.h"
 
@@ -44,10 +44,10 @@
 #define TRIGGER_HINT \
 	"Have the trigger dropped or disabled: a tool that follows changes by triggers, such as pg_repack, cannot work on this table. durable then goes on by itself."
 
-#define INDEX_COLUMNS	5		/* the most that an index has */
-#define TABLE_INDEXES	5		/* the most that a table has */
+#define INDEX_COLUMNS	5		/* columns of an index, at most */
+#define TABLE_INDEXES	5		/* indexes of a table, at most */
 
-/* in place of its OID, which each database has its own of: durable_internal.owner */
+/* stands for durable_internal.owner, whose OID differs between databases */
 #define OWNER_TYPE		InvalidOid
 
 typedef struct ColumnShape
@@ -58,7 +58,7 @@ typedef struct ColumnShape
 
 typedef struct IndexShape
 {
-	const char *name;			/* NULL: no more */
+	const char *name;			/* NULL: end of the list */
 	Oid			method;
 	bool		unique;
 	AttrNumber	columns[INDEX_COLUMNS]; /* ends with -1 */
@@ -136,24 +136,23 @@ static const TableShape shapes[TABLES] = {
 	}
 };
 
-/* what is known of a table */
+/* a table that was found to fit */
 typedef struct Known
 {
 	Oid			relid;			/* InvalidOid: nothing */
 	Oid			indexes[TABLE_INDEXES];
-	bool		writable;		/* nothing stands against the engine's writes either */
+	bool		writable;		/* nothing keeps the engine from writing, either */
 } Known;
 
 static Known known[TABLES];
 
-/* The name of a table. */
 const char *
 table_name(TableId id)
 {
 	return shapes[id].name;
 }
 
-/* Relation cache callback: a table or an index has changed, or perhaps all have. */
+/* Relation cache callback: one relation, or all, may have changed. */
 static void
 forget_fit(Datum arg, Oid relid)
 {
@@ -168,14 +167,14 @@ forget_fit(Datum arg, Oid relid)
 	}
 }
 
-/* Some role changed, perhaps an owner. */
+/* Syscache callback: a role has changed, perhaps an owner. */
 static void
 forget_all(Datum arg, int cacheid, uint32 hashvalue)
 {
 	memset(known, 0, sizeof(known));
 }
 
-/* What is wrong with the kind of a relation. */
+/* What is wrong with the kind of a relation; NULL: nothing. */
 static char *
 kind_misfit(Relation rel)
 {
@@ -188,9 +187,9 @@ kind_misfit(Relation rel)
 	return NULL;
 }
 
-/* The type that a column should have. */
+/* The type that a column must have. */
 static Oid
-column_type(Relation rel, const ColumnShape *column)
+shape_column_type(Relation rel, const ColumnShape *column)
 {
 	if (column->type != OWNER_TYPE)
 		return column->type;
@@ -198,7 +197,7 @@ column_type(Relation rel, const ColumnShape *column)
 						   ObjectIdGetDatum(RelationGetNamespace(rel)));
 }
 
-/* What is wrong with the columns.  One that was added and dropped again does no harm. */
+/* What is wrong with the columns.  A further column that was added and dropped does no harm. */
 static char *
 columns_misfit(Relation rel, const TableShape *shape)
 {
@@ -218,14 +217,14 @@ columns_misfit(Relation rel, const TableShape *shape)
 			return psprintf("Column %d, \"%s\", is missing.", i + 1, shape->columns[i].name);
 		else if (strcmp(NameStr(column->attname), shape->columns[i].name) != 0)
 			return psprintf("Column %d is called \"%s\", not \"%s\".", i + 1, NameStr(column->attname), shape->columns[i].name);
-		else if (column->atttypid != column_type(rel, &shape->columns[i]))
+		else if (column->atttypid != shape_column_type(rel, &shape->columns[i]))
 			return psprintf("Column \"%s\" is of type %s, not %s.", shape->columns[i].name,
-							format_type_be(column->atttypid), format_type_be(column_type(rel, &shape->columns[i])));
+							format_type_be(column->atttypid), format_type_be(shape_column_type(rel, &shape->columns[i])));
 	}
 	return NULL;
 }
 
-/* Whether an index has the columns that it should have. */
+/* Whether an index has the columns that it must have. */
 static bool
 index_has_columns(Form_pg_index index, const IndexShape *shape)
 {
@@ -237,7 +236,10 @@ index_has_columns(Form_pg_index index, const IndexShape *shape)
 	return index->indnkeyatts == i;
 }
 
-/* What is wrong with an index of a table; *relid is the index if nothing is.  The lock of the table keeps the index. */
+/*
+ * What is wrong with an index of a table; *relid becomes the index.  The lock
+ * of the table protects the index.
+ */
 static char *
 index_misfit(Relation rel, const IndexShape *shape, Oid *relid)
 {
@@ -260,7 +262,7 @@ index_misfit(Relation rel, const IndexShape *shape, Oid *relid)
 	return detail;
 }
 
-/* The trigger that a row which the engine writes should fire, but does not. */
+/* A trigger that the engine's writes would have to fire. */
 static char *
 trigger_misfit(Relation rel)
 {
@@ -281,7 +283,7 @@ trigger_misfit(Relation rel)
 	return NULL;
 }
 
-/* What a publication lacks to pass updates and deletions on. */
+/* Why a publication cannot send updates and deletions. */
 static char *
 publication_misfit(Relation rel)
 {
@@ -296,14 +298,14 @@ publication_misfit(Relation rel)
 		return pstrdup("It is published and has no replica identity.");
 	if (!publication.rf_valid_for_update || !publication.rf_valid_for_delete ||
 		!publication.cols_valid_for_update || !publication.cols_valid_for_delete)
-		return pstrdup("A publication of it has a row filter or a list of columns that does not go with its replica identity.");
+		return pstrdup("A publication of it has a row filter or a list of columns that its replica identity does not cover.");
 	return NULL;
 }
 
 /*
- * The owner of a table can give it indexes on expressions, constraints and index
- * support functions.  They run with the rights of the role that writes a row, and
- * the scheduler, which is a superuser, writes rows.
+ * The owner of a table can add expression indexes, constraints and support
+ * functions of indexes.  They run with the rights of the role that writes a
+ * row, and the scheduler, which is a superuser, writes rows.
  */
 static char *
 owner_misfit(Relation rel)
@@ -313,7 +315,7 @@ owner_misfit(Relation rel)
 	return psprintf("Its owner, role \"%s\", is not a superuser.", GetUserNameFromId(rel->rd_rel->relowner, true));
 }
 
-/* What is wrong with the shape of a table, and which its indexes are. */
+/* What is wrong with the shape of a table; indexes gets the OIDs of its indexes. */
 static Misfit
 shape_misfit(Relation rel, const TableShape *shape, Oid *indexes)
 {
@@ -330,7 +332,7 @@ shape_misfit(Relation rel, const TableShape *shape, Oid *indexes)
 	return misfit;
 }
 
-/* What stands against the engine's writes to a table of the right shape. */
+/* What keeps the engine from writing to a table of the right shape. */
 static Misfit
 write_misfit(Relation rel)
 {
@@ -349,7 +351,7 @@ write_misfit(Relation rel)
 	return misfit;
 }
 
-/* Say what is wrong. */
+/* Report what is wrong, unless the level is 0. */
 static void
 report(int level, TableId id, const Misfit *misfit)
 {
@@ -363,12 +365,9 @@ report(int level, TableId id, const Misfit *misfit)
 			 errhint("%s", misfit->hint)));
 }
 
-/*
- * Whether an open table fits.  What is invalidated while the catalogs are read
- * has the table looked at again the next time.
- */
+/* Check an open table.  If it changes while the catalogs are read, it is checked again the next time. */
 static bool
-look(Relation rel, TableId id, bool write, int level)
+check_table(Relation rel, TableId id, bool write, int level)
 {
 	static bool registered = false;
 	Oid			indexes[TABLE_INDEXES] = {InvalidOid};
@@ -396,29 +395,29 @@ look(Relation rel, TableId id, bool write, int level)
 	return true;
 }
 
-/* Whether an open table fits for who reads and writes it. */
+/* Whether an open table fits for reading and writing. */
 bool
 table_fits(Relation rel, TableId id, int level)
 {
-	return (known[id].relid == RelationGetRelid(rel) && known[id].writable) || look(rel, id, true, level);
+	return (known[id].relid == RelationGetRelid(rel) && known[id].writable) || check_table(rel, id, true, level);
 }
 
-/* Whether it fits for who only reads it. */
+/* Whether an open table fits for reading. */
 bool
 table_readable(Relation rel, TableId id, int level)
 {
-	return known[id].relid == RelationGetRelid(rel) || look(rel, id, false, level);
+	return known[id].relid == RelationGetRelid(rel) || check_table(rel, id, false, level);
 }
 
-/* A table is not there, or has just been replaced by another: that does not fit. */
+/* Report that a table does not exist, or was just replaced. */
 bool
 table_missing(TableId id, int level)
 {
-	report(level, id, &(Misfit) {.detail = pstrdup("There is no such table, or it has just come."), .hint = SHAPE_HINT});
+	report(level, id, &(Misfit) {.detail = pstrdup("There is no such table, or it was created just now."), .hint = SHAPE_HINT});
 	return false;
 }
 
-/* Whether a table, by name, is there and fits. */
+/* Whether the table of this name exists and fits. */
 static bool
 named_table_fits(TableId id, Oid namespace, int level)
 {
@@ -431,12 +430,12 @@ named_table_fits(TableId id, Oid namespace, int level)
 	if (rel == NULL)
 		return table_missing(id, level);
 	fits = table_fits(rel, id, level);
-	/* not kept, so that it is in nobody's way */
+	/* the lock is released, so that it blocks nobody */
 	relation_close(rel, AccessShareLock);
 	return fits;
 }
 
-/* Whether the extension's schema is there, and all tables fit. */
+/* Whether the extension's schema exists and all tables fit. */
 bool
 tables_fit(int level)
 {

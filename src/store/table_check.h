@@ -1,6 +1,6 @@
 /*
  * table_check.h
- *	  Whether the engine's tables are as the extension made them.
+ *	  The check that the engine's tables are as the extension made them.
  */
 #ifndef DURABLE_TABLE_CHECK_H
 #define DURABLE_TABLE_CHECK_H
@@ -22,13 +22,13 @@ typedef enum TableId
 
 extern const char *table_name(TableId id);
 
-/* whether an open table fits; if not, what is wrong with it is reported at this level, unless that is 0 */
+/* whether an open table fits; if not, the reason is reported at this level, unless that is 0 */
 extern bool table_fits(Relation rel, TableId id, int level);
-/* the same for who only reads it: triggers and rules do not matter */
+/* the same for a process that only reads: triggers and rules do not matter */
 extern bool table_readable(Relation rel, TableId id, int level);
-/* the same of one that is not there, or not under this name any more: false */
+/* reports that a table does not exist, or no longer under this name; returns false */
 extern bool table_missing(TableId id, int level);
-/* whether all tables of the current database do */
+/* whether all tables of the current database fit */
 extern bool tables_fit(int level);
 
 #endif

@@ -22,7 +22,7 @@ enum
 	TIMER_KEY, TIMER_TASK_ID, TIMER_FIRE_AT
 };
 
-/* timers that one look comes across at most */
+/* timers that one scan reads, at most */
 #define LOOKS_MAX	65536
 
 /* Store a timer and tell the scheduler at commit. */
@@ -36,10 +36,10 @@ timer_insert(Store *store, int64 key, int task_id, TimestampTz fire_at)
 	row_set(slot, TIMER_TASK_ID, Int32GetDatum(task_id));
 	row_set(slot, TIMER_FIRE_AT, TimestampTzGetDatum(fire_at));
 	table_add_row(table, slot);
-	hint_timer(fire_at);
+	wakeup_timer(fire_at);
 }
 
-/* Remove one timer; false if it is not there any more. */
+/* Remove one timer; false if it does not exist any more. */
 bool
 timer_cancel(Store *store, int64 key, int task_id)
 {
@@ -72,7 +72,6 @@ timers_tasks(Store *store, int64 key)
 	return tasks;
 }
 
-/* Remove all timers of an instance. */
 void
 timers_delete(Store *store, int64 key)
 {
@@ -118,19 +117,19 @@ timers_take(Store *store, int64 key, TimestampTz now)
 		table_delete_row(table, &slot->tts_tid);
 	}
 	scan_end(&scan);
-	/* the clock may have been set back since the scheduler found it due: it will be told again */
+	/* the clock may have been set back since the scheduler found a timer due: announce the timer again */
 	if (rows == NIL && next != 0)
-		hint_timer(next);
+		wakeup_timer(next);
 	list_sort(rows, compare_timers);
 	return rows;
 }
 
 /*
- * Call back for the timers from a place on that fire until then.  Returns the
- * place of the first one that was not called back, none if none is left.  Of those
- * that come later only a few are looked at: if nobody sees them, as their
- * transaction has not ended, the place of the last of these is returned.  Nor is
- * there a look at more than LOOKS_MAX, seen or not.
+ * Call back for the timers from a place on that fire up to a time.  Returns
+ * the place of the first timer that was not called back, fire_at 0 if there is
+ * none.  Of the later timers a few are read: if the snapshot sees none of
+ * UNSEEN_MAX, since their transaction has not ended, the place of the last one
+ * is returned.  At most LOOKS_MAX timers are read, visible or not.
  */
 TimerPlace
 timers_scan(Store *store, TimerPlace from, TimestampTz until,
@@ -142,7 +141,7 @@ timers_scan(Store *store, TimerPlace from, TimestampTz until,
 	int			later = 0;
 	int			looks = 0;
 
-	/* the others of its time, then those of later times */
+	/* first the timers of the same time, then those of later times */
 	for (int nkeys = 2; nkeys > 0 && next.fire_at == 0; nkeys--)
 	{
 		ScanKeyInit(&keys[0], 1, nkeys == 2 ? BTEqualStrategyNumber : BTGreaterStrategyNumber,

@@ -7,7 +7,7 @@
 
 #include "store/store.h"
 
-/* timers; task_id 0 is the delayed start of the instance, TURN_TIMER a turn that is to be run again */
+/* task_id 0 is the delayed start of the instance, TURN_TIMER a turn that will be run again */
 typedef struct TimerRow
 {
 	int			task_id;
@@ -18,10 +18,10 @@ extern void timer_insert(Store *store, int64 key, int task_id, TimestampTz fire_
 extern bool timer_cancel(Store *store, int64 key, int task_id);
 extern List *timers_tasks(Store *store, int64 key);
 extern void timers_delete(Store *store, int64 key);
-/* the due timers of an instance as TimerRows in order of time, deleted */
+/* read the due timers of an instance as TimerRows in order of time, and delete them */
 extern List *timers_take(Store *store, int64 key, TimestampTz now);
 
-/* timers are in the order of time, those of one time in that of keys; fire_at 0: none */
+/* a place in the order of timers, by time and then by key; fire_at 0: none */
 typedef struct TimerPlace
 {
 	TimestampTz fire_at;

@@ -106,7 +106,7 @@ better_alone(const InstanceRow *instance, const ReadyRange *range, const TaskRow
 {
 	if (task->deliveries > 0)
 		return LONE_MUST;
-	return range->lone == LONE_NO && timing_is_slow(instance->search_path, function) ? LONE_MAY : LONE_NO;
+	return range->lone == LONE_NO && duration_is_slow(instance->search_path, function) ? LONE_MAY : LONE_NO;
 }
 
 /* activities that the transaction has locked, by task id, and the events that scheduled them */
@@ -185,7 +185,7 @@ run_range_part(ReadyRange *range, bool in_long_place, int tries)
 	if (found && instance.owner != GetSessionUserId())
 	{
 		/* it got another owner after it was announced */
-		hint_tasks(instance.owner, range->key, range->low, range->high, range->lone);
+		wakeup_tasks(instance.owner, range->key, range->low, range->high, range->lone);
 		range->low = range->high + 1;
 	}
 	if (tries > 0)

@@ -36,7 +36,7 @@ crash_accounting_retry_at(void)
  * so that it does not keep the scheduler from the other notes.
  */
 static bool
-try_count(const BlackboxNote *note)
+try_count(const CrashNote *note)
 {
 	MemoryContext context = CurrentMemoryContext;
 	volatile bool counted = true;
@@ -68,16 +68,16 @@ void
 crash_accounting_run(void)
 {
 	TimestampTz now = GetCurrentTimestamp();
-	BlackboxNote note;
+	CrashNote note;
 
 	/* the clock may have been set back */
 	if (retry_at > now && retry_at - now <= RETRY_PAUSE)
 		return;
 	retry_at = 0;
-	for (int i = 0; (i = blackbox_next(MyDatabaseId, i, &note)) >= 0; i++)
+	for (int i = 0; (i = crash_note_next(MyDatabaseId, i, &note)) >= 0; i++)
 	{
 		if (try_count(&note))
-			blackbox_release(i, &note);
+			crash_note_release(i, &note);
 		else
 			retry_at = now + RETRY_PAUSE;
 	}

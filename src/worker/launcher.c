@@ -79,7 +79,7 @@ wanted_databases(void)
 
 		/* the limit is invalid after an interrupted DROP DATABASE: nobody can connect */
 		if (form->datallowconn && !form->datistemplate && form->datconnlimit != DATCONNLIMIT_INVALID_DB &&
-			settings_want_database(NameStr(form->datname)))
+			guc_want_database(NameStr(form->datname)))
 			dbs = lappend_oid(dbs, form->oid);
 	}
 	table_endscan(scan);

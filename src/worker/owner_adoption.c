@@ -162,7 +162,7 @@ look_at_state(Store *store, char state, bool live, List **waiting)
 			/* if the name is missing once more, the log says so once more */
 			logged = list_delete(logged, makeString(unconstify(char *, name)));
 			if (moved > 0)
-				hint_look();
+				wakeup_look();
 			if (moved == MOVED_AT_ONCE)
 				return true;
 		}
@@ -182,7 +182,7 @@ static void
 end_workers_of_dropped(void)
 {
 	WorkerInfo	workers[DURABLE_WORKERS_LIMIT];
-	int			count = slot_list(workers);
+	int			count = worker_slot_list(workers);
 
 	for (int i = 0; i < count; i++)
 		if (workers[i].db == MyDatabaseId && workers[i].pid != 0 && !role_exists(workers[i].role))
@@ -357,8 +357,8 @@ durable_move_instances(PG_FUNCTION_ARGS)
 	int64		moved = 0;
 	ListCell   *cell;
 
-	shared_require();
-	hint_look();
+	shmem_require();
+	wakeup_look();
 	foreach(cell, owner_values(text_to_cstring(PG_GETARG_TEXT_PP(0))))
 	{
 		Datum		owner = PointerGetDatum(lfirst(cell));

@@ -82,9 +82,9 @@ scheduler_exit(int code, Datum arg)
 	bool		some;
 
 	scheduler_detach(my_database, left_as, come_back, owner_adoption_missing());
-	/* first the work, since slots_forget_wanted would reserve slots for it again */
+	/* first the work, since worker_slots_forget_wanted would reserve slots for it again */
 	some = ready_forget(my_database);
-	slots_forget_wanted(my_database);
+	worker_slots_forget_wanted(my_database);
 	if (some)
 		database_request_scan(my_database);
 	if (left_as != DATABASE_AWAY)
@@ -104,7 +104,7 @@ forget_ended_workers(void)
 		if (started[i].handle == NULL ||
 			GetBackgroundWorkerPid(started[i].handle, &pid) != BGWH_STOPPED)
 			continue;
-		slot_unreserve(started[i].slot, started[i].generation);
+		worker_slot_unreserve(started[i].slot, started[i].generation);
 		pfree(started[i].handle);
 		started[i].handle = NULL;
 		ended = true;
@@ -195,7 +195,7 @@ start_worker(const WantedProcess *wanted)
 		entry->generation = wanted->generation;
 		return;
 	}
-	slot_unreserve(wanted->slot, wanted->generation);
+	worker_slot_unreserve(wanted->slot, wanted->generation);
 	lack_process(wanted);
 }
 
@@ -212,7 +212,7 @@ serve_role(const WantedProcess *wanted)
 		start_worker(wanted);
 		return;
 	}
-	slot_unreserve(wanted->slot, wanted->generation);
+	worker_slot_unreserve(wanted->slot, wanted->generation);
 	if (gone)
 	{
 		/* owner_adoption.c fails the instances of the role */
@@ -293,7 +293,7 @@ static bool
 has_workers(bool busy)
 {
 	WorkerInfo	workers[DURABLE_WORKERS_LIMIT];
-	int			count = slot_list(workers);
+	int			count = worker_slot_list(workers);
 
 	for (int i = 0; i < count; i++)
 		if (workers[i].db == my_database && !(busy && workers[i].state == WORKER_IDLE))
@@ -311,7 +311,7 @@ is_idle(long sleep)
 
 	if (sleep <= SOON_MS || !recovery_scan_settled() || crash_accounting_retry_at() != 0 ||
 		(next_timer != 0 && next_timer <= GetCurrentTimestamp() + IDLE_TIME) || has_workers(true) ||
-		!durable_wakeups || !owner_adoption_settled() || failure_log_pending(my_database) || blackbox_pending(my_database))
+		!durable_wakeups || !owner_adoption_settled() || failure_log_pending(my_database) || crash_note_pending(my_database))
 		return false;
 	count = queue_list(my_database, &queues);
 	for (int i = 0; i < count; i++)

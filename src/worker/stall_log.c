@@ -142,7 +142,7 @@ log_worker_wait(const QueueInfo *info, TimestampTz now)
 			 errmsg("work of role %s in database %s has waited for a worker for %d s",
 					log_role(info->role), log_database(MyDatabaseId), seconds(now, info->for_batch.since)),
 			 errdetail("The role has %d workers of %d in the server, where durable.max_workers is %d. %s",
-					   info->workers, slot_list(workers), durable_max_workers, work_text(info)),
+					   info->workers, worker_slot_list(workers), durable_max_workers, work_text(info)),
 			 errhint("Increase durable.max_workers and max_worker_processes, or see in durable.workers what keeps the workers.")));
 }
 

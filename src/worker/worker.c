@@ -57,9 +57,9 @@ static int	step_us = 0;		/* average time of an instance in a transaction, withou
 static void
 worker_exit(int code, Datum arg)
 {
-	bool		running = blackbox_is_running();
+	bool		running = crash_note_is_running();
 
-	if (blackbox_is_overdue())
+	if (crash_note_is_overdue())
 		ereport(LOG,
 				(errcode(ERRCODE_QUERY_CANCELED),
 				 errmsg("a durable worker ended itself because a function ignored its timeout"),
@@ -69,9 +69,9 @@ worker_exit(int code, Datum arg)
 				(errcode(ERRCODE_ADMIN_SHUTDOWN),
 				 errmsg("a durable worker was ended while it ran a function"),
 				 errdetail("What the function did is undone, and it runs again.")));
-	blackbox_leave();
+	crash_note_leave();
 	/* what ran goes to the scheduler, which counts the delivery before another worker runs it again */
-	slot_detach(my_slot, running);
+	worker_slot_detach(my_slot, running);
 }
 
 /* Update step_us. */
@@ -114,7 +114,7 @@ run_activity(Instance *instance, ReadyItem *item, bool turned)
 		return true;
 	}
 	/* in the queue an activity has a delivery counter of its own */
-	if (worker_transaction_in_long_place() || timing_is_slow(instance->row.search_path, task->name))
+	if (worker_transaction_in_long_place() || duration_is_slow(instance->row.search_path, task->name))
 	{
 		instance_defer_activities(&worker_transaction, instance, LONE_NO, NULL);
 		return true;
@@ -213,7 +213,7 @@ advance(Instance *instance, ReadyItem *item)
 		else if (!instance_can_turn(instance) || worker_transaction_full())
 			return;
 		else if (!worker_transaction_in_long_place() && item->lone == LONE_NO &&
-				 timing_is_slow(instance->row.search_path, instance->row.function))
+				 duration_is_slow(instance->row.search_path, instance->row.function))
 		{
 			move_to_long_place(item, LONE_MAY);
 			return;
@@ -543,7 +543,7 @@ wait_for_work(void)
 {
 	TimestampTz until = GetCurrentTimestamp() + durable_worker_idle_timeout * USECS_PER_SEC;
 
-	if (!slot_rest(my_slot))
+	if (!worker_slot_rest(my_slot))
 		return true;
 	pgstat_report_stat(true);
 	pgstat_report_activity(STATE_IDLE, NULL);
@@ -553,13 +553,13 @@ wait_for_work(void)
 
 		bgworker_wait(rest);
 		bgworker_handle_interrupts();
-		if (!slot_is_idle(my_slot))
+		if (!worker_slot_is_idle(my_slot))
 		{
 			stats_count(STATS_WAKEUPS, 1);
 			return true;
 		}
-		if (rest <= 0 || slot_unwanted(my_slot) || bgworker_reloaded())
-			return !slot_leave(my_slot);
+		if (rest <= 0 || worker_slot_unwanted(my_slot) || bgworker_reloaded())
+			return !worker_slot_leave(my_slot);
 	}
 }
 
@@ -614,7 +614,7 @@ run_alone(void)
 		pgstat_report_activity(STATE_RUNNING, "running an activity alone");
 		activity_runner_run(my_slot, &range, true);
 	}
-	slot_return(my_slot);
+	worker_slot_return(my_slot);
 	return true;
 }
 
@@ -646,13 +646,13 @@ worker_loop(void)
 
 		bgworker_handle_interrupts();
 		/* its code ran for so long that it was counted as long, and another worker has the batch place */
-		if (!woken && slot_place(my_slot) == PLACE_LONG)
+		if (!woken && worker_slot_place(my_slot) == PLACE_LONG)
 		{
 			release_items();
-			slot_return(my_slot);
+			worker_slot_return(my_slot);
 		}
 		woken = false;
-		if (slot_place(my_slot) == PLACE_BATCH)
+		if (worker_slot_place(my_slot) == PLACE_BATCH)
 		{
 			nitems = ready_take(my_slot, items, nitems, batch_limit(), step_us, &yield);
 			did = nitems > 0;
@@ -660,7 +660,7 @@ worker_loop(void)
 			{
 				pgstat_report_activity(STATE_RUNNING, "advancing instances");
 				run_items();
-				if (slot_place(my_slot) != PLACE_BATCH)
+				if (worker_slot_place(my_slot) != PLACE_BATCH)
 					continue;
 			}
 		}
@@ -673,11 +673,11 @@ worker_loop(void)
 		if (yield)
 		{
 			release_items();
-			slot_yield(my_slot);
+			worker_slot_yield(my_slot);
 		}
-		else if (slot_place(my_slot) == PLACE_LONG)
+		else if (worker_slot_place(my_slot) == PLACE_LONG)
 			did = run_alone();
-		else if (slot_place(my_slot) == PLACE_BATCH)
+		else if (worker_slot_place(my_slot) == PLACE_BATCH)
 		{
 			alone_first = !alone_first;
 			did |= alone_first ? run_alone() || run_range() : run_range() || run_alone();
@@ -700,15 +700,15 @@ durable_worker_main(Datum arg)
 	memcpy(&extra, MyBgworkerEntry->bgw_extra, sizeof(extra));
 	my_slot = extra.slot;
 	on_shmem_exit(worker_exit, (Datum) 0);
-	slot_attach(my_slot);
+	worker_slot_attach(my_slot);
 	bgworker_init(PROCESS_WORKER);
 	bgworker_connect(DatumGetObjectId(arg), extra.role);
 	pgstat_report_appname("durable worker");
-	blackbox_attach(my_slot);
+	crash_note_attach(my_slot);
 	stats_begin();
 	patience_install();
 	worker_transaction_init();
-	slot_connected(my_slot);
+	worker_slot_connected(my_slot);
 	worker_loop();
 	proc_exit(0);
 }

@@ -165,7 +165,7 @@ worker_transaction_failure(void)
 	patience_end();
 	AbortOutOfAnyTransaction();
 	replay_reset();
-	(void) blackbox_clear();
+	(void) crash_note_clear();
 	MemoryContextSwitchTo(transaction_context);
 	return error;
 }
