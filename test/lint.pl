@@ -1,5 +1,5 @@
-# Checks of the source that no compiler makes: which folder may include which, names that mean one thing, and phrases that
-# CONTRIBUTING.md asks to avoid. Prints what is wrong, with file and line.
+# Checks of the source that no compiler makes: which folder may include which, names that mean one thing, phrases that
+# CONTRIBUTING.md asks to avoid, and whether docs/architecture.md still fits the source. Prints what is wrong, with file and line.
 use strict;
 use warnings;
 
@@ -95,6 +95,36 @@ foreach my $file (sort(keys %source), glob('src/sql/*.sql docs/*.md README.md'))
 		my $phrase = $& =~ s/[\s*]+/ /gr;
 		push @problems, "$file:$line: say \"$phrase\" in plain English";
 	}
+}
+
+# docs/architecture.md names every file of the source; the files and functions that it names exist. A header goes with the file
+# that implements it. A function right before a file in parentheses, `name()` (`folder/file.c`), is defined in that file.
+my $page = slurp('docs/architecture.md');
+my $folders = join('|', map { m{^src/(\w+)/} } keys %{ { map { s{[^/]*$}{}r => 1 } keys %source } });
+my %named = map { $_ => 1 } $page =~ m{\b((?:$folders)/\w+\.[ch])\b}g;
+foreach (sort keys %named)
+{
+	push @problems, "docs/architecture.md: there is no src/$_" unless -e "src/$_";
+}
+foreach my $file (map { s{^src/}{}r } sort keys %source)
+{
+	my $implementation = $file =~ s/h$/c/r;
+	push @problems, "docs/architecture.md: src/$file has no line" unless $named{ -e "src/$implementation" ? $implementation : $file };
+}
+my %parts = map { $_ => 1 } $page =~ m{\b(src/sql/[\w-]+\.sql)\b}g;
+push @problems, map { "docs/architecture.md: there is no $_" } grep { !-e } sort keys %parts;
+push @problems, map { "docs/architecture.md: $_ has no line" } grep { !$parts{$_} } glob 'src/sql/*.sql';
+
+sub defines
+{
+	my ($function, @files) = @_;
+	return grep { ($source{$_} // '') =~ /^$function\(/m } @files;
+}
+my %function = map { $_ => 1 } $page =~ /`(\w+)\(\)`/g;
+push @problems, map { "docs/architecture.md: no file defines $_" } grep { !defines($_, keys %source) } sort keys %function;
+while ($page =~ /`(\w+)\(\)` \(`([\w\/]+\.c)`\)/g)
+{
+	push @problems, "docs/architecture.md: src/$2 does not define $1" if defines($1, keys %source) && !defines($1, "src/$2");
 }
 
 print "$_\n" foreach @problems;
