@@ -456,11 +456,9 @@ calls_foreign_function(Node *node, void *context)
 
 /*
  * The state of a call of a function in SQL that the planner inlines; NULL if
- * it does not.  Like a plan it holds for one search_path and one role, which is
- * the worker's.  Only an expression of built-in functions is kept, as what others
- * depend on would have to be watched too, and only for the transaction: whether
- * the role may execute them is looked at when the state is made.  An inlined call
- * is not counted by track_functions.
+ * it does not.  Like a plan it holds for one search_path and one role.  Only
+ * an expression of built-in functions is kept: what others depend on would
+ * have to be watched too.  An inlined call is not counted by track_functions.
  */
 static ExprState *
 simplified_state(CallableFunction *fn)
@@ -470,15 +468,13 @@ simplified_state(CallableFunction *fn)
 	/* one without parameters might be evaluated for good, if it claims to be immutable */
 	if (!fn->cached || fn->nparameters == 0 || fn->track_functions == TRACK_FUNC_ALL)
 		return NULL;
-	if (fn->simplified != NULL && fn->simplified->is_valid && fn->simplified_in == compat_lxid() &&
-		strcmp(fn->simplified_path, namespace_search_path) == 0)
+	if (fn->simplified != NULL && fn->simplified->is_valid && strcmp(fn->simplified_path, namespace_search_path) == 0)
 		return fn->state;
 
 	callable_forget_simplified(fn);
 	fn->simplified_context = AllocSetContextCreate(fn->context, "durable inlined function",
 												   ALLOCSET_SMALL_SIZES);
 	old_context = MemoryContextSwitchTo(fn->simplified_context);
-	fn->simplified_in = compat_lxid();
 	fn->simplified_path = pstrdup(namespace_search_path);
 	fn->simplified = GetCachedExpression((Node *) fn->expression);
 	if (!calls_foreign_function(fn->simplified->expr, NULL))

@@ -482,6 +482,8 @@ callable_build(Oid function, MemoryContext parent)
 
 	fn->oid = function;
 	fn->context = context;
+	fn->role = GetUserId();
+	fn->transaction = compat_lxid();
 	fn->proc_hash = GetSysCacheHashValue1(PROCOID, ObjectIdGetDatum(function));
 	fn->track_functions = pgstat_track_functions;
 	fn->title = function_title(function);
@@ -515,7 +517,9 @@ callable_forget_simplified(CallableFunction *fn)
 
 /*
  * The function's entry in the cache, current; or one in the current memory
- * context where that is in use.
+ * context where that is in use.  An entry is for one role and one transaction:
+ * what PostgreSQL prepares for a call, such as the constraints of a domain, keeps
+ * the rights that the role had then, and the owner of a SECURITY DEFINER function.
  */
 CallableFunction *
 callable_get(Oid function)
@@ -532,7 +536,8 @@ callable_get(Oid function)
 		fn = entry->function;
 		if (fn->in_use > 0)
 			return callable_build(function, CurrentMemoryContext);
-		if (fn->valid && fn->track_functions == pgstat_track_functions)
+		if (fn->valid && fn->role == GetUserId() && fn->transaction == compat_lxid() &&
+			fn->track_functions == pgstat_track_functions)
 			return fn;
 		hash_search(callables, &function, HASH_REMOVE, NULL);
 		if (fn->plan != NULL)

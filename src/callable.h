@@ -35,6 +35,8 @@ typedef struct CallableFunction
 	Oid			oid;
 	MemoryContext context;		/* holds all of this */
 	bool		valid;			/* false: catalogs have changed since */
+	Oid			role;			/* for whom, and in which transaction, it was made */
+	LocalTransactionId transaction;
 	bool		cached;			/* in the hash, else gone after this call */
 	int			in_use;			/* calls under way */
 	uint32		proc_hash;		/* syscache hash value of the pg_proc row */
@@ -54,7 +56,6 @@ typedef struct CallableFunction
 	CachedExpression *simplified;	/* expression as the planner inlined it; NULL: not tried */
 	MemoryContext simplified_context;	/* holds the state then, and the path */
 	char	   *simplified_path;	/* search_path that it was done for */
-	LocalTransactionId simplified_in;	/* and the transaction: in the next one functions in it may be forbidden */
 	FmgrInfo	to_jsonb;
 } CallableFunction;
 

@@ -63,8 +63,10 @@ typedef struct Resolved
 	Oid			function;
 } Resolved;
 
+/* in this transaction only: the next one may find a schema closed */
 static HTAB *resolved = NULL;
 static bool resolved_valid = false;
+static LocalTransactionId resolved_in;
 
 /* the alarm for a call that has ignored its timeout; MAX_TIMEOUTS: not registered yet */
 static TimeoutId overdue_timeout = MAX_TIMEOUTS;
@@ -88,6 +90,7 @@ register_callbacks(void)
 	CacheRegisterSyscacheCallback(NAMESPACEOID, forget_names, (Datum) 0);
 	CacheRegisterSyscacheCallback(TYPEOID, forget_names, (Datum) 0);
 	CacheRegisterSyscacheCallback(AUTHOID, forget_names, (Datum) 0);
+	CacheRegisterSyscacheCallback(AUTHMEMROLEMEM, forget_names, (Datum) 0);
 	registered = true;
 }
 
@@ -103,7 +106,7 @@ resolve(const char *path, const char *name, Oid (*lookup) (const char *name))
 	if (strlen(path) + strlen(name) + 2 > sizeof(tag))
 		return lookup(name);
 	snprintf(tag, sizeof(tag), "%s/%s", path, name);
-	if (!resolved_valid && resolved != NULL)
+	if (resolved != NULL && (!resolved_valid || resolved_in != compat_lxid()))
 	{
 		hash_destroy(resolved);
 		resolved = NULL;
@@ -111,6 +114,7 @@ resolve(const char *path, const char *name, Oid (*lookup) (const char *name))
 	if (resolved == NULL)
 		resolved = hash_create("durable names", 64, &ctl, HASH_ELEM | HASH_STRINGS);
 	resolved_valid = true;
+	resolved_in = compat_lxid();
 	entry = hash_search(resolved, tag, HASH_FIND, NULL);
 	if (entry != NULL)
 		return entry->function;
