@@ -20,6 +20,7 @@
 #define CHUNK_MAX		16
 #define BACK_SOON_US	5000
 #define LONGEST_TRY_PAUSE	(10 * USECS_PER_SEC)
+#define MUST_PAUSE		USECS_PER_SEC
 
 Lists	   *lists = NULL;
 HTAB	   *lists_entries = NULL;
@@ -87,7 +88,7 @@ queue_get(Oid db, Oid role, bool create)
 	free_queue->role = role;
 	free_queue->step_us = 0;
 	free_queue->watched = free_queue->entries_left = free_queue->ranges_left = free_queue->unlisted = free_queue->lacking = false;
-	free_queue->retry_at = free_queue->backlog_since = free_queue->gave_way_since = 0;
+	free_queue->retry_at = free_queue->must_at = free_queue->backlog_since = free_queue->gave_way_since = 0;
 	return free_queue;
 }
 
@@ -251,6 +252,33 @@ queue_drop_ranges(Queue *queue)
 		range_remove(queue, dlist_container(Range, link, dlist_head_node(&queue->lone_ranges)));
 }
 
+/*
+ * Whether the role may try something that was interrupted with patience again,
+ * instead of waiting for a long place: what has taken long once, as the machine
+ * was busy, does not have to wait for what takes hours.
+ */
+static bool
+may_try_interrupted(const Queue *queue)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	/* the clock may have been set back */
+	return queue->must_at <= now || queue->must_at > now + MUST_PAUSE;
+}
+
+/*
+ * Something is tried with patience.  If it was interrupted, the next such thing is
+ * not tried before MUST_PAUSE has passed; returns since when it waits then, else 0.
+ */
+TimestampTz
+queue_tries(Queue *queue, Lone lone)
+{
+	if (lone != LONE_MUST)
+		return 0;
+	queue->must_at = GetCurrentTimestamp() + MUST_PAUSE;
+	return queue->lone_since;
+}
+
 /* The first activities that wait for a long place and may be tried with patience now; NULL: none. */
 Range *
 queue_range_to_try(Queue *queue)
@@ -267,7 +295,8 @@ queue_range_to_try(Queue *queue)
 			if (range->range.lone == LONE_MAY && (range->range.try_at <= now || range->range.try_at > now + LONGEST_TRY_PAUSE))
 				return range;
 		}
-	return NULL;
+	return dlist_is_empty(&queue->lone_ranges) || !may_try_interrupted(queue) ? NULL :
+		dlist_container(Range, link, dlist_head_node(&queue->lone_ranges));
 }
 
 /* The same of instances. */
@@ -280,7 +309,8 @@ queue_entry_to_try(Queue *queue)
 		dlist_foreach(iter, &queue->lone_entries)
 			if (dlist_container(Entry, link, iter.cur)->item.lone == LONE_MAY)
 				return dlist_container(Entry, link, iter.cur);
-	return NULL;
+	return dlist_is_empty(&queue->lone_entries) || !may_try_interrupted(queue) ? NULL :
+		dlist_container(Entry, link, dlist_head_node(&queue->lone_entries));
 }
 
 /* Whether a range is to be run alone already, as a scan finds it again. */

@@ -79,6 +79,7 @@ typedef struct Queue
 	TimestampTz last_take;		/* when such a round was begun last */
 	bool		watched;		/* the scheduler looks at it again soon */
 	TimestampTz retry_at;		/* no process is started before */
+	TimestampTz must_at;		/* what was interrupted is not tried with patience before */
 	bool		lacking;		/* that is so because there was no process */
 	TimestampTz backlog_since;	/* some batch work has been there all the time; 0: there is none */
 	TimestampTz batch_since;	/* when batch work was last taken, or came */
@@ -141,6 +142,7 @@ extern void slot_set_state(Slot *slot, WorkerState state);
 extern void entry_enqueue(Queue *queue, Entry *entry, bool aside);
 extern void entry_dequeue(Queue *queue, Entry *entry);
 extern Entry *entry_next(Queue *queue);
+extern TimestampTz queue_tries(Queue *queue, Lone lone);
 extern Range *queue_range_to_try(Queue *queue);
 extern Entry *queue_entry_to_try(Queue *queue);
 extern void range_remove(Queue *queue, Range *range);

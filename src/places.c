@@ -18,6 +18,8 @@
 /* code in a batch place that has not come back for so long does not look for interrupts; so many of a role keep it from further batch places */
 #define OVERDUE_TIME	(500 * INT64CONST(1000))
 #define OVERDUE_MOST	2
+/* how often the scheduler looks whether what waits for a long place may be tried with patience */
+#define LONE_TIME		USECS_PER_SEC
 /* a role's backlog lasts that long before another process comes, and lone work before one other than its worker takes it */
 #define BACKLOG_TIME	(10 * INT64CONST(1000))
 /* how long a role keeps its only batch place while others have none: if the next one's process is there, and if it is to be started */
@@ -260,7 +262,7 @@ spare_at_hand(Queue *queue, bool one_leaves)
 bool
 places_may_try(Queue *queue)
 {
-	return queue->may > 0 && (!places_long_free(queue) || processes_at_hand() <= 1) &&
+	return queue->lone > 0 && (!places_long_free(queue) || processes_at_hand() <= 1) &&
 		(queue_range_to_try(queue) != NULL || queue_entry_to_try(queue) != NULL);
 }
 
@@ -564,8 +566,9 @@ places_look(Oid db, WantedProcess *wanted, int max, int *count)
 
 /*
  * When to look again for work of a database that nobody else wakes the scheduler
- * for; 0: for none.  The pause of a role may end, and code may by then have kept
- * a batch place for too long, if the place is one of the role's own.
+ * for; 0: for none.  The pause of a role may end, code may by then have kept a
+ * batch place for too long, if the place is one of the role's own, and what waits
+ * for a long place may be tried with patience.
  */
 TimestampTz
 places_look_at(Oid db)
@@ -585,6 +588,8 @@ places_look_at(Oid db)
 			at = queue->retry_at;
 		else if (queue->batch > 0 && queue_has_batch(queue))
 			at = now + OVERDUE_TIME;
+		else if (queue->lone > 0)
+			at = now + LONE_TIME;
 		if (at != 0 && (first == 0 || at < first))
 			first = at;
 	}

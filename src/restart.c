@@ -45,7 +45,12 @@ look_up_as(Oid role, const char *name)
 	return function;
 }
 
-/* Find the function of a request by the search_path of its owner, who must be allowed to execute it. */
+/*
+ * Find the function of a request by the search_path of its owner, who must be
+ * allowed to execute it.  Whether it takes the input is for the owner's worker to
+ * see: to look at that here would run the owner's code in this session, where it
+ * could take the rights of whoever has logged in, after SET ROLE too.
+ */
 static void
 resolve_function(CreateRequest *request)
 {
@@ -58,10 +63,7 @@ resolve_function(CreateRequest *request)
 	(void) set_config_option("search_path", request->search_path, PGC_USERSET, PGC_S_SESSION,
 							 GUC_ACTION_SAVE, true, 0, false);
 	function = look_up_as(request->owner, request->name);
-	if (request->owner == GetUserId())
-		(void) function_call(function, request->input, true);
-	else
-		function_check_execute(function, request->owner);
+	function_check_execute(function, request->owner);
 	request->function = function_signature(function);
 	AtEOXact_GUC(false, level);
 }
