@@ -224,6 +224,8 @@ callable_build(Oid function, MemoryContext parent)
 
 	fn->oid = function;
 	fn->context = context;
+	fn->role = GetUserId();
+	fn->transaction = compat_lxid();
 	fn->proc_hash = GetSysCacheHashValue1(PROCOID, ObjectIdGetDatum(function));
 	fn->track_functions = pgstat_track_functions;
 	fn->title = function_title(function);
@@ -255,7 +257,12 @@ callable_forget_simplified(CallableFunction *fn)
 	fn->state = NULL;
 }
 
-/* A valid entry of a function: that of the cache, or a new one in the current memory context if that is in use. */
+/*
+ * A valid entry of a function: that of the cache, or a new one in the current
+ * memory context if that is in use.  An entry is for one role and one
+ * transaction: what PostgreSQL prepares for a call, such as the constraints of a
+ * domain, keeps the rights that the role had then.
+ */
 CallableFunction *
 callable_get(Oid function)
 {
@@ -271,7 +278,8 @@ callable_get(Oid function)
 		fn = entry->function;
 		if (fn->in_use > 0)
 			return callable_build(function, CurrentMemoryContext);
-		if (fn->valid && fn->track_functions == pgstat_track_functions)
+		if (fn->valid && fn->role == GetUserId() && fn->transaction == compat_lxid() &&
+			fn->track_functions == pgstat_track_functions)
 			return fn;
 		hash_search(callables, &function, HASH_REMOVE, NULL);
 		if (fn->plan != NULL)

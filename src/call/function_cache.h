@@ -35,6 +35,8 @@ typedef struct CallableFunction
 	Oid			oid;
 	MemoryContext context;		/* owns this struct and what it points to */
 	bool		valid;			/* false: catalogs have changed since it was built */
+	Oid			role;			/* that the entry is for */
+	LocalTransactionId transaction; /* likewise */
 	bool		cached;			/* false: it is freed after the call */
 	int			in_use;			/* calls that have begun and not ended */
 	uint32		proc_hash;		/* syscache hash value of the pg_proc row */
@@ -54,7 +56,6 @@ typedef struct CallableFunction
 	CachedExpression *simplified;	/* the expression as the planner inlined it; NULL: not tried */
 	MemoryContext simplified_context;	/* owns the state of the inlined expression, and simplified_path */
 	char	   *simplified_path;	/* search_path for which it was inlined */
-	LocalTransactionId simplified_in;	/* transaction in which it was inlined; later ones check EXECUTE privileges again */
 	FmgrInfo	to_jsonb;
 } CallableFunction;
 

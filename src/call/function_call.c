@@ -460,9 +460,7 @@ calls_foreign_function(Node *node, void *context)
  * The state of the call of an SQL function that the planner inlines; NULL if it
  * does not.  The state is valid
  *
- * - for one search_path, and one role, which is that of the session;
- * - for one transaction, because the privilege to execute the inlined functions is
- *	 checked when the state is made;
+ * - for one search_path;
  * - for an expression of built-in functions only, because changes of others would
  *	 not invalidate the state.
  *
@@ -477,7 +475,7 @@ simplified_state(CallableFunction *fn)
 	/* the planner would evaluate a call of an immutable function without parameters */
 	if (!fn->cached || fn->nparameters == 0 || fn->track_functions == TRACK_FUNC_ALL)
 		return NULL;
-	if (fn->simplified != NULL && fn->simplified->is_valid && fn->simplified_in == compat_lxid() &&
+	if (fn->simplified != NULL && fn->simplified->is_valid &&
 		strcmp(fn->simplified_path, namespace_search_path) == 0)
 		return fn->state;
 
@@ -485,7 +483,6 @@ simplified_state(CallableFunction *fn)
 	fn->simplified_context = AllocSetContextCreate(fn->context, "durable inlined function",
 												   ALLOCSET_SMALL_SIZES);
 	old_context = MemoryContextSwitchTo(fn->simplified_context);
-	fn->simplified_in = compat_lxid();
 	fn->simplified_path = pstrdup(namespace_search_path);
 	fn->simplified = GetCachedExpression((Node *) fn->expression);
 	if (!calls_foreign_function(fn->simplified->expr, NULL))

@@ -65,8 +65,10 @@ typedef struct Resolved
 	Oid			function;
 } Resolved;
 
+/* in this transaction only: the next one may find a schema closed */
 static HTAB *resolved = NULL;
 static bool resolved_valid = false;
+static LocalTransactionId resolved_in;
 
 /* ends the process when the grace period is over; MAX_TIMEOUTS: not registered yet */
 static TimeoutId overdue_timeout = MAX_TIMEOUTS;
@@ -90,6 +92,7 @@ register_name_callbacks(void)
 	CacheRegisterSyscacheCallback(NAMESPACEOID, forget_names, (Datum) 0);
 	CacheRegisterSyscacheCallback(TYPEOID, forget_names, (Datum) 0);
 	CacheRegisterSyscacheCallback(AUTHOID, forget_names, (Datum) 0);
+	CacheRegisterSyscacheCallback(AUTHMEMROLEMEM, forget_names, (Datum) 0);
 	registered = true;
 }
 
@@ -105,7 +108,7 @@ resolve(const char *path, const char *name, Oid (*lookup) (const char *name))
 	if (strlen(path) + strlen(name) + 2 > sizeof(tag))
 		return lookup(name);
 	snprintf(tag, sizeof(tag), "%s/%s", path, name);
-	if (!resolved_valid && resolved != NULL)
+	if (resolved != NULL && (!resolved_valid || resolved_in != compat_lxid()))
 	{
 		hash_destroy(resolved);
 		resolved = NULL;
@@ -113,6 +116,7 @@ resolve(const char *path, const char *name, Oid (*lookup) (const char *name))
 	if (resolved == NULL)
 		resolved = hash_create("durable names", 64, &ctl, HASH_ELEM | HASH_STRINGS);
 	resolved_valid = true;
+	resolved_in = compat_lxid();
 	entry = hash_search(resolved, tag, HASH_FIND, NULL);
 	if (entry != NULL)
 		return entry->function;

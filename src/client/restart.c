@@ -50,7 +50,12 @@ look_up_as(Oid role, const char *name)
 	return function;
 }
 
-/* Find the function of a request in the request's search_path; an error unless the owner may execute it. */
+/*
+ * Find the function of a request in the request's search_path; an error unless
+ * the owner may execute it.  The worker of the owner checks the input: a check
+ * here would run code of the owner in this session, and that code could take the
+ * rights of the role that has logged in, after SET ROLE too.
+ */
 static void
 resolve_as_owner(CreateRequest *request)
 {
@@ -63,10 +68,7 @@ resolve_as_owner(CreateRequest *request)
 	(void) set_config_option("search_path", request->search_path, PGC_USERSET, PGC_S_SESSION,
 							 GUC_ACTION_SAVE, true, 0, false);
 	function = look_up_as(request->owner, request->name);
-	if (request->owner == GetUserId())
-		(void) function_call(function, request->input, true);
-	else
-		function_check_execute(function, request->owner);
+	function_check_execute(function, request->owner);
 	request->function = function_signature(function);
 	AtEOXact_GUC(false, level);
 }

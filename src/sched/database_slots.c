@@ -262,7 +262,7 @@ database_forget(Oid db)
 	LWLockRelease(shared_lock);
 }
 
-/* Ask the scheduler of a database to make way for another database's. */
+/* Ask the scheduler of a database to leave for another database's. */
 void
 database_ask_to_leave(Oid db)
 {
@@ -447,7 +447,7 @@ database_served(Oid db)
 
 /*
  * The scheduler has done its work and says whether it is idle.  Returns since
- * when it is idle, 0 if it is not.  *leave: it must make way for another
+ * when it is idle, 0 if it is not.  *leave: it must leave for another
  * scheduler; *sleep: no session has woken it meanwhile, whatever its latch
  * says.
  */

@@ -44,7 +44,7 @@ typedef struct DatabaseInfo
 	TimestampTz idle_since;		/* when the scheduler ran out of work; 0: it has work */
 	TimestampTz lacked_at;		/* when the scheduler last found no process for a worker; 0: it always found one */
 	bool		woken;			/* a session has woken the scheduler */
-	bool		leaving;		/* the scheduler was asked to make way for another */
+	bool		leaving;		/* the scheduler was asked to leave for another */
 } DatabaseInfo;
 
 /* what sessions have told a scheduler since it last collected this */

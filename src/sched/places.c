@@ -23,6 +23,8 @@
  */
 #define OVERDUE_TIME	(500 * INT64CONST(1000))
 #define OVERDUE_MOST	2
+/* how often the scheduler looks whether work that waits for a long place may be tried with patience */
+#define LONE_TIME		USECS_PER_SEC
 /*
  * how long a role's backlog must last before another process comes, and work
  * that runs alone before another worker takes it
@@ -286,7 +288,7 @@ spare_at_hand(Queue *queue, bool one_leaves)
 bool
 places_may_try(Queue *queue)
 {
-	return queue->may > 0 && (!places_long_free(queue) || processes_at_hand() <= 1) &&
+	return queue->lone > 0 && (!places_long_free(queue) || processes_at_hand() <= 1) &&
 		(queue_range_to_try(queue) != NULL || queue_entry_to_try(queue) != NULL);
 }
 
@@ -593,8 +595,8 @@ places_look(Oid db, WantedProcess *wanted, int max, int *count)
 
 /*
  * When the scheduler must look again although nobody wakes it; 0: never.  The
- * pause of a role may end, and code may stay in the role's own batch place
- * until it is overdue.
+ * pause of a role may end, code may stay in the role's own batch place until it is
+ * overdue, and work that waits for a long place may be tried with patience.
  */
 TimestampTz
 places_look_at(Oid db)
@@ -614,6 +616,8 @@ places_look_at(Oid db)
 			at = queue->retry_at;
 		else if (queue->batch > 0 && queue_has_batch(queue))
 			at = now + OVERDUE_TIME;
+		else if (queue->lone > 0)
+			at = now + LONE_TIME;
 		if (at != 0 && (first == 0 || at < first))
 			first = at;
 	}

@@ -21,6 +21,7 @@
 #define CHUNK_MAX		16
 #define BACK_SOON_US	5000
 #define LONGEST_TRY_PAUSE	(10 * USECS_PER_SEC)
+#define MUST_PAUSE		USECS_PER_SEC
 
 Lists	   *lists = NULL;
 HTAB	   *lists_entries = NULL;
@@ -93,7 +94,7 @@ queue_get(Oid db, Oid role, bool create)
 	free_queue->role = role;
 	free_queue->step_us = 0;
 	free_queue->watched = free_queue->entries_left = free_queue->ranges_left = free_queue->unlisted = free_queue->lacking = false;
-	free_queue->retry_at = free_queue->backlog_since = free_queue->gave_way_since = 0;
+	free_queue->retry_at = free_queue->must_at = free_queue->backlog_since = free_queue->gave_way_since = 0;
 	return free_queue;
 }
 
@@ -255,6 +256,34 @@ queue_drop_ranges(Queue *queue)
 		range_remove(queue, dlist_container(Range, link, dlist_head_node(&queue->lone_ranges)));
 }
 
+/*
+ * Whether the role may try work that was interrupted with patience again,
+ * although the work waits for a long place.  On a busy machine, quick code may
+ * take long once: this code does not wait for code that sleeps for hours.
+ */
+static bool
+may_try_interrupted(const Queue *queue)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	/* the clock may have been set back */
+	return queue->must_at <= now || queue->must_at > now + MUST_PAUSE;
+}
+
+/*
+ * A worker tries work with patience.  If the work was interrupted before, the
+ * role tries such work again after MUST_PAUSE; returns since when the work waits
+ * for a long place then, else 0.
+ */
+TimestampTz
+queue_tries(Queue *queue, Lone lone)
+{
+	if (lone != LONE_MUST)
+		return 0;
+	queue->must_at = GetCurrentTimestamp() + MUST_PAUSE;
+	return queue->lone_since;
+}
+
 /* The first range that may be tried with patience now; NULL: none. */
 Range *
 queue_range_to_try(Queue *queue)
@@ -262,17 +291,17 @@ queue_range_to_try(Queue *queue)
 	TimestampTz now = GetCurrentTimestamp();
 	dlist_iter	iter;
 
-	if (queue->may == 0)
-		return NULL;
-	dlist_foreach(iter, &queue->lone_ranges)
-	{
-		Range	   *range = dlist_container(Range, link, iter.cur);
+	if (queue->may > 0)
+		dlist_foreach(iter, &queue->lone_ranges)
+		{
+			Range	   *range = dlist_container(Range, link, iter.cur);
 
-		/* the clock may have been set back */
-		if (range->range.lone == LONE_MAY && (range->range.try_at <= now || range->range.try_at > now + LONGEST_TRY_PAUSE))
-			return range;
-	}
-	return NULL;
+			/* the clock may have been set back */
+			if (range->range.lone == LONE_MAY && (range->range.try_at <= now || range->range.try_at > now + LONGEST_TRY_PAUSE))
+				return range;
+		}
+	return dlist_is_empty(&queue->lone_ranges) || !may_try_interrupted(queue) ? NULL :
+		dlist_container(Range, link, dlist_head_node(&queue->lone_ranges));
 }
 
 /* The first instance that may be tried with patience; NULL: none. */
@@ -281,12 +310,12 @@ queue_entry_to_try(Queue *queue)
 {
 	dlist_iter	iter;
 
-	if (queue->may == 0)
-		return NULL;
-	dlist_foreach(iter, &queue->lone_entries)
-		if (dlist_container(Entry, link, iter.cur)->item.lone == LONE_MAY)
-			return dlist_container(Entry, link, iter.cur);
-	return NULL;
+	if (queue->may > 0)
+		dlist_foreach(iter, &queue->lone_entries)
+			if (dlist_container(Entry, link, iter.cur)->item.lone == LONE_MAY)
+				return dlist_container(Entry, link, iter.cur);
+	return dlist_is_empty(&queue->lone_entries) || !may_try_interrupted(queue) ? NULL :
+		dlist_container(Entry, link, dlist_head_node(&queue->lone_entries));
 }
 
 /* Whether a range is in lone_ranges already; a scan finds it again. */

@@ -80,6 +80,7 @@ typedef struct Queue
 	TimestampTz last_take;		/* when instances were taken last */
 	bool		watched;		/* its scheduler looks at this queue again soon */
 	TimestampTz retry_at;		/* no process is started before this */
+	TimestampTz must_at;		/* work that was interrupted is not tried with patience before this */
 	bool		lacking;		/* the server had no process for this queue */
 	TimestampTz backlog_since;	/* since then there was always batch work; 0: there is none */
 	TimestampTz batch_since;	/* when batch work was last taken, or came */
@@ -141,6 +142,7 @@ extern void worker_slot_set_state(WorkerSlot *slot, WorkerState state);
 extern void entry_enqueue(Queue *queue, Entry *entry, bool aside);
 extern void entry_dequeue(Queue *queue, Entry *entry);
 extern Entry *entry_next(Queue *queue);
+extern TimestampTz queue_tries(Queue *queue, Lone lone);
 extern Range *queue_range_to_try(Queue *queue);
 extern Entry *queue_entry_to_try(Queue *queue);
 extern void range_remove(Queue *queue, Range *range);

@@ -168,6 +168,7 @@ ready_take(int index, ReadyItem *items, int held, int max, int step_us, bool *yi
 	Queue	   *queue = slot->queue;
 	int			count = held;
 	int			share;
+	TimestampTz waits_since = 0;
 
 	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
 	for (int i = 0; i < held; i++)
@@ -190,7 +191,11 @@ ready_take(int index, ReadyItem *items, int held, int max, int step_us, bool *yi
 		Entry	   *entry = places_may_try(queue) ? queue_entry_to_try(queue) : NULL;
 
 		if (entry != NULL)
-			items[count++] = claim(slot, queue, entry);
+		{
+			waits_since = queue_tries(queue, entry->item.lone);
+			items[count] = claim(slot, queue, entry);
+			items[count++].lone = LONE_MAY;
+		}
 	}
 	worker_slot_set_advancing(queue, slot, count > 0);
 	if (count > held)
@@ -198,6 +203,9 @@ ready_take(int index, ReadyItem *items, int held, int max, int step_us, bool *yi
 		queue_taken(queue, false);
 		places_seek(queue);
 	}
+	/* what is only tried still waits for its long place */
+	if (waits_since != 0)
+		queue->lone_since = waits_since;
 	LWLockRelease(shared_lock);
 	return count;
 }
@@ -236,7 +244,13 @@ ready_take_range(int index, int max, ReadyRange *range)
 	first = queue->nranges > 0 ? dlist_container(Range, link, dlist_head_node(&queue->ranges)) :
 		places_may_try(queue) ? queue_range_to_try(queue) : NULL;
 	if (first != NULL)
+	{
+		TimestampTz waits_since = queue_tries(queue, first->range.lone);
+
 		*range = take_tasks(slot, queue, first, max);
+		if (waits_since != 0)
+			queue->lone_since = waits_since;
+	}
 	LWLockRelease(shared_lock);
 	return first != NULL;
 }

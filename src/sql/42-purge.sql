@@ -59,7 +59,7 @@ COMMENT ON FUNCTION durable.restart(text, boolean) IS
 'Starts an orchestration again and returns the id of the new instance. The new instance has the name, version, tags, input and search_path of the old instance, and the same owner, whoever restarts it. It begins when your transaction commits, without the start_at that there may have been.
 instance_id: the old instance. If it has continued as new, its last input and version count. A restarted sub-orchestration has no parent.
 restart_with_new_instance_id: true: under a new id; the old instance stays as it is, whatever its status. false: under the same id; the old instance must have ended, and goes with its history and its sub-orchestrations that have ended.
-The function is found again by its name, so it may be another function than before. The owner must be allowed to execute it. The input is checked against the function only if you are the owner, as the check may run code of the owner. If you are not, an input that does not fit fails the new instance.
+The function is found again by its name, so it may be another function than before. The owner must be allowed to execute it. The input is not checked against the function, as the check may run code of the owner. An input that does not fit fails the new instance.
 Errors:
 OD001: there is no such instance, or you are neither its owner nor a member of the owning role.
 OD002: the instance is live and would be replaced.

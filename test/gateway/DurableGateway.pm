@@ -61,6 +61,14 @@ sub usage
 	return (($stat[11] + $stat[12]) / POSIX::sysconf(POSIX::_SC_CLK_TCK()), $memory);
 }
 
+# Seconds for which a process was ready to run and had no CPU, 0 where the system does not count them.
+sub cpu_wait
+{
+	my ($pid) = @_;
+	open(my $file, '<', "/proc/$pid/schedstat") or return 0;
+	return (split ' ', <$file> // '0 0')[1] / 1e9;
+}
+
 # Starts a gateway and waits for its ready line. Options: args => further arguments, listen, dbname; plain => the installed
 # program rather than the one with AddressSanitizer.
 sub gateway_start

@@ -49,8 +49,9 @@ sub hanging_pid
 	my ($id) = @_;
 
 	$node->safe_psql('postgres', qq[SELECT durable.start_new('call_hang', instance_id => '$id')]);
-	poll_until($node, q[SELECT count(*) = 1 FROM pg_stat_activity WHERE backend_type = 'durable worker' AND query = 'hang' AND wait_event = 'PgSleep'], "$id hangs");
-	return $node->safe_psql('postgres', q[SELECT pid FROM pg_stat_activity WHERE backend_type = 'durable worker' AND query = 'hang']);
+	my $hangs = q[FROM pg_stat_activity WHERE backend_type = 'durable worker' AND query = 'hang' AND wait_event = 'PgSleep'];
+	poll_until($node, "SELECT count(*) = 1 $hangs", "$id hangs");
+	return $node->safe_psql('postgres', "SELECT pid $hangs");
 }
 
 my $pid = hanging_pid('cancelled');

@@ -353,6 +353,51 @@ is(makes(), 'Completed', 'a built-in function') for 1 .. 3;
 $node->safe_psql('postgres', 'REVOKE EXECUTE ON FUNCTION pg_catalog.lo_from_bytea(oid, bytea) FROM PUBLIC');
 is(makes(), 'Failed 42501', 'and when it is revoked');
 
+# So is what a domain's constraint calls, whose function has another owner, and what is behind a schema that a group could use.
+$node->safe_psql('postgres', q[
+	CREATE SCHEMA guarded; GRANT USAGE ON SCHEMA guarded TO alice;
+	CREATE ROLE keyholders; GRANT keyholders TO alice; CREATE SCHEMA closed; GRANT USAGE ON SCHEMA closed TO keyholders;
+	CREATE FUNCTION guarded.approve(what text) RETURNS boolean LANGUAGE plpgsql SECURITY DEFINER AS $$ BEGIN INSERT INTO public.seen VALUES (what, current_user); RETURN true; END $$;
+	CREATE FUNCTION closed.who() RETURNS text LANGUAGE sql SECURITY DEFINER AS 'SELECT current_user::text';
+	REVOKE EXECUTE ON FUNCTION guarded.approve FROM PUBLIC; GRANT EXECUTE ON FUNCTION guarded.approve TO alice;
+	SET ROLE alice;
+	CREATE DOMAIN alice.approved AS text CHECK (guarded.approve(VALUE));
+	CREATE FUNCTION alice.takes(x alice.approved) RETURNS text LANGUAGE plpgsql AS $$ BEGIN RETURN 'took ' || x; END $$;
+	CREATE FUNCTION alice.asks(x text) RETURNS jsonb LANGUAGE plpgsql AS $$
+	DECLARE
+		results text[];
+	BEGIN
+		BEGIN
+			results := results || (durable.call_activity('alice.takes', to_jsonb(x)) #>> '{}');
+		EXCEPTION WHEN OTHERS THEN
+			results := results || SQLSTATE::text;
+		END;
+		BEGIN
+			results := results || (durable.call_activity('closed.who') #>> '{}');
+		EXCEPTION WHEN OTHERS THEN
+			results := results || SQLSTATE::text;
+		END;
+		RETURN to_jsonb(array_to_string(results, ' '));
+	END $$]);
+sub asks
+{
+	my ($what) = @_;
+	return as('alice', qq[SELECT durable.start_new('alice.asks', '"$what"') AS id \\gset
+		SELECT output #>> '{}' FROM durable.wait_for_completion(:'id', '1 min')]);
+}
+is(asks('one'), 'took one postgres', 'a domain, and a group') for 1 .. 2;
+$node->safe_psql('postgres', 'ALTER FUNCTION guarded.approve OWNER TO alice');
+is(asks('two'), 'took two postgres', 'the function gets another owner');
+is($node->safe_psql('postgres', q(SELECT string_agg(DISTINCT what || ' ' || who, ', ') FROM seen WHERE what IN ('one', 'two'))), 'one postgres, two alice', '... and has the rights of that owner');
+$node->safe_psql('postgres', 'ALTER FUNCTION guarded.approve OWNER TO postgres; REVOKE EXECUTE ON FUNCTION guarded.approve FROM alice; REVOKE keyholders FROM alice');
+is(asks('three'), '42501 42501', 'the function is revoked, and the group');
+is($node->safe_psql('postgres', q(SELECT count(*) FROM seen WHERE what = 'three')), '0', '... and was not called');
+# In one session of two roles.
+$node->safe_psql('postgres', 'GRANT EXECUTE ON FUNCTION guarded.approve TO alice; GRANT USAGE ON SCHEMA alice TO mallory; GRANT EXECUTE ON FUNCTION alice.takes TO mallory');
+is(as('postgres', q[SET ROLE alice; SELECT durable.start_new('alice.takes', '"four"') IS NOT NULL; SET ROLE mallory; SELECT durable.start_new('alice.takes', '"five"')]), "t\nERROR:  42501",
+	'what one role has prepared another one does not use');
+is($node->safe_psql('postgres', q(SELECT count(*) FROM seen WHERE what = 'five')), '0', '... and nothing was called');
+
 is($node->safe_psql('postgres', 'SELECT * FROM durable_internal.violations'), '', 'no invariant is broken');
 $node->stop;
 my $log = slurp_file($node->logfile);

@@ -433,6 +433,24 @@ for my $transaction (0, 1)
 	my ($out, $err) = administer($transaction, @restarts);
 	unlike($err, qr/after all/, 'nothing of the tenant has run');
 }
+# Nor does it when the session has become the tenant, as code could go back to the role that has logged in.
+$node->safe_psql('postgres', q[
+	CREATE FUNCTION tenant.goes_back(x text) RETURNS boolean LANGUAGE plpgsql AS $$
+	BEGIN
+		IF session_user <> 'tenant' THEN
+			PERFORM pg_catalog.set_config('role', 'none', true);
+			RAISE NOTICE 'SEIZED %', current_user;
+		END IF;
+		RETURN true;
+	END $$;
+	CREATE DOMAIN tenant.leash AS text CHECK (tenant.goes_back(VALUE));
+	CREATE FUNCTION tenant.leashed(x tenant.leash) RETURNS text LANGUAGE sql AS 'SELECT x::text';
+	GRANT ALL ON FUNCTION tenant.goes_back, tenant.leashed TO tenant]);
+$node->safe_psql('postgres', q[SELECT durable.start_new('tenant.leashed', '"x"', 'leashed')], extra_params => [ '-U', 'tenant' ]);
+poll_until($node, q[SELECT runtime_status = 'Completed' FROM durable.get_status('leashed')], 'an instance with a domain');
+my ($restarted, $back, $seized) = $node->psql('postgres', q[SET ROLE tenant; SELECT durable.restart('leashed') IS NOT NULL; SELECT durable.restart('leashed', false)]);
+is($back, "t\nleashed", 'SET ROLE, then a restart');
+unlike($seized, qr/SEIZED/, '... runs nothing of the tenant');
 my @checks = map { "SELECT severity FROM durable.check_orchestrator('tenant.$_')" } 'flow(pg_catalog.text)', 'flow_failing()', 'flow_pragma()', 'flow_as_other()', 'atomic(pg_catalog.text)', 'orch(tenant.checked, pg_catalog.text, tenant.row)';
 push @checks, map { s/'\)/', 'tenant, hostile, pg_catalog')/r } @checks;
 administer(0, @checks);

@@ -283,7 +283,7 @@ my $idle = connect_to($gateway);
 poll_until($node, q(SELECT count(*) = 20 FROM durable.instances WHERE instance_id LIKE 'drain-%'), 'clients wait');
 my $begin = time;
 is($gateway->stop, '0', 'SIGTERM: exit 0');
-cmp_ok(time - $begin, '<', 5, '... soon');
+cmp_ok(time - $begin, '<', 2.5 * seconds_bar($node), '... soon');
 my @answers = answers(\@sockets, 10);
 is_deeply(codes(@answers), { 202 => 20 }, 'each waiting client gets 202');
 is((grep { !/^Location: /mi || !/^Connection: close/mi } @answers), 0, '... with Location, and the connection closes');

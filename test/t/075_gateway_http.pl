@@ -162,7 +162,8 @@ cmp_ok(length $answer, '>', 8000000, '... whole');
 is($gateway->stop, '0', 'exit 0');
 
 # Locks: a statement that waits too long is given up, and others are not held up by it.
-$gateway = gateway_start($node, @settings);
+my $patience = 4;
+$gateway = gateway_start($node, @settings, args => [ '--statement-timeout', $patience, '--connections', 3 ]);
 my $locker = $node->background_psql('postgres');
 $locker->query_safe(q(BEGIN; SELECT set_config('role', 'regress_http', true); SELECT durable.start_new('nothing', instance_id => 'locked')));
 $socket = connect_to();
@@ -179,7 +180,7 @@ my $metrics = $gateway->call('GET', '/metrics')->{content};
 like($metrics, qr/^durable_gateway_database_busy 3$/m, 'nor do metrics');
 like($metrics, qr/^durable_turns_total/m, '... with what the engine counts');
 like($metrics, qr/^durable_instances/m, '... and with counts, which have a connection of their own');
-cmp_ok(time - $began, '<', 1.5, '... nor for each other');
+cmp_ok(time - $began, '<', 0.75 * $patience, '... nor for each other');
 like(DurableGateway::answer_one($_), qr{^HTTP/1\.1 503 }, 'who waits too long gets 503') foreach @blocked;
 $locker->query_safe('ROLLBACK');
 $locker->quit;

@@ -58,6 +58,12 @@ sub scrape
 	return $response->{status} == 200 ? $response->{content} : "status $response->{status}";
 }
 
+# A second, and more on a busy machine.
+sub second
+{
+	return seconds_bar($node) / 2;
+}
+
 sub value
 {
 	my ($text, $metric) = @_;
@@ -105,11 +111,11 @@ is($gateway->stop, '0', 'exit 0');
 $node->safe_psql('postgres', "CALL fill(1, $million, 'C', current_user::regrole, 'nothing')");
 $gateway = start('--metrics-interval', 0, '--connections', 2);
 $text = scrape($gateway);
-cmp_ok($longest, '<', 1, 'the first scrape takes less than a second');
+cmp_ok($longest, '<', second(), 'the first scrape takes less than a second');
 is(value($text, 'durable_up'), 1, '... and has the counters');
 like($text, qr/^durable_turns_total/m, '... all of them');
 scrape_until($gateway, 'a later one has all instances', sub { (value($_[0], 'durable_instances') // 0) == $million + 1 });
-cmp_ok($longest, '<', 1, 'none takes longer');
+cmp_ok($longest, '<', second(), 'none takes longer');
 
 is($gateway->stop, '0', 'exit 0');
 
@@ -213,5 +219,5 @@ $node->safe_psql('postgres', q[SELECT durable.start_new('runs_into')]);
 poll_until($node, q[SELECT ready_instances FROM durable.stats WHERE role = 'regress_backlog'::regrole], 'durable.stats knows all that is ready', 110000);
 scrape_until($gateway, 'and so do the metrics', sub { $_[0] =~ /^durable_ready_instances\{role="regress_backlog"\} 110000$/m });
 is($gateway->stop, '0', 'exit 0');
-cmp_ok($longest, '<', 1, 'no scrape has taken a second');
+cmp_ok($longest, '<', second(), 'no scrape has taken a second');
 done_testing();

@@ -422,6 +422,17 @@ foreach my $cancel ('false', 'true')
 	sql("SELECT durable.terminate('$id', cancel_activities => $cancel)");
 	poll_within($node, seconds_bar($node), "SELECT runtime_status FROM durable.get_status('$id')", "cancel_activities $cancel: it is terminated", 'Terminated');
 }
+# What has taken long once, as a busy machine makes everything, does not wait for what sleeps: it is tried again.
+sql(q[
+	CREATE TABLE quick ();
+	CREATE FUNCTION busy_step() RETURNS text LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(0.3) WHERE to_regclass('quick_now') IS NULL; RETURN 'done'; END $$;
+	CREATE FUNCTION busy_turn() RETURNS text LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(0.3) WHERE to_regclass('quick_now') IS NULL; RETURN 'done'; END $$;
+	SELECT durable.start_new('run', '"busy_step"', instance_id => 'busy activity'), durable.start_new('busy_turn', instance_id => 'busy turn')]);
+poll_within($node, seconds_bar($node), q(SELECT count(*) FROM durable.activities WHERE instance_id = 'busy activity' AND state = 'waiting for a place'), 'an activity was interrupted', '1');
+poll_within($node, seconds_bar($node), q(SELECT durable.turn_state('busy turn')), 'a turn was interrupted', 'waiting for a place');
+sql('ALTER TABLE quick RENAME TO quick_now');
+poll_within($node, 5 * seconds_bar($node), "SELECT runtime_status FROM durable.get_status('$_')", "$_: tried again", 'Completed') foreach 'busy activity', 'busy turn';
+is($node->safe_psql('postgres', "SELECT count(*) $sleeping"), '1', '... while the sleeper has the place');
 # at the very moment at which it is undone
 sql(q[
 	DO $$

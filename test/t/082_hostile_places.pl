@@ -71,9 +71,9 @@ as('role_1', q[
 	CREATE FUNCTION escapes() RETURNS void LANGUAGE plpgsql AS $$ BEGIN INSERT INTO queued VALUES ('sleeps', 1); END $$;
 	SELECT durable.start_new('run', '"escapes"', 'escapes-' || i) FROM generate_series(1, 5) i]);
 bystander($node, 'hello beside deferred triggers', role => 'role_2');
-poll_within($node, 5, q(SELECT count(*) >= 2 FROM durable.workers WHERE place = 'long' AND instance_id ^@ 'escapes-'), 'they run as a part of the call, and alone');
+poll_within($node, 2.5 * seconds_bar($node), q(SELECT count(*) >= 2 FROM durable.workers WHERE place = 'long' AND instance_id ^@ 'escapes-'), 'they run as a part of the call, and alone');
 as('role_1', q(SELECT durable.terminate('escapes-' || i, cancel_activities => true) FROM generate_series(1, 5) i));
-poll_within($node, 5, q(SELECT count(*) FROM durable.workers WHERE instance_id ^@ 'escapes-'), 'and are cancelled with it', '0');
+poll_within($node, 2.5 * seconds_bar($node), q(SELECT count(*) FROM durable.workers WHERE instance_id ^@ 'escapes-'), 'and are cancelled with it', '0');
 is($node->safe_psql('postgres', 'SELECT count(*) FROM effects'), '0', 'and nothing of it is left');
 
 # A foreign key is deferrable only while the event is queued: its check calls a cast of the user's.
@@ -195,7 +195,7 @@ SKIP:
 	foreach my $i (1, 2)
 	{
 		as('role_1', "SELECT durable.start_new('run', '\"deaf\"', 'deaf-$i')");
-		poll_within($node, 5, "SELECT count(*) FROM durable.workers WHERE instance_id ^@ 'deaf-'", "calls that run: $i", $i);
+		poll_within($node, 2.5 * seconds_bar($node), "SELECT count(*) FROM durable.workers WHERE instance_id ^@ 'deaf-'", "calls that run: $i", $i);
 	}
 	bystander($node, 'hello beside them', role => 'role_2');
 	as('role_1', q(SELECT durable.start_new('hello', instance_id => 'behind')));
