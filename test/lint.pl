@@ -127,5 +127,10 @@ while ($page =~ /`(\w+)\(\)` \(`([\w\/]+\.c)`\)/g)
 	push @problems, "docs/architecture.md: src/$2 does not define $1" if defines($1, keys %source) && !defines($1, "src/$2");
 }
 
+# Each TAP test has a number of its own.
+my %number;
+push @{ $number{ s{.*/(\d+)_.*}{$1}r } }, $_ foreach glob 'test/t/*.pl';
+push @problems, map { "@{ $number{$_} }: the number is used twice" } grep { @{ $number{$_} } > 1 } sort keys %number;
+
 print "$_\n" foreach @problems;
 exit(@problems ? 1 : 0);
