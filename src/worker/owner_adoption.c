@@ -56,6 +56,7 @@
 
 #define MOVED_AT_ONCE	1000	/* rows that one transaction gives to another owner */
 #define FAILED_AT_ONCE	64		/* instances that fail before the scheduler goes on with its loop */
+#define FAILED_TIME_MS	100
 #define LOOK_SHARE		20		/* the pause after a look, in durations of that look */
 #define LOOK_PAUSE_MAX	(10 * USECS_PER_SEC)
 #define FOUND_MAX		16384	/* instances of dropped roles that are remembered */
@@ -290,11 +291,18 @@ fail_one(const Doomed *one)
 	synchronous_commit = commit;
 }
 
-/* Fail the next FAILED_AT_ONCE remembered instances; true if there are more. */
+/*
+ * Fail the next FAILED_AT_ONCE remembered instances, or fewer if that takes
+ * longer than FAILED_TIME_MS: an instance may have many timers, which go with
+ * the instance.  Returns true if there are more.
+ */
 static bool
 fail_some(void)
 {
-	for (int i = 0; i < FAILED_AT_ONCE && next_doomed < ndoomed; i++)
+	TimestampTz start = GetCurrentTimestamp();
+
+	for (int i = 0; i < FAILED_AT_ONCE && next_doomed < ndoomed &&
+		 !TimestampDifferenceExceeds(start, GetCurrentTimestamp(), FAILED_TIME_MS); i++)
 	{
 		bgworker_handle_interrupts();
 		fail_one(&doomed[next_doomed++]);
