@@ -123,8 +123,8 @@ $node->safe_psql('postgres', q[
 CREATE FUNCTION long() RETURNS void LANGUAGE sql AS 'SELECT pg_sleep(600)';
 CREATE FUNCTION call_long() RETURNS jsonb LANGUAGE plpgsql AS $$ BEGIN RETURN durable.call_activity('long'); END $$;
 SELECT durable.start_new('call_long', instance_id => 'meant')]);
-poll_until($node, q[SELECT count(*) = 1 FROM pg_stat_activity WHERE backend_type = 'durable worker' AND wait_event = 'PgSleep'], 'an activity runs');
-$node->safe_psql('postgres', q[SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE backend_type = 'durable worker' AND wait_event = 'PgSleep']);
+poll_until($node, q[SELECT count(*) = 1 FROM pg_stat_activity JOIN durable.workers w USING (pid) WHERE w.place = 'long' AND wait_event = 'PgSleep'], 'an activity runs');
+$node->safe_psql('postgres', q[SELECT pg_cancel_backend(pid) FROM pg_stat_activity JOIN durable.workers w USING (pid) WHERE w.place = 'long' AND wait_event = 'PgSleep']);
 poll_until($node, q[SELECT failure->>'sqlstate' FROM durable.get_status('meant')], 'an interrupt that is meant for an activity is its failure', '57014');
 is($node->safe_psql('postgres', 'SELECT count(*) FROM durable_internal.violations'), 0, 'no invariant is broken');
 $node->stop;

@@ -49,7 +49,8 @@ sub hanging_pid
 	my ($id) = @_;
 
 	$node->safe_psql('postgres', qq[SELECT durable.start_new('call_hang', instance_id => '$id')]);
-	my $hangs = q[FROM pg_stat_activity WHERE backend_type = 'durable worker' AND query = 'hang' AND wait_event = 'PgSleep'];
+	# not where it is tried with patience, which ends in a moment
+	my $hangs = q[FROM pg_stat_activity JOIN durable.workers w USING (pid) WHERE w.place = 'long' AND query = 'hang' AND wait_event = 'PgSleep'];
 	poll_until($node, "SELECT count(*) = 1 $hangs", "$id hangs");
 	return $node->safe_psql('postgres', "SELECT pid $hangs");
 }

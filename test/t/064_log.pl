@@ -183,7 +183,6 @@ $node->safe_psql('postgres', q(
 BEGIN;
 SELECT durable.start_new('passes', fail::text::jsonb, CASE WHEN fail THEN 'undone-' ELSE 'held-' END || i) FROM generate_series(1, 3) i, unnest('{t,f}'::boolean[]) fail;
 COMMIT));
-my $held = q(FROM pg_stat_activity WHERE backend_type = 'durable worker' AND wait_event = 'PgSleep');
 log_comes($offset, qr/^durable worker\|LOG:  a durable worker was ended while it ran a function$/m, 'a round is undone after some of it has failed');
 $node->safe_psql('postgres', 'UPDATE gate SET open = true');
 poll_until($node, q(SELECT count(*) = 6 FROM durable.instances WHERE instance_id ~ '^(held|undone)-' AND runtime_status IN ('Completed', 'Failed')), 'all end');
