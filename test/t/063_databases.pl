@@ -110,8 +110,8 @@ $second->{handle}->finish;
 # within the transaction too where a savepoint is rolled back. A stopped process stands for it.
 $node->safe_psql('db1', q[CREATE FUNCTION stuck() RETURNS void LANGUAGE plpgsql AS $$ BEGIN PERFORM durable.call_activity('pg_catalog.pg_sleep', '[3600]'); END $$;
 	SELECT durable.start_new('stuck', instance_id => 'stuck')]);
-poll_until($node, q[SELECT count(pid) = 1 FROM durable.workers WHERE instance_id = 'stuck' AND task_id IS NOT NULL], 'an activity runs', 't', 'db1');
-my $pid = $node->safe_psql('db1', q[SELECT pid FROM durable.workers WHERE instance_id = 'stuck']);
+poll_until($node, q[SELECT count(pid) = 1 FROM durable.workers WHERE instance_id = 'stuck' AND place = 'long' AND task_id IS NOT NULL], 'an activity runs', 't', 'db1');
+my $pid = $node->safe_psql('db1', q[SELECT pid FROM durable.workers WHERE instance_id = 'stuck' AND place = 'long']);
 kill 'STOP', $pid;
 my $limit = q[SET statement_timeout = '1min'];
 my $dropping = background($limit, 'DROP DATABASE db1');

@@ -250,7 +250,7 @@ foreach my $database ('dropped', 'renamed', 'excluded')
 	$node->safe_psql($database, q(SELECT durable.grant_usage('regress_flood'); SELECT durable.start_new('sleeps', instance_id => 'sleeps');
 		SET ROLE regress_flood; SELECT durable.start_new('public.quick', instance_id => 'quick')));
 	ends('quick', 'Completed', "$database: an idle worker", $database);
-	poll_until($node, q(SELECT count(*) > 0 FROM durable.workers WHERE instance_id = 'sleeps' AND task_id IS NOT NULL), '... and a busy one', 't', $database);
+	poll_until($node, q(SELECT count(*) > 0 FROM durable.workers WHERE instance_id = 'sleeps' AND place = 'long' AND task_id IS NOT NULL), '... and a busy one', 't', $database);
 }
 my $none = sub { "SELECT count(*) = 0 FROM pg_stat_activity WHERE datname = '$_[0]' AND backend_type LIKE 'durable%'" };
 my $leave = -s $node->logfile;
@@ -285,7 +285,7 @@ for my $i (1 .. 10)
 }
 
 $node->safe_psql('postgres', q(SELECT durable.start_new('sleeps', instance_id => 'to the end')));
-poll_until($node, q(SELECT count(*) > 0 FROM durable.workers WHERE instance_id = 'to the end' AND task_id IS NOT NULL), 'a worker is busy');
+poll_until($node, q(SELECT count(*) > 0 FROM durable.workers WHERE instance_id = 'to the end' AND place = 'long' AND task_id IS NOT NULL), 'a worker is busy');
 $node->stop('fast');
 my $log = logged($leave);
 is(join("\n", $log =~ /^durable \w+\|(?:FATAL|ERROR|PANIC).*/mg), '', 'all have left without FATAL');
