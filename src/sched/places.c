@@ -23,8 +23,8 @@
  */
 #define OVERDUE_TIME	(500 * INT64CONST(1000))
 #define OVERDUE_MOST	2
-/* how often the scheduler looks whether work that waits for a long place may be tried with patience */
-#define LONE_TIME		USECS_PER_SEC
+/* how often the scheduler looks at work that waits for a place or a process, be it to tell the log or to have it tried with patience */
+#define WAITING_TIME	USECS_PER_SEC
 /*
  * how long a role's backlog must last before another process comes, and work
  * that runs alone before another worker takes it
@@ -616,8 +616,8 @@ places_look_at(Oid db)
 			at = queue->retry_at;
 		else if (queue->batch > 0 && queue_has_batch(queue))
 			at = now + OVERDUE_TIME;
-		else if (queue->lone > 0)
-			at = now + LONE_TIME;
+		else
+			at = now + WAITING_TIME;
 		if (at != 0 && (first == 0 || at < first))
 			first = at;
 	}

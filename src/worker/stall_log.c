@@ -218,7 +218,7 @@ stall_log_look(Oid db)
 
 	/* once a second at most; the clock may have been set back */
 	if (last <= now && now - last < USECS_PER_SEC)
-		return next != 0 ? next : last + USECS_PER_SEC;
+		return next;
 	last = now;
 	StartTransactionCommand();
 	failure_log_sum_up(db);
