@@ -189,7 +189,13 @@ text_is_sound(const char *text, int length)
 	Oid			conversion;
 	char	   *converted;
 	bool		sound;
+	int			ascii = 0;
 
+	while (ascii < length && text[ascii] != '\0' && !IS_HIGHBIT_SET(text[ascii]))
+		ascii++;
+	/* every encoding of a server has ASCII, so most texts need no conversion */
+	if (ascii == length)
+		return true;
 	if (encoding == PG_UTF8 || encoding == PG_SQL_ASCII)
 		return pg_verify_mbstr(PG_UTF8, text, length, true);
 	if (!pg_verifymbstr(text, length, true))

@@ -282,8 +282,8 @@ spare_at_hand(Queue *queue, bool one_leaves)
 }
 
 /*
- * Whether a worker may try some LONE_MAY work with patience in a batch place,
- * since no long place can be had.
+ * Whether a worker may try some of the work that runs alone with patience in a
+ * batch place, since no long place can be had.
  */
 bool
 places_may_try(Queue *queue)
@@ -596,7 +596,7 @@ places_look(Oid db, WantedProcess *wanted, int max, int *count)
 /*
  * When the scheduler must look again although nobody wakes it; 0: never.  The
  * pause of a role may end, code may stay in the role's own batch place until it is
- * overdue, and work that waits for a long place may be tried with patience.
+ * overdue, and other work that waits is looked at every WAITING_TIME.
  */
 TimestampTz
 places_look_at(Oid db)
@@ -608,7 +608,7 @@ places_look_at(Oid db)
 	for (int i = 0; i < lists->nqueues; i++)
 	{
 		const Queue *queue = &lists->queues[i];
-		TimestampTz at = 0;
+		TimestampTz at;
 
 		if (queue->db != db || !queue_has_work(queue))
 			continue;
@@ -618,7 +618,7 @@ places_look_at(Oid db)
 			at = now + OVERDUE_TIME;
 		else
 			at = now + WAITING_TIME;
-		if (at != 0 && (first == 0 || at < first))
+		if (first == 0 || at < first)
 			first = at;
 	}
 	LWLockRelease(shared_lock);

@@ -289,33 +289,40 @@ Range *
 queue_range_to_try(Queue *queue)
 {
 	TimestampTz now = GetCurrentTimestamp();
+	bool		interrupted = may_try_interrupted(queue);
 	dlist_iter	iter;
 
-	if (queue->may > 0)
-		dlist_foreach(iter, &queue->lone_ranges)
-		{
-			Range	   *range = dlist_container(Range, link, iter.cur);
+	if (queue->may == 0 && !interrupted)
+		return NULL;
+	dlist_foreach(iter, &queue->lone_ranges)
+	{
+		Range	   *range = dlist_container(Range, link, iter.cur);
 
-			/* the clock may have been set back */
-			if (range->range.lone == LONE_MAY && (range->range.try_at <= now || range->range.try_at > now + LONGEST_TRY_PAUSE))
-				return range;
-		}
-	return dlist_is_empty(&queue->lone_ranges) || !may_try_interrupted(queue) ? NULL :
-		dlist_container(Range, link, dlist_head_node(&queue->lone_ranges));
+		/* the clock may have been set back */
+		if (range->range.lone == LONE_MAY ?
+			range->range.try_at <= now || range->range.try_at > now + LONGEST_TRY_PAUSE : interrupted)
+			return range;
+	}
+	return NULL;
 }
 
 /* The first instance that may be tried with patience; NULL: none. */
 Entry *
 queue_entry_to_try(Queue *queue)
 {
+	bool		interrupted = may_try_interrupted(queue);
 	dlist_iter	iter;
 
-	if (queue->may > 0)
-		dlist_foreach(iter, &queue->lone_entries)
-			if (dlist_container(Entry, link, iter.cur)->item.lone == LONE_MAY)
-				return dlist_container(Entry, link, iter.cur);
-	return dlist_is_empty(&queue->lone_entries) || !may_try_interrupted(queue) ? NULL :
-		dlist_container(Entry, link, dlist_head_node(&queue->lone_entries));
+	if (queue->may == 0 && !interrupted)
+		return NULL;
+	dlist_foreach(iter, &queue->lone_entries)
+	{
+		Entry	   *entry = dlist_container(Entry, link, iter.cur);
+
+		if (entry->item.lone == LONE_MAY || interrupted)
+			return entry;
+	}
+	return NULL;
 }
 
 /* Whether a range is in lone_ranges already; a scan finds it again. */

@@ -433,6 +433,16 @@ poll_within($node, seconds_bar($node), q(SELECT durable.turn_state('busy turn'))
 sql('ALTER TABLE quick RENAME TO quick_now');
 poll_within($node, 5 * seconds_bar($node), "SELECT runtime_status FROM durable.get_status('$_')", "$_: tried again", 'Completed') foreach 'busy activity', 'busy turn';
 is($node->safe_psql('postgres', "SELECT count(*) $sleeping"), '1', '... while the sleeper has the place');
+# What waits for a lock meanwhile is tried once a second, not all the time.
+my $locker = client('UPDATE acc SET n = n WHERE id = 900');
+sql(q[
+	CREATE SEQUENCE lock_tries;
+	CREATE FUNCTION locked_step() RETURNS text LANGUAGE plpgsql AS $$ BEGIN PERFORM nextval('lock_tries'); UPDATE acc SET n = n + 1 WHERE id = 900; RETURN 'done'; END $$;
+	SELECT durable.start_new('run', '"locked_step"', instance_id => 'locked activity')]);
+poll_within($node, 5 * seconds_bar($node), q(SELECT last_value >= 3 FROM lock_tries) =~ s/lock_tries/$scene.lock_tries/r, 'it is tried again', 't');
+cmp_ok(sql(q(SELECT last_value / extract(epoch FROM clock_timestamp() - created_time) FROM lock_tries, durable.instances WHERE instance_id = 'locked activity')), '<', 4, '... not all the time');
+release($locker);
+poll_within($node, 5 * seconds_bar($node), q(SELECT runtime_status FROM durable.get_status('locked activity')), 'and when the lock is gone', 'Completed');
 # at the very moment at which it is undone
 sql(q[
 	DO $$
